@@ -1,0 +1,119 @@
+"""Settings of the reconstruction: each one said once, with its default, range, unit and description.
+
+The node declares its parameters from these fields, the YAML files and the README's tables are made from them, and
+keyword arguments of ``TwoHandReconstructor.from_config`` are checked against them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names it, its value and what was expected."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is known of a setting beside its default (dataclass field metadata, under the key ``setting``)."""
+
+    description: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    live: bool = False
+    """Whether it may change while running; the others are read-only once the networks are loaded."""
+
+    def check(self, name: str, value: Any, default: Any) -> Any:
+        """``value`` in the type of ``default``; raises ConfigError where it is of another kind or out of range."""
+        kind = type(default)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) is not kind:
+            raise ConfigError(f"{name} must be of type {kind.__name__}, got {value!r}")
+        if kind is float and not math.isfinite(value):
+            raise ConfigError(f"{name} must be finite, got {value!r}")
+        if self.low is not None and value < self.low or self.high is not None and value > self.high:
+            raise ConfigError(f"{name} must lie in [{self.low}, {self.high}] {self.unit}".rstrip() + f", got {value!r}")
+        if self.choices and value not in self.choices:
+            raise ConfigError(f"{name} must be one of {', '.join(map(repr, self.choices))}, got {value!r}")
+        return value
+
+
+def setting(default: Any, description: str, **details: Any) -> Any:
+    """A dataclass field with a :class:`Setting`."""
+    return dataclasses.field(default=default, metadata={"setting": Setting(description, **details)})
+
+
+def settings_of(config: Any) -> dict[str, tuple[Setting, Any]]:
+    """Name -> (setting, default) of a config dataclass or an instance of one, in order."""
+    return {field.name: (field.metadata["setting"], field.default) for field in dataclasses.fields(config)}
+
+
+def checked(kind: type[T], values: Mapping[str, Any]) -> T:
+    """An instance of the config dataclass ``kind``; raises ConfigError for unknown names and bad values."""
+    known = settings_of(kind)
+    for name in values:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+            raise ConfigError(f"unknown setting {name!r}{hint}")
+    return kind(**{name: known[name][0].check(name, value, known[name][1]) for name, value in values.items()})
+
+
+def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The settings in a YAML file: a plain mapping, or a ROS parameter file (``node: ros__parameters: ...``)."""
+    import yaml
+
+    with open(path, encoding="utf-8") as file:
+        content = yaml.safe_load(file) or {}
+    if isinstance(content, dict) and len(content) == 1:
+        inner = next(iter(content.values()))
+        if isinstance(inner, dict) and "ros__parameters" in inner:
+            content = inner["ros__parameters"] or {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, got {type(content).__name__}")
+    return content
+
+
+@dataclasses.dataclass(frozen=True)
+class ReconstructorConfig:
+    """Settings of :class:`hand_recon_ros.TwoHandReconstructor`."""
+
+    device: str = setting(
+        "auto", "where the networks run; auto takes CUDA if there is one", choices=("auto", "cpu", "cuda")
+    )
+    threads: int = setting(2, "threads of the CPU runtime", low=1, high=64)
+    encoder: str = setting("none", "learned encoder beside the landmark prior", choices=("none",))
+    hand_model: str = setting(
+        "", "path of a hand model in MANO's layout (.npz, .safetensors); empty is the embedded hand"
+    )
+    model_dir: str = setting("", "folder with the landmark networks; empty searches the usual places")
+    mirrored_input: bool = setting(False, "the images are mirrored, as selfie cameras show them", live=True)
+    min_detection_score: float = setting(0.5, "palm detections below this are ignored", low=0.0, high=1.0, live=True)
+    min_presence: float = setting(0.5, "a tracked hand is lost below this presence", low=0.0, high=1.0, live=True)
+    detection_interval: int = setting(
+        5,
+        "frames between two detections while a hand is missing; 1 detects on every frame",
+        low=1,
+        high=1000,
+        live=True,
+    )
+    solver_iterations: int = setting(4, "Gauss-Newton steps of the lifting", low=1, high=50, live=True)
+    smoothing_cutoff: float = setting(
+        1.5, "One-Euro minimum cutoff frequency; 0 switches smoothing off", unit="Hz", low=0.0, high=100.0, live=True
+    )
+    smoothing_speed: float = setting(
+        10.0, "One-Euro speed coefficient: how fast smoothing gives way to motion", low=0.0, high=1000.0, live=True
+    )
+    max_prediction_time: float = setting(
+        0.15, "how long an unseen hand is carried on at constant velocity", unit="s", low=0.0, high=0.15, live=True
+    )

@@ -1,0 +1,45 @@
+"""ROS-free installation: the library and the command `hand-recon`.
+
+In a ROS 2 workspace this file is not used: there CMakeLists.txt installs the same code together with the messages.
+"""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).resolve().parent
+INIT = (HERE / "hand_recon_ros" / "__init__.py").read_text(encoding="utf-8")
+README = HERE / "README.md"
+
+EXTRAS = {
+    "synthetic": ["numba>=0.59"],
+    "training": ["numba>=0.59", "tqdm"],
+    "evaluation": ["matplotlib", "numba>=0.59", "tqdm", "trimesh"],
+    "dev": ["hypothesis", "mypy", "numba>=0.59", "pytest", "ruff", "trimesh"],
+}
+
+setup(
+    name="hand_recon_ros",
+    version=re.search(r'^__version__ = "([^"]+)"', INIT, re.MULTILINE)[1],
+    description="Both hands in metric 3D from camera images, for ROS 2 and for plain Python",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["hand_recon_ros", "hand_recon_ros.*"]),
+    package_data={"hand_recon_ros": ["assets/**/*", "py.typed"]},
+    install_requires=[
+        "numpy>=1.26",
+        "opencv-python-headless>=4.8,<5",
+        "openvino>=2024.4",
+        "PyYAML>=6",
+        "safetensors>=0.4",
+        "scipy>=1.11",
+        "smplx>=0.1.28",
+        "torch>=2.3",
+    ],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["hand-recon = hand_recon_ros.cli:main"]},
+    zip_safe=False,
+)

@@ -1,0 +1,164 @@
+"""Package metadata agree with each other and with the code, and importing the package stays cheap."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import pathlib
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+import hand_recon_ros
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+HEAVY = ("torch", "openvino", "cv2", "numba", "scipy", "smplx", "rclpy", "matplotlib", "trimesh", "mediapipe", "yaml")
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(name: str) -> dict[str, str]:
+    """Package -> version of a lock file; every line must be an exact pin."""
+    found = {}
+    for line in (ROOT / name).read_text().splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.]+)", line.strip())
+        assert match, f"{name}: not an exact pin: {line!r}"
+        assert normalized(match[1]) not in found, f"{name}: {match[1]} is pinned twice"
+        found[normalized(match[1])] = match[2]
+    return found
+
+
+def requirement_names(lines: list[str]) -> set[str]:
+    """Names of requirement lines, comments and versions taken off."""
+    names = [re.match(r"[A-Za-z0-9._-]+", line.strip()) for line in lines if not line.strip().startswith("#")]
+    return {normalized(name[0]) for name in names if name}
+
+
+def literal(path: pathlib.Path, name: str) -> object:
+    """The value of a module-level constant, or of a keyword of the call of setup(), without running the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == [name]:
+            return ast.literal_eval(node.value)
+        if isinstance(node, ast.keyword) and node.arg == name:
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"{path.name} has no {name}")
+
+
+def manifest() -> ElementTree.Element:
+    return ElementTree.parse(ROOT / "package.xml").getroot()
+
+
+def test_versions_agree() -> None:
+    version = hand_recon_ros.__version__
+    assert manifest().findtext("version") == version
+    assert re.search(rf"^## {re.escape(version)}\b", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    installed = {d.version for d in importlib.metadata.distributions() if d.metadata["Name"] == "hand_recon_ros"}
+    assert installed <= {version}
+
+
+def test_names_and_licence_agree() -> None:
+    root = manifest()
+    assert root.findtext("name") == literal(ROOT / "setup.py", "name") == "hand_recon_ros"
+    assert root.findtext("license") == literal(ROOT / "setup.py", "license") == "Apache-2.0"
+    text = (ROOT / "LICENSE").read_text()
+    assert "Apache License" in text and "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+    assert root.findtext("export/build_type") == "ament_cmake"
+
+
+def test_every_message_is_built_and_its_dependencies_are_declared() -> None:
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    declared = {element.text for element in manifest().findall("depend")}
+    for path in (ROOT / "msg").glob("*.msg"):
+        assert f'"msg/{path.name}"' in cmake
+        for package in re.findall(r"^([a-z][a-z0-9_]*)/[A-Z]", path.read_text(), re.MULTILINE):
+            assert package in declared and re.search(rf"find_package\({package} REQUIRED\)", cmake), package
+
+
+def test_every_ros_import_is_declared() -> None:
+    declared = {element.text for element in manifest() if element.tag in ("depend", "exec_depend")}
+    # Features that are off, and say so, where these are missing.
+    declared |= {"sensor_msgs_py", "tf_transformations", "tf2_ros", "message_filters"}
+    imported = set()
+    for path in [*(ROOT / "hand_recon_ros" / "ros").rglob("*.py"), *(ROOT / "launch").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                imported.add(node.module.split(".")[0])
+    ros = re.compile(
+        r"(rclpy|rcl_interfaces|cv_bridge|launch.*|tf2_ros|ament_index_python|builtin_interfaces|.*_(msgs|srvs)(_py)?)"
+    )
+    assert {name for name in imported if ros.fullmatch(name)} <= declared
+
+
+def test_lock_pins_everything() -> None:
+    locked = pins("requirements.lock")
+    wanted = requirement_names((ROOT / "requirements.in").read_text().splitlines())
+    assert wanted <= set(locked), f"run `make lock`: {sorted(wanted - set(locked))}"
+    requirements = literal(ROOT / "setup.py", "install_requires")
+    extras = literal(ROOT / "setup.py", "EXTRAS")
+    assert isinstance(requirements, list) and isinstance(extras, dict)
+    optional = [line for lines in extras.values() for line in lines]
+    assert requirement_names([*requirements, *optional]) <= set(locked)
+    assert requirement_names((ROOT / "requirements-ros.txt").read_text().splitlines()) <= set(locked)
+    assert locked["torch"] == "2.13.0"
+    assert int(locked["opencv-python-headless"].split(".")[0]) < 5
+    assert pins("requirements-nodeps.lock") == {"mediapipe": "0.10.21"}
+
+
+def test_environment_matches_the_lock() -> None:
+    if not (pathlib.Path(sys.prefix) / "setup" / "packages.stamp").exists():
+        pytest.skip("this interpreter's environment was not set up by make")
+    for name, version in {**pins("requirements.lock"), **pins("requirements-nodeps.lock")}.items():
+        assert importlib.metadata.version(name).partition("+")[0] == version, f"{name}: run `make setup`"
+
+
+def test_import_is_fast_and_light() -> None:
+    # Modules that the interpreter loads by itself at start (.pth files) are not the package's.
+    code = (
+        "import sys, time; before = set(sys.modules); start = time.perf_counter(); import hand_recon_ros; "
+        "print(time.perf_counter() - start, *sorted(set(sys.modules) - before))"
+    )
+    times = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        seconds, *modules = done.stdout.split()
+        times.append(float(seconds))
+        assert not {module.split(".")[0] for module in modules} & set(HEAVY)
+    assert min(times) < 0.3, f"import hand_recon_ros takes {min(times):.2f} s"
+
+
+def test_the_facade_names_what_it_offers() -> None:
+    for name in hand_recon_ros.__all__:
+        assert hasattr(hand_recon_ros, name), name
+    with pytest.raises(AttributeError, match="no_such_name"):
+        hand_recon_ros.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize("command", ["hand_recon", "camera_source", "demo_recorder"])
+def test_executables_are_where_ros2_run_looks(command: str) -> None:
+    prefixes = pytest.importorskip("ament_index_python.packages")
+    try:
+        prefix = pathlib.Path(prefixes.get_package_prefix("hand_recon_ros"))
+    except prefixes.PackageNotFoundError:
+        pytest.skip("the package is not installed as a ROS package")
+    path = prefix / "lib" / "hand_recon_ros" / command
+    assert path.stat().st_mode & 0o111, f"{path} is not executable"
+    module = re.search(r"^from hand_recon_ros\.([\w.]+) import main$", path.read_text(), re.MULTILINE)
+    assert module and (ROOT / "hand_recon_ros" / (module[1].replace(".", "/") + ".py")).exists()
+
+
+def test_command_is_beside_the_interpreter() -> None:
+    if not (pathlib.Path(sys.prefix) / "setup" / "build.stamp").exists():
+        pytest.skip("this interpreter's environment was not set up by make")
+    path = pathlib.Path(sys.prefix) / "bin" / "hand-recon"
+    done = subprocess.run([path, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "reconstruct" in done.stdout, done.stderr
