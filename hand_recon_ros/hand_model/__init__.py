@@ -1,0 +1,22 @@
+"""The parametric hand: MANO's layout and arithmetic, an embedded hand of free licence, anatomical joint angles."""
+
+from __future__ import annotations
+
+from .angles import angles_from_rotations, rotations_from_angles
+from .arrays import HandModelError
+from .kinematics import Kinematics
+from .mano_import import import_mano
+from .model import HandModel, load_hand_model
+from .order import from_mano_pose, to_mano_pose
+
+__all__ = [
+    "HandModel",
+    "HandModelError",
+    "Kinematics",
+    "angles_from_rotations",
+    "from_mano_pose",
+    "import_mano",
+    "load_hand_model",
+    "rotations_from_angles",
+    "to_mano_pose",
+]

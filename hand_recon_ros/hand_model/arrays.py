@@ -1,0 +1,204 @@
+"""The arrays of a hand model file in MANO's layout: reading, checking, mirroring, closing the mesh."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from ..skeleton import mirror_points
+from .kinematics import mirror_frames
+
+MANO_VERTICES = 778
+_MANO_TIPS = np.array([744, 320, 443, 554, 671])
+"""Fingertip vertices of MANO, thumb to little finger, as in smplx."""
+_NEEDED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f", "hands_mean")
+_KINTREE = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
+
+
+class HandModelError(ValueError):
+    """A hand model file that cannot be used; the message names the file, what is wrong and what was expected."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HandArrays:
+    """One hand as in MANO's file; joints in MANO's order, vertices V, triangles F.
+
+    Attributes:
+        template: vertices of the flat hand (V, 3), metres.
+        shapedirs: (V, 3, 10), metres per unit of beta.
+        posedirs: (V, 3, 135), metres per element of (R - 1) of the 15 finger joints.
+        regressor: joints from vertices (16, V).
+        weights: skin weights (V, 16).
+        faces: (F, 3) int32, counter-clockwise from outside, wrist closed.
+        tips: fingertip vertices, thumb to little finger (5,).
+        hands_mean: MANO's mean pose (45,), only for poses given relative to it.
+        joint_frames: (16, 3, 3) in the order of skeleton.JOINT_NAMES, or None where the file has none.
+        wrist_loop: vertices around the wrist's end, in order.
+        shape_names: what each beta does, or empty.
+    """
+
+    template: np.ndarray
+    shapedirs: np.ndarray
+    posedirs: np.ndarray
+    regressor: np.ndarray
+    weights: np.ndarray
+    faces: np.ndarray
+    tips: np.ndarray
+    hands_mean: np.ndarray
+    joint_frames: np.ndarray | None
+    wrist_loop: np.ndarray
+    shape_names: tuple[str, ...]
+
+    def mirrored(self) -> HandArrays:
+        """The other hand: mirrored in the plane x = 0, triangles turned inside in."""
+        signs = np.array([-1.0, 1.0, 1.0])
+        # A mirrored rotation is S R S, so element (a, b) of R - 1 changes sign where exactly one of a and b is x.
+        features = np.tile(np.outer(signs, signs).reshape(-1), 15)
+        return dataclasses.replace(
+            self,
+            template=mirror_points(self.template),
+            shapedirs=self.shapedirs * signs.astype(np.float32)[:, None],
+            posedirs=self.posedirs * (signs[:, None] * features).astype(np.float32),
+            faces=np.ascontiguousarray(self.faces[:, ::-1]),
+            hands_mean=(self.hands_mean.reshape(-1, 3) * np.array([1.0, -1.0, -1.0])).reshape(-1),
+            joint_frames=None if self.joint_frames is None else mirror_frames(self.joint_frames),
+            wrist_loop=self.wrist_loop[::-1].copy(),
+        )
+
+    def smplx_struct(self) -> dict[str, np.ndarray]:
+        """The arrays under the names smplx.MANO expects of its ``data_struct``."""
+        parents = np.array(_KINTREE)
+        identity = np.eye(45, dtype=np.float32)
+        return {
+            "v_template": self.template,
+            "shapedirs": self.shapedirs,
+            "posedirs": self.posedirs,
+            "J_regressor": self.regressor,
+            "weights": self.weights,
+            "kintree_table": np.stack([parents, np.arange(16)]),
+            "f": self.faces,
+            "hands_components": identity,
+            "hands_mean": self.hands_mean,
+        }
+
+
+def read_arrays(path: pathlib.Path) -> HandArrays:
+    """The hand model in ``path`` (.npz or .safetensors); raises HandModelError where it is not one.
+
+    Nothing is unpickled: a file that holds Python objects is refused.
+    """
+    raw = _read_raw(path)
+    missing = [name for name in _NEEDED if name not in raw]
+    if missing:
+        raise HandModelError(f"{path}: no {', '.join(missing)} in it; expected MANO's arrays {', '.join(_NEEDED)}")
+    vertices = len(raw["v_template"])
+    expected = {
+        "v_template": (vertices, 3),
+        "posedirs": (vertices, 3, 135),
+        "J_regressor": (16, vertices),
+        "weights": (vertices, 16),
+        "hands_mean": (45,),
+    }
+    for name, shape in expected.items():
+        if raw[name].shape != shape:
+            raise HandModelError(f"{path}: {name} has shape {raw[name].shape}, expected {shape}")
+    if raw["shapedirs"].ndim != 3 or raw["shapedirs"].shape[:2] != (vertices, 3) or raw["shapedirs"].shape[2] < 10:
+        raise HandModelError(f"{path}: shapedirs has shape {raw['shapedirs'].shape}, expected ({vertices}, 3, 10)")
+    parents = raw["kintree_table"][0].astype(np.int64)
+    if tuple(parents[1:]) != _KINTREE[1:]:
+        raise HandModelError(f"{path}: kintree_table has parents {parents.tolist()}, expected MANO's {list(_KINTREE)}")
+    for name in _NEEDED:
+        if not np.all(np.isfinite(raw[name].astype(np.float64))):
+            raise HandModelError(f"{path}: {name} holds numbers that are not finite")
+    faces = raw["f"].astype(np.int32)
+    if faces.ndim != 2 or faces.shape[1] != 3 or faces.min() < 0 or faces.max() >= vertices:
+        raise HandModelError(f"{path}: f must be (F, 3) triangles of {vertices} vertices, got shape {faces.shape}")
+    if "tip_vertices" in raw:
+        tips = raw["tip_vertices"].astype(np.int64)
+    elif vertices == MANO_VERTICES:
+        tips = _MANO_TIPS
+    else:
+        raise HandModelError(
+            f"{path}: {vertices} vertices are not MANO's {MANO_VERTICES}, so the file must name its fingertips: "
+            "tip_vertices, five vertex indices from thumb to little finger"
+        )
+    loop = boundary_loop(faces)
+    if loop.size:
+        faces = np.concatenate([faces, _disc(loop)])
+    else:
+        loop = raw.get("wrist_loop", loop).astype(np.int64)
+    return HandArrays(
+        template=raw["v_template"].astype(np.float32),
+        shapedirs=raw["shapedirs"][:, :, :10].astype(np.float32),
+        posedirs=raw["posedirs"].astype(np.float32),
+        regressor=raw["J_regressor"].astype(np.float64),
+        weights=raw["weights"].astype(np.float32),
+        faces=faces,
+        tips=tips,
+        hands_mean=raw["hands_mean"].astype(np.float64),
+        joint_frames=_frames(raw["joint_frames"], path) if "joint_frames" in raw else None,
+        wrist_loop=loop,
+        shape_names=tuple(str(name) for name in raw.get("shape_names", ())),
+    )
+
+
+def _frames(stored: np.ndarray, path: pathlib.Path) -> np.ndarray:
+    """The stored frames as rotations to the last bit of double precision."""
+    if stored.shape != (16, 3, 3):
+        raise HandModelError(f"{path}: joint_frames has shape {stored.shape}, expected (16, 3, 3)")
+    u, _, vt = np.linalg.svd(stored.astype(np.float64))
+    frames = u @ vt
+    if not np.allclose(frames, stored, atol=1e-3) or np.any(np.linalg.det(frames) < 0.0):
+        raise HandModelError(f"{path}: joint_frames must be rotation matrices with the axes as columns")
+    return frames
+
+
+def _read_raw(path: pathlib.Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise HandModelError(f"{path}: no such hand model file")
+    if path.suffix == ".safetensors":
+        from safetensors.numpy import load_file
+
+        return dict(load_file(path))
+    if path.suffix != ".npz":
+        raise HandModelError(
+            f"{path}: expected a hand model as .npz or .safetensors; `hand-recon import-mano` converts MANO's .pkl"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except ValueError as error:
+        raise HandModelError(f"{path}: not a plain .npz of arrays ({error})") from error
+
+
+def boundary_loop(faces: np.ndarray) -> np.ndarray:
+    """Vertices of the only hole of a mesh, in the direction that closes it; empty for a closed mesh.
+
+    Raises HandModelError for more than one hole.
+    """
+    edges = {(int(a), int(b)) for face in faces for a, b in zip(face, np.roll(face, -1), strict=True)}
+    following = {b: a for a, b in edges if (b, a) not in edges}
+    if not following:
+        return np.zeros(0, np.int64)
+    loop = [min(following)]
+    while (vertex := following[loop[-1]]) != loop[0]:
+        loop.append(vertex)
+        if len(loop) > len(following):
+            break
+    if len(loop) != len(following):
+        raise HandModelError(f"the mesh has more than one hole: {len(following)} open edges, one rim has {len(loop)}")
+    return np.array(loop)
+
+
+def _disc(loop: np.ndarray) -> np.ndarray:
+    """Triangles (N - 2, 3) that close a convex rim, as a strip to and fro, without new vertices."""
+    triangles, low, high = [], 0, len(loop) - 1
+    while high - low >= 2:
+        triangles.append((loop[low], loop[low + 1], loop[high]))
+        low += 1
+        if high - low >= 2:
+            triangles.append((loop[low], loop[high - 1], loop[high]))
+            high -= 1
+    return np.array(triangles, np.int32)

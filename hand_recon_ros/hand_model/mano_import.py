@@ -1,0 +1,208 @@
+"""MANO's official MANO_RIGHT.pkl and MANO_LEFT.pkl into plain .npz files, without running anything in them.
+
+The official files are Python 2 pickles with chumpy and scipy objects inside. A pickle is a program; this reader knows
+NumPy's arrays, gives chumpy's and scipy's objects empty holders instead of their classes, and refuses every other name,
+so that a file that is not what it claims to be cannot do anything.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import pickle
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .arrays import HandModelError
+
+_ARRAYS = (
+    "v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f",
+    "hands_components", "hands_mean", "hands_coeffs",
+)  # fmt: skip
+_MODULE_ALIASES = {"numpy._core": "numpy.core", "__builtin__": "builtins", "copy_reg": "copyreg"}
+
+
+def import_mano(path: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """Convert MANO's .pkl files into .npz files that :func:`load_hand_model` and smplx.MANO(ext="npz") read.
+
+    Args:
+        path: MANO_RIGHT.pkl, MANO_LEFT.pkl, or the folder they are in. The other hand's file is converted as well
+            where it lies beside.
+        out: folder for MANO_RIGHT.npz and MANO_LEFT.npz; None is the folder of the .pkl files.
+
+    Returns:
+        Path of MANO_RIGHT.npz, for ``load_hand_model``.
+
+    Raises:
+        HandModelError: a file is missing, is not MANO's, or holds something that a MANO file does not.
+    """
+    path = pathlib.Path(path).expanduser()
+    folder = path if path.is_dir() else path.parent
+    if not path.exists():
+        raise HandModelError(f"{path}: no such file; expected MANO_RIGHT.pkl, from mano.is.tue.mpg.de, or its folder")
+    if not path.is_dir() and _side(path) is None:
+        raise HandModelError(f"{path}: the name must say which hand it is, MANO_RIGHT.pkl or MANO_LEFT.pkl")
+    sources = {} if path.is_dir() else {_side(path): path}
+    for candidate in sorted(folder.glob("*.pkl")):
+        side = _side(candidate)
+        if side and candidate.name.upper().startswith("MANO"):
+            sources.setdefault(side, candidate)
+    if "RIGHT" not in sources:
+        raise HandModelError(
+            f"{folder}: no MANO_RIGHT.pkl; it is needed for the left hand too, whose shape directions are checked by it"
+        )
+    hands = {side: _read(source) for side, source in sources.items()}
+    if "LEFT" in hands:
+        _fix_left_shape(hands["LEFT"], hands["RIGHT"])
+    target = folder if out is None else pathlib.Path(out).expanduser()
+    target.mkdir(parents=True, exist_ok=True)
+    for side, arrays in hands.items():
+        np.savez_compressed(target / f"MANO_{side}.npz", **arrays)  # type: ignore[arg-type]
+    return target / "MANO_RIGHT.npz"
+
+
+def _side(path: pathlib.Path) -> str | None:
+    return next((side for side in ("RIGHT", "LEFT") if side in path.name.upper()), None)
+
+
+def _fix_left_shape(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> None:
+    """Turn the x components of the left hand's shape directions around where they are the right hand's (in place).
+
+    The released MANO_LEFT.pkl has them unmirrored, so that its betas deform the hand sideways; later copies are mended.
+    """
+    if np.abs(left["shapedirs"][:, 0] - right["shapedirs"][:, 0]).sum() < 1.0:
+        left["shapedirs"][:, 0] *= -1.0
+
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        with open(path, "rb") as file:
+            content = _RestrictedUnpickler(file).load()
+    except HandModelError as error:
+        raise HandModelError(f"{path}: {error}") from None
+    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise HandModelError(f"{path}: not a readable MANO pickle ({error})") from error
+    if not isinstance(content, dict):
+        raise HandModelError(f"{path}: expected a dictionary as in MANO_RIGHT.pkl, got {type(content).__name__}")
+    missing = [name for name in _ARRAYS if name not in content]
+    if missing:
+        raise HandModelError(f"{path}: no {', '.join(missing)} in it; expected MANO_RIGHT.pkl or MANO_LEFT.pkl")
+    arrays = {}
+    for name in _ARRAYS:
+        try:
+            array = _plain(content[name])
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise HandModelError(f"{path}: {name} cannot be read as an array ({error})") from error
+        if array.dtype.kind not in "fiu":
+            raise HandModelError(f"{path}: {name} holds {array.dtype}, expected numbers")
+        arrays[name] = array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
+    arrays["hands_componentsl"] = arrays["hands_components"]
+    return arrays
+
+
+class _Holder:
+    """Stands in for an object of chumpy or scipy: keeps the state it was saved with and does nothing."""
+
+    kind = ""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {}
+
+    def __new__(cls, *_: Any) -> _Holder:
+        holder = super().__new__(cls)
+        holder.state = {}
+        return holder
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, tuple):
+            state = {key: value for part in state if isinstance(part, dict) for key, value in part.items()}
+        if not isinstance(state, dict):
+            raise HandModelError(f"a {self.kind} object with a state of type {type(state).__name__}")
+        self.state = state
+
+
+class _Value(_Holder):
+    kind = "chumpy.ch.Ch"
+
+
+class _Selection(_Holder):
+    kind = "chumpy.reordering.Select"
+
+
+class _SparseColumns(_Holder):
+    kind = "scipy.sparse.csc_matrix"
+
+
+def _plain(value: Any) -> np.ndarray:
+    """The array a stored value stands for; raises TypeError for anything that is none."""
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, _Value):
+        return _plain(value.state["x"])
+    if isinstance(value, _Selection):
+        chosen = _plain(value.state["a"]).reshape(-1)[np.asarray(_plain(value.state["idxs"]), dtype=np.int64)]
+        shape = value.state.get("preferred_shape")
+        return chosen if shape is None else chosen.reshape(tuple(int(n) for n in np.ravel(shape)))
+    if isinstance(value, _SparseColumns):
+        return _dense(value.state)
+    raise TypeError(f"a {type(value).__name__} instead of an array")
+
+
+def _dense(state: dict[str, Any]) -> np.ndarray:
+    rows, columns = (int(n) for n in state["_shape"])
+    data, indices, starts = (np.asarray(state[name]) for name in ("data", "indices", "indptr"))
+    if len(starts) != columns + 1:
+        raise ValueError(f"{len(starts)} column starts for {columns} columns")
+    dense = np.zeros((rows, columns))
+    np.add.at(dense, (indices, np.repeat(np.arange(columns), np.diff(starts))), data)
+    return dense
+
+
+def _new_holder(kind: Any, *_: Any) -> _Holder:
+    """copyreg._reconstructor for holders only: how Python 2 makes an object without calling its constructor."""
+    if not (isinstance(kind, type) and issubclass(kind, _Holder)):
+        raise HandModelError(f"it makes an object of {kind!r}, which a MANO file does not hold")
+    return kind()
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """_codecs.encode for the one encoding in which Python 3 writes old bytes."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise HandModelError(f"it encodes {type(text).__name__} as {encoding!r}, which a MANO file does not")
+    return text.encode("latin1")
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    # NumPy's own helpers have moved between versions; an array and a number know where theirs are.
+    ("numpy.core.multiarray", "_reconstruct"): np.zeros(1).__reduce__()[0],
+    ("numpy.core.multiarray", "scalar"): np.float64(0).__reduce__()[0],
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("chumpy.ch", "Ch"): _Value,
+    ("chumpy.reordering", "Select"): _Selection,
+    ("scipy.sparse.csc", "csc_matrix"): _SparseColumns,
+    ("scipy.sparse._csc", "csc_matrix"): _SparseColumns,
+    ("builtins", "object"): object,
+    ("builtins", "set"): set,
+    ("copyreg", "_reconstructor"): _new_holder,
+    ("_codecs", "encode"): _encode,
+}
+
+
+class _RestrictedUnpickler(pickle.Unpickler):
+    """Knows the names in a MANO file and no others."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file, encoding="latin1")
+
+    def find_class(self, module: str, name: str) -> Any:
+        for old, new in _MODULE_ALIASES.items():
+            if module == old or module.startswith(old + "."):
+                module = new + module[len(old) :]
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise HandModelError(
+                f"it refers to {module}.{name}, which a MANO file does not; refused, since a pickle could run anything"
+            ) from None

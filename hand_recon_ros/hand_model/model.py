@@ -1,0 +1,183 @@
+"""The hand model: a posed mesh and its chain for each side, from the embedded hand or a user's MANO."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from ..skeleton import NUM_JOINTS, TIPS
+from ..types import Side
+from .arrays import MANO_VERTICES, HandArrays, read_arrays
+from .frames import transfer_frames
+from .kinematics import Kinematics
+from .limits import joint_limits
+from .order import HOUSE_FROM_MANO, MANO_FROM_HOUSE, from_mano_pose, to_mano_pose
+
+EMBEDDED = pathlib.Path(__file__).resolve().parents[1] / "assets" / "hand" / "webxr_generic.npz"
+
+
+class HandModel:
+    """Both hands of one model, in MANO's arithmetic (Romero, Tzionas & Black, "Embodied Hands", 2017).
+
+    ``name`` is "webxr_generic" for the embedded hand, "mano" for MANO. Posing needs neither torch nor smplx; the
+    result is smplx's to the last bits of single precision.
+    """
+
+    def __init__(self, name: str, right: HandArrays, left: HandArrays | None = None) -> None:
+        """``left`` of None mirrors the right hand."""
+        self.name = name
+        arrays = {Side.RIGHT: right, Side.LEFT: right.mirrored() if left is None else left}
+        self._hands = {side: _Hand(side, arrays[side]) for side in Side}
+
+    @property
+    def num_vertices(self) -> int:
+        return len(self._hands[Side.RIGHT].arrays.template)
+
+    @property
+    def shape_names(self) -> tuple[str, ...]:
+        """What each of the 10 betas does, empty where the model does not say (MANO's are principal components)."""
+        return self._hands[Side.RIGHT].arrays.shape_names
+
+    def faces(self, side: Side) -> np.ndarray:
+        """Triangles (F, 3), int32, counter-clockwise from outside; the mesh is closed at the wrist."""
+        return self._hands[side].arrays.faces
+
+    def wrist_loop(self, side: Side) -> np.ndarray:
+        """Vertices around the wrist's end, in order: where a forearm begins."""
+        return self._hands[side].arrays.wrist_loop
+
+    def tip_vertices(self, side: Side) -> np.ndarray:
+        """The vertices (5,) that are the fingertip keypoints, thumb to little finger."""
+        return self._hands[side].arrays.tips
+
+    def weights(self, side: Side) -> np.ndarray:
+        """Skin weights (V, 16), joints in the order of skeleton.JOINT_NAMES."""
+        return self._hands[side].arrays.weights[:, HOUSE_FROM_MANO]
+
+    def kinematics(self, side: Side) -> Kinematics:
+        return self._hands[side].kinematics
+
+    def mesh(self, side: Side, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray) -> np.ndarray:
+        """Vertices (V, 3), or (B, V, 3) for a batch, float32, metres.
+
+        Args:
+            rotations: of the joints relative to their parents (16, 3, 3) or (B, 16, 3, 3), order of
+                skeleton.JOINT_NAMES; the first is the hand's orientation, about the wrist joint at rest.
+            betas: (10,) or (B, 10).
+            translation: MANO's ``transl`` (3,) or (B, 3), metres.
+        """
+        rotations, betas = np.asarray(rotations, dtype=np.float64), np.asarray(betas, dtype=np.float64)
+        translation = np.asarray(translation, dtype=np.float64)
+        if rotations.shape[-3:] != (NUM_JOINTS, 3, 3) or rotations.ndim > 4:
+            raise ValueError(f"rotations must have shape (16, 3, 3) or (B, 16, 3, 3), got {rotations.shape}")
+        single = rotations.ndim == 3 and betas.ndim == 1 and translation.ndim == 1
+        count = np.broadcast_shapes(rotations.shape[:-3], betas.shape[:-1], translation.shape[:-1])
+        posed = self._hands[side].mesh(
+            np.broadcast_to(rotations, (*(count or (1,)), NUM_JOINTS, 3, 3)),
+            np.broadcast_to(betas, (*(count or (1,)), betas.shape[-1])),
+            np.broadcast_to(translation, (*(count or (1,)), 3)),
+        )
+        return posed[0] if single else posed
+
+    def layer(self, side: Side) -> Any:
+        """The hand as ``smplx.MANOLayer`` (torch): rotation matrices in MANO's order in, flat hand at identity."""
+        return self._hands[side].layer
+
+    @staticmethod
+    def to_mano_pose(rotations: np.ndarray) -> np.ndarray:
+        """See :func:`hand_recon_ros.hand_model.to_mano_pose`."""
+        return to_mano_pose(rotations)
+
+    @staticmethod
+    def from_mano_pose(pose: np.ndarray) -> np.ndarray:
+        """See :func:`hand_recon_ros.hand_model.from_mano_pose`."""
+        return from_mano_pose(pose)
+
+
+class _Hand:
+    """One side's arrays, laid out for posing."""
+
+    def __init__(self, side: Side, arrays: HandArrays) -> None:
+        self.side, self.arrays = side, arrays
+        template, shapedirs = arrays.template.astype(np.float64), arrays.shapedirs.astype(np.float64)
+        joints = (arrays.regressor @ template)[HOUSE_FROM_MANO]
+        joint_dirs = np.einsum("jv,vak->jak", arrays.regressor, shapedirs)[HOUSE_FROM_MANO]
+        keypoints, keypoint_dirs = np.empty((21, 3)), np.empty((21, 3, shapedirs.shape[2]))
+        is_joint = np.ones(21, dtype=bool)
+        is_joint[TIPS] = False
+        keypoints[is_joint], keypoints[TIPS] = joints, template[arrays.tips]
+        keypoint_dirs[is_joint], keypoint_dirs[TIPS] = joint_dirs, shapedirs[arrays.tips]
+        frames = arrays.joint_frames
+        if frames is None:
+            reference = load_embedded().kinematics(side)
+            frames = transfer_frames(keypoints, reference.keypoint_template, reference.joint_frames)
+        self.kinematics = Kinematics(side, keypoints, keypoint_dirs, frames, joint_limits())
+        self._template = arrays.template.reshape(-1)
+        self._shapedirs = np.ascontiguousarray(arrays.shapedirs.reshape(-1, arrays.shapedirs.shape[2]).T)
+        self._posedirs = np.ascontiguousarray(arrays.posedirs.reshape(-1, arrays.posedirs.shape[2]).T)
+        self._weights = np.ascontiguousarray(arrays.weights[:, HOUSE_FROM_MANO])
+
+    def mesh(self, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray) -> np.ndarray:
+        count = len(rotations)
+        rest = self.kinematics.rest_keypoints(betas)
+        keypoints, turned = self.kinematics.forward(rotations, betas, translation)
+        features = (rotations[:, MANO_FROM_HOUSE[1:]] - np.eye(3)).reshape(count, -1).astype(np.float32)
+        shaped = self._template + betas.astype(np.float32) @ self._shapedirs + features @ self._posedirs
+        is_joint = _JOINTS
+        offsets = keypoints[:, is_joint] - np.einsum("bjac,bjc->bja", turned, rest[:, is_joint])
+        transforms = np.concatenate([turned, offsets[..., None]], axis=-1).astype(np.float32).reshape(count, 16, 12)
+        blended = (self._weights @ transforms).reshape(count, -1, 3, 4)
+        shaped = shaped.reshape(count, -1, 3)
+        posed = np.einsum("bvac,bvc->bva", blended[..., :3], shaped)
+        posed += blended[..., 3]
+        return posed
+
+    @functools.cached_property
+    def layer(self) -> Any:
+        import smplx
+        from smplx.utils import Struct
+
+        return smplx.MANOLayer(
+            model_path=f"MANO_{self.side.name}",
+            data_struct=Struct(**self.arrays.smplx_struct()),
+            is_rhand=self.side == Side.RIGHT,
+            use_pca=False,
+            flat_hand_mean=True,
+        )
+
+
+_JOINTS = np.setdiff1d(np.arange(21), TIPS)
+
+
+@functools.cache
+def load_embedded() -> HandModel:
+    """The embedded hand, read once."""
+    return HandModel("webxr_generic", read_arrays(EMBEDDED))
+
+
+def load_hand_model(path: str | pathlib.Path = "") -> HandModel:
+    """A hand model by path.
+
+    Args:
+        path: empty for the embedded hand; a .npz or .safetensors file in MANO's layout of either hand, or a folder
+            with MANO_RIGHT.npz. Where the name has RIGHT (or LEFT) in it and the other hand lies beside it, both are
+            used; otherwise the other hand is the mirror image.
+
+    Raises:
+        HandModelError: the file is missing or not a hand model.
+    """
+    if not str(path):
+        return load_embedded()
+    path = pathlib.Path(path).expanduser()
+    if path.is_dir():
+        path = path / "MANO_RIGHT.npz"
+    first = read_arrays(path)
+    is_left = "LEFT" in path.name.upper()
+    old, new = ("LEFT", "RIGHT") if is_left else ("RIGHT", "LEFT")
+    beside = path.with_name(path.name.replace(old, new).replace(old.lower(), new.lower()))
+    second = read_arrays(beside) if beside != path and beside.is_file() else first.mirrored()
+    right, left = (second, first) if is_left else (first, second)
+    return HandModel("mano" if len(right.template) == MANO_VERTICES else path.stem, right, left)
