@@ -1,0 +1,240 @@
+"""The pipeline: one image and its camera in, both hands in metric 3D out. No ROS, no global state."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import time
+from typing import Any
+
+import numpy as np
+
+from .config import ConfigError, ReconstructorConfig, checked, read_yaml, settings_of
+from .hand_model import load_hand_model
+from .locate import LandmarkLocator, Observation
+from .refine.lifting import LiftedHand, Lifter, ShapePrior
+from .skeleton import mirror_points, wrist_pose
+from .smooth import HandFilter, Life
+from .types import Camera, Frame, HandEstimate, HandState, ScaleSource, Side, TwoHandEstimate
+
+_SHAPE_FRAMES = 30.0
+"""After this many measured frames a track's betas are held by half the population's variance, later tighter."""
+_MIN_SHAPE_SIGMA = 0.05
+
+
+class _Track:
+    """What one slot remembers: its life, its filter, and what was learnt of its owner's hand shape."""
+
+    def __init__(self, config: ReconstructorConfig) -> None:
+        self.life = Life(config.max_prediction_time)
+        self.begin(config)
+
+    def begin(self, config: ReconstructorConfig) -> None:
+        """A new track: perhaps another person's hand, so nothing of the old one is kept."""
+        self.filter = HandFilter(config.smoothing_cutoff, config.smoothing_speed)
+        self.shape = ShapePrior.population()
+        self.frames = 0.0
+        self.last: tuple[Observation, LiftedHand] | None = None
+
+    def configure(self, config: ReconstructorConfig) -> None:
+        self.life.max_prediction_time = config.max_prediction_time
+        self.filter.cutoff, self.filter.speed = config.smoothing_cutoff, config.smoothing_speed
+
+    def continues(self, observation: Observation) -> bool:
+        """Whether ``observation`` is of the hand this slot holds: followed by the locator, or found again nearby."""
+        if self.life.state == HandState.LOST or self.last is None:
+            return False
+        before = self.last[0]
+        moved = np.hypot(*np.subtract(observation.roi.center, before.roi.center))
+        return observation.track_id == before.track_id or bool(moved < before.roi.size)
+
+    def learn_shape(self, betas: np.ndarray, weight: float) -> None:
+        """Let the running mean of the betas grow firmer with each frame, as a hand does not change its size."""
+        self.frames += weight
+        mean = self.shape.mean + (betas - self.shape.mean) * (weight / self.frames)
+        sigma = max(math.sqrt(1.0 / (1.0 + self.frames / _SHAPE_FRAMES)), _MIN_SHAPE_SIGMA)
+        self.shape = ShapePrior(mean, np.full(mean.shape, sigma))
+
+
+class TwoHandReconstructor:
+    """Both hands from camera images; tracks them from call to call.
+
+    One instance serves one camera stream and one thread at a time.
+    """
+
+    def __init__(self, config: ReconstructorConfig | None = None, locator: LandmarkLocator | None = None) -> None:
+        """Loads the hand model and, unless a locator is given, the networks.
+
+        Raises ModelFileError (``runtime.model_files``) for missing or altered network files and SessionError
+        (``runtime.sessions``) where this platform cannot run them; the messages say what to do.
+        """
+        self.config = config or ReconstructorConfig()
+        self.hand_model = load_hand_model(self.config.hand_model)
+        self._locator = LandmarkLocator(self.config) if locator is None else locator
+        self._lifter = Lifter(self.hand_model, self.config.solver_iterations)
+        self._faces = {side: self.hand_model.faces(side) for side in Side}
+        self.reset()
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str] | None = None, **overrides: Any) -> TwoHandReconstructor:
+        """A reconstructor from a YAML file (see ``config/``) and keyword overrides of any field of ReconstructorConfig.
+
+        A node's parameter file works too: settings of the node alone are left aside. Raises ConfigError for unknown
+        keyword overrides and for values out of range, naming them.
+        """
+        known = settings_of(ReconstructorConfig)
+        values = {name: value for name, value in read_yaml(path).items() if name in known} if path else {}
+        return cls(checked(ReconstructorConfig, {**values, **overrides}))
+
+    def update_settings(self, **values: Any) -> None:
+        """Change live settings while running; raises ConfigError for others, unknown ones and bad values."""
+        known = settings_of(ReconstructorConfig)
+        for name, value in values.items():
+            if name in known and not known[name][0].live and value != getattr(self.config, name):
+                raise ConfigError(
+                    f"{name} is read when the networks are loaded: start a new reconstructor to change it"
+                )
+        self.config = checked(ReconstructorConfig, {**dataclasses.asdict(self.config), **values})
+        self._locator.config = self.config
+        self._lifter.iterations = self.config.solver_iterations
+        for track in self._tracks.values():
+            track.configure(self.config)
+
+    def reset(self) -> None:
+        """Forget all hands."""
+        self._tracks = {side: _Track(self.config) for side in Side}
+        self._next_track_id = 1
+        self._last_stamp = -math.inf
+        self._locator.reset()
+
+    def warm_up(self) -> None:
+        """Use every part once, so that the first image is as fast as the others (the networks are warm once loaded)."""
+        for side in Side:
+            self.hand_model.mesh(side, np.tile(np.eye(3), (16, 1, 1)), np.zeros(10), np.zeros(3))
+
+    def __call__(self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0) -> TwoHandEstimate:
+        """Both hands in the next image of a stream.
+
+        Args:
+            image_bgr: uint8 (H, W, 3), BGR, of the camera's size.
+            camera: the camera that took it.
+            stamp: time of exposure, seconds. A stamp before the last one starts tracking afresh.
+
+        Raises ValueError where the image does not fit the camera or is of another type.
+        """
+        begin = time.perf_counter()
+        frame = _checked_frame(image_bgr, camera, stamp)
+        if stamp < self._last_stamp:
+            self.reset()
+        self._last_stamp = stamp
+        observations = [o for o in self._locator.locate(frame) if o is not None]
+        located = time.perf_counter()
+        for observation in observations:
+            track = self._tracks[observation.side]
+            if not track.continues(observation):
+                track.begin(self.config)
+                track.life.track_id = self._next_track_id
+                self._next_track_id += 1
+            track.life.measured(stamp)
+        lifted = self._lifter(observations, camera, [self._tracks[o.side].shape for o in observations])
+        seen = {o.side: self._measured(o, hand, camera, stamp) for o, hand in zip(observations, lifted, strict=True)}
+        hands = [seen[side] if side in seen else self._unseen(side, camera, stamp) for side in Side]
+        return self._estimate(hands, camera, stamp, begin, located)
+
+    def reconstruct_image(self, image_bgr: np.ndarray, camera: Camera) -> TwoHandEstimate:
+        """Both hands in one still image: a thorough search, and no tracking state used or kept.
+
+        Arguments and errors as in calling the object.
+        """
+        begin = time.perf_counter()
+        frame = _checked_frame(image_bgr, camera, 0.0)
+        observations = [o for o in self._locator.locate_image(frame) if o is not None]
+        located = time.perf_counter()
+        hands = [HandEstimate.lost(side) for side in Side]
+        for observation, hand in zip(observations, self._lifter(observations, camera), strict=True):
+            hands[observation.side] = self._hand(observation, hand, hand.rotations, hand.translation, camera)
+        return self._estimate(hands, camera, 0.0, begin, located)
+
+    def _estimate(
+        self, hands: list[HandEstimate], camera: Camera, stamp: float, begin: float, located: float
+    ) -> TwoHandEstimate:
+        end = time.perf_counter()
+        return TwoHandEstimate(
+            left=hands[Side.LEFT],
+            right=hands[Side.RIGHT],
+            stamp=stamp,
+            hand_model=self.hand_model.name,
+            calibrated=camera.calibrated,
+            mirrored=self.config.mirrored_input,
+            timings={"locate": located - begin, "encode": 0.0, "refine": end - located, "total": end - begin},
+        )
+
+    def _measured(self, observation: Observation, hand: LiftedHand, camera: Camera, stamp: float) -> HandEstimate:
+        track = self._tracks[observation.side]
+        track.learn_shape(hand.betas, observation.score)
+        wrist, rotations = track.filter.update(hand.keypoints[0], hand.rotations, stamp)
+        track.last = observation, hand
+        translation = hand.translation + (wrist - hand.keypoints[0])
+        return self._hand(observation, hand, rotations, translation, camera, track)
+
+    def _unseen(self, side: Side, camera: Camera, stamp: float) -> HandEstimate:
+        track = self._tracks[side]
+        since = stamp - track.life.last_measured
+        if track.life.unseen(stamp) == HandState.LOST or track.last is None:
+            track.last = None
+            return HandEstimate.lost(side, since if math.isfinite(since) else 0.0)
+        observation, hand = track.last
+        wrist, rotations = track.filter.predict(stamp)
+        translation = hand.translation + (wrist - hand.keypoints[0])
+        return self._hand(observation, hand, rotations, translation, camera, track, since)
+
+    def _hand(
+        self,
+        observation: Observation,
+        hand: LiftedHand,
+        rotations: np.ndarray,
+        translation: np.ndarray,
+        camera: Camera,
+        track: _Track | None = None,
+        since_measurement: float = 0.0,
+    ) -> HandEstimate:
+        side = observation.side
+        joints, _ = self.hand_model.kinematics(side).forward(rotations, hand.betas, translation)
+        predicted = since_measurement > 0.0
+        shown = mirror_points(joints) if observation.mirrored else joints
+        keypoints_2d = camera.project(shown) if predicted else observation.keypoints_2d
+        low, high = np.nanmin(keypoints_2d, axis=0), np.nanmax(keypoints_2d, axis=0)
+        fading = math.exp(-since_measurement / 0.1)
+        return HandEstimate(
+            side=side,
+            state=HandState.PREDICTED if predicted else HandState.TRACKED,
+            score=float(observation.score) * fading,
+            side_score=float(observation.side_score),
+            track_id=track.life.track_id if track else 1 + int(side),
+            since_measurement=since_measurement,
+            joints=joints,
+            joint_scores=observation.joint_scores * fading,
+            keypoints_2d=keypoints_2d,
+            vertices=self.hand_model.mesh(side, rotations, hand.betas, translation),
+            faces=self._faces[side],
+            rotations=rotations,
+            betas=hand.betas,
+            translation=translation,
+            wrist_pose=wrist_pose(joints, side == Side.RIGHT),
+            roi=(float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])),
+            scale_source=ScaleSource.PRIOR,
+            position_stddev=hand.position_stddev,
+        )
+
+
+def _checked_frame(image: np.ndarray, camera: Camera, stamp: float) -> Frame:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"image must be a uint8 array (height, width, 3) in BGR order, got {what}")
+    if not camera.matches(image):
+        raise ValueError(
+            f"the camera is {camera.width}x{camera.height} but the image is {image.shape[1]}x{image.shape[0]}: "
+            "pass the intrinsics of this image size"
+        )
+    return Frame(image=image, camera=camera, stamp=stamp)

@@ -1,0 +1,124 @@
+"""From one frame to the next: One-Euro filters on R3 and SO(3), and the life of a hand: TRACKED, PREDICTED, LOST."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from .refine.chain import rotation_from_vector
+from .types import HandState
+
+_DERIVATIVE_CUTOFF = 1.0  # Hz, as in the One-Euro paper
+TURNING_SHARE = 0.1
+"""How much of the speed coefficient (1/m) counts for turning (1/rad): the lever of a hand, in metres."""
+_MAX_STEP = 0.5
+"""A longer pause (s) between two measurements starts the filters afresh."""
+
+
+def rotation_vector(rotation: np.ndarray) -> np.ndarray:
+    """Rotation vectors (..., 3) of rotation matrices (..., 3, 3): the inverse of Rodrigues' formula, angles in [0, pi].
+
+    Rotations by pi, where the sine vanishes, are read from the symmetric part.
+    """
+    rotation = np.asarray(rotation, dtype=np.float64)
+    twice_sine = np.stack(
+        [
+            rotation[..., 2, 1] - rotation[..., 1, 2],
+            rotation[..., 0, 2] - rotation[..., 2, 0],
+            rotation[..., 1, 0] - rotation[..., 0, 1],
+        ],
+        axis=-1,
+    )
+    norm = np.linalg.norm(twice_sine, axis=-1)
+    angle = np.arctan2(norm, np.trace(rotation, axis1=-2, axis2=-1) - 1.0)
+    factor = np.where(norm > 1e-9, angle / np.maximum(norm, 1e-12), 0.5)
+    vector = twice_sine * factor[..., None]
+    opposite = (norm < 1e-5) & (angle > 3.0)
+    if np.any(opposite):
+        axes = (rotation[opposite] + np.swapaxes(rotation[opposite], -1, -2)) / 2.0 + np.eye(3)
+        column = np.argmax(np.diagonal(axes, axis1=-2, axis2=-1), axis=-1)
+        axis = np.take_along_axis(axes, column[:, None, None], axis=-1)[..., 0]
+        vector[opposite] = axis / np.linalg.norm(axis, axis=-1, keepdims=True) * angle[opposite, None]
+    return vector
+
+
+def _gain(cutoff: np.ndarray | np.floating | float, step: float) -> np.ndarray:
+    """Smoothing factor of a first-order low-pass filter with this cutoff (Hz) for a time step (s)."""
+    rate = 2.0 * math.pi * np.asarray(cutoff) * step
+    return rate / (rate + 1.0)
+
+
+@dataclasses.dataclass
+class HandFilter:
+    """One-Euro filter of one hand (Casiez, Roussel, Vogel, CHI 2012): the wrist in R3, each joint on SO(3).
+
+    ``cutoff`` (Hz, 0 switches the filter off) holds at rest; it grows by ``speed`` per m/s of the wrist, and by
+    ``TURNING_SHARE`` of that per rad/s of a joint. On SO(3) the low-pass step is geodesic:
+    R <- R exp(gain log(R^T measured)).
+    """
+
+    cutoff: float
+    speed: float
+    wrist: np.ndarray | None = None
+    rotations: np.ndarray | None = None
+    velocity: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(3))
+    angular_velocity: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((16, 3)))
+    stamp: float = 0.0
+    _measured: tuple[np.ndarray, np.ndarray] | None = None
+
+    def update(self, wrist: np.ndarray, rotations: np.ndarray, stamp: float) -> tuple[np.ndarray, np.ndarray]:
+        """Smoothed wrist position (3,) and joint rotations (16, 3, 3) after a measurement of both at ``stamp`` (s)."""
+        step = stamp - self.stamp
+        before, self._measured, self.stamp = self._measured, (wrist, rotations), stamp
+        if self.wrist is None or self.rotations is None or before is None or not 0.0 < step <= _MAX_STEP:
+            self.velocity, self.angular_velocity = np.zeros(3), np.zeros((16, 3))
+            self.wrist, self.rotations = wrist, rotations
+            return wrist, rotations
+        # Velocities come from what was measured, not from the filter's own lagging output.
+        slow = _gain(_DERIVATIVE_CUTOFF, step)
+        turned = rotation_vector(np.swapaxes(before[1], -1, -2) @ rotations)
+        self.velocity = self.velocity + slow * ((wrist - before[0]) / step - self.velocity)
+        self.angular_velocity = self.angular_velocity + slow * (turned / step - self.angular_velocity)
+        if self.cutoff == 0.0:
+            self.wrist, self.rotations = wrist, rotations
+            return wrist, rotations
+        gain = _gain(self.cutoff + self.speed * np.linalg.norm(self.velocity), step)
+        turning = np.linalg.norm(self.angular_velocity, axis=-1)
+        gains = _gain(self.cutoff + TURNING_SHARE * self.speed * turning, step)
+        self.wrist = self.wrist + gain * (wrist - self.wrist)
+        remaining = rotation_vector(np.swapaxes(self.rotations, -1, -2) @ rotations)
+        self.rotations = self.rotations @ rotation_from_vector(gains[:, None] * remaining)
+        return self.wrist, self.rotations
+
+    def predict(self, stamp: float) -> tuple[np.ndarray, np.ndarray]:
+        """Wrist and rotations at ``stamp`` at constant velocity of the whole hand; the fingers keep their pose."""
+        if self.wrist is None or self.rotations is None:
+            raise ValueError("nothing to predict from: no measurement yet")
+        step = stamp - self.stamp
+        rotations = self.rotations.copy()
+        rotations[0] = rotations[0] @ rotation_from_vector(self.angular_velocity[0] * step)
+        return self.wrist + self.velocity * step, rotations
+
+
+@dataclasses.dataclass
+class Life:
+    """The state of one hand over time: measured it is TRACKED; unseen for at most ``max_prediction_time`` (s) it is
+    PREDICTED, then LOST."""
+
+    max_prediction_time: float
+    state: HandState = HandState.LOST
+    track_id: int = 0
+    last_measured: float = -math.inf
+
+    def measured(self, stamp: float) -> None:
+        """Note a measurement."""
+        self.state, self.last_measured = HandState.TRACKED, stamp
+
+    def unseen(self, stamp: float) -> HandState:
+        """Note a frame without this hand; its state from here on."""
+        if self.state != HandState.LOST:
+            within = stamp - self.last_measured <= self.max_prediction_time
+            self.state = HandState.PREDICTED if within else HandState.LOST
+        return self.state

@@ -1,0 +1,150 @@
+"""Lifting: the chain's derivatives, exact recovery from perfect evidence, and anatomy that never breaks."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from evidence import CAMERA, MODEL, hand, observe
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from hand_recon_ros import Camera, Side
+from hand_recon_ros.refine.chain import (
+    ANGLES,
+    BETAS,
+    NUM_PARAMETERS,
+    Pose,
+    Template,
+    forward,
+    jacobian,
+    rotation_from_vector,
+)
+from hand_recon_ros.refine.lifting import Lifter, ShapePrior
+from hand_recon_ros.skeleton import mirror_pixels, mirror_points, wrist_rotation
+
+
+def test_jacobian_agrees_with_finite_differences():
+    template = Template.stack([MODEL.kinematics(Side.RIGHT), MODEL.kinematics(Side.LEFT).mirrored()])
+    rng = np.random.default_rng(0)
+    pose = Pose(
+        Rotation.random(2, random_state=0).as_matrix(), rng.normal(0, 0.1, (2, 3)) + [0, 0, 0.5],
+        rng.normal(0.3, 0.3, (2, 5, 3, 3)), rng.normal(0, 1, (2, 10)),
+    )  # fmt: skip
+    analytic, step = jacobian(template, forward(template, pose)), 1e-6
+    for parameter in range(NUM_PARAMETERS):
+        delta = np.zeros(NUM_PARAMETERS)
+        delta[parameter] = step
+
+        def moved(sign, delta=delta):
+            d = sign * delta
+            shifted = Pose(
+                rotation_from_vector(d[:3]) @ pose.rotation, pose.wrist + d[3:6],
+                pose.angles + d[ANGLES].reshape(5, 3, 3), pose.betas + d[BETAS],
+            )  # fmt: skip
+            return forward(template, shifted).keypoints
+
+        np.testing.assert_allclose((moved(1) - moved(-1)) / (2 * step), analytic[..., parameter], atol=1e-7)
+
+
+@pytest.mark.parametrize("side", Side)
+def test_chain_is_the_hand_models(side):
+    rotations, betas, translation, keypoints = hand(3)
+    kinematics = MODEL.kinematics(Side.RIGHT)
+    template = Template.stack([kinematics])
+    angles = kinematics.angles_of(rotations)[1:].reshape(1, 5, 3, 3)
+    posed = forward(template, Pose(rotations[None, 0], keypoints[None, 0], angles, betas[None]))
+    np.testing.assert_allclose(posed.keypoints[0], keypoints, atol=1e-9)
+
+
+@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("seed", range(6))
+def test_perfect_evidence_gives_the_hand_back(side, seed):
+    rotations, betas, translation, keypoints = hand(seed, side)
+    (result,) = Lifter(MODEL, iterations=10)([observe(keypoints, side)], CAMERA, [ShapePrior(betas, np.full(10, 1e-3))])
+    assert result.side == side
+    root_relative = (result.keypoints - result.keypoints[0]) - (keypoints - keypoints[0])
+    assert np.linalg.norm(root_relative, axis=-1).mean() < 0.004
+    assert np.linalg.norm(result.keypoints[0] - keypoints[0]) < 0.015
+    turn = wrist_rotation(result.keypoints, side == Side.RIGHT).T @ wrist_rotation(keypoints, side == Side.RIGHT)
+    assert np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))) < 5.0
+    again, _ = MODEL.kinematics(side).forward(result.rotations, result.betas, result.translation)
+    np.testing.assert_allclose(again, result.keypoints, atol=1e-9)
+
+
+def test_mirrored_evidence_gives_the_mirrored_hand():
+    _, _, _, keypoints = hand(11)
+    lifter = Lifter(MODEL)
+    (right,) = lifter([observe(keypoints, Side.RIGHT)], CAMERA)
+    (left,) = lifter([observe(mirror_points(keypoints), Side.LEFT)], CAMERA)
+    np.testing.assert_allclose(left.keypoints, mirror_points(right.keypoints), atol=1e-9)
+
+
+def test_a_mirrored_image_gives_the_true_hand():
+    _, _, _, keypoints = hand(12)
+    plain = observe(keypoints, Side.RIGHT)
+    looks_left = observe(mirror_points(keypoints), Side.RIGHT, mirrored=True)
+    np.testing.assert_allclose(looks_left.keypoints_2d, mirror_pixels(plain.keypoints_2d, CAMERA.width), atol=1e-9)
+    lifter = Lifter(MODEL)
+    (expected,), (result,) = lifter([plain], CAMERA), lifter([looks_left], CAMERA)
+    np.testing.assert_allclose(result.keypoints, expected.keypoints, atol=1e-9)
+
+
+def test_a_hand_does_not_depend_on_its_neighbour():
+    lifter = Lifter(MODEL)
+    right, left = observe(hand(1)[3], Side.RIGHT), observe(hand(2, Side.LEFT)[3], Side.LEFT)
+    both, other_order = lifter([left, right], CAMERA), lifter([right, left], CAMERA)
+    (alone,) = lifter([right], CAMERA)
+    np.testing.assert_allclose(both[1].keypoints, alone.keypoints, atol=1e-10)
+    np.testing.assert_allclose(other_order[0].keypoints, alone.keypoints, atol=1e-10)
+
+
+def test_known_size_makes_distance_certain():
+    _, betas, _, keypoints = hand(5)
+    lifter = Lifter(MODEL)
+    (unknown,) = lifter([observe(keypoints, Side.RIGHT)], CAMERA)
+    (known,) = lifter([observe(keypoints, Side.RIGHT)], CAMERA, [ShapePrior(betas, np.full(10, 0.02))])
+    assert 0.0 < known.position_stddev < 0.7 * unknown.position_stddev
+    assert unknown.position_stddev < 0.1
+
+
+def test_lens_distortion_is_undone():
+    lens = Camera(K=CAMERA.K, width=640, height=480, distortion_model="plumb_bob", D=[-0.3, 0.1, 1e-3, 1e-3, 0.0])
+    _, _, _, keypoints = hand(8)
+    lifter = Lifter(MODEL)
+    (plain,), (through_lens,) = (
+        lifter([observe(keypoints, Side.RIGHT)], CAMERA),
+        lifter([observe(keypoints, Side.RIGHT, lens)], lens),
+    )
+    assert np.abs(plain.keypoints - through_lens.keypoints).max() < 0.006
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from(Side), st.floats(0.0, 0.6))
+def test_anatomy_never_breaks(seed, side, noise):
+    """Also from nonsense: angles inside their limits, finite numbers, in front of the camera, no finger in the palm."""
+    rng = np.random.default_rng(seed)
+    good = observe(hand(seed, side, curl=rng.uniform(0, 1.2))[3], side)
+    extent = np.ptp(good.keypoints_2d, axis=0).max()
+    noisy = dataclasses.replace(
+        good,
+        keypoints_2d=good.keypoints_2d + rng.normal(0, noise * extent / 3, (21, 2)),
+        world=good.world + rng.normal(0, noise * 0.05, (21, 3)),
+        joint_scores=rng.uniform(0, 1, 21),
+    )
+    (result,) = Lifter(MODEL)([noisy], CAMERA)
+    limits = MODEL.kinematics(side).limits[1:]
+    assert np.isfinite(result.keypoints).all() and result.keypoints[0, 2] > 0.02
+    assert np.all(result.angles >= limits[..., 0] - 1e-9) and np.all(result.angles <= limits[..., 1] + 1e-9)
+    for rotation in result.rotations:
+        assert np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-9) and np.linalg.det(rotation) > 0.99
+    back = wrist_rotation(result.keypoints, side == Side.RIGHT)[:, 2]
+    x = result.keypoints[9] - result.keypoints[0]
+    for tip in (8, 12, 16, 20):
+        point = result.keypoints[tip] - result.keypoints[0]
+        if 0.1 < point @ x / (x @ x) < 0.9:
+            assert point @ back < 0.004, f"fingertip {tip} is {1000 * (point @ back):.0f} mm above the palm's plane"
+
+
+def test_nothing_seen_gives_nothing():
+    assert Lifter(MODEL)([], CAMERA) == []
