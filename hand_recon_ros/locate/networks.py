@@ -1,0 +1,50 @@
+"""The two landmark networks, loaded once and used for every frame."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..config import ReconstructorConfig
+from ..runtime.model_files import HAND_LANDMARKS, PALM_DETECTION, find_model
+from ..runtime.sessions import Session, open_session
+from .landmarks import HandLandmarks, read_landmarks
+from .observation import RotatedBox
+from .palm import PalmDetection, detect_palms
+
+_PARALLEL_CROPS = 2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LandmarkNetworks:
+    """Palm detector and landmark network. Not for use by two threads at once: their input buffers are shared."""
+
+    palm: Session
+    landmark: Session
+
+    @classmethod
+    def load(cls, config: ReconstructorConfig) -> LandmarkNetworks:
+        """Find, check and load both networks and run each once, so that the first frame takes no longer than others.
+
+        Raises ModelFileError where a file is missing or altered and SessionError where it cannot be run.
+        """
+        paths = [find_model(model, config.model_dir) for model in (PALM_DETECTION, HAND_LANDMARKS)]
+        # bfloat16 moves landmarks by 0.6 px and world points by 2.4 mm; palm boxes are only where to look.
+        networks = cls(
+            palm=open_session(paths[0], threads=config.threads, reduced_precision=True),
+            landmark=open_session(paths[1], threads=config.threads, capacity=_PARALLEL_CROPS),
+        )
+        networks.palm.run(1)
+        for count in range(1, _PARALLEL_CROPS + 1):
+            networks.landmark.run(count)
+        return networks
+
+    def detect(self, image: np.ndarray, threshold: float, view: RotatedBox | None = None) -> list[PalmDetection]:
+        """Palms in a BGR image, or in a square view of it, best first."""
+        return detect_palms(self.palm, image, threshold, view)
+
+    def read(self, image: np.ndarray, rois: Sequence[RotatedBox], mirrored: bool = False) -> list[HandLandmarks]:
+        """Landmarks in each square of a BGR image; ``mirrored`` looks at the squares' mirror images."""
+        return read_landmarks(self.landmark, image, rois, mirrored)

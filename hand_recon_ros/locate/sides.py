@@ -1,0 +1,98 @@
+"""Left or right: evidence gathered over time, and the assignment of hands to the two slots."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..types import Side
+
+PLAUSIBLE = 0.1
+"""Lowest probability of a side at which a hand may take that side's slot. The network says 0.97 when it is sure, so a
+hand it calls right with 0.97 does not become a left one merely because the right slot is taken: it is somebody
+else's, or a mistake, and is dropped."""
+
+_MEMORY = 0.9
+_GAIN = 0.5
+_LIMIT = 4.0
+_STAY = 1.0
+_SIZE_WEIGHT = 0.5
+
+
+def log_odds(probability: float) -> float:
+    """log(p / (1 - p)), cut off at +-4: one image says no more than that, however sure the network is of it."""
+    limit = 1 / (1 + math.exp(-_LIMIT))
+    probability = min(max(probability, 1 - limit), limit)
+    return math.log(probability / (1 - probability))
+
+
+def updated(evidence: float, right: float) -> float:
+    """Evidence that a hand is a right one (log odds) after one more image in which the network says ``right``.
+
+    Consecutive images are far from independent, so each new one counts half; old ones fade with a memory of ten
+    images, so that a wrong start is overcome. The total stays within +-20.
+    """
+    return _MEMORY * evidence + _GAIN * log_odds(right)
+
+
+def probability(evidence: float, side: Side) -> float:
+    """Probability of a side given the log odds of right against left."""
+    signed = evidence if side == Side.RIGHT else -evidence
+    return 1 / (1 + math.exp(-min(max(signed, -60.0), 60.0)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A hand that wants a slot.
+
+    Attributes:
+        evidence: log odds of right against left.
+        size: extent in the image, pixels.
+        presence: probability that it is a hand at all.
+        slot: the slot it holds already.
+    """
+
+    evidence: float
+    size: float
+    presence: float = 1.0
+    slot: Side | None = None
+
+
+def assign(candidates: Sequence[Candidate]) -> tuple[int | None, int | None]:
+    """Indices of the candidates for the left and the right slot, or None where a slot stays empty.
+
+    Every pair is weighed jointly by log probabilities, so that of two hands that look left the less certain one becomes
+    the right one, if that is plausible at all (``PLAUSIBLE``), and is dropped otherwise. Where hands of several people
+    are seen, larger (nearer) ones win. A hand in a slot stays there unless exchanging is clearly better (by a factor e
+    per hand). Never the same candidate twice; at most one hand per side by construction.
+    """
+    if not candidates:
+        return None, None
+    largest = max(max(candidate.size for candidate in candidates), 1e-6)
+    values = np.array([[_value(candidate, side, largest) for side in Side] for candidate in candidates])
+    choices: list[int | None] = [None, *range(len(candidates))]
+    best: tuple[int | None, int | None] = (None, None)
+    best_value = 0.0
+    for left, right in itertools.product(choices, choices):
+        if left is not None and left == right:
+            continue
+        value = 0.0 if left is None else values[left, Side.LEFT]
+        value += 0.0 if right is None else values[right, Side.RIGHT]
+        if value > best_value:
+            best, best_value = (left, right), value
+    return best
+
+
+def _value(candidate: Candidate, side: Side, largest: float) -> float:
+    """What a candidate in a slot is worth; an empty slot is worth 0."""
+    stay = _STAY if candidate.slot == side else 0.0
+    likely = math.log(max(probability(candidate.evidence, side), 1e-30)) - math.log(PLAUSIBLE)
+    if likely + stay <= 0:
+        return -math.inf
+    # Size and presence choose among plausible hands and must not push one out of an empty slot.
+    preference = _SIZE_WEIGHT * math.log(max(candidate.size, 1e-6) / largest) + math.log(max(candidate.presence, 1e-6))
+    return max(likely + stay + preference, 1e-6)

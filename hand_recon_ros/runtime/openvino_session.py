@@ -1,0 +1,95 @@
+"""Networks in OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import openvino
+
+from .sessions import SessionError
+
+
+class OpenVinoSession:
+    """A network of one image input; conversion from uint8 BGR happens inside its graph.
+
+    Compiled for one image and, where ``capacity`` is above 1, for that many as a batch: for two crops on two threads a
+    batch takes 0.86 of the time of one after the other, and unlike one thread per crop it does not suffer when another
+    process takes a core for a while. See :class:`hand_recon_ros.runtime.sessions.Session`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int = 2,
+        capacity: int = 1,
+        reduced_precision: bool = False,
+    ) -> None:
+        core = openvino.Core()
+        try:
+            model = core.read_model(os.fspath(path))
+        except RuntimeError as error:
+            raise SessionError(f"{os.fspath(path)}: OpenVINO cannot read this network: {error}") from error
+        shape = [int(n) for n in model.inputs[0].shape]
+        if len(model.inputs) != 1 or len(shape) != 4 or shape[0] != 1 or shape[1] != shape[2] or shape[3] != 3:
+            raise SessionError(f"{os.fspath(path)}: expected one image input (1, n, n, 3), got {tuple(shape)}")
+        bfloat16 = reduced_precision and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        config: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+        }
+        self._inputs = np.zeros((capacity, *shape[1:]), dtype=np.uint8)
+        self._output_count = len(model.outputs)
+        self._single = []
+        compiled = core.compile_model(_with_image_input(model), "CPU", config)
+        for index in range(capacity):
+            self._single.append(self._request(compiled, index, index + 1))
+        self._batch = self._single[0]
+        if capacity > 1:
+            model = core.read_model(os.fspath(path))
+            model.reshape([capacity, *shape[1:]])
+            self._batch = self._request(core.compile_model(_with_image_input(model), "CPU", config), 0, capacity)
+
+    @property
+    def size(self) -> int:
+        return int(self._inputs.shape[1])
+
+    @property
+    def inputs(self) -> np.ndarray:
+        return self._inputs
+
+    def run(self, count: int = 1) -> list[tuple[np.ndarray, ...]]:
+        """Outputs of each of the first ``count`` inputs, without the batch axis."""
+        if not 0 <= count <= len(self._inputs):
+            raise ValueError(f"this session takes up to {len(self._inputs)} images at once, got {count}")
+        if count == len(self._inputs):
+            self._batch.infer()
+            arrays = [self._batch.get_output_tensor(index).data.copy() for index in range(self._output_count)]
+            return [tuple(array[image] for array in arrays) for image in range(count)]
+        results = []
+        for request in self._single[:count]:
+            request.infer()
+            results.append(tuple(request.get_output_tensor(i).data[0].copy() for i in range(self._output_count)))
+        return results
+
+    def _request(self, compiled: openvino.CompiledModel, start: int, stop: int) -> openvino.InferRequest:
+        """A request that reads its images in place."""
+        request = compiled.create_infer_request()
+        request.set_input_tensor(openvino.Tensor(self._inputs[start:stop], shared_memory=True))
+        return request
+
+
+def _with_image_input(model: openvino.Model) -> openvino.Model:
+    """The model with a uint8 BGR input: as part of the graph the conversion to float RGB costs next to nothing."""
+    from openvino.preprocess import ColorFormat, PrePostProcessor
+
+    processor = PrePostProcessor(model)
+    layout = openvino.Layout("NHWC")
+    image = processor.input()
+    image.tensor().set_element_type(openvino.Type.u8).set_layout(layout).set_color_format(ColorFormat.BGR)
+    image.model().set_layout(layout)
+    image.preprocess().convert_element_type(openvino.Type.f32).convert_color(ColorFormat.RGB).scale(255.0)
+    return processor.build()

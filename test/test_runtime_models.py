@@ -1,0 +1,142 @@
+"""Network files: where they are looked for, what is accepted, how they are fetched."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from hand_recon_ros.runtime import model_files as mf
+
+
+@pytest.fixture
+def small_models(monkeypatch, tmp_path):
+    """Two stand-in networks, a wheel that holds them, and nothing else to be found on this machine."""
+    models = tuple(
+        mf.ModelFile(
+            name, f"{name}.tflite", hashlib.sha256(name.encode()).hexdigest(), f"mediapipe/modules/{name}.tflite"
+        )
+        for name in ("one", "two")
+    )
+    monkeypatch.setattr(mf, "MODEL_FILES", models)
+    monkeypatch.setattr(mf, "_installed_wheel_folders", lambda: [])
+    monkeypatch.delenv(mf.ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    wheel = tmp_path / "mediapipe-0.10.21-cp311-cp311-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for model in models:
+            archive.writestr(model.wheel_path, model.name)
+        archive.writestr("mediapipe-0.10.21.dist-info/LICENSE", "Apache License 2.0")
+    return models, wheel
+
+
+def test_the_installed_wheel_has_the_right_files_and_is_not_imported(monkeypatch, tmp_path):
+    monkeypatch.delenv(mf.ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    paths = mf.verify_models()
+    assert [path.name for path in paths] == ["palm_detection_full.tflite", "hand_landmark_full.tflite"]
+    code = (
+        "import sys; from hand_recon_ros.runtime.model_files import verify_models; verify_models();"
+        "print([name for name in ('mediapipe', 'torch', 'openvino') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_missing_files_say_what_where_and_how_to_get_them(small_models, tmp_path):
+    models, _ = small_models
+    with pytest.raises(mf.ModelFileError) as caught:
+        mf.find_model(models[0])
+    message = str(caught.value)
+    assert "one.tflite" in message and models[0].sha256 in message
+    assert str(tmp_path / "cache" / "hand_recon") in message
+    assert "hand-recon models fetch" in message
+    assert [status.state for status in mf.list_models()] == ["missing", "missing"]
+    assert mf.list_models()[0].path == ""
+
+
+def test_an_altered_file_is_named_with_both_digests(small_models, tmp_path):
+    models, wheel = small_models
+    folder = tmp_path / "mine"
+    mf.fetch_models(folder, wheel)
+    (folder / "two.tflite").write_bytes(b"something else")
+    with pytest.raises(mf.ModelFileError) as caught:
+        mf.verify_models(folder)
+    message = str(caught.value)
+    assert str(folder / "two.tflite") in message
+    assert models[1].sha256 in message and hashlib.sha256(b"something else").hexdigest() in message
+    assert f"hand-recon models fetch --dest {folder}" in message
+    states = mf.list_models(folder)
+    assert [status.state for status in states] == ["ok", "altered"]
+    assert states[1].found_sha256 == hashlib.sha256(b"something else").hexdigest()
+    mf.fetch_models(folder, wheel)
+    assert mf.verify_models(folder) == [folder / "one.tflite", folder / "two.tflite"]
+
+
+def test_fetch_takes_the_files_and_their_licence_out_of_a_wheel(small_models, tmp_path):
+    models, wheel = small_models
+    paths = mf.fetch_models(wheel=wheel)
+    folder = tmp_path / "cache" / "hand_recon"
+    assert paths == [folder / "one.tflite", folder / "two.tflite"]
+    assert paths[0].read_text() == "one"
+    assert (folder / mf.LICENCE_NAME).read_text() == "Apache License 2.0"
+    assert sorted(path.name for path in folder.iterdir()) == [mf.LICENCE_NAME, "one.tflite", "two.tflite"]
+    assert mf.find_model(models[0]) == paths[0]
+
+
+def test_a_wheel_with_other_content_writes_nothing(small_models, tmp_path):
+    models, _ = small_models
+    wheel = tmp_path / "other.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(models[0].wheel_path, "one")
+        archive.writestr(models[1].wheel_path, "not two")
+    with pytest.raises(mf.ModelFileError, match="mediapipe==0.10.21"):
+        mf.fetch_models(tmp_path / "dest", wheel)
+    assert not (tmp_path / "dest").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"not a zip file"])
+def test_a_wheel_that_is_none_is_an_error_with_its_path(small_models, tmp_path, content):
+    wheel = tmp_path / "broken.whl"
+    if content is not None:
+        wheel.write_bytes(content)
+    with pytest.raises(mf.ModelFileError, match=r"broken\.whl"):
+        mf.fetch_models(tmp_path / "dest", wheel)
+
+
+def test_a_failing_download_says_what_ran_and_how_to_do_without(small_models, monkeypatch, tmp_path):
+    def failing(command, **_):
+        assert command[1:5] == ["-m", "pip", "download", "mediapipe==0.10.21"] and "--no-deps" in command
+        return subprocess.CompletedProcess(command, 1, "", "WARNING: retrying\nERROR: no network\n")
+
+    monkeypatch.setattr(mf.subprocess, "run", failing)
+    with pytest.raises(mf.ModelFileError, match=r"no network.*hand-recon models fetch --wheel FILE"):
+        mf.fetch_models(tmp_path / "dest")
+
+
+def test_the_search_order(small_models, monkeypatch, tmp_path):
+    _, wheel = small_models
+    monkeypatch.setattr(mf, "_installed_wheel_folders", lambda: [tmp_path / "site-packages"])
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site-packages")
+    assert mf.verify_models()[0] == tmp_path / "site-packages" / "mediapipe/modules/one.tflite"
+    cached = mf.fetch_models(wheel=wheel)
+    assert mf.verify_models() == cached
+    monkeypatch.setenv(mf.ENVIRONMENT_VARIABLE, str(tmp_path / "env"))
+    with pytest.raises(mf.ModelFileError, match="env"):
+        mf.verify_models()  # a folder that was named is the only one searched
+    in_environment = mf.fetch_models(wheel=wheel)
+    assert in_environment[0] == tmp_path / "env" / "one.tflite" == mf.verify_models()[0]
+    explicit = mf.fetch_models(tmp_path / "explicit", wheel)
+    assert mf.verify_models(tmp_path / "explicit") == explicit
+
+
+def test_a_locator_without_its_files_says_so(tmp_path):
+    from hand_recon_ros.config import ReconstructorConfig
+    from hand_recon_ros.locate import LandmarkLocator
+
+    with pytest.raises(mf.ModelFileError, match="hand-recon models fetch --dest"):
+        LandmarkLocator(ReconstructorConfig(model_dir=str(tmp_path)))

@@ -1,0 +1,107 @@
+"""Inference sessions and the choice of device."""
+
+from __future__ import annotations
+
+import builtins
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from hand_recon_ros.runtime import devices, sessions
+from hand_recon_ros.runtime.model_files import HAND_LANDMARKS, find_model
+
+
+@pytest.fixture(scope="module")
+def landmark_session():
+    return sessions.open_session(find_model(HAND_LANDMARKS), threads=2, capacity=2)
+
+
+def test_a_batch_gives_what_its_images_give_alone(landmark_session):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    landmark_session.inputs[:] = images
+    both = landmark_session.run(2)
+    alone = []
+    for image in images:
+        landmark_session.inputs[0] = image
+        alone += landmark_session.run(1)
+    for batch, single in zip(both, alone, strict=True):
+        assert [array.shape for array in single] == [(63,), (1,), (1,), (63,)]
+        for a, b in zip(batch, single, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+def test_outputs_outlive_the_next_run(landmark_session):
+    landmark_session.inputs[:] = 0
+    first = landmark_session.run(1)[0]
+    before = [array.copy() for array in first]
+    landmark_session.inputs[0] = 255
+    landmark_session.run(1)
+    for a, b in zip(first, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_graph_converts_bgr_bytes_as_the_networks_expect(landmark_session):
+    import openvino
+
+    image = np.random.default_rng(1).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    landmark_session.inputs[0] = image
+    ours = landmark_session.run(1)[0]
+    core = openvino.Core()
+    plain = core.compile_model(str(find_model(HAND_LANDMARKS)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    expected = plain((image[None, ..., ::-1] / 255).astype(np.float32))
+    for index, array in enumerate(ours):
+        np.testing.assert_allclose(array, expected[index][0], atol=2e-3)
+
+
+@pytest.mark.parametrize("count", [-1, 3])
+def test_more_images_than_there_is_room_for_are_refused(landmark_session, count):
+    with pytest.raises(ValueError, match=f"up to 2 images at once, got {count}"):
+        landmark_session.run(count)
+
+
+def test_a_file_that_is_no_network_is_named(tmp_path):
+    path = tmp_path / "broken.tflite"
+    path.write_bytes(b"nothing")
+    with pytest.raises(sessions.SessionError, match=r"broken\.tflite"):
+        sessions.open_session(path)
+
+
+def test_without_openvino_the_refusal_names_package_and_platform(monkeypatch, tmp_path):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.split(".")[0] == "openvino":
+            raise ImportError("No module named 'openvino'")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.delitem(sys.modules, "hand_recon_ros.runtime.openvino_session", raising=False)
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(sessions.SessionError, match=r"openvino.*Python 3\."):
+        sessions.open_session(tmp_path / "any.tflite")
+
+
+def test_devices(monkeypatch):
+    assert devices.choose_device("cpu") == "cpu"
+    with pytest.raises(ValueError, match="got 'tpu'"):
+        devices.choose_device("tpu")
+    monkeypatch.setattr(devices, "_driver_loaded", lambda: True)
+    monkeypatch.setattr(devices, "_cuda_problem", lambda: "torch finds no CUDA device")
+    assert devices.choose_device("auto") == "cpu"
+    with pytest.raises(devices.DeviceError, match="torch finds no CUDA device; use device 'cpu' or 'auto'"):
+        devices.choose_device("cuda")
+    monkeypatch.setattr(devices, "_cuda_problem", lambda: "")
+    assert devices.choose_device("auto") == devices.choose_device("cuda") == "cuda"
+    monkeypatch.setattr(devices, "_driver_loaded", lambda: False)
+    assert devices.choose_device("auto") == "cpu"
+
+
+def test_choosing_the_cpu_imports_nothing_heavy():
+    code = (
+        "import sys; from hand_recon_ros.runtime.devices import choose_device; choose_device('cpu');"
+        "print('torch' in sys.modules, 'openvino' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
