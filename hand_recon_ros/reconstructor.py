@@ -18,9 +18,8 @@ from .skeleton import mirror_points, wrist_pose
 from .smooth import HandFilter, Life
 from .types import Camera, Frame, HandEstimate, HandState, ScaleSource, Side, TwoHandEstimate
 
-_SHAPE_FRAMES = 30.0
-"""After this many measured frames a track's betas are held by half the population's variance, later tighter."""
-_MIN_SHAPE_SIGMA = 0.05
+_FRAME_WEIGHT = 1.0 / 30.0
+"""What one frame counts for in learning a hand's shape: neighbours repeat each other's errors."""
 
 
 class _Track:
@@ -34,7 +33,6 @@ class _Track:
         """A new track: perhaps another person's hand, so nothing of the old one is kept."""
         self.filter = HandFilter(config.smoothing_cutoff, config.smoothing_speed)
         self.shape = ShapePrior.population()
-        self.frames = 0.0
         self.last: tuple[Observation, LiftedHand] | None = None
 
     def configure(self, config: ReconstructorConfig) -> None:
@@ -48,13 +46,6 @@ class _Track:
         before = self.last[0]
         moved = np.hypot(*np.subtract(observation.roi.center, before.roi.center))
         return observation.track_id == before.track_id or bool(moved < before.roi.size)
-
-    def learn_shape(self, betas: np.ndarray, weight: float) -> None:
-        """Let the running mean of the betas grow firmer with each frame, as a hand does not change its size."""
-        self.frames += weight
-        mean = self.shape.mean + (betas - self.shape.mean) * (weight / self.frames)
-        sigma = max(math.sqrt(1.0 / (1.0 + self.frames / _SHAPE_FRAMES)), _MIN_SHAPE_SIGMA)
-        self.shape = ShapePrior(mean, np.full(mean.shape, sigma))
 
 
 class TwoHandReconstructor:
@@ -172,7 +163,7 @@ class TwoHandReconstructor:
 
     def _measured(self, observation: Observation, hand: LiftedHand, camera: Camera, stamp: float) -> HandEstimate:
         track = self._tracks[observation.side]
-        track.learn_shape(hand.betas, observation.score)
+        track.shape = track.shape.updated(hand, _FRAME_WEIGHT * observation.score)
         wrist, rotations = track.filter.update(hand.keypoints[0], hand.rotations, stamp)
         track.last = observation, hand
         translation = hand.translation + (wrist - hand.keypoints[0])

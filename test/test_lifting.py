@@ -1,6 +1,7 @@
 """Lifting: the chain's derivatives, exact recovery from perfect evidence, and anatomy that never breaks."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_chain_is_the_hand_models(side):
 @pytest.mark.parametrize("seed", range(6))
 def test_perfect_evidence_gives_the_hand_back(side, seed):
     rotations, betas, translation, keypoints = hand(seed, side)
-    (result,) = Lifter(MODEL, iterations=10)([observe(keypoints, side)], CAMERA, [ShapePrior(betas, np.full(10, 1e-3))])
+    (result,) = Lifter(MODEL, iterations=10)([observe(keypoints, side)], CAMERA, [ShapePrior(betas, 1e6 * np.eye(10))])
     assert result.side == side
     root_relative = (result.keypoints - result.keypoints[0]) - (keypoints - keypoints[0])
     assert np.linalg.norm(root_relative, axis=-1).mean() < 0.004
@@ -103,7 +104,7 @@ def test_known_size_makes_distance_certain():
     _, betas, _, keypoints = hand(5)
     lifter = Lifter(MODEL)
     (unknown,) = lifter([observe(keypoints, Side.RIGHT)], CAMERA)
-    (known,) = lifter([observe(keypoints, Side.RIGHT)], CAMERA, [ShapePrior(betas, np.full(10, 0.02))])
+    (known,) = lifter([observe(keypoints, Side.RIGHT)], CAMERA, [ShapePrior(betas, 2500.0 * np.eye(10))])
     assert 0.0 < known.position_stddev < 0.7 * unknown.position_stddev
     assert unknown.position_stddev < 0.1
 
@@ -148,3 +149,17 @@ def test_anatomy_never_breaks(seed, side, noise):
 
 def test_nothing_seen_gives_nothing():
     assert Lifter(MODEL)([], CAMERA) == []
+
+
+def test_a_belief_about_shape_counts_the_evidence_once():
+    """Learning with weight 1 from a linear problem gives what solving all frames together would give."""
+    rng = np.random.default_rng(3)
+    belief, evidence, target = ShapePrior.population(), np.diag(rng.uniform(0, 3, 10)), rng.normal(0, 1, 10)
+    for _ in range(5):
+        information = belief.information + evidence
+        betas = np.linalg.solve(information, belief.information @ belief.mean + evidence @ target)
+        solved = SimpleNamespace(betas=betas, betas_covariance=np.linalg.inv(information))
+        belief = belief.updated(solved, 1.0)
+    np.testing.assert_allclose(belief.information, np.eye(10) + 5 * evidence, atol=1e-9)
+    together = np.linalg.solve(np.eye(10) + 5 * evidence, 5 * evidence @ target)
+    np.testing.assert_allclose(belief.mean, together, atol=1e-9)

@@ -76,15 +76,26 @@ _CLEARANCE_SIGMA = 0.002
 
 @dataclasses.dataclass(frozen=True)
 class ShapePrior:
-    """Gaussian belief about a hand's betas: mean (10,) and standard deviation (10,)."""
+    """Gaussian belief about a hand's betas: mean (10,) and information, the inverse covariance (10, 10)."""
 
     mean: np.ndarray
-    sigma: np.ndarray
+    information: np.ndarray
 
     @classmethod
     def population(cls) -> ShapePrior:
         """Nothing known but that it is a human hand: betas are in units of the population's standard deviation."""
-        return cls(np.zeros(NUM_BETAS), np.ones(NUM_BETAS))
+        return cls(np.zeros(NUM_BETAS), np.eye(NUM_BETAS))
+
+    def updated(self, hand: LiftedHand, weight: float) -> ShapePrior:
+        """The belief after ``hand`` was solved with this one, its evidence counted ``weight`` times.
+
+        Only what the images said is added: the belief that went into the solution is taken out of it again. Frames of
+        a video repeat each other's errors, so that each should count for less than one.
+        """
+        evidence = np.linalg.inv(hand.betas_covariance) - self.information
+        information = self.information + weight * evidence
+        shift = np.linalg.solve(information, weight * (evidence + self.information) @ (hand.betas - self.mean))
+        return ShapePrior(self.mean + shift, information)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +103,8 @@ class LiftedHand:
     """One solved hand.
 
     Parameters of the hand model of ``side``; keypoints (21, 3) in metres in the camera frame; joint angles (15, 3) in
-    radians, as those of a right hand; the standard deviations of the wrist along its ray (m) and of the betas (10,);
-    and the root mean square reprojection error in units of the hand's image extent.
+    radians, as those of a right hand; the standard deviation of the wrist along its ray (m); the covariance of the
+    betas (10, 10); and the root mean square reprojection error in units of the hand's image extent.
     """
 
     side: Side
@@ -103,7 +114,7 @@ class LiftedHand:
     keypoints: np.ndarray
     angles: np.ndarray
     position_stddev: float
-    betas_stddev: np.ndarray
+    betas_covariance: np.ndarray
     residual: float
 
 
@@ -253,15 +264,16 @@ def _solve(
     batch = pose.wrist.shape[0]
     prior = np.zeros((batch, NUM_PARAMETERS))
     prior[:, ANGLES] = (1.0 / _PRIOR_SIGMA**2).reshape(45)
-    prior[:, BETAS] = np.stack([1.0 / shape.sigma**2 for shape in shapes])
     shape_mean = np.stack([shape.mean for shape in shapes])
+    shape_information = np.stack([shape.information for shape in shapes])
     diagonal = np.arange(NUM_PARAMETERS)
     posed = forward(template, pose)
     for _ in range(iterations):
         normal, gradient = _normal_equations(template, evidence, posed)
         gradient[:, ANGLES] += prior[:, ANGLES] * (pose.angles - _PRIOR_MEAN).reshape(batch, 45)
-        gradient[:, BETAS] += prior[:, BETAS] * (pose.betas - shape_mean)
+        gradient[:, BETAS] += (shape_information @ (pose.betas - shape_mean)[..., None])[..., 0]
         normal[:, diagonal, diagonal] += prior
+        normal[:, BETAS, BETAS] += shape_information
         damped = normal.copy()
         damped[:, diagonal, diagonal] *= 1.0 + DAMPING
         _apply(template, pose, -np.linalg.solve(damped, gradient[..., None])[..., 0])
@@ -351,6 +363,6 @@ def _finish(
         keypoints=keypoints,
         angles=pose.angles[i].reshape(15, 3).copy(),
         position_stddev=float(np.sqrt(max(ray @ covariance[TRANSLATION, TRANSLATION] @ ray, 0.0))),
-        betas_stddev=np.sqrt(np.maximum(np.diag(covariance)[BETAS], 0.0)),
+        betas_covariance=covariance[BETAS, BETAS],
         residual=float(residual),
     )
