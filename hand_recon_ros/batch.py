@@ -1,0 +1,98 @@
+"""Reconstructing files: photos one by one, videos with tracking; overlay pictures or video, and JSON per image."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .calibration import calibration_path, read_calibration, scaled_camera
+from .camera import Camera
+from .overlay import draw_overlay
+from .reconstructor import TwoHandReconstructor
+from .sources import Video, open_source
+from .types import HandEstimate, Side, TwoHandEstimate
+
+
+def reconstruct_source(
+    reconstructor: TwoHandReconstructor, source: str, out: Path, fov_deg: float, calibration: str | None = None
+) -> dict[str, Any]:
+    """Reconstruct every image of a file or folder into ``out``.
+
+    Photos give ``<name>.png`` overlays and ``<name>.json`` each; a video is tracked and gives ``overlay.mp4`` and
+    ``hands.jsonl``. Without a calibration file the camera is guessed from ``fov_deg`` (degrees across the longer side).
+
+    Returns:
+        {"out", "images", "results": [{"image", "overlay", "json", "left", "right"}]}, the states by side.
+
+    Raises SourceError and CameraError.
+    """
+    import cv2
+    from tqdm import tqdm
+
+    images = open_source(source)
+    out.mkdir(parents=True, exist_ok=True)
+    known = read_calibration(calibration_path(calibration)) if calibration else None
+    results, writer, lines = [], None, None
+    try:
+        for item in tqdm(images, desc="reconstruct", unit="image", disable=None):
+            height, width = item.image.shape[:2]
+            camera = scaled_camera(known, width, height) if known else Camera.from_fov(width, height, fov_deg)
+            if isinstance(images, Video):
+                estimate = reconstructor(item.image, camera, stamp=item.number / images.rate)
+                overlay, document = out / "overlay.mp4", out / "hands.jsonl"
+            else:
+                estimate = reconstructor.reconstruct_image(item.image, camera)
+                overlay, document = out / f"{Path(item.name).stem}.png", out / f"{Path(item.name).stem}.json"
+            picture = draw_overlay(item.image, estimate, camera)
+            record = {"image": str(item.name), "number": item.number, **as_dict(estimate, camera)}
+            if isinstance(images, Video):
+                if writer is None or lines is None:
+                    writer = cv2.VideoWriter(
+                        str(overlay), cv2.VideoWriter.fourcc(*"mp4v"), images.rate, (width, height)
+                    )
+                    lines = open(document, "w", encoding="utf-8")  # noqa: SIM115
+                writer.write(picture)
+                lines.write(json.dumps(record) + "\n")
+            else:
+                cv2.imwrite(str(overlay), picture)
+                document.write_text(json.dumps(record) + "\n", encoding="utf-8")
+            states = {side.label: estimate.hand(side).state.name for side in Side}
+            results.append({"image": str(item.name), "overlay": str(overlay), "json": str(document), **states})
+    finally:
+        if writer is not None:
+            writer.release()
+        if lines is not None:
+            lines.close()
+        images.close()
+    return {"out": str(out), "images": len(results), "results": results}
+
+
+def as_dict(estimate: TwoHandEstimate, camera: Camera) -> dict[str, Any]:
+    """An estimate in JSON's own types: metres and pixels, without the mesh; of a LOST hand only its state."""
+    return {
+        "stamp": estimate.stamp,
+        "hand_model": estimate.hand_model,
+        "calibrated": estimate.calibrated,
+        "refined": estimate.refined,
+        "camera": {"K": camera.K.tolist(), "width": camera.width, "height": camera.height},
+        **{side.label: _hand(estimate.hand(side)) for side in Side},
+    }
+
+
+def _hand(hand: HandEstimate) -> dict[str, Any]:
+    if not hand.found:
+        return {"state": hand.state.name}
+    arrays = ("joints", "joint_scores", "keypoints_2d", "rotations", "betas", "translation", "wrist_pose")
+    return {
+        "state": hand.state.name,
+        "track_id": hand.track_id,
+        "score": hand.score,
+        "side_score": hand.side_score,
+        "roi": list(hand.roi),
+        "scale_source": hand.scale_source.name,
+        "position_stddev": hand.position_stddev,
+        **{name: np.round(np.asarray(getattr(hand, name), dtype=np.float64), 6).tolist() for name in arrays},
+    }

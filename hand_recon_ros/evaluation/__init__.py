@@ -1,0 +1,1 @@
+"""Measuring: metrics, reports, benchmarks. Never imported at run time."""

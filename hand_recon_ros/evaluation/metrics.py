@@ -1,0 +1,105 @@
+"""Error measures for hands, each defined once.
+
+Keypoints are (..., 21, 3) in metres (any number of points where said); results are in millimetres, one per hand: the
+shape is what stands before the last two dimensions. A name never leaves open which root, scale or reflection is meant:
+the arguments' defaults are what the plain names stand for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..skeleton import MIDDLE_MCP, WRIST
+
+__all__ = ["mpjpe", "mrrpe", "pa_mpjpe", "point_errors", "procrustes", "wrist_error"]
+
+_MM = 1000.0
+
+
+def point_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Distances of corresponding points (..., N), in the unit of the points."""
+    predicted, truth = _pair(predicted, truth)
+    return np.linalg.norm(predicted - truth, axis=-1)
+
+
+def mpjpe(predicted: np.ndarray, truth: np.ndarray, root: int | None = WRIST, rescale: bool = False) -> np.ndarray:
+    """Mean per-joint position error, mm.
+
+    Args:
+        predicted, truth: keypoints (..., 21, 3), metres.
+        root: keypoint both hands are moved to before they are compared; None compares absolute positions. The root's
+            own error of zero is part of the mean, as in InterNet's and InterWild's protocol.
+        rescale: scale the prediction about the root to the truth's length from wrist to middle MCP (IntagHand, DIR).
+    """
+    predicted, truth = _pair(predicted, truth)
+    if root is not None:
+        predicted = predicted - predicted[..., root : root + 1, :]
+        truth = truth - truth[..., root : root + 1, :]
+    elif rescale:
+        raise ValueError("rescale needs a root to scale about, got root=None")
+    if rescale:
+        lengths = [np.linalg.norm(p[..., MIDDLE_MCP, :] - p[..., WRIST, :], axis=-1) for p in (predicted, truth)]
+        predicted = predicted * (lengths[1] / lengths[0])[..., None, None]
+    return point_errors(predicted, truth).mean(axis=-1) * _MM
+
+
+def procrustes(
+    points: np.ndarray, target: np.ndarray, scale: bool = True, reflection: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The similarity that brings ``points`` closest to ``target`` in the least-squares sense.
+
+    Args:
+        points, target: (..., N, 3), at least three of them.
+        scale: whether it may scale.
+        reflection: whether it may mirror (FreiHAND's official code allows it, most papers' code does not).
+
+    Returns:
+        factor (...), rotation (..., 3, 3), shift (..., 3): aligned = factor * points @ rotation^T + shift.
+
+    Source: Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991.
+    """
+    points, target = _pair(points, target)
+    centre, target_centre = points.mean(axis=-2, keepdims=True), target.mean(axis=-2, keepdims=True)
+    a, b = points - centre, target - target_centre
+    u, singular, vt = np.linalg.svd(np.swapaxes(b, -1, -2) @ a)
+    signs = np.ones_like(singular)
+    if not reflection:
+        signs[..., 2] = np.where(np.linalg.det(u @ vt) < 0, -1.0, 1.0)
+    rotation = (u * signs[..., None, :]) @ vt
+    if scale:
+        spread = np.sum(a * a, axis=(-2, -1))
+        factor = np.sum(singular * signs, axis=-1) / np.where(spread > 0, spread, 1.0)
+    else:
+        factor = np.ones(singular.shape[:-1])
+    shift = target_centre[..., 0, :] - factor[..., None] * (rotation @ centre[..., 0, :, None])[..., 0]
+    return factor, rotation, shift
+
+
+def pa_mpjpe(predicted: np.ndarray, truth: np.ndarray, reflection: bool = False) -> np.ndarray:
+    """MPJPE after Procrustes alignment with scale, mm: what is left is wrong in the shape of the pose."""
+    predicted, truth = _pair(predicted, truth)
+    factor, rotation, shift = procrustes(predicted, truth, scale=True, reflection=reflection)
+    aligned = factor[..., None, None] * predicted @ np.swapaxes(rotation, -1, -2) + shift[..., None, :]
+    return mpjpe(aligned, truth, root=None)
+
+
+def mrrpe(left: np.ndarray, right: np.ndarray, true_left: np.ndarray, true_right: np.ndarray) -> np.ndarray:
+    """Mean relative-root position error, mm: |(wrist_L - wrist_R) predicted - (wrist_L - wrist_R) true|."""
+    left, true_left = _pair(left, true_left)
+    right, true_right = _pair(right, true_right)
+    between = left[..., WRIST, :] - right[..., WRIST, :]
+    true_between = true_left[..., WRIST, :] - true_right[..., WRIST, :]
+    return np.linalg.norm(between - true_between, axis=-1) * _MM
+
+
+def wrist_error(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Distance of the wrists in the camera frame, mm: how wrong the absolute position is."""
+    predicted, truth = _pair(predicted, truth)
+    return np.linalg.norm(predicted[..., WRIST, :] - truth[..., WRIST, :], axis=-1) * _MM
+
+
+def _pair(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    predicted, truth = np.asarray(predicted, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    if predicted.shape != truth.shape or predicted.ndim < 2 or predicted.shape[-1] != 3:
+        raise ValueError(f"expected two arrays (..., N, 3) of one shape, got {predicted.shape} and {truth.shape}")
+    return predicted, truth
