@@ -48,7 +48,6 @@ bench: setup ## latency and throughput, beside installed peers; also in out/benc
 	@mkdir -p "$(OUT)"
 	@"$(BIN)/hand-recon" benchmark --json > "$(OUT)/bench.json.part"
 	@mv "$(OUT)/bench.json.part" "$(OUT)/bench.json"
-	@"$(BIN)/python" tools/print_benchmark.py "$(OUT)/bench.json"
 
 lock: ## resolve requirements.in anew into requirements.lock
 	@"$(PYTHON)" tools/lock_requirements.py

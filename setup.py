@@ -13,10 +13,10 @@ INIT = (HERE / "hand_recon_ros" / "__init__.py").read_text(encoding="utf-8")
 README = HERE / "README.md"
 
 EXTRAS = {
-    "synthetic": ["numba>=0.59"],
-    "training": ["numba>=0.59", "tqdm"],
-    "evaluation": ["matplotlib", "numba>=0.59", "tqdm", "trimesh"],
-    "dev": ["hypothesis", "mypy", "numba>=0.59", "pytest", "ruff", "trimesh"],
+    "synthetic": ["numba>=0.59", "scipy>=1.11"],
+    "training": ["numba>=0.59", "scipy>=1.11"],
+    "evaluation": ["matplotlib", "numba>=0.59", "scipy>=1.11", "trimesh"],
+    "dev": ["hypothesis", "mypy", "numba>=0.59", "pytest", "ruff", "scipy>=1.11", "trimesh"],
 }
 
 setup(
@@ -35,9 +35,9 @@ setup(
         "openvino>=2024.4",
         "PyYAML>=6",
         "safetensors>=0.4",
-        "scipy>=1.11",
         "smplx>=0.1.28",
         "torch>=2.3",
+        "tqdm",
     ],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["hand-recon = hand_recon_ros.cli:main"]},

@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--seconds", type=float, default=3.0, help="how long each figure is measured (default: %(default)s)"
     )
-    sub.add_argument("--ros", action="store_true", help="measure the node over DDS too")
+    sub.add_argument("--no-ros", action="store_true", help="leave out the node over DDS")
 
     sub = command("import-mano", _import_mano, "convert MANO_RIGHT.pkl or MANO_LEFT.pkl to the pickle-free layout")
     sub.add_argument("file", type=Path)
@@ -181,11 +181,17 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
 def _benchmark(options: argparse.Namespace) -> dict[str, Any]:
     from .evaluation.benchmark import run_benchmark
 
-    report = run_benchmark(seconds=options.seconds, ros=options.ros)
-    print(f"{'':48} {'median':>9} {'p95':>9} {'limit':>9}", file=sys.stderr)
+    report = run_benchmark(seconds=options.seconds, ros=not options.no_ros)
+    print(f"{'ms':42} {'median':>9} {'limit':>9} {'p95':>9} {'limit':>9}", file=sys.stderr)
     for row in report["results"]:
-        limit = f"{row['limit_ms']:9.1f}" if row["limit_ms"] is not None else " " * 9
-        print(f"{row['name']:48} {row['median_ms']:9.2f} {row['p95_ms']:9.2f} {limit}", file=sys.stderr)
+        limit, p95_limit = (
+            " " * 9 if row.get(name) is None else f"{row[name]:9.1f}" for name in ("limit_ms", "p95_limit_ms")
+        )
+        print(f"{row['name']:42} {row['median_ms']:9.2f} {limit} {row['p95_ms']:9.2f} {p95_limit}", file=sys.stderr)
+    memory = report["memory"]
+    print(f"{'resident memory, MiB':42} {memory['resident_mib']:9.1f} {memory['limit_mib']:9.1f}", file=sys.stderr)
+    for note in report["notes"]:
+        print(note, file=sys.stderr)
     return report
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 from .camera import Camera
-from .skeleton import BONES, WRIST
+from .skeleton import BONES, WRIST, mirror_points
 from .types import HandEstimate, HandState, Side, TwoHandEstimate
 
 HAND_COLOURS = {Side.LEFT: (235, 170, 60), Side.RIGHT: (60, 140, 250)}
@@ -50,6 +51,11 @@ def draw_overlay(
     else:
         picture = np.ascontiguousarray(image[..., :3]).copy()
     hands = [hand for hand in (estimate.left, estimate.right) if hand.found]
+    if estimate.mirrored:  # geometry is that of the true scene, the picture shows it in a mirror
+        hands = [
+            dataclasses.replace(hand, vertices=mirror_points(hand.vertices), faces=hand.faces[:, ::-1])
+            for hand in hands
+        ]
     # The nearer hand's skeleton and label come last, on top.
     hands.sort(key=lambda hand: -np.nan_to_num(hand.joints[WRIST, 2], nan=np.inf))
     if mesh:

@@ -82,17 +82,44 @@ def test_every_message_is_built_and_its_dependencies_are_declared() -> None:
             assert package in declared and re.search(rf"find_package\({package} REQUIRED\)", cmake), package
 
 
+def imported_packages(path: pathlib.Path) -> set[str]:
+    """Top-level names of what a file imports, in functions too; relative imports left out."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_every_import_is_declared() -> None:
+    requirements, extras = literal(ROOT / "setup.py", "install_requires"), literal(ROOT / "setup.py", "EXTRAS")
+    assert isinstance(requirements, list) and isinstance(extras, dict)
+    ros = {element.text for element in manifest() if element.tag in ("depend", "exec_depend")}
+    by_pip = requirement_names((ROOT / "requirements-ros.txt").read_text().splitlines())
+    distributions = {"cv2": "opencv-python-headless", "yaml": "pyyaml"}
+    keys = {"cv2": "python3-opencv", "yaml": "python3-yaml"}
+    for path in (ROOT / "hand_recon_ros").rglob("*.py"):
+        room = path.relative_to(ROOT / "hand_recon_ros").parts[0]
+        if room == "ros":
+            continue
+        for name in imported_packages(path) - set(sys.stdlib_module_names) - {"hand_recon_ros"}:
+            # The framework the networks come from; only the comparison with it imports it, where it is installed.
+            if name == "mediapipe":
+                continue
+            declared = requirement_names([*requirements, *extras.get(room, [])])
+            assert distributions.get(name, name) in declared, f"{path.name} imports {name}: setup.py does not know"
+            if room not in ("training", "evaluation"):
+                assert name in by_pip or keys.get(name, f"python3-{name}") in ros, f"{path.name} imports {name}"
+
+
 def test_every_ros_import_is_declared() -> None:
     declared = {element.text for element in manifest() if element.tag in ("depend", "exec_depend")}
     # Features that are off, and say so, where these are missing.
     declared |= {"sensor_msgs_py", "tf_transformations", "tf2_ros", "message_filters"}
-    imported = set()
-    for path in [*(ROOT / "hand_recon_ros" / "ros").rglob("*.py"), *(ROOT / "launch").glob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-                imported.add(node.module.split(".")[0])
+    sources = [*(ROOT / "hand_recon_ros" / "ros").rglob("*.py"), *(ROOT / "launch").glob("*.py")]
+    imported = set().union(*map(imported_packages, sources))
     ros = re.compile(
         r"(rclpy|rcl_interfaces|cv_bridge|launch.*|tf2_ros|ament_index_python|builtin_interfaces|.*_(msgs|srvs)(_py)?)"
     )

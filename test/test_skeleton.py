@@ -8,7 +8,7 @@ from hand_recon_ros import skeleton
 
 
 def flat_hand(right=True):
-    """Keypoints of a flat hand seen from its back with the fingers up, camera frame: the thumb of a right hand is left."""
+    """A flat hand seen from its back with the fingers up, camera frame: the thumb of a right hand is on the left."""
     columns = dict(thumb=-0.04, index=-0.025, middle=0.0, ring=0.02, pinky=0.04)
     points = [np.zeros(3)]
     for finger in skeleton.FINGERS:

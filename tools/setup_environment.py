@@ -83,6 +83,8 @@ def check_machine(environment: Mapping[str, str] = os.environ) -> None:
         raise SetupError(
             f"the ROS wheels exist for Linux x86_64, this is {machine}: build with colcon in a ROS 2 workspace"
         )
+    if re.search(r"\s", str(ROOT)):
+        raise SetupError(f"CMake and colcon do not work in a path with spaces: move {str(ROOT)!r}")
     name = f"python{version[0]}.{version[1]}"
     try:
         import ensurepip  # noqa: F401
@@ -174,8 +176,7 @@ def run(command: Sequence[str | os.PathLike[str]], venv: pathlib.Path, log: path
         )
     if done.returncode != 0:
         sys.stderr.write("\n".join(log.read_text(errors="replace").splitlines()[-40:]) + "\n")
-        tool = next(pathlib.Path(part).name for part in command if not str(part).startswith("-"))
-        raise SetupError(f"{tool} failed (exit {done.returncode}); all of its output is in {log}")
+        raise SetupError(f"{log.stem} failed (exit {done.returncode}); all of its output is in {log}")
 
 
 def site_packages(venv: pathlib.Path) -> pathlib.Path:

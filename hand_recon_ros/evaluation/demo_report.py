@@ -19,7 +19,7 @@ from ..types import HandState, Side
 from . import metrics
 from .recording import Recording, estimate, joints_of
 
-_SHEET_COLUMNS, _SHEET_ROWS, _SHEET_WIDTH = 4, 3, 400
+_SHEET_COLUMNS, _SHEET_ROWS, _SHEET_WIDTH = 4, 3, 1600
 
 
 class ReportError(RuntimeError):
@@ -99,7 +99,7 @@ def draw(recording: Recording, out: Path) -> int:
     import cv2
 
     from ..hand_model import load_hand_model
-    from ..overlay import draw_overlay
+    from ..overlay import contact_sheet, draw_overlay
 
     hand_model = load_hand_model("")
     drawable = [line for line in recording.sent if tuple(line["stamp"]) in recording.hands]
@@ -119,11 +119,11 @@ def draw(recording: Recording, out: Path) -> int:
         writer.write(fitted(picture, *size))
         count += 1
         if tuple(line["stamp"]) in wanted:
-            sheet.append(fitted(picture, _SHEET_WIDTH, round(_SHEET_WIDTH * size[1] / size[0])))
+            sheet.append(picture)
     if writer is not None:
         writer.release()
     if sheet:
-        cv2.imwrite(str(out / "contact_sheet.png"), contact_sheet(sheet))
+        cv2.imwrite(str(out / "contact_sheet.png"), contact_sheet(sheet, _SHEET_COLUMNS, _SHEET_WIDTH))
     return count
 
 
@@ -155,14 +155,6 @@ def fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:
     top, left = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
     result[top : top + small.shape[0], left : left + small.shape[1]] = small
     return result
-
-
-def contact_sheet(pictures: list[np.ndarray], columns: int = _SHEET_COLUMNS) -> np.ndarray:
-    """Pictures of one size, row by row in one picture; missing ones are black."""
-    columns = min(columns, len(pictures))
-    rows = math.ceil(len(pictures) / columns)
-    pictures = pictures + [np.zeros_like(pictures[0])] * (rows * columns - len(pictures))
-    return np.vstack([np.hstack(pictures[row * columns : (row + 1) * columns]) for row in range(rows)])
 
 
 def table(summary: dict[str, Any]) -> str:

@@ -17,8 +17,8 @@ _MM = 1000.0
 
 
 def point_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Distances of corresponding points (..., N), in the unit of the points."""
-    predicted, truth = _pair(predicted, truth)
+    """Distances (..., N) of corresponding points (..., N, 2) or (..., N, 3), in the unit of the points."""
+    predicted, truth = _pair(predicted, truth, dimensions=(2, 3))
     return np.linalg.norm(predicted - truth, axis=-1)
 
 
@@ -98,8 +98,11 @@ def wrist_error(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.linalg.norm(predicted[..., WRIST, :] - truth[..., WRIST, :], axis=-1) * _MM
 
 
-def _pair(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _pair(
+    predicted: np.ndarray, truth: np.ndarray, dimensions: tuple[int, ...] = (3,)
+) -> tuple[np.ndarray, np.ndarray]:
     predicted, truth = np.asarray(predicted, dtype=np.float64), np.asarray(truth, dtype=np.float64)
-    if predicted.shape != truth.shape or predicted.ndim < 2 or predicted.shape[-1] != 3:
-        raise ValueError(f"expected two arrays (..., N, 3) of one shape, got {predicted.shape} and {truth.shape}")
+    if predicted.shape != truth.shape or predicted.ndim < 2 or predicted.shape[-1] not in dimensions:
+        expected = " or ".join(f"(..., N, {count})" for count in dimensions)
+        raise ValueError(f"expected two arrays {expected} of one shape, got {predicted.shape} and {truth.shape}")
     return predicted, truth

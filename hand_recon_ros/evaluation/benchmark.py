@@ -1,0 +1,265 @@
+"""Latency: each step of the pipeline on rendered frames, the node over DDS, and installed peers on the same frames."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..camera import Camera
+from ..hand_model import load_hand_model
+from ..reconstructor import TwoHandReconstructor
+from ..types import Side
+
+PEER_VARIABLE = "HAND_RECON_PEER_PYTHON"
+"""Interpreter of an environment in which peers (the mediapipe framework) are installed; default: this one."""
+
+_FRAMES = 60
+_SIZE = (640, 480)
+_SEED = 7
+
+
+def run_benchmark(seconds: float = 3.0, ros: bool = True) -> dict[str, Any]:
+    """All figures, each beside its limit.
+
+    Args:
+        seconds: how long each in-process figure is measured.
+        ros: measure the node over DDS as well (needs rclpy; takes about a minute).
+
+    Returns {"machine", "results": [{"name", "median_ms", "p95_ms", "limit_ms", "n"}], "memory": {...}, "notes": [...]}.
+    """
+    results, notes = [], []
+    results.append(_row("import hand_recon_ros", _starts("import hand_recon_ros", 5), 300.0))
+    frames = _rendered_frames()
+    with tempfile.TemporaryDirectory() as scratch:
+        first = Path(scratch) / "first.npy"
+        np.save(first, frames[2][0])
+        results.append(_row("process start to first hand", _starts(_FIRST_HAND.format(first=str(first)), 3), 5000.0))
+        camera = Camera.from_fov(*_SIZE, 65.0)
+        reconstructor = TwoHandReconstructor.from_config()
+        reconstructor.warm_up()
+        results += _pipeline(reconstructor, frames, camera, seconds)
+        rows, more = _peers(frames, seconds, Path(scratch))
+        results += rows
+        notes += more
+        if ros:
+            rows, more = _node(Path(scratch))
+            results += rows
+            notes += more
+    return {
+        "machine": _machine(),
+        "results": results,
+        "memory": {"resident_mib": _resident_mib(frames), "limit_mib": 600},
+        "notes": notes,
+    }
+
+
+def _row(name: str, durations: list[float], limit_ms: float | None = None) -> dict[str, Any]:
+    values = np.array(durations) * 1e3
+    return {
+        "name": name,
+        "median_ms": round(float(np.median(values)), 3),
+        "p95_ms": round(float(np.percentile(values, 95)), 3),
+        "limit_ms": limit_ms,
+        "n": len(values),
+    }
+
+
+def _machine() -> dict[str, Any]:
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
+
+
+def _rendered_frames() -> dict[int, list[np.ndarray]]:
+    """The same motion with one hand (key 1) and with two (key 2): frames (H, W, 3) BGR in which the hands are apart."""
+    import dataclasses
+
+    from ..synthetic import clip_scenes, render_scene
+
+    model = load_hand_model()
+    # The first fifth of a clip shows the hands apart.
+    _, scenes = clip_scenes(model, _FRAMES * 5, _SEED, Camera.from_fov(*_SIZE, 65.0))
+    chosen = scenes[:_FRAMES]
+    alone = [dataclasses.replace(scene, hands=scene.hands[Side.RIGHT :]) for scene in chosen]
+    return {1: [render_scene(s, model).image for s in alone], 2: [render_scene(s, model).image for s in chosen]}
+
+
+def _there_and_back(frames: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Endless smooth motion out of a short clip."""
+    while True:
+        yield from frames
+        yield from frames[-2:0:-1]
+
+
+def _timed(call: Callable[[], Any], seconds: float, warm_up: int = 10) -> list[float]:
+    for _ in range(warm_up):
+        call()
+    durations: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(durations) < 20:
+        begin = time.perf_counter()
+        call()
+        durations.append(time.perf_counter() - begin)
+    return durations
+
+
+def _pipeline(
+    reconstructor: TwoHandReconstructor, frames: dict[int, list[np.ndarray]], camera: Camera, seconds: float
+) -> list[dict[str, Any]]:
+    rows = []
+    stamp = 0.0
+    for hands, limit in ((1, 6.0), (2, 10.0)):
+        # A free slot is searched every so often; here only following is measured.
+        reconstructor.update_settings(detection_interval=1000)
+        reconstructor.reset()
+        stream = _there_and_back(frames[hands])
+        found = 0
+
+        def follow(stream: Iterator[np.ndarray] = stream) -> None:
+            nonlocal stamp, found
+            stamp += 1.0 / 30.0
+            estimate = reconstructor(next(stream), camera, stamp)
+            found = int(estimate.left.found) + int(estimate.right.found)
+
+        durations = _timed(follow, seconds)
+        if found != hands:
+            raise RuntimeError(f"the benchmark's clip shows {hands} hands, but {found} were tracked at its end")
+        rows.append(_row(f"tracking, {hands} hand{'s' * (hands > 1)}", durations, limit))
+    reconstructor.update_settings(detection_interval=1)
+    reconstructor.reset()
+    stream = _there_and_back(frames[1])
+
+    def detect() -> None:
+        nonlocal stamp
+        stamp += 1.0 / 30.0
+        reconstructor(next(stream), camera, stamp)
+
+    rows.append(_row("one hand tracked and a detection", _timed(detect, seconds), 14.0))
+
+    def anew() -> None:
+        reconstructor.reset()
+        detect()
+
+    rows.append(_row("first frame, one hand detected", _timed(anew, seconds), 14.0))
+    stream = _there_and_back(frames[2])
+    rows.append(_row("first frame, two hands detected", _timed(anew, seconds)))
+    still = frames[2][0]
+    search = _timed(lambda: reconstructor.reconstruct_image(still, camera), seconds)
+    return [*rows, _row("still image, thorough search", search)]
+
+
+def _starts(code: str, repeats: int) -> list[float]:
+    """Seconds a fresh interpreter takes for ``code`` beyond its own start."""
+
+    def run(text: str) -> float:
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-P", "-c", text], check=True, capture_output=True)
+        return time.perf_counter() - begin
+
+    run(code)
+    empty = float(np.median([run("pass") for _ in range(repeats)]))
+    return [run(code) - empty for _ in range(repeats)]
+
+
+_FIRST_HAND = """
+import numpy as np
+from hand_recon_ros import Camera, TwoHandReconstructor
+image = np.load({first!r})
+estimate = TwoHandReconstructor.from_config()(image, Camera.from_fov(image.shape[1], image.shape[0], 65.0))
+assert estimate.left.found or estimate.right.found
+"""
+# Not getrusage: its maximum outlives exec, so that it would be that of the benchmark itself.
+_MEMORY = """
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(int(peak.split()[1]) / 1024)
+"""
+
+
+def _resident_mib(frames: dict[int, list[np.ndarray]]) -> float:
+    with tempfile.TemporaryDirectory() as scratch:
+        first = Path(scratch) / "first.npy"
+        np.save(first, frames[2][0])
+        code = _FIRST_HAND.format(first=str(first)) + _MEMORY
+        run = subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True, text=True)
+    return round(float(run.stdout), 1)
+
+
+_PEER = """
+import json, sys, time
+import numpy as np
+from mediapipe.python.solutions.hands import Hands
+frames = {hands: np.load(f"{sys.argv[1]}/frames{hands}.npy")[..., ::-1].copy() for hands in (1, 2)}
+result = {}
+for hands, images in frames.items():
+    with Hands(static_image_mode=False, max_num_hands=hands) as solver:
+        durations, end, i = [], time.perf_counter() + float(sys.argv[2]) + 1, 0
+        while time.perf_counter() < end or len(durations) < 20:
+            begin = time.perf_counter()
+            solver.process(images[i % len(images)])
+            durations.append(time.perf_counter() - begin)
+            i += 1
+    result[hands] = durations[5:]
+print(json.dumps(result))
+"""
+
+
+def _peers(
+    frames: dict[int, list[np.ndarray]], seconds: float, scratch: Path
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The mediapipe framework on the same frames, where it can be imported; it gives no metric position."""
+    for hands, images in frames.items():
+        np.save(scratch / f"frames{hands}.npy", np.stack(images + images[-2:0:-1]))
+    python = os.environ.get(PEER_VARIABLE, sys.executable)
+    command = [python, "-c", _PEER, str(scratch), str(seconds)]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=120.0 + 4 * seconds)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return [], [f"mediapipe framework: not measured ({error})"]
+    if run.returncode != 0:
+        last = (run.stderr.strip().splitlines() or ["no message"])[-1]
+        return [], [f"mediapipe framework: not measured ({last}); {PEER_VARIABLE} names a Python that has it"]
+    measured = json.loads(run.stdout.strip().splitlines()[-1])
+    return [
+        _row(f"peer: mediapipe framework, {hands} hand{'s' * (hands > '1')}", durations)
+        for hands, durations in measured.items()
+    ], []
+
+
+def _node(scratch: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Stamp to publish of the node over DDS at 30 and 60 Hz, by the demonstration's own three processes."""
+    rows, notes = [], []
+    for rate, p95_limit in ((30, 30.0), (60, None)):
+        out = scratch / f"demo{rate}"
+        command = [sys.executable, "-P", "-m", "hand_recon_ros.ros.demo", "--out", str(out), "--rate", str(rate)]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=900.0)
+        summary_file = out / "summary.json"
+        if run.returncode != 0 or not summary_file.exists():
+            last = (run.stderr.strip().splitlines() or ["no message"])[-1]
+            notes.append(f"node at {rate} Hz: not measured ({last})")
+            continue
+        summary = json.loads(summary_file.read_text())
+        records = [json.loads(line) for line in (out / "hands.jsonl").read_text().splitlines()]
+        latency = [record["latency"] for record in records]
+        rows.append(_row(f"node over DDS at {rate} Hz, stamp to publish", latency, 15.0 if rate == 30 else None))
+        rows[-1]["p95_limit_ms"] = p95_limit
+        third = max(1, len(latency) // 3)
+        growth = 1e3 * (np.median(latency[-third:]) - np.median(latency[:third]))
+        notes.append(
+            f"node at {rate} Hz: sent {summary['frames_sent']}, received {summary['frames_received']}, processed "
+            f"{summary['frames_processed']}, dropped {summary['frames_dropped']}; median latency of the last third "
+            f"against the first {growth:+.1f} ms"
+        )
+    return rows, notes

@@ -1,0 +1,95 @@
+"""The command line: what it prints, writes and refuses."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from hand_recon_ros import cli
+
+COMMANDS = ("reconstruct", "synth", "train", "evaluate", "benchmark", "import-mano", "models")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_what_it_does(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([command, "--help"])
+    assert end.value.code == 0 and "--json" in capsys.readouterr().out
+
+
+def test_reconstructing_photos(tmp_path, capsys):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name, shape in (("a.png", (48, 64, 3)), ("b.jpg", (1, 1, 3))):
+        cv2.imwrite(str(photos / name), np.full(shape, 90, dtype=np.uint8))
+    assert cli.main(["reconstruct", str(photos), "--out", str(out), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["images"] == 2
+    for result, shape in zip(summary["results"], ((48, 64, 3), (1, 1, 3)), strict=True):
+        assert (result["left"], result["right"]) == ("LOST", "LOST")
+        assert cv2.imread(result["overlay"]).shape == shape
+        record = json.loads(open(result["json"]).read())
+        assert record["calibrated"] is False and record["left"] == {"state": "LOST"}
+
+
+def test_reconstructing_a_rendered_video_finds_its_hands(tmp_path, capsys):
+    """Rendered frames, coded as video, tracked: positions are those of the truth."""
+    from hand_recon_ros.synthetic import load_clip
+
+    clip_folder, out = tmp_path / "clip", tmp_path / "out"
+    assert cli.main(["synth", "--out", str(clip_folder), "--frames", "8", "--seed", "3", "--format", "mp4"]) == 0
+    calibration = str(clip_folder / "camera.yaml")
+    source = str(clip_folder / "clip.mp4")
+    assert cli.main(["reconstruct", source, "--out", str(out), "--calibration", calibration, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["images"] == 8
+    truth = load_clip(clip_folder).truth
+    records = [json.loads(line) for line in (out / "hands.jsonl").read_text().splitlines()]
+    assert [record["number"] for record in records] == list(range(8)) and all(r["calibrated"] for r in records)
+    for index, side in enumerate(("left", "right")):
+        hand = records[-1][side]
+        assert hand["state"] == "TRACKED" and hand["track_id"] >= 1
+        errors = np.linalg.norm(np.array(hand["joints"]) - truth["joints"][-1, index], axis=1)
+        assert np.median(errors) < 0.1
+        pixels = np.array(hand["keypoints_2d"]) - truth["keypoints_2d"][-1, index]
+        assert np.median(np.linalg.norm(pixels, axis=1)) < 15
+    video = cv2.VideoCapture(str(out / "overlay.mp4"))
+    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["reconstruct", "/no/such/photo.jpg"], "no such file"),
+        (["reconstruct", "x.jpg", "--set", "min_presence=7"], "min_presence must lie in"),
+        (["reconstruct", "x.jpg", "--set", "nonsense"], "NAME=VALUE"),
+        (["reconstruct", "x.jpg", "--set", "hand_model=/no/model.npz"], "/no/model.npz"),
+        (["synth", "--out", "x", "--frames", "0"], "--frames must be at least 1"),
+        (["train", "encoder", "--config", "x.yaml"], "no encoder to train"),
+        (["models", "verify", "--dest", "/no/folder"], "/no/folder"),
+    ],
+)
+def test_failures_are_one_line(arguments, text, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 1
+    captured = capsys.readouterr()
+    assert text in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+
+
+def test_models_are_listed(capsys):
+    assert cli.main(["models", "--json"]) == 0
+    states = json.loads(capsys.readouterr().out)["models"]
+    assert {state["name"]: state["state"] for state in states} == {"palm_detection": "ok", "hand_landmarks": "ok"}
+
+
+def test_json_holds_no_nan(capsys):
+    assert cli._plain({"a": [float("nan"), np.float32(1.5)], "b": np.arange(2)}) == {"a": [None, 1.5], "b": [0, 1]}
+
+
+def test_the_installed_command_answers():
+    command = [sys.executable, "-P", "-m", "hand_recon_ros.cli", "--version"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0 and run.stdout.strip()

@@ -1,0 +1,99 @@
+"""Evaluation on rendered clips: the truth scores zero, known errors score what they are, and golden accuracy."""
+
+import numpy as np
+import pytest
+
+from hand_recon_ros import HandEstimate, HandState, Side, TwoHandEstimate, TwoHandReconstructor
+from hand_recon_ros.config import ReconstructorConfig
+from hand_recon_ros.evaluation import synthetic
+
+FRAMES = 20
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return tmp_path_factory.mktemp("clips")
+
+
+@pytest.fixture(autouse=True)
+def one_clip(monkeypatch):
+    monkeypatch.setitem(synthetic.SPLITS, "val", (("webcam", 5),))
+
+
+class Oracle:
+    """Says the truth, moved and scaled on request."""
+
+    config = ReconstructorConfig()
+
+    def __init__(self, clip, shift=(0.0, 0.0, 0.0), scale=1.0, lose=()):
+        self.clip, self.shift, self.scale, self.lose = clip, np.array(shift), scale, lose
+
+    def reset(self):
+        self.frame = -1
+
+    def __call__(self, image, camera, stamp):
+        import dataclasses
+
+        self.frame += 1
+        hands = []
+        for side in Side:
+            if (self.frame, side) in self.lose:
+                hands.append(HandEstimate.lost(side))
+                continue
+            truth = {name: self.clip.truth[name][self.frame, side] for name in ("joints", "vertices", "keypoints_2d")}
+            wrist = truth["joints"][0]
+            joints, vertices = (
+                wrist + self.scale * (truth[name] - wrist) + self.shift * (side == Side.RIGHT)
+                for name in ("joints", "vertices")
+            )
+            hands.append(
+                dataclasses.replace(
+                    HandEstimate.lost(side),
+                    state=HandState.TRACKED,
+                    joints=joints,
+                    vertices=vertices,
+                    keypoints_2d=truth["keypoints_2d"],
+                )
+            )
+        return TwoHandEstimate(*hands)
+
+
+def evaluated(clips, **oracle):
+    clip = synthetic._clip(clips, "webcam", 5, FRAMES)
+    return synthetic.evaluate_synthetic(Oracle(clip, **oracle), "val", FRAMES, clips)
+
+
+def test_the_truth_has_no_error(clips):
+    report = evaluated(clips)
+    estimate = report["metrics"]["estimate"]
+    assert report["n"] == FRAMES and report["found"] == {"left": 1.0, "right": 1.0}
+    for name in ("mpjpe_mm", "mpvpe_mm", "pa_mpjpe_mm", "pa_mpvpe_mm", "mrrpe_mm", "wrist_error_mm", "error_2d_px"):
+        assert estimate[name] == pytest.approx(0.0, abs=2e-4), name
+    assert estimate["pck_0_05"] == estimate["pck_0_1"] == 1.0
+    assert estimate["pen_rate_2mm"] is None and report["metrics"]["refined"] is None
+
+
+def test_known_errors_score_what_they_are(clips):
+    estimate = evaluated(clips, shift=(0.0, 0.03, 0.04))["metrics"]["estimate"]
+    assert estimate["mrrpe_mm"] == pytest.approx(50.0, abs=1e-3)
+    assert estimate["wrist_error_mm"] == pytest.approx(25.0, abs=1e-3)  # one of the two hands
+    assert estimate["mpjpe_mm"] == pytest.approx(0.0, abs=1e-3)
+    larger = evaluated(clips, scale=1.1)["metrics"]["estimate"]
+    assert larger["pa_mpjpe_mm"] == pytest.approx(0.0, abs=1e-3) and larger["mpjpe_mm"] > 5.0
+
+
+def test_a_lost_hand_counts_as_not_found(clips):
+    report = evaluated(clips, lose={(frame, Side.LEFT) for frame in range(5)})
+    assert report["found"] == {"left": 0.75, "right": 1.0}
+    assert report["metrics"]["estimate"]["mrrpe_mm"] == pytest.approx(0.0, abs=2e-4)
+
+
+def test_golden_accuracy(clips):
+    """The real pipeline on a small rendered clip. The bounds are what it measures, with room for other processors."""
+    report = synthetic.evaluate_synthetic(TwoHandReconstructor.from_config(), "val", FRAMES, clips)
+    estimate, interval = report["metrics"]["estimate"], report["ci95"]["estimate"]["pa_mpjpe_mm"]
+    print({name: round(value, 2) for name, value in estimate.items() if value is not None})
+    assert report["found"]["left"] >= 0.9 and report["found"]["right"] >= 0.9
+    assert estimate["pa_mpjpe_mm"] < 12.0 and estimate["mpjpe_mm"] < 30.0
+    assert estimate["wrist_error_mm"] < 90.0 and estimate["pck_0_1"] > 0.85
+    assert interval[0] <= estimate["pa_mpjpe_mm"] <= interval[1]
