@@ -1,0 +1,247 @@
+"""Smooth seeded motion of two hands: apart, approaching, touching, crossing one before the other, and apart again."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial.transform import Rotation
+
+from ..hand_model import HandModel
+from ..skeleton import PALM, WRIST, wrist_rotation
+from ..types import Side
+from .contact import parted, touching_distance
+from .poses import loosened, posture, sample_angles, sample_betas
+
+VIEWS = ("webcam", "egocentric")
+PHASES = ("apart", "approaching", "touching", "crossing")
+CYCLE = 10.0
+"""Seconds one story takes; longer clips tell another one."""
+
+_SMOOTHING = 0.09
+"""Width of the filter that rounds the key poses' corners, seconds."""
+_GRID_RATE = 60.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Motion:
+    """Parameters of both hands (left, right) over time.
+
+    Attributes:
+        stamps: (N,) seconds.
+        rotations: (N, 2, 16, 3, 3); translation: (N, 2, 3) metres; betas: (2, 10).
+        bends: flexion and deviation of each wrist (N, 2, 2), radians.
+        phases: (N,) indices into PHASES.
+    """
+
+    stamps: np.ndarray
+    rotations: np.ndarray
+    translation: np.ndarray
+    betas: np.ndarray
+    bends: np.ndarray
+    phases: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Key:
+    """A moment: where the palm is, how it is turned (yaw, pitch, roll, degrees) and the finger angles of both hands.
+
+    The turn is zero for a hand held up with its fingers upwards, palm (webcam) or back (egocentric) to the camera;
+    yaw turns the thumb's side towards the camera, pitch tips the fingers towards the camera, roll leans the hand
+    outwards.
+    """
+
+    time: float
+    phase: int
+    palms: np.ndarray
+    turns: np.ndarray
+    angles: np.ndarray
+
+
+def sample_motion(
+    hand_model: HandModel, frames: int, seed: int, rate: float = 30.0, view: str = "webcam", width: float = 0.57
+) -> Motion:
+    """A random motion.
+
+    Args:
+        hand_model: whose parameters to give.
+        frames: how many.
+        seed: the same seed gives the same motion, and a longer clip begins like a shorter one.
+        rate: frames per second.
+        view: of VIEWS: the hands of somebody in front of the camera, or of somebody who wears it.
+        width: what the camera sees from side to side at 0.45 m, metres; the hands stay inside.
+
+    Raises ValueError for another view, or no frames.
+    """
+    if view not in VIEWS:
+        raise ValueError(f"unknown view {view!r}, expected one of: {', '.join(VIEWS)}")
+    if frames < 1 or rate <= 0:
+        raise ValueError(f"a motion needs frames >= 1 and rate > 0, got {frames} and {rate:g}")
+    rng = np.random.default_rng(seed)
+    betas = np.repeat(sample_betas(rng)[None], 2, axis=0)
+    stories = max(1, int(np.ceil(frames / rate / CYCLE)))
+    keys = [key for i in range(stories) for key in _story(rng, hand_model, betas[0], i * CYCLE, view, width)]
+    # A whole number of steps from frame to frame.
+    per_frame = max(1, round(_GRID_RATE / rate))
+    step = 1.0 / (rate * per_frame)
+    grid = np.arange(0.0, stories * CYCLE, step)
+    palms, turns, angles = (_smooth_path(keys, grid, step, name) for name in ("palms", "turns", "angles"))
+    # Its own chance: how many stories there are must not change it.
+    swaying = np.random.default_rng([seed, 2])
+    palms, turns = _sway(palms, grid, swaying, 0.0022), _sway(turns, grid, swaying, 1.2)
+    rotations = np.stack([_rotations(hand_model, side, turns[:, side], angles[:, side], view) for side in Side], axis=1)
+    translation = np.stack(
+        [_placed(hand_model, side, rotations[:, side], betas[side], palms[:, side]) for side in Side], axis=1
+    )
+    phases = np.array([key.phase for key in keys])[np.searchsorted([key.time for key in keys], grid, side="right") - 1]
+    # The part to be shown, and a little more for the filters.
+    shown = slice(0, min(len(grid), int(np.ceil((frames / rate + 1.0) / step))))
+    translation[shown] = parted(hand_model, rotations[shown], betas, translation[shown], step)
+    bends = np.stack(
+        [_bends(hand_model, side, rotations[:, side], betas[side], translation[:, side], view) for side in Side], axis=1
+    )
+    stamps = np.arange(frames) / rate
+    picked = np.minimum(np.arange(frames) * per_frame, len(grid) - 1)
+    return Motion(stamps, rotations[picked], translation[picked], betas, bends[picked], phases[picked])
+
+
+def _story(
+    rng: np.random.Generator, hand_model: HandModel, betas: np.ndarray, start: float, view: str, width: float
+) -> list[_Key]:
+    """Key poses of one story; times (s) are those of PHASES."""
+    side_sign = np.array([1.0, -1.0]) if view == "webcam" else np.array([-1.0, 1.0])
+    far = 0.21 * width
+    keys = []
+
+    def key(time: float, phase: str, palms: np.ndarray, turns: np.ndarray, angles: np.ndarray) -> None:
+        keys.append(_Key(start + time, PHASES.index(phase), palms, turns, angles))
+
+    def apart(time: float, phase: str = "apart") -> None:
+        x = side_sign * (far + rng.normal(0, 0.012, 2))
+        y, z = rng.normal(0.01, 0.018, 2), np.clip(rng.normal(0.46, 0.035, 2), 0.40, 0.54)
+        turns = rng.normal(0, 1, (2, 3)) * (24, 11, 11) + (6, 0, 4)
+        key(time, phase, np.column_stack([x, y, z]), turns, _fingers(rng, hand_model))
+
+    for time in (0.0, 1.1, 2.2, 3.1):
+        apart(time)
+    middle = np.array([rng.normal(0, 0.01), rng.normal(0.0, 0.01), rng.uniform(0.44, 0.48)])
+    turns, names = _TOUCHES[rng.integers(len(_TOUCHES))]
+    angles = np.stack([posture(name, hand_model.kinematics(side)) for name, side in zip(names, Side, strict=True)])
+    half = side_sign[:, None] * (0.5, 0.0, 0.0)
+    for time, extra in ((3.9, 0.11), (4.7, 0.002), (5.2, -0.001), (5.7, 0.002)):
+        kinematics = [hand_model.kinematics(side) for side in Side]
+        loose = np.stack([loosened(a, rng, k, 0.25) for a, k in zip(angles, kinematics, strict=True)])
+        leaning = turns + rng.normal(0, 1.5, (2, 3))
+        rotations = np.stack(
+            [_rotations(hand_model, side, leaning[side][None], loose[side][None], view)[0] for side in Side]
+        )
+        still = np.stack(
+            [_placed(hand_model, side, rotations[side][None], betas, np.zeros((1, 3)))[0] for side in Side]
+        )
+        gap = touching_distance(hand_model, rotations, betas, still, half[1] - half[0])
+        key(time, "touching" if extra < 0.1 else "approaching", middle + half * (gap + extra), leaning, loose)
+    front = rng.permutation([-1.0, 1.0])
+    depth = np.column_stack([np.zeros((2, 2)), 0.062 * front])
+    calm = rng.normal(0, 1, (2, 3)) * (12, 6, 6)
+    base = np.array([0.0, 0.0, 0.47])
+    key(6.5, "approaching", base + 2.1 * half * far + depth, calm, _fingers(rng, hand_model))
+    crossed = rng.uniform(0.2, 0.5)
+    key(
+        7.2,
+        "crossing",
+        base - 2 * half * far * crossed + depth,
+        calm + rng.normal(0, 3, (2, 3)),
+        _fingers(rng, hand_model),
+    )
+    key(
+        7.8,
+        "crossing",
+        base - 2 * half * far * crossed + depth,
+        calm + rng.normal(0, 3, (2, 3)),
+        _fingers(rng, hand_model),
+    )
+    key(8.6, "crossing", base + 2.1 * half * far + depth, calm, _fingers(rng, hand_model))
+    apart(9.3)
+    return keys
+
+
+# Turns (left, right) and postures of ways to touch: fingertips, palms, tips of the index fingers, fist in palm.
+_TOUCHES = (
+    (np.array([[-48.0, 0.0, -30.0], [-48.0, 0.0, -30.0]]), ("relaxed", "relaxed")),
+    (np.array([[-72.0, 0.0, -8.0], [-72.0, 0.0, -8.0]]), ("flat", "flat")),
+    (np.array([[-35.0, 0.0, -48.0], [-35.0, 0.0, -48.0]]), ("point", "point")),
+    (np.array([[-62.0, 5.0, -12.0], [-30.0, 0.0, -40.0]]), ("cupped", "fist")),
+)
+
+
+def _fingers(rng: np.random.Generator, hand_model: HandModel) -> np.ndarray:
+    return np.stack([sample_angles(rng, hand_model.kinematics(side), 0.7) for side in Side])
+
+
+def _smooth_path(keys: list[_Key], grid: np.ndarray, step: float, name: str) -> np.ndarray:
+    """The values of all keys as a path without overshoot, its corners rounded."""
+    times = np.array([key.time for key in keys])
+    values = np.stack([getattr(key, name) for key in keys])
+    path = PchipInterpolator(times, values, axis=0)(np.clip(grid, times[0], times[-1]))
+    return gaussian_filter1d(path, _SMOOTHING / step, axis=0, mode="nearest")
+
+
+def _sway(path: np.ndarray, grid: np.ndarray, rng: np.random.Generator, size: float) -> np.ndarray:
+    """Nobody holds still: slow irregular sway with a deviation of ``size``."""
+    frequency = rng.uniform(0.25, 1.1, (3, *path.shape[1:]))
+    phase = rng.uniform(0, 2 * np.pi, frequency.shape)
+    waves = np.sin(2 * np.pi * frequency * grid[:, None, None, None] + phase)
+    return path + size * waves.sum(axis=1) * np.sqrt(2 / 3)
+
+
+def _rotations(hand_model: HandModel, side: Side, turns: np.ndarray, angles: np.ndarray, view: str) -> np.ndarray:
+    """Joint rotations (N, 16, 3, 3) of turns (N, 3) in degrees and finger angles (N, 16, 3)."""
+    kinematics = hand_model.kinematics(side)
+    rotations = kinematics.rotations_of(kinematics.clamp_angles(angles))
+    rest = wrist_rotation(kinematics.keypoint_template, side == Side.RIGHT)
+    # Held up: x of the wrist frame towards the top of the image, z away from the camera where it sees the palm.
+    away = 1.0 if view == "webcam" else -1.0
+    held = np.array([[0.0, -away, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, away]])
+    held[:, 1] = np.cross(held[:, 2], held[:, 0])
+    # Towards the thumb on a right hand seen from its palm means to the right of the image.
+    sign = (1.0 if side == Side.RIGHT else -1.0) * away
+    yaw, pitch, roll = (turns * np.array([sign, 1.0, -sign])).T
+    if view == "egocentric":
+        pitch = pitch - 38.0
+    turned = Rotation.from_euler("ZXY", np.column_stack([roll, pitch, yaw]), degrees=True).as_matrix()
+    rotations[:, 0] = turned @ held @ rest.T
+    return rotations
+
+
+def _placed(
+    hand_model: HandModel, side: Side, rotations: np.ndarray, betas: np.ndarray, palms: np.ndarray
+) -> np.ndarray:
+    """Translations (N, 3) that put the middle of the palm at ``palms``."""
+    keypoints, _ = hand_model.kinematics(side).forward(rotations, np.broadcast_to(betas, (len(palms), 10)), np.zeros(3))
+    return palms - keypoints[:, PALM].mean(axis=1)
+
+
+_BEND_LIMITS = np.radians([[-55.0, 55.0], [-28.0, 18.0]])
+
+
+def _bends(
+    hand_model: HandModel, side: Side, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray, view: str
+) -> np.ndarray:
+    """Wrist flexion and deviation (N, 2) with which the forearms come from where the elbows are."""
+    kinematics = hand_model.kinematics(side)
+    keypoints, _ = kinematics.forward(rotations, np.broadcast_to(betas, (len(rotations), 10)), translation)
+    wrists = keypoints[:, WRIST]
+    outwards = (-1.0 if side == Side.RIGHT else 1.0) * (1.0 if view == "webcam" else -1.0)
+    elbows = np.array([0.17 * outwards, 0.32, 0.60 if view == "webcam" else 0.16]) + wrists * (0.55, 0.25, 0.25)
+    frames = wrist_rotation(keypoints, side == Side.RIGHT)
+    towards = np.einsum("nji,nj->ni", frames, elbows - wrists)
+    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    back, lateral, dorsal = -towards[:, 0], towards[:, 1], towards[:, 2]
+    flexion = np.arctan2(-dorsal, np.maximum(back, 0.2))
+    deviation = np.arctan2(lateral * (1.0 if side == Side.RIGHT else -1.0), np.maximum(back, 0.2))
+    soft = np.stack([flexion, deviation], axis=-1)
+    # The forearm goes straight on from the hand at zero: bend half of the way there, smoothly up to the limits.
+    low, high = _BEND_LIMITS[:, 0], _BEND_LIMITS[:, 1]
+    return np.where(soft > 0, high * np.tanh(soft / high), low * np.tanh(soft / low))

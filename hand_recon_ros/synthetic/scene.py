@@ -1,0 +1,241 @@
+"""A scene of up to two hands, and its picture with everything that is known about it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..camera import Camera
+from ..hand_model import HandModel
+from ..types import Side
+from .backgrounds import background
+from .lighting import Lighting, sky_irradiance
+from .photo import Photo, develop
+from .rasterizer import Window, rasterize
+from .shading import shade
+from .skin import Appearance, bake
+from .surface import FOREARM, HAND, SLEEVE, Arm, Surface, limb_topology
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HandPose:
+    """A posed hand, in the parameters of the hand model.
+
+    Attributes:
+        side: which hand.
+        rotations: (16, 3, 3), order of skeleton.JOINT_NAMES; the first is the orientation.
+        betas: (10,).
+        translation: (3,) metres, camera frame.
+        arm: forearm and sleeve.
+    """
+
+    side: Side
+    rotations: np.ndarray
+    betas: np.ndarray
+    translation: np.ndarray
+    arm: Arm = Arm()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scene:
+    """Everything a picture needs.
+
+    Attributes:
+        hands: at most one of each side.
+        camera: takes the picture.
+        lighting, photo, appearance: light, exposure and person.
+        background: kind and seed of :func:`backgrounds.background`, or a linear RGB picture (H, W, 3).
+        noise_seed: of the sensor noise.
+    """
+
+    hands: tuple[HandPose, ...]
+    camera: Camera
+    lighting: Lighting
+    appearance: Appearance = Appearance()
+    photo: Photo = Photo()
+    background: tuple[str, int] | np.ndarray = ("room", 0)
+    noise_seed: int = 0
+
+    def __post_init__(self) -> None:
+        sides = [hand.side for hand in self.hands]
+        if len(set(sides)) != len(sides):
+            raise ValueError(f"a scene holds at most one hand of each side, got {[side.label for side in sides]}")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rendering:
+    """A picture and its truth. Arrays with two slots are left, right; an absent hand is NaN or empty.
+
+    Attributes:
+        image: uint8 (H, W, 3) BGR.
+        depth: of hands, forearms and sleeves along the optical axis (H, W) float32, metres; infinite elsewhere.
+        visible: pixels where each hand is seen (2, H, W) bool, forearms excluded.
+        amodal: pixels each hand would cover if it were alone, without its sleeve (2, H, W) bool.
+        joints: keypoints (2, 21, 3), metres, camera frame.
+        keypoints_2d: (2, 21, 2) pixels.
+        keypoint_visible: whether a keypoint is in the image with nothing in front but the skin above it (2, 21) bool.
+        vertices: (2, V, 3), metres.
+    """
+
+    image: np.ndarray
+    depth: np.ndarray
+    visible: np.ndarray
+    amodal: np.ndarray
+    joints: np.ndarray
+    keypoints_2d: np.ndarray
+    keypoint_visible: np.ndarray
+    vertices: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Limb:
+    pose: HandPose
+    vertices: np.ndarray
+    joints: np.ndarray
+    surface: Surface
+
+
+def render_scene(scene: Scene, hand_model: HandModel, supersampling: int = 2) -> Rendering:
+    """Draw a scene and say where everything in it is.
+
+    Args:
+        scene: what to draw.
+        hand_model: whose parameters the scene's hands have.
+        supersampling: samples per pixel along each axis; the truth is sampled at pixel centres.
+    """
+    camera = scene.camera
+    limbs = [_limb(pose, hand_model) for pose in scene.hands]
+    linear = _background(scene)
+    truth = _truth(limbs, camera, hand_model)
+    if limbs:
+        surface = joined([limb.surface for limb in limbs])
+        window = _window(surface.vertices, camera)
+        if window.width and window.height:
+            linear = linear.copy()
+            linear[window.rows, window.columns] = _shaded(
+                scene, limbs, surface, window, hand_model, supersampling, linear
+            )
+    image = develop(linear, scene.photo, scene.noise_seed)
+    return Rendering(image=image, **truth)
+
+
+def _limb(pose: HandPose, hand_model: HandModel) -> _Limb:
+    vertices = hand_model.mesh(pose.side, pose.rotations, pose.betas, pose.translation)
+    joints, _ = hand_model.kinematics(pose.side).forward(pose.rotations, pose.betas, pose.translation)
+    surface = limb_topology(hand_model, pose.side).surface(vertices, joints, pose.arm)
+    return _Limb(pose, vertices, joints, surface)
+
+
+def joined(surfaces: Sequence[Surface]) -> Surface:
+    """Several surfaces as one mesh."""
+    starts = np.cumsum([0, *(len(surface.vertices) for surface in surfaces[:-1])])
+    faces = [surface.faces + start for surface, start in zip(surfaces, starts, strict=True)]
+    return Surface(
+        np.concatenate([surface.vertices for surface in surfaces]),
+        np.concatenate([surface.normals for surface in surfaces]),
+        np.concatenate(faces).astype(np.int32),
+        np.concatenate([surface.kinds for surface in surfaces]),
+    )
+
+
+def _background(scene: Scene) -> np.ndarray:
+    if isinstance(scene.background, np.ndarray):
+        expected = (scene.camera.height, scene.camera.width, 3)
+        if scene.background.shape != expected:
+            raise ValueError(f"background has shape {scene.background.shape}, expected {expected}")
+        return np.ascontiguousarray(scene.background, dtype=np.float32)
+    kind, seed = scene.background
+    return background(kind, scene.camera.height, scene.camera.width, seed)
+
+
+def _shaded(
+    scene: Scene,
+    limbs: list[_Limb],
+    surface: Surface,
+    window: Window,
+    hand_model: HandModel,
+    supersampling: int,
+    linear: np.ndarray,
+) -> np.ndarray:
+    textures = [bake(hand_model, limb.pose.side, limb.pose.arm.sleeve, scene.appearance) for limb in limbs]
+    raster = rasterize(surface.vertices, surface.faces, scene.camera, window, supersampling)
+    texture = np.concatenate(textures)
+    bounce = texture[:, :, :3].mean(axis=(0, 1)).astype(np.float64)
+    light = sky_irradiance(surface.vertices, surface.normals, _blockers(limbs, hand_model), scene.lighting, bounce)
+    behind = np.ascontiguousarray(linear[window.rows, window.columns])
+    return shade(raster, surface, texture, light, scene.lighting, behind, supersampling)
+
+
+def _blockers(limbs: list[_Limb], hand_model: HandModel) -> np.ndarray:
+    """Faces that throw soft shadows: the hands as coarse as they come, and the sleeves or forearms."""
+    faces, start = [], 0
+    for limb in limbs:
+        coarse = limb_topology(hand_model, limb.pose.side).base_faces
+        outer = SLEEVE if (limb.surface.kinds == SLEEVE).any() else FOREARM
+        faces += [coarse + start, limb.surface.faces[limb.surface.kinds == outer] + start]
+        start += len(limb.surface.vertices)
+    return np.concatenate(faces).astype(np.int32)
+
+
+_FLESH = np.array([0.034, 0.028, 0.020, 0.014, 0.009, *(0.026, 0.015, 0.013, 0.009) * 4])
+"""How deep each keypoint may lie under its own skin, metres."""
+_ARM = 2
+"""Added to the side of a pixel's owner where the forearm or sleeve is seen, not the hand."""
+
+
+def _truth(limbs: list[_Limb], camera: Camera, hand_model: HandModel) -> dict[str, np.ndarray]:
+    shape = (camera.height, camera.width)
+    amodal, visible = np.zeros((2, *shape), dtype=bool), np.zeros((2, *shape), dtype=bool)
+    joints, keypoints = np.full((2, 21, 3), np.nan), np.full((2, 21, 2), np.nan)
+    vertices = np.full((2, hand_model.num_vertices, 3), np.nan, dtype=np.float32)
+    seen = np.zeros((2, 21), dtype=bool)
+    inverse = np.zeros(shape, dtype=np.float32)
+    owner = np.full(shape, -1, dtype=np.int8)
+    for limb in limbs:
+        side, surface = limb.pose.side, limb.surface
+        joints[side], vertices[side] = limb.joints, limb.vertices
+        keypoints[side] = camera.project(limb.joints)
+        window = _window(surface.vertices, camera)
+        place = window.rows, window.columns
+        raster = rasterize(surface.vertices, surface.faces, camera, window)
+        nearer = raster.inverse_depth > inverse[place]
+        inverse[place][nearer] = raster.inverse_depth[nearer]
+        hand_count = int((surface.kinds == HAND).sum())
+        owner[place][nearer] = int(side) + _ARM * (raster.triangle[nearer] >= hand_count)
+        alone = rasterize(surface.vertices, surface.faces[:hand_count], camera, window)
+        amodal[side][place] = alone.triangle >= 0
+    for limb in limbs:
+        side = limb.pose.side
+        visible[side] = owner == int(side)
+        seen[side] = _seen(keypoints[side], joints[side, :, 2], inverse, owner, side)
+    with np.errstate(divide="ignore"):
+        depth = 1.0 / inverse
+    return {
+        "depth": depth,
+        "visible": visible,
+        "amodal": amodal,
+        "joints": joints,
+        "keypoints_2d": keypoints,
+        "keypoint_visible": seen,
+        "vertices": vertices,
+    }
+
+
+def _window(vertices: np.ndarray, camera: Camera) -> Window:
+    """Where a mesh may appear in the image."""
+    if (vertices[:, 2] < 0.05).any():
+        return Window(0, 0, camera.width, camera.height)
+    return Window.around(camera.project(vertices), camera)
+
+
+def _seen(pixels: np.ndarray, depth: np.ndarray, inverse: np.ndarray, owner: np.ndarray, side: Side) -> np.ndarray:
+    """Which keypoints have nothing in front of them but the skin right above."""
+    height, width = inverse.shape
+    with np.errstate(invalid="ignore"):
+        inside = np.all((pixels >= -0.5) & (pixels < (width - 0.5, height - 0.5)), axis=-1)
+    columns, rows = np.where(inside[:, None], np.nan_to_num(np.rint(pixels)), 0).astype(int).T
+    rows, columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
+    own = np.isin(owner[rows, columns], (-1, int(side), int(side) + _ARM))
+    return inside & own & (inverse[rows, columns] * (depth - _FLESH) < 1.0)
