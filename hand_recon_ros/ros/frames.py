@@ -1,0 +1,101 @@
+"""Orientations as quaternions, and the transforms of both hands for /tf."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from ..hand_model.measures import grasp_closure, joint_orientations, pinch_distance
+from ..skeleton import KEYPOINT_NAMES, KEYPOINT_PARENTS, WRIST
+from ..types import HandEstimate, Side, TwoHandEstimate
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HandPoses:
+    """Poses of one hand's wrist and 21 keypoints in the camera frame, and what is read off them, as messages want it.
+
+    Attributes:
+        rotations: (21, 3, 3); the first is the wrist frame, each other has x along the bone to the next keypoint.
+        positions: (21, 3), metres.
+        quaternions: of ``rotations``, (21, 4), x y z w.
+        pinch_distance: thumb tip to index tip, metres.
+        grasp_closure: 0 open .. 1 fist.
+    """
+
+    rotations: np.ndarray
+    positions: np.ndarray
+    quaternions: np.ndarray
+    pinch_distance: float
+    grasp_closure: float
+
+
+def quaternions(rotations: np.ndarray) -> np.ndarray:
+    """Unit quaternions (..., 4), x y z w with w >= 0, of rotation matrices (..., 3, 3)."""
+    R = np.asarray(rotations, dtype=np.float64)
+    # Four times the outer product of the quaternion with itself: each row is a multiple of it, the one with the
+    # largest diagonal element the most exact.
+    Q = np.empty((*R.shape[:-2], 4, 4))
+    xx, yy, zz = R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]
+    Q[..., 0, 0], Q[..., 1, 1] = 1 + xx - yy - zz, 1 - xx + yy - zz
+    Q[..., 2, 2], Q[..., 3, 3] = 1 - xx - yy + zz, 1 + xx + yy + zz
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        k = 3 - i - j
+        Q[..., i, j] = Q[..., j, i] = R[..., i, j] + R[..., j, i]
+        sign = -1.0 if k == 1 else 1.0
+        Q[..., k, 3] = Q[..., 3, k] = sign * (R[..., j, i] - R[..., i, j])
+    best = np.argmax(np.diagonal(Q, axis1=-2, axis2=-1), axis=-1)
+    q = np.take_along_axis(Q, best[..., None, None], axis=-2)[..., 0, :]
+    q /= np.linalg.norm(q, axis=-1, keepdims=True)
+    return np.where(q[..., 3:] < 0, -q, q)
+
+
+def poses_of(estimate: TwoHandEstimate) -> dict[Side, HandPoses]:
+    """Poses of each hand that is found."""
+    hands = [hand for hand in (estimate.left, estimate.right) if hand.found]
+    if not hands:
+        return {}
+    # Both hands at once: for a few numbers, calling NumPy costs more than what it does.
+    keypoints = np.stack([hand.joints for hand in hands]).astype(np.float64)
+    rotations = joint_orientations(keypoints, right=np.array([hand.side == Side.RIGHT for hand in hands]))
+    rotations[:, WRIST] = [hand.wrist_pose[:3, :3] for hand in hands]
+    parts = rotations, keypoints, quaternions(rotations), pinch_distance(keypoints), grasp_closure(keypoints)
+    return {hand.side: HandPoses(*each) for hand, *each in zip(hands, *parts, strict=True)}
+
+
+def frame_names(prefix: str, hand: HandEstimate) -> list[str]:
+    """The frame of each of the 21 keypoints: ``<prefix>left_wrist``, ``<prefix>left_thumb_cmc``..."""
+    return [f"{prefix}{hand.side.label}_{name}" for name in KEYPOINT_NAMES]
+
+
+def relative_poses(poses: HandPoses) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (21, 3) and quaternions (21, 4) of each keypoint relative to its parent, the wrist's to the camera."""
+    parents = np.maximum(KEYPOINT_PARENTS, 0)
+    to_parent = np.swapaxes(poses.rotations[parents], -1, -2)
+    positions = np.einsum("kij,kj->ki", to_parent, poses.positions - poses.positions[parents])
+    turned = quaternions(to_parent @ poses.rotations)
+    positions[0], turned[0] = poses.positions[0], poses.quaternions[0]
+    return positions, turned
+
+
+def transforms(header: Any, hand: HandEstimate, poses: HandPoses, prefix: str, full: bool) -> list[Any]:
+    """geometry_msgs/TransformStamped of the wrist, and with ``full`` of the 20 other keypoints, of a found hand.
+
+    The wrist's parent is the image's frame (``header.frame_id``), the others' their neighbour towards the wrist.
+    """
+    from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
+    from std_msgs.msg import Header
+
+    names = frame_names(prefix, hand)
+    positions, turned = relative_poses(poses) if full else (poses.positions[:1], poses.quaternions[:1])
+    return [
+        TransformStamped(
+            header=header if k == 0 else Header(stamp=header.stamp, frame_id=names[KEYPOINT_PARENTS[k]]),
+            child_frame_id=names[k],
+            transform=Transform(
+                translation=Vector3(x=p[0], y=p[1], z=p[2]), rotation=Quaternion(x=q[0], y=q[1], z=q[2], w=q[3])
+            ),
+        )
+        for k, (p, q) in enumerate(zip(positions.tolist(), turned.tolist(), strict=True))
+    ]

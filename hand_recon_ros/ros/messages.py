@@ -1,0 +1,147 @@
+"""Messages from values: every function here is pure, the node only publishes what they return."""
+
+from __future__ import annotations
+
+import array
+import math
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import Point, PoseArray, PoseStamped
+from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
+from shape_msgs.msg import Mesh, MeshTriangle
+
+from hand_recon_ros.msg import Hand, TwoHandMeshes, TwoHands
+
+from ..types import HandEstimate, Side, TwoHandEstimate
+from .frames import HandPoses
+
+
+def is_finite(hand: HandEstimate) -> bool:
+    """Whether every number of a found hand is one; a LOST hand is always fine."""
+    numbers = (
+        hand.joints, hand.joint_scores, hand.keypoints_2d, hand.vertices, hand.rotations, hand.betas,
+        hand.translation, hand.wrist_pose, hand.roi, hand.score, hand.side_score, hand.position_stddev,
+    )  # fmt: skip
+    return not hand.found or all(np.isfinite(value).all() for value in numbers)
+
+
+def hands_message(
+    estimate: TwoHandEstimate,
+    poses: dict[Side, HandPoses],
+    header: Any,
+    hand_model: Any,
+    size: tuple[int, int],
+    dropped: int,
+) -> TwoHands:
+    """The TwoHands message; its ``latency`` is left to the moment of publishing.
+
+    Args:
+        estimate: both hands; of a LOST one only side and time since the last measurement are told.
+        poses: of the hands that are found, see :func:`frames.poses_of`.
+        header: the image's.
+        hand_model: translates rotations into MANO's pose vector.
+        size: width and height of the image; regions of interest are clipped to it.
+        dropped: images dropped so far.
+    """
+    message = TwoHands(
+        header=header,
+        hand_model=estimate.hand_model,
+        calibrated=bool(estimate.calibrated),
+        refined=bool(estimate.refined),
+        inference_time=float(estimate.timings.get("total", 0.0)),
+        dropped=dropped & 0xFFFFFFFF,
+    )
+    for slot, hand in ((message.left, estimate.left), (message.right, estimate.right)):
+        slot.side, slot.state = int(hand.side), int(hand.state)
+        whole, fraction = divmod(max(hand.since_measurement, 0.0), 1.0)
+        slot.since_measurement.sec, slot.since_measurement.nanosec = int(whole), int(fraction * 1e9)
+        if hand.found:
+            _fill(slot, hand, poses[hand.side], hand_model, size)
+    return message
+
+
+def _fill(slot: Hand, hand: HandEstimate, poses: HandPoses, hand_model: Any, size: tuple[int, int]) -> None:
+    # The message comes with its 21 poses: filling those costs half of what 21 new ones do.
+    for pose, p, q in zip(slot.joints, poses.positions.tolist(), poses.quaternions.tolist(), strict=True):
+        position, orientation = pose.position, pose.orientation
+        position.x, position.y, position.z = p
+        orientation.x, orientation.y, orientation.z, orientation.w = q
+    slot.wrist = slot.joints[0]
+    slot.track_id = int(hand.track_id)
+    slot.score, slot.side_score = float(hand.score), float(hand.side_score)
+    slot.roi = roi_message(hand.roi, *size)
+    slot.joint_scores = np.asarray(hand.joint_scores, dtype=np.float32)
+    slot.keypoints_2d = np.asarray(hand.keypoints_2d, dtype=np.float32).reshape(-1)
+    slot.scale_source = int(hand.scale_source)
+    slot.position_stddev = float(hand.position_stddev)
+    slot.pose = np.asarray(hand_model.to_mano_pose(hand.rotations), dtype=np.float32)
+    slot.betas = np.asarray(hand.betas, dtype=np.float32)
+    slot.translation.x, slot.translation.y, slot.translation.z = np.asarray(hand.translation, dtype=np.float64).tolist()
+    slot.pinch_distance = float(poses.pinch_distance)
+    slot.grasp_closure = float(poses.grasp_closure)
+
+
+def roi_message(box: tuple[float, float, float, float], width: int, height: int) -> RegionOfInterest:
+    """The whole pixels a box (x, y, width, height) touches inside an image of ``width`` x ``height``."""
+    left, top = (min(max(math.floor(v), 0), size) for v, size in zip(box[:2], (width, height), strict=True))
+    right, bottom = (
+        min(max(math.ceil(start + length), 0), size)
+        for start, length, size in zip(box[:2], box[2:], (width, height), strict=True)
+    )
+    return RegionOfInterest(x_offset=left, y_offset=top, width=max(right - left, 0), height=max(bottom - top, 0))
+
+
+def wrist_message(header: Any, hand: Hand) -> PoseStamped:
+    """The wrist's pose of ~/left/wrist and ~/right/wrist."""
+    return PoseStamped(header=header, pose=hand.wrist)
+
+
+def poses_message(header: Any, hand: Hand) -> PoseArray:
+    """The 21 poses of ~/left/poses and ~/right/poses; none for a LOST hand."""
+    return PoseArray(header=header, poses=[] if hand.state == Hand.LOST else hand.joints)
+
+
+def meshes_message(header: Any, estimate: TwoHandEstimate) -> TwoHandMeshes:
+    """The vertices of both hands; empty for a LOST one."""
+    return TwoHandMeshes(
+        header=header,
+        left_valid=estimate.left.found,
+        right_valid=estimate.right.found,
+        left_vertices=_floats(estimate.left),
+        right_vertices=_floats(estimate.right),
+    )
+
+
+def _floats(hand: HandEstimate) -> array.array[float]:
+    values: array.array[float] = array.array("f")
+    if hand.found:
+        values.frombytes(np.ascontiguousarray(hand.vertices, dtype=np.float32).tobytes())
+    return values
+
+
+def topology_message(faces: np.ndarray, vertices: np.ndarray) -> Mesh:
+    """The triangles (F, 3) of a hand, with the vertices (V, 3) of its flat rest pose in metres."""
+    return Mesh(
+        triangles=[MeshTriangle(vertex_indices=np.asarray(face, dtype=np.uint32)) for face in faces],
+        vertices=[Point(x=x, y=y, z=z) for x, y, z in np.asarray(vertices, dtype=np.float64).tolist()],
+    )
+
+
+def image_message(header: Any, image: np.ndarray) -> Image:
+    """A bgr8 image message of a picture, uint8 (H, W, 3), BGR."""
+    height, width = image.shape[:2]
+    message = Image(header=header, height=height, width=width, encoding="bgr8", step=3 * width)
+    # Of what the setter takes, only this costs no conversion per element.
+    message.data = array.array("B", image.tobytes())
+    return message
+
+
+def compressed_image_message(header: Any, image: np.ndarray, quality: int) -> CompressedImage:
+    """A JPEG image message of a picture, uint8 (H, W, 3), BGR; ``quality`` 1..100."""
+    import cv2
+
+    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise ValueError(f"OpenCV cannot encode a picture of shape {image.shape} as JPEG")
+    return CompressedImage(header=header, format="bgr8; jpeg compressed bgr8", data=array.array("B", data.tobytes()))

@@ -1,0 +1,50 @@
+"""Parameters of the small nodes: read-only, from a config dataclass, checked before anything starts."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from ..config import ConfigError, checked, settings_of
+from .parameters import descriptor, range_text
+
+T = TypeVar("T")
+
+
+def declare_settings(node: Any, kind: type[T]) -> T:
+    """Declare the fields of the config dataclass ``kind`` as parameters of an rclpy node; return their values.
+
+    Raises ConfigError for an unknown name, a value of the wrong kind or out of range.
+    """
+    known = settings_of(kind)
+    values = {}
+    for name, parameter in node._parameter_overrides.items():
+        if name == "use_sim_time" or name.startswith("qos_overrides."):
+            continue
+        values[name] = _coerced(parameter.value, known[name][1]) if name in known else parameter.value
+    config = checked(kind, values)
+    for name, (entry, default) in known.items():
+        description = descriptor(name, entry, default)
+        description.read_only = True
+        node.declare_parameter(name, getattr(config, name), description, ignore_override=True)
+    return config
+
+
+def _coerced(value: Any, default: Any) -> Any:
+    """Undo YAML's reading of ``rate:=30`` as an integer and of ``source:=0`` as a number."""
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(default, str) and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value
+
+
+def settings_table(kind: type) -> str:
+    """The parameters of a small node as a table in Markdown."""
+    lines = ["| Parameter | Default | Range | Unit | Meaning |", "|---|---|---|---|---|"]
+    for name, (entry, default) in settings_of(kind).items():
+        value = str(default).lower() if isinstance(default, bool) else repr(default).replace("'", '"')
+        lines.append(f"| `{name}` | `{value}` | {range_text(entry)} | {entry.unit} | {entry.description} |")
+    return "\n".join(lines) + "\n"
+
+
+__all__ = ["ConfigError", "declare_settings", "settings_table"]

@@ -1,0 +1,157 @@
+"""The node's topics and services: one table, from which they are made and documented.
+
+``python -m hand_recon_ros.ros.topics`` prints the README's tables; nothing here imports rclpy at module level.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Topic:
+    """A topic of the node.
+
+    Attributes:
+        name: relative (``image``), private (``~/hands``) or absolute (``/tf``).
+        type: ``package/Type``.
+        description: what it carries, for people.
+        depth: length of the queue.
+        reliable: or best effort.
+        latched: late subscribers get the last message.
+        lazy: made only while somebody subscribes.
+        overridable: its QoS may be changed by ``qos_overrides`` parameters.
+    """
+
+    name: str
+    type: str
+    description: str
+    depth: int = 5
+    reliable: bool = True
+    latched: bool = False
+    lazy: bool = False
+    overridable: bool = True
+
+    def message_type(self) -> Any:
+        """The message's class; raises ImportError where its package is not installed."""
+        import importlib
+
+        package, name = self.type.split("/")
+        return getattr(importlib.import_module(f"{package}.msg"), name)
+
+    def qos(self, reliability: str = "") -> Any:
+        """The rclpy QoSProfile; ``reliability`` (``reliable``, ``best_effort``) replaces the table's."""
+        from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+        reliable = reliability == "reliable" if reliability else self.reliable
+        return QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
+            depth=self.depth,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if self.latched else DurabilityPolicy.VOLATILE,
+        )
+
+
+IMAGE = Topic("image", "sensor_msgs/Image", "colour images, with `use_compressed` false", depth=1, reliable=False)
+COMPRESSED = Topic(
+    "image/compressed",
+    "sensor_msgs/CompressedImage",
+    "JPEG or PNG images, with `use_compressed` true",
+    depth=1,
+    reliable=False,
+)
+CAMERA_INFO = Topic(
+    "camera_info",
+    "sensor_msgs/CameraInfo",
+    "the camera's calibration, for the images' resolution",
+    depth=1,
+    reliable=False,
+)
+INPUTS = (IMAGE, COMPRESSED, CAMERA_INFO)
+
+OUTPUTS = (
+    Topic(
+        "~/hands", "hand_recon_ros/TwoHands", "both hands of every processed image, also when both are LOST", depth=10
+    ),
+    *(
+        Topic(f"~/{side}/wrist", "geometry_msgs/PoseStamped", f"wrist frame of the {side} hand; none while it is LOST")
+        for side in ("left", "right")
+    ),
+    *(
+        Topic(
+            f"~/{side}/poses",
+            "geometry_msgs/PoseArray",
+            f"the 21 keypoint poses of the {side} hand; empty while it is LOST",
+            lazy=True,
+        )
+        for side in ("left", "right")
+    ),
+    Topic("~/meshes", "hand_recon_ros/TwoHandMeshes", "mesh vertices of both hands", lazy=True),
+    *(
+        Topic(
+            f"~/{side}/mesh_topology",
+            "shape_msgs/Mesh",
+            f"triangles of the {side} hand's mesh, once, with the vertices of its rest pose",
+            depth=1,
+            latched=True,
+            overridable=False,
+        )
+        for side in ("left", "right")
+    ),
+    Topic(
+        "~/markers",
+        "visualization_msgs/MarkerArray",
+        "meshes, bones and keypoints for RViz, at most `marker_rate`",
+        lazy=True,
+    ),
+    Topic(
+        "~/debug_image",
+        "sensor_msgs/Image",
+        "the image with the hands drawn on it, at most `debug_image_rate`",
+        depth=1,
+        lazy=True,
+    ),
+    Topic("~/debug_image/compressed", "sensor_msgs/CompressedImage", "the same as JPEG", depth=1, lazy=True),
+    Topic(
+        "/tf",
+        "tf2_msgs/TFMessage",
+        "wrists or whole hands, see `publish_tf`; nothing for LOST hands",
+        depth=100,
+        overridable=False,
+    ),
+    Topic(
+        "/diagnostics",
+        "diagnostic_msgs/DiagnosticArray",
+        "state, rates, latency and problems, once a second",
+        overridable=False,
+    ),
+)
+
+SERVICES = {
+    "~/set_enabled": ("std_srvs/SetBool", "false pauses: images are no longer received; true goes on"),
+    "~/reset_tracking": ("std_srvs/Trigger", "forgets both hands and all filters"),
+}
+
+
+def output(name: str) -> Topic:
+    """The output topic of that name."""
+    return next(topic for topic in OUTPUTS if topic.name == name)
+
+
+def markdown_tables() -> str:
+    """The tables of topics and services in the README."""
+    lines = ["| Subscribed | Type | Meaning |", "|---|---|---|"]
+    lines += [f"| `{topic.name}` | {topic.type} | {topic.description} |" for topic in INPUTS]
+    lines += ["", "| Published | Type | Meaning |", "|---|---|---|"]
+    for topic in OUTPUTS:
+        when = " (only while somebody subscribes)" if topic.lazy else " (latched)" if topic.latched else ""
+        lines.append(f"| `{topic.name}` | {topic.type} | {topic.description}{when} |")
+    lines += ["", "| Service | Type | Meaning |", "|---|---|---|"]
+    lines += [f"| `{name}` | {kind} | {text} |" for name, (kind, text) in SERVICES.items()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown_tables())

@@ -1,0 +1,220 @@
+"""Camera messages: what is read, byte for byte, and how everything else is refused."""
+
+from __future__ import annotations
+
+import array
+
+import numpy as np
+import pytest
+
+cv2 = pytest.importorskip("cv2")
+pytest.importorskip("sensor_msgs")
+
+from ros_support import CAMERA, HEIGHT, WIDTH, K, camera_info, image_message  # noqa: E402
+from sensor_msgs.msg import CompressedImage  # noqa: E402
+
+from hand_recon_ros.ros.inputs import CameraSource, InputError, decode  # noqa: E402
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    """Smooth colours, so that demosaicking and chroma subsampling lose little; all channels differ."""
+    y, x = np.mgrid[:48, :64]
+    return np.stack([x * 3, y * 4, 255 - x * 2], axis=-1).astype(np.uint8)
+
+
+def test_bgr8_is_a_view_of_the_message(picture: np.ndarray) -> None:
+    message = image_message(picture)
+    image = decode(message)
+    np.testing.assert_array_equal(image, picture)
+    assert np.shares_memory(image, np.frombuffer(message.data, np.uint8))
+
+
+def test_row_padding_is_skipped(picture: np.ndarray) -> None:
+    padded = np.full((48, 64 * 3 + 10), 77, np.uint8)
+    padded[:, : 64 * 3] = picture.reshape(48, -1)
+    message = image_message(picture, step=padded.shape[1], data=array.array("B", padded.tobytes()))
+    np.testing.assert_array_equal(decode(message), picture)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "order"), [("rgb8", [2, 1, 0]), ("bgra8", [0, 1, 2, 2]), ("rgba8", [2, 1, 0, 0]), ("8UC3", [0, 1, 2])]
+)
+def test_channel_orders(picture: np.ndarray, encoding: str, order: list[int]) -> None:
+    np.testing.assert_array_equal(decode(image_message(picture[..., order], encoding)), picture)
+
+
+def test_mono8(picture: np.ndarray) -> None:
+    grey = np.ascontiguousarray(picture[..., 0])
+    np.testing.assert_array_equal(decode(image_message(grey, "mono8")), np.repeat(grey[..., None], 3, axis=-1))
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("encoding", ["mono16", "bgr16", "rgb16"])
+def test_sixteen_bits_in_either_byte_order(picture: np.ndarray, encoding: str, big: bool) -> None:
+    wanted = np.repeat(picture[..., :1], 3, axis=-1) if encoding == "mono16" else picture
+    source = {"mono16": picture[..., 0], "bgr16": picture, "rgb16": picture[..., ::-1]}[encoding]
+    wide = (source.astype(np.uint16) << 8 | 0x5A).astype(">u2" if big else "<u2")
+    np.testing.assert_array_equal(decode(image_message(wide, encoding, is_bigendian=int(big))), wanted)
+
+
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_bayer_patterns_give_back_the_colours(picture: np.ndarray, pattern: str, bits: int) -> None:
+    mosaic = np.empty(picture.shape[:2], np.uint8)
+    for index, colour in enumerate(pattern):
+        row, column = divmod(index, 2)
+        mosaic[row::2, column::2] = picture[row::2, column::2, "bgr".index(colour)]
+    data = mosaic if bits == 8 else mosaic.astype(np.uint16) << 8
+    image = decode(image_message(data, f"bayer_{pattern}{bits}"))
+    error = np.abs(image.astype(int) - picture)[2:-2, 2:-2]
+    assert error.max() <= 4
+
+
+@pytest.mark.parametrize(
+    ("encoding", "order"), [("uyvy", (1, 0)), ("yuv422", (1, 0)), ("yuyv", (0, 1)), ("yuv422_yuy2", (0, 1))]
+)
+def test_yuv422(picture: np.ndarray, encoding: str, order: tuple[int, int]) -> None:
+    yuv = cv2.cvtColor(picture, cv2.COLOR_BGR2YUV).astype(int)
+    packed = np.empty((48, 64, 2), np.uint8)
+    # BT.601 in studio range, which is what cameras send and OpenCV expects of the packed formats.
+    packed[..., order[0]] = np.round(16 + yuv[..., 0] * 219 / 255)
+    u = 128 + (picture[..., 0].astype(float) - yuv[..., 0]) * 0.564 * 224 / 255
+    v = 128 + (picture[..., 2].astype(float) - yuv[..., 0]) * 0.713 * 224 / 255
+    packed[:, 0::2, order[1]], packed[:, 1::2, order[1]] = np.round(u[:, 0::2]), np.round(v[:, 0::2])
+    image = decode(image_message(packed, encoding))
+    assert np.abs(image.astype(int) - picture).mean() < 4
+
+
+def compressed(image: np.ndarray, extension: str = ".png", text: str = "png") -> CompressedImage:
+    return CompressedImage(format=text, data=array.array("B", cv2.imencode(extension, image)[1].tobytes()))
+
+
+def test_compressed_images(picture: np.ndarray) -> None:
+    np.testing.assert_array_equal(decode(compressed(picture)), picture)
+    assert np.abs(decode(compressed(picture, ".jpg", "jpeg")).astype(int) - picture).mean() < 3
+    swapped = compressed(picture[..., ::-1], text="rgb8; png compressed rgb8")
+    np.testing.assert_array_equal(decode(swapped), picture)
+
+
+def test_an_8k_jpeg_is_read() -> None:
+    assert decode(compressed(np.zeros((4320, 7680, 3), np.uint8), ".jpg", "jpeg")).shape == (4320, 7680, 3)
+
+
+def test_exif_rotation_is_ignored(picture: np.ndarray) -> None:
+    data = cv2.imencode(".jpg", picture)[1].tobytes()
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    turned = data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:]
+    assert decode(CompressedImage(format="jpeg", data=array.array("B", turned))).shape == picture.shape
+
+
+BAD = {
+    "truncated": (
+        lambda: image_message(data=array.array("B", bytes(1000))),
+        "data",
+        ["truncated", "1000", str(WIDTH * HEIGHT * 3)],
+    ),
+    "too long": (lambda: image_message(data=array.array("B", bytes(WIDTH * HEIGHT * 3 + 1))), "data", ["too long"]),
+    "empty": (lambda: image_message(data=array.array("B")), "data", ["truncated", " 0 bytes"]),
+    "no size": (lambda: image_message(width=0, height=0), "size", ["0x0", "16x16"]),
+    "one pixel": (lambda: image_message(np.zeros((1, 1, 3), np.uint8)), "size", ["1x1", "16x16"]),
+    "step too small": (lambda: image_message(step=WIDTH), "step", [str(WIDTH), str(WIDTH * 3), "bgr8"]),
+    "step zero": (lambda: image_message(step=0), "step", ["step is 0"]),
+    "odd step": (lambda: image_message(np.zeros((20, 20), np.uint16), "mono16", step=41), "step", ["41"]),
+    "unknown encoding": (lambda: image_message(encoding="xyz9"), "encoding", ["'xyz9'", "bgr8", "cv_bridge"]),
+    "no encoding": (lambda: image_message(encoding=""), "encoding", ["''", "bgr8"]),
+    "depth": (lambda: image_message(np.zeros((20, 20), np.uint16), "16UC1"), "encoding", ["16UC1", "depth", "remap"]),
+    "jpeg empty": (lambda: CompressedImage(format="jpeg"), "data", ["no data", "jpeg"]),
+    "jpeg rubbish": (
+        lambda: CompressedImage(format="jpeg", data=array.array("B", bytes(500))),
+        "data",
+        ["500 bytes", "decoded"],
+    ),
+    "jpeg cut off": (
+        lambda: CompressedImage(format="jpeg", data=compressed(np.full((90, 90, 3), 9, np.uint8), ".jpg").data[:-300]),
+        "data",
+        ["cut off"],
+    ),
+    "jpeg of one pixel": (lambda: compressed(np.zeros((1, 1, 3), np.uint8)), "size", ["1x1"]),
+    "compressed depth": (
+        lambda: CompressedImage(format="16UC1; compressedDepth png", data=array.array("B", b"12")),
+        "encoding",
+        ["depth", "remap"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_images_are_refused_with_topic_value_and_expectation(name: str) -> None:
+    make, kind, words = BAD[name]
+    with pytest.raises(InputError) as error:
+        decode(make(), "/camera/image")
+    assert error.value.kind == kind
+    for word in ("/camera/image", *words):
+        assert word in str(error.value)
+
+
+def source() -> CameraSource:
+    return CameraSource("/cam/image", "/cam/camera_info")
+
+
+def test_camera_comes_from_camera_info_and_is_made_once() -> None:
+    cameras = source()
+    camera = cameras.camera(camera_info(), WIDTH, HEIGHT, rectified=False, fallback_fov=0.0)
+    np.testing.assert_array_equal(camera.K, K)
+    assert camera.calibrated
+    assert cameras.camera(camera_info(), WIDTH, HEIGHT, rectified=False, fallback_fov=0.0) is camera
+    moved = camera_info(k=(K + np.diag([1.0, 1.0, 0.0])).reshape(-1))
+    assert cameras.camera(moved, WIDTH, HEIGHT, rectified=False, fallback_fov=0.0).K[0, 0] == 301.0
+
+
+def test_rectified_images_take_p_and_no_distortion() -> None:
+    P = np.hstack([K * [[2], [2], [1]], np.zeros((3, 1))])
+    info = camera_info(d=[0.1, 0.0, 0.0, 0.0, 0.0], p=P.reshape(-1))
+    camera = source().camera(info, WIDTH, HEIGHT, rectified=True, fallback_fov=0.0)
+    assert (camera.K[0, 0], camera.distortion_model) == (600.0, "none")
+
+
+def test_binning_and_roi_count_in_the_size() -> None:
+    info = camera_info(width=1280, height=960, binning_x=2, binning_y=2)
+    info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 100, 50, 2 * WIDTH, 2 * HEIGHT
+    camera = source().camera(info, WIDTH, HEIGHT, rectified=False, fallback_fov=0.0)
+    np.testing.assert_allclose(camera.K, [[150, 0, 30], [0, 150, 35], [0, 0, 1]])
+
+
+@pytest.mark.parametrize("info", [None, camera_info(k=[0.0] * 9)])
+def test_without_calibration_the_fallback_is_a_guess(info: object) -> None:
+    camera = source().camera(info, WIDTH, HEIGHT, rectified=False, fallback_fov=60.0)
+    assert not camera.calibrated
+    assert camera.K[0, 0] == pytest.approx(WIDTH / 2 / np.tan(np.radians(30)))
+
+
+BAD_INFO = {
+    "none": (None, "no_camera_info", ["/cam/camera_info", "/cam/image", "fallback_fov"]),
+    "zeros": (camera_info(k=[0.0] * 9), "uncalibrated", ["K of /cam/camera_info is all zeros", "fallback_fov"]),
+    "nan": (
+        camera_info(k=np.where(np.eye(3) > 0, np.nan, K).reshape(-1)),
+        "camera_info",
+        ["not finite", "/cam/camera_info"],
+    ),
+    "negative": (camera_info(k=[-1.0, 0, 0, 0, 1, 0, 0, 0, 1]), "camera_info", ["focal lengths", "-1"]),
+    "model": (camera_info(distortion_model="fisheye9"), "camera_info", ["'fisheye9'", "plumb_bob", "equidistant"]),
+    "size": (camera_info(width=640, height=480), "camera_size", ["640x480", f"{WIDTH}x{HEIGHT}", "/cam/image"]),
+    "no size": (camera_info(width=0, height=0), "camera_info", ["0x0"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_INFO)
+def test_bad_camera_info_is_refused(name: str) -> None:
+    info, kind, words = BAD_INFO[name]
+    with pytest.raises(InputError) as error:
+        source().camera(info, WIDTH, HEIGHT, rectified=False, fallback_fov=0.0)
+    assert error.value.kind == kind
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_wrong_camera_info_is_not_replaced_by_the_fallback() -> None:
+    with pytest.raises(InputError, match="does not match"):
+        source().camera(camera_info(width=640, height=480), WIDTH, HEIGHT, rectified=False, fallback_fov=60.0)
+    assert CAMERA.calibrated

@@ -1,0 +1,232 @@
+"""Messages, transforms and markers from hands of known geometry."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not built")
+
+from builtin_interfaces.msg import Time  # noqa: E402
+from geometry_msgs.msg import Pose  # noqa: E402
+from hand_recon_ros.msg import Hand  # noqa: E402
+from ros_support import HEIGHT, WIDTH, estimate_of, hand_estimate, hand_model  # noqa: E402
+from scipy.spatial.transform import Rotation  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
+from visualization_msgs.msg import Marker  # noqa: E402
+
+from hand_recon_ros.hand_model import from_mano_pose  # noqa: E402
+from hand_recon_ros.ros import messages  # noqa: E402
+from hand_recon_ros.ros.frames import poses_of, quaternions, relative_poses, transforms  # noqa: E402
+from hand_recon_ros.ros.inputs import decode  # noqa: E402
+from hand_recon_ros.ros.markers import HandMarkers  # noqa: E402
+from hand_recon_ros.skeleton import JOINT_NAMES, KEYPOINT_NAMES, KEYPOINT_PARENTS  # noqa: E402
+from hand_recon_ros.types import HandEstimate, HandState, Side, TwoHandEstimate  # noqa: E402
+
+HEADER = Header(stamp=Time(sec=12, nanosec=340_000_000), frame_id="camera")
+
+
+def matrix(pose: Pose) -> np.ndarray:
+    result = np.eye(4)
+    q = pose.orientation
+    result[:3, :3] = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix()
+    result[:3, 3] = pose.position.x, pose.position.y, pose.position.z
+    return result
+
+
+def two_hands(estimate: TwoHandEstimate, dropped: int = 7) -> object:
+    return messages.hands_message(estimate, poses_of(estimate), HEADER, hand_model(), (WIDTH, HEIGHT), dropped)
+
+
+def test_quaternions_agree_with_scipy_at_all_angles() -> None:
+    generator = np.random.default_rng(1)
+    axes = generator.normal(size=(200, 3))
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    angles = np.concatenate([generator.uniform(0, np.pi, 150), np.full(25, np.pi - 1e-9), np.full(25, 1e-9)])
+    rotations = Rotation.from_rotvec(axes * angles[:, None])
+    ours, theirs = quaternions(rotations.as_matrix()), rotations.as_quat(canonical=True)
+    # At half a turn the sign is free.
+    np.testing.assert_allclose(np.abs(np.sum(ours * theirs, axis=1)), 1.0, atol=1e-12)
+    np.testing.assert_allclose(ours[:150], theirs[:150], atol=1e-9)
+    assert (ours[:, 3] >= 0).all()
+    for half_turn in (np.diag([1.0, -1, -1]), np.diag([-1.0, 1, -1]), np.diag([-1.0, -1, 1])):
+        np.testing.assert_allclose(np.abs(quaternions(half_turn)), [*np.diag(half_turn > 0).astype(float), 0.0])
+
+
+def test_hands_message_carries_the_estimate() -> None:
+    estimate = estimate_of()
+    message = two_hands(estimate)
+    assert (message.header, message.hand_model, message.dropped) == (HEADER, hand_model().name, 7)
+    assert (message.calibrated, message.refined) == (True, False)
+    assert message.inference_time == pytest.approx(0.002)
+    for slot, hand in ((message.left, estimate.left), (message.right, estimate.right)):
+        assert (slot.side, slot.state, slot.track_id) == (hand.side, Hand.TRACKED, hand.track_id)
+        assert (slot.score, slot.side_score) == (pytest.approx(0.9), pytest.approx(0.8))
+        joints = np.array([matrix(pose) for pose in slot.joints])
+        np.testing.assert_allclose(joints[:, :3, 3], hand.joints, atol=1e-12)
+        np.testing.assert_allclose(matrix(slot.wrist), hand.wrist_pose, atol=1e-9)
+        np.testing.assert_allclose(matrix(slot.joints[0]), hand.wrist_pose, atol=1e-9)
+        for child, parent in enumerate(KEYPOINT_PARENTS):
+            if parent > 0:  # x of each joint is the bone to the next
+                bone = hand.joints[child] - hand.joints[parent]
+                np.testing.assert_allclose(joints[parent, :3, 0], bone / np.linalg.norm(bone), atol=1e-9)
+        np.testing.assert_allclose(slot.joint_scores, hand.joint_scores, atol=1e-6)
+        np.testing.assert_allclose(slot.keypoints_2d.reshape(21, 2), hand.keypoints_2d, atol=1e-4)
+        np.testing.assert_allclose(slot.betas, hand.betas, atol=1e-6)
+        translation = slot.translation
+        np.testing.assert_allclose([translation.x, translation.y, translation.z], hand.translation)
+        np.testing.assert_allclose(from_mano_pose(slot.pose), hand.rotations, atol=1e-6)
+        assert slot.position_stddev == pytest.approx(0.012)
+        assert slot.pinch_distance == pytest.approx(np.linalg.norm(hand.joints[4] - hand.joints[8]))
+        assert 0.0 <= slot.grasp_closure <= 1.0
+
+
+def test_the_message_feeds_the_hand_model() -> None:
+    """pose, betas and translation of the message give the mesh back, as a user would compute it."""
+    hand = hand_estimate(Side.RIGHT)
+    slot = two_hands(estimate_of()).right
+    translation = np.array([slot.translation.x, slot.translation.y, slot.translation.z])
+    mesh = hand_model().mesh(Side.RIGHT, from_mano_pose(slot.pose), slot.betas.astype(np.float64), translation)
+    np.testing.assert_allclose(mesh, hand.vertices, atol=1e-5)
+
+
+def test_a_lost_hand_is_all_zeros() -> None:
+    estimate = dataclasses.replace(estimate_of(), left=HandEstimate.lost(Side.LEFT, since_measurement=2.5))
+    slot = two_hands(estimate).left
+    expected = Hand(side=Hand.LEFT, state=Hand.LOST)
+    expected.since_measurement.sec, expected.since_measurement.nanosec = 2, 500_000_000
+    assert slot == expected
+    assert not np.any(slot.pose)
+    assert not np.any(slot.keypoints_2d)
+
+
+def test_a_predicted_hand_tells_its_age() -> None:
+    estimate = dataclasses.replace(estimate_of(), right=hand_estimate(Side.RIGHT, HandState.PREDICTED))
+    slot = two_hands(estimate).right
+    assert slot.state == Hand.PREDICTED
+    assert (slot.since_measurement.sec, slot.since_measurement.nanosec) == (1, 250_000_000)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((10.2, 20.7, 30.0, 40.0), (10, 20, 31, 30)),
+        ((-5.0, -5.0, 15.0, 10.0), (0, 0, 10, 5)),
+        ((90.0, 40.0, 50.0, 50.0), (90, 40, 10, 10)),
+        ((200.0, 200.0, 10.0, 10.0), (100, 50, 0, 0)),
+        ((-50.0, 10.0, 20.0, 10.0), (0, 10, 0, 10)),
+    ],
+)
+def test_roi_lies_inside_the_image(box: tuple[float, ...], expected: tuple[int, ...]) -> None:
+    roi = messages.roi_message(box, 100, 50)
+    assert (roi.x_offset, roi.y_offset, roi.width, roi.height) == expected
+
+
+def test_wrist_and_poses() -> None:
+    message = two_hands(estimate_of(left=False))
+    assert messages.wrist_message(HEADER, message.right).pose == message.right.wrist
+    assert messages.poses_message(HEADER, message.right).poses == message.right.joints
+    assert messages.poses_message(HEADER, message.left).poses == []
+
+
+def test_meshes_and_topology() -> None:
+    estimate = estimate_of(left=False)
+    message = messages.meshes_message(HEADER, estimate)
+    assert (message.left_valid, message.right_valid, len(message.left_vertices)) == (False, True, 0)
+    vertices = np.array(message.right_vertices).reshape(-1, 3)
+    np.testing.assert_array_equal(vertices, estimate.right.vertices.astype(np.float32))
+    topology = messages.topology_message(estimate.right.faces, estimate.right.vertices)
+    np.testing.assert_array_equal([t.vertex_indices for t in topology.triangles], estimate.right.faces)
+    assert len(topology.vertices) == len(vertices)
+
+
+def test_images_come_back_as_they_went() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(decode(messages.image_message(HEADER, image)), image)
+    smooth = np.full((40, 60, 3), (10, 100, 200), np.uint8)
+    back = decode(messages.compressed_image_message(HEADER, smooth, 90))
+    assert np.abs(back.astype(int) - smooth).max() <= 4
+
+
+@pytest.mark.parametrize("field", ["joints", "vertices", "rotations", "betas", "keypoints_2d", "translation"])
+def test_values_that_are_not_finite_are_noticed(field: str) -> None:
+    hand = hand_estimate(Side.LEFT)
+    assert messages.is_finite(hand)
+    values = np.array(getattr(hand, field))
+    values.flat[3 % values.size] = np.nan
+    assert not messages.is_finite(dataclasses.replace(hand, **{field: values}))
+    assert messages.is_finite(HandEstimate.lost(Side.LEFT))
+
+
+def test_transforms_of_the_wrist() -> None:
+    estimate = estimate_of()
+    (sent,) = transforms(HEADER, estimate.left, poses_of(estimate)[Side.LEFT], "human_", full=False)
+    assert (sent.header, sent.child_frame_id) == (HEADER, "human_left_wrist")
+    position = sent.transform.translation
+    np.testing.assert_allclose([position.x, position.y, position.z], estimate.left.joints[0])
+
+
+@pytest.mark.parametrize("side", Side)
+def test_the_transforms_of_a_whole_hand_chain_to_its_keypoints(side: Side) -> None:
+    estimate = estimate_of()
+    poses = poses_of(estimate)[side]
+    sent = transforms(HEADER, estimate.hand(side), poses, "x_", full=True)
+    names = [f"x_{side.label}_{name}" for name in KEYPOINT_NAMES]
+    assert [t.child_frame_id for t in sent] == names
+    assert all(t.header.stamp == HEADER.stamp for t in sent)
+    world = {"camera": np.eye(4)}
+    for t in sent:
+        move = t.transform.translation
+        local = matrix(Pose(orientation=t.transform.rotation))
+        local[:3, 3] = move.x, move.y, move.z
+        world[t.child_frame_id] = world[t.header.frame_id] @ local
+    for name, joint, rotation in zip(names, estimate.hand(side).joints, poses.rotations, strict=True):
+        np.testing.assert_allclose(world[name][:3, 3], joint, atol=1e-9)
+        np.testing.assert_allclose(world[name][:3, :3], rotation, atol=1e-9)
+    assert set(JOINT_NAMES) <= set(KEYPOINT_NAMES)
+
+
+def test_relative_poses_of_a_straight_finger_do_not_turn() -> None:
+    estimate = estimate_of()
+    positions, turned = relative_poses(poses_of(estimate)[Side.RIGHT])
+    # Tips share the orientation of their last bone, and lie along it.
+    for tip in (4, 8, 12, 16, 20):
+        np.testing.assert_allclose(turned[tip], [0, 0, 0, 1], atol=1e-9)
+        np.testing.assert_allclose(positions[tip, 1:], 0.0, atol=1e-9)
+        assert positions[tip, 0] > 0.015
+
+
+def test_markers_hold_the_mesh_and_follow_it() -> None:
+    markers = HandMarkers()
+    estimate = estimate_of(left=False)
+    message = markers.add(HEADER, estimate)
+    assert [(m.ns, m.id, m.action, m.type) for m in message.markers] == [
+        ("right", 0, Marker.ADD, Marker.TRIANGLE_LIST),
+        ("right", 1, Marker.ADD, Marker.LINE_LIST),
+        ("right", 2, Marker.ADD, Marker.SPHERE_LIST),
+    ]
+    hand = estimate.right
+    for shift in (0.0, 0.25):
+        moved = dataclasses.replace(hand, vertices=hand.vertices + shift, joints=hand.joints + shift)
+        mesh, bones, points = markers.add(HEADER, dataclasses.replace(estimate, right=moved)).markers
+        triangles = np.array([(p.x, p.y, p.z) for p in mesh.points]).reshape(-1, 3, 3)
+        np.testing.assert_allclose(triangles, moved.vertices[hand.faces], atol=1e-7)
+        np.testing.assert_allclose([(p.x, p.y, p.z) for p in points.points], moved.joints)
+        assert len(bones.points) == 40
+    assert all(m.header == HEADER and m.color.a > 0 and m.lifetime.sec == 1 for m in (mesh, bones, points))
+
+
+def test_markers_are_deleted_once_when_their_hand_is_lost() -> None:
+    markers = HandMarkers()
+    markers.add(HEADER, estimate_of())
+    message = markers.add(HEADER, estimate_of(right=False))
+    deleted = [(m.ns, m.id) for m in message.markers if m.action == Marker.DELETE]
+    assert deleted == [("right", 0), ("right", 1), ("right", 2)]
+    assert {m.ns for m in message.markers if m.action == Marker.ADD} == {"left"}
+    assert markers.shown == {Side.LEFT}
+    assert not [m for m in markers.add(HEADER, estimate_of(right=False)).markers if m.action == Marker.DELETE]
+    assert len(markers.delete(HEADER, markers.shown).markers) == 3
+    assert not markers.shown
