@@ -36,6 +36,7 @@ setup(
         "PyYAML>=6",
         "safetensors>=0.4",
         "smplx>=0.1.28",
+        "threadpoolctl>=3.1",
         "torch>=2.3",
         "tqdm",
     ],

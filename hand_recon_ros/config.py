@@ -107,12 +107,14 @@ class ReconstructorConfig:
         high=1000,
         live=True,
     )
-    solver_iterations: int = setting(4, "Gauss-Newton steps of the lifting", low=1, high=50, live=True)
+    solver_iterations: int = setting(
+        3, "Gauss-Newton steps of the lifting in a stream; a still image gets more", low=1, high=50, live=True
+    )
     smoothing_cutoff: float = setting(
-        1.5, "One-Euro minimum cutoff frequency; 0 switches smoothing off", unit="Hz", low=0.0, high=100.0, live=True
+        2.0, "One-Euro minimum cutoff frequency; 0 switches smoothing off", unit="Hz", low=0.0, high=100.0, live=True
     )
     smoothing_speed: float = setting(
-        10.0, "One-Euro speed coefficient: how fast smoothing gives way to motion", low=0.0, high=1000.0, live=True
+        40.0, "One-Euro speed coefficient: how fast smoothing gives way to motion", low=0.0, high=1000.0, live=True
     )
     max_prediction_time: float = setting(
         0.15, "how long an unseen hand is carried on at constant velocity", unit="s", low=0.0, high=0.15, live=True

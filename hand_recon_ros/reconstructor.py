@@ -14,12 +14,17 @@ from .config import ConfigError, ReconstructorConfig, checked, read_yaml, settin
 from .hand_model import load_hand_model
 from .locate import LandmarkLocator, Observation
 from .refine.lifting import LiftedHand, Lifter, ShapePrior
+from .runtime.threads import single_threaded_blas
 from .skeleton import mirror_points, wrist_pose
 from .smooth import HandFilter, Life
 from .types import Camera, Frame, HandEstimate, HandState, ScaleSource, Side, TwoHandEstimate
 
 _FRAME_WEIGHT = 1.0 / 30.0
 """What one frame counts for in learning a hand's shape: neighbours repeat each other's errors."""
+
+
+_STILL_ITERATIONS = 8
+"""Gauss-Newton steps for a still image, where nobody waits for the next one."""
 
 
 class _Track:
@@ -114,8 +119,12 @@ class TwoHandReconstructor:
 
         Raises ValueError where the image does not fit the camera or is of another type.
         """
+        with single_threaded_blas():
+            return self._next(_checked_frame(image_bgr, camera, stamp))
+
+    def _next(self, frame: Frame) -> TwoHandEstimate:
         begin = time.perf_counter()
-        frame = _checked_frame(image_bgr, camera, stamp)
+        camera, stamp = frame.camera, frame.stamp
         if stamp < self._last_stamp:
             self.reset()
         self._last_stamp = stamp
@@ -138,12 +147,17 @@ class TwoHandReconstructor:
 
         Arguments and errors as in calling the object.
         """
-        begin = time.perf_counter()
-        frame = _checked_frame(image_bgr, camera, 0.0)
+        with single_threaded_blas():
+            return self._still(_checked_frame(image_bgr, camera, 0.0))
+
+    def _still(self, frame: Frame) -> TwoHandEstimate:
+        begin, camera = time.perf_counter(), frame.camera
         observations = [o for o in self._locator.locate_image(frame) if o is not None]
         located = time.perf_counter()
+        iterations = max(self.config.solver_iterations, _STILL_ITERATIONS)
+        lifted = self._lifter(observations, camera, iterations=iterations)
         hands = [HandEstimate.lost(side) for side in Side]
-        for observation, hand in zip(observations, self._lifter(observations, camera), strict=True):
+        for observation, hand in zip(observations, lifted, strict=True):
             hands[observation.side] = self._hand(observation, hand, hand.rotations, hand.translation, camera)
         return self._estimate(hands, camera, 0.0, begin, located)
 

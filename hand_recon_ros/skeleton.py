@@ -62,6 +62,15 @@ def mirror_pixels(pixels: np.ndarray, width: int) -> np.ndarray:
     return mirrored
 
 
+def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cross product of vectors (..., 3); several times faster than NumPy's, which takes any layout."""
+    result = np.empty(np.broadcast_shapes(a.shape, b.shape))
+    result[..., 0] = a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1]
+    result[..., 1] = a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2]
+    result[..., 2] = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+    return result
+
+
 def wrist_rotation(keypoints: np.ndarray, right: bool | np.ndarray) -> np.ndarray:
     """Orientation of the wrist frame, (..., 3, 3), from keypoints (..., 21, 3).
 
@@ -76,13 +85,13 @@ def wrist_rotation(keypoints: np.ndarray, right: bool | np.ndarray) -> np.ndarra
     x = keypoints[..., MIDDLE_MCP, :] - keypoints[..., WRIST, :]
     towards_index = keypoints[..., INDEX_MCP, :] - keypoints[..., WRIST, :]
     # Seen from the back of a right hand with the fingers up, the index finger is left of the middle finger.
-    normal = np.cross(x, towards_index)
+    normal = cross(x, towards_index)
     normal = np.where(np.asarray(right)[..., None], normal, -normal)
     lengths = np.linalg.norm(x, axis=-1, keepdims=True), np.linalg.norm(normal, axis=-1, keepdims=True)
     if not all(np.all(length > 1e-12) for length in lengths):
         raise ValueError("the wrist, index MCP and middle MCP lie on one line: no wrist frame")
     x, z = x / lengths[0], normal / lengths[1]
-    return np.stack([x, np.cross(z, x), z], axis=-1)
+    return np.stack([x, cross(z, x), z], axis=-1)
 
 
 def wrist_pose(keypoints: np.ndarray, right: bool) -> np.ndarray:

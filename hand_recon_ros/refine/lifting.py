@@ -25,6 +25,7 @@ from ..skeleton import (
     PALM,
     PINKY_MCP,
     WRIST,
+    cross,
     mirror_points,
     mirror_rotations,
 )
@@ -41,7 +42,6 @@ from .chain import (
     Template,
     forward,
     jacobian,
-    minus_skew,
     rotation_from_vector,
 )
 
@@ -140,9 +140,16 @@ class Lifter:
         self.iterations = iterations
 
     def __call__(
-        self, observations: Sequence[Observation], camera: Camera, shapes: Sequence[ShapePrior] | None = None
+        self,
+        observations: Sequence[Observation],
+        camera: Camera,
+        shapes: Sequence[ShapePrior] | None = None,
+        iterations: int = 0,
     ) -> list[LiftedHand]:
-        """Hands in the order of ``observations``; ``shapes`` holds what is already known of each hand's betas."""
+        """Hands in the order of ``observations``.
+
+        ``shapes`` holds what is already known of each hand's betas; ``iterations`` of 0 takes the lifter's own.
+        """
         if not observations:
             return []
         shapes = shapes or [ShapePrior.population()] * len(observations)
@@ -150,8 +157,9 @@ class Lifter:
         template = self._template(sides)
         evidence = _gather(observations, camera)
         pose = _start(template, evidence, np.stack([shape.mean for shape in shapes]))
-        posed, information = _solve(template, evidence, pose, shapes, self.iterations)
-        return [_finish(template, evidence, pose, posed, information, i, side) for i, side in enumerate(sides)]
+        posed, information = _solve(template, evidence, pose, shapes, iterations or self.iterations)
+        covariance = np.linalg.inv(information)
+        return [_finish(template, evidence, pose, posed, covariance, i, side) for i, side in enumerate(sides)]
 
     def _template(self, sides: tuple[Side, ...]) -> Template:
         if sides not in self._templates:
@@ -173,8 +181,8 @@ def _gather(observations: Sequence[Observation], camera: Camera) -> _Evidence:
     world[..., 2] = WORLD_DEPTH_WEIGHT * world[..., 2] + (1.0 - WORLD_DEPTH_WEIGHT) * (depth - depth[:, :1])
     # The landmark network sees each hand as if in the middle of an image: turn its axes to the ray through the palm.
     palm_ray = rays[:, PALM].mean(axis=1)
+    world = world @ np.swapaxes(_towards(palm_ray), -1, -2)
     for i, observation in enumerate(observations):
-        world[i] = world[i] @ _towards(palm_ray[i]).T
         if observation.shown_side == Side.LEFT:
             rays[i], world[i] = mirror_points(rays[i]), mirror_points(world[i])
     points = rays[..., :2]
@@ -192,22 +200,22 @@ def _gather(observations: Sequence[Observation], camera: Camera) -> _Evidence:
     )
 
 
-def _towards(ray: np.ndarray) -> np.ndarray:
-    """The smallest rotation that takes the optical axis to ``ray``."""
-    direction = ray / np.linalg.norm(ray)
-    axis = np.array([-direction[1], direction[0], 0.0])
-    sine = np.linalg.norm(axis)
-    return rotation_from_vector(axis / sine * np.arctan2(sine, direction[2])) if sine > 1e-9 else np.eye(3)
+def _towards(rays: np.ndarray) -> np.ndarray:
+    """The smallest rotations (B, 3, 3) that take the optical axis to ``rays`` (B, 3)."""
+    x, y, z = (rays / np.linalg.norm(rays, axis=-1, keepdims=True)).T
+    rotation = np.empty((len(rays), 3, 3))
+    rotation[:, 0, 0], rotation[:, 0, 1], rotation[:, 0, 2] = 1 - x * x / (1 + z), -x * y / (1 + z), x
+    rotation[:, 1, 0], rotation[:, 1, 1], rotation[:, 1, 2] = -x * y / (1 + z), 1 - y * y / (1 + z), y
+    rotation[:, 2, 0], rotation[:, 2, 1], rotation[:, 2, 2] = -x, -y, z
+    return rotation
 
 
 def _start(template: Template, evidence: _Evidence, betas: np.ndarray) -> Pose:
     """Closed form: the palm by Kabsch's method, each finger joint by its bone's direction, the position linearly."""
     batch = betas.shape[0]
-    rest = forward(
-        template,
-        Pose(np.broadcast_to(np.eye(3), (batch, 3, 3)), np.zeros((batch, 3)), np.zeros((batch, 5, 3, 3)), betas),
-    )
-    rotation = _kabsch(rest.keypoints[:, PALM], evidence.shape[:, PALM])
+    bases = template.offsets[:, :, 0] + (template.offset_shapedirs[:, :, 0] @ betas[:, None, :, None])[..., 0]
+    palm = np.concatenate([np.zeros((batch, 1, 3)), bases], axis=1)  # of the flat hand, about its wrist
+    rotation = _kabsch(palm, evidence.shape[:, PALM])
     angles = np.zeros((batch, 5, 3, 3))
     directions = evidence.directions.reshape(batch, 5, 4, 3)
     carried = np.repeat(rotation[:, None], 5, axis=1)
@@ -310,7 +318,7 @@ def _palm_plane(j: np.ndarray, posed: Posed) -> tuple[np.ndarray, np.ndarray]:
     points = posed.keypoints[:, _OVER_PALM] - posed.keypoints[:, :1]
     x = posed.keypoints[:, MIDDLE_MCP] - posed.keypoints[:, WRIST]
     across = posed.keypoints[:, INDEX_MCP] - posed.keypoints[:, PINKY_MCP]
-    normal = (minus_skew(across) @ x[..., None])[..., 0]  # x cross across: out of the back of a right hand
+    normal = cross(x, across)  # out of the back of a right hand
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
     height = (points @ normal[..., None])[..., 0] + _CLEARANCE
     along = (points @ x[..., None])[..., 0] / np.sum(x * x, axis=-1, keepdims=True)
@@ -339,13 +347,13 @@ def _apply(template: Template, pose: Pose, step: np.ndarray) -> None:
 
 
 def _finish(
-    template: Template, evidence: _Evidence, pose: Pose, posed: Posed, information: np.ndarray, i: int, side: Side
+    template: Template, evidence: _Evidence, pose: Pose, posed: Posed, covariances: np.ndarray, i: int, side: Side
 ) -> LiftedHand:
     rotations = np.empty((NUM_JOINTS, 3, 3))
     rotations[0], rotations[1:] = pose.rotation[i], posed.local[i].reshape(15, 3, 3)
     translation = pose.wrist[i] - template.wrist[i] - template.wrist_shapedirs[i] @ pose.betas[i]
     keypoints = posed.keypoints[i]
-    covariance = np.linalg.inv(information[i])
+    covariance = covariances[i]
     ray = pose.wrist[i] / np.linalg.norm(pose.wrist[i])
     error = keypoints[:, :2] / np.maximum(keypoints[:, 2:], MIN_DEPTH) - evidence.points[i]
     residual = np.sqrt(np.mean(np.sum((error * evidence.precision[i][:, None]) ** 2, axis=-1))) * PIXEL_SIGMA
