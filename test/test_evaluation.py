@@ -6,6 +6,7 @@ import pytest
 from hand_recon_ros import HandEstimate, HandState, Side, TwoHandEstimate, TwoHandReconstructor
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.evaluation import synthetic
+from hand_recon_ros.synthetic import load_clip, rendered_clip
 
 FRAMES = 20
 
@@ -59,7 +60,7 @@ class Oracle:
 
 
 def evaluated(clips, **oracle):
-    clip = synthetic._clip(clips, "webcam", 5, FRAMES)
+    clip = load_clip(rendered_clip(clips, FRAMES, 5))
     return synthetic.evaluate_synthetic(Oracle(clip, **oracle), "val", FRAMES, clips)
 
 

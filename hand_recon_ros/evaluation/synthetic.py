@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import numpy as np
 
 from ..reconstructor import TwoHandReconstructor
 from ..runtime.model_files import cache_dir
-from ..synthetic import Clip, load_clip, write_clip
+from ..synthetic import Clip, load_clip, rendered_clip
 from ..types import HandState, Side
 from . import metrics
 
@@ -51,7 +49,8 @@ def evaluate_synthetic(
     Returns the report that ``hand-recon evaluate --json`` prints; metrics that are not measured are None.
     """
     folder = clips or cache_dir() / "clips"
-    samples = [_measure(reconstructor, _clip(folder, view, seed, frames)) for view, seed in SPLITS[split]]
+    rendered = [load_clip(rendered_clip(folder, frames, seed, view)) for view, seed in SPLITS[split]]
+    samples = [_measure(reconstructor, clip) for clip in rendered]
     pooled = {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
     names = (*PER_HAND, *PER_PAIR, *PENETRATION, "jitter_mm")
     estimate, intervals = {}, {}
@@ -69,20 +68,6 @@ def evaluate_synthetic(
         "metrics": {"estimate": estimate, "refined": None, "ground_truth": dict.fromkeys(names)},
         "ci95": {"estimate": intervals, "refined": None, "ground_truth": dict.fromkeys(names)},
     }
-
-
-def _clip(folder: Path, view: str, seed: int, frames: int) -> Clip:
-    """The rendered clip, made once."""
-    source = Path(__file__).resolve().parents[1]
-    digest = hashlib.sha256()
-    for part in ("synthetic", "hand_model", "assets/hand"):
-        for file in sorted((source / part).glob("*.*")):
-            digest.update(file.read_bytes())
-    place = folder / f"{view}-seed{seed}-{frames}-{digest.hexdigest()[:12]}"
-    if not (place / "truth.npz").exists():
-        print(f"rendering {frames} frames into {place} (once)", file=sys.stderr)
-        write_clip(place, frames=frames, seed=seed, view=view)
-    return load_clip(place)
 
 
 def _measure(reconstructor: TwoHandReconstructor, clip: Clip) -> dict[str, np.ndarray]:

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from ..sources import SourceError, open_source
 from .processes import Process, ProcessFailed, dds_environment, python_command
 
-_PACKAGE = Path(__file__).resolve().parents[1]
 _CLIP_RATE = 30.0
 _PHOTO_RATE, _PHOTO_REPEAT = 10.0, 10
 _MODULES = {"hand_recon": "node", "recorder": "recorder", "camera_source": "camera_source"}
@@ -116,6 +113,8 @@ def fresh_folder(out: Path) -> Path:
 def make_plan(options: argparse.Namespace, clips: Path) -> Plan:
     """Decide what is played; renders the clip where none is given. Raises SourceError, DemoError."""
     if not options.input:
+        from ..synthetic import rendered_clip
+
         folder = rendered_clip(clips, options.frames, options.seed)
         rate = options.rate or _CLIP_RATE
         return Plan(
@@ -143,31 +142,6 @@ def make_plan(options: argparse.Namespace, clips: Path) -> Plan:
         kind, repeat, duration = "photos", _PHOTO_REPEAT, count * _PHOTO_REPEAT / rate
     calibration = str(Path(options.camera_info).resolve()) if options.camera_info else ""
     return Plan(kind, path, rate, repeat, duration, camera_info=calibration, fov=0.0 if calibration else options.fov)
-
-
-def rendered_clip(clips: Path, frames: int, seed: int) -> Path:
-    """The folder of the rendered clip; rendered once for each length, seed and state of the code that makes it."""
-    from ..synthetic import write_clip
-
-    digest = hashlib.sha256()
-    for part in ("synthetic", "hand_model", "assets/hand"):
-        for file in sorted((_PACKAGE / part).rglob("*")):
-            if file.is_file() and "__pycache__" not in file.parts:
-                digest.update(file.name.encode() + file.read_bytes())
-    folder = clips / f"seed{seed}-{frames}-{digest.hexdigest()[:12]}"
-    if not (folder / "truth.npz").exists():
-        print(f"demo: rendering {frames} frames into {folder} (once)", file=sys.stderr, flush=True)
-        started = time.monotonic()
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-        try:
-            write_clip(partial, frames=frames, seed=seed, progress=sys.stderr.isatty())
-            for outdated in clips.glob(f"seed{seed}-{frames}-*"):
-                shutil.rmtree(outdated)
-            partial.replace(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        print(f"demo: rendered in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-    return folder
 
 
 def clip_source(folder: Path) -> Path:

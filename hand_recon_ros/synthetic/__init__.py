@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .cache import rendered_clip
     from .clips import Clip, load_clip, write_clip
     from .motion import Motion, sample_motion
     from .scene import HandPose, Rendering, Scene, render_scene
@@ -20,6 +21,7 @@ _HOMES = {
     "clip_scenes": "staging",
     "load_clip": "clips",
     "render_scene": "scene",
+    "rendered_clip": "cache",
     "sample_motion": "motion",
     "write_clip": "clips",
 }
@@ -33,6 +35,7 @@ __all__ = [
     "clip_scenes",
     "load_clip",
     "render_scene",
+    "rendered_clip",
     "sample_motion",
     "write_clip",
 ]
