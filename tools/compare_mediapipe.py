@@ -4,8 +4,8 @@
 The framework wants other versions of NumPy and OpenCV than the product, so it usually lives in an environment of its
 own. There this script needs nothing of the product:
 
-    python -m venv /tmp/mp && /tmp/mp/bin/pip install mediapipe==0.10.21
-    /tmp/mp/bin/python tools/compare_mediapipe.py --write mediapipe.json IMAGES...
+    python -m venv mp && mp/bin/pip install mediapipe==0.10.21
+    mp/bin/python tools/compare_mediapipe.py --write mediapipe.json IMAGES...
     .venv/bin/python tools/compare_mediapipe.py --reference mediapipe.json --json IMAGES...
 
 Without ``--reference`` the framework is imported right here. Reported per image and hand: the mean distance of the 21
