@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -94,6 +95,11 @@ class Camera:
                 model = "rational_polynomial"
             if D.size == 0 and model in DISTORTION_COEFFICIENTS:
                 model = "none"
+            if not info.distortion_model and np.any(D):
+                known = ", ".join(name for name in DISTORTION_COEFFICIENTS if name != "none")
+                raise CameraError(f"distortion_model is empty but D is {D.tolist()}: expected one of {known}")
+            if not info.distortion_model:
+                D = np.zeros(0)
         binning = np.array([int(info.binning_x) or 1, int(info.binning_y) or 1])
         roi = info.roi
         size = np.array([int(roi.width) or int(info.width), int(roi.height) or int(info.height)]) // binning
@@ -155,14 +161,31 @@ class Camera:
             return x_d
         if self.distortion_model == "equidistant":
             return self._undistort_equidistant(x_d)
-        x = x_d
+        # Beyond a radius the polynomials turn back: pixels out there have no ray of their own. They are taken as if on
+        # the last good circle and moved out in proportion.
+        limit = self._last_good_radius
+        radius = np.linalg.norm(x_d, axis=-1, keepdims=True)
+        inside = np.minimum(1.0, limit / np.maximum(radius, 1e-9))
+        target = x_d * inside
+        x = target
         for _ in range(_UNDISTORT_ITERATIONS):
-            # Newton's method on the distortion itself: the usual fixed-point iteration diverges for wide lenses.
-            error = self._distort(x) - x_d
-            x = x - np.linalg.solve(self._distortion_jacobian(x), error[..., None])[..., 0]
+            # Newton's method: the usual fixed-point iteration is slow, or diverges, towards the edge of wide lenses.
+            error = self._distort(x) - target
+            step = np.linalg.solve(self._distortion_jacobian(x), error[..., None])[..., 0]
+            x = x - step * np.minimum(1.0, 0.3 / np.maximum(np.linalg.norm(step, axis=-1, keepdims=True), 1e-9))
             if np.nanmax(np.abs(error), initial=0.0) < 1e-10:
                 break
-        return x
+        return x / inside
+
+    @functools.cached_property
+    def _last_good_radius(self) -> float:
+        """Distorted radius up to which the radial distortion grows, less a margin; infinite where it always does."""
+        r = np.linspace(0.0, 4.0, 4001)[1:]
+        radial, _ = self._brown_conrady(np.stack([r, np.zeros_like(r)], axis=-1), (r * r)[:, None])
+        distorted = r * radial[:, 0]
+        # A slope of a tenth: closer to the fold the inverse is no longer a number one could trust.
+        flat = np.flatnonzero(np.diff(distorted) < 0.1 * np.diff(r))
+        return float(distorted[flat[0]]) if flat.size else math.inf
 
     def _distortion_jacobian(self, x: np.ndarray, step: float = 1e-6) -> np.ndarray:
         columns = []

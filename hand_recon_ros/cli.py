@@ -46,7 +46,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
 
     return (
         CommandError, CameraError, ConfigError, DeviceError, HandModelError, ModelFileError, SessionError, SourceError,
-        FileNotFoundError,
+        OSError,
     )  # fmt: skip
 
 

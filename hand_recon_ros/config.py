@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -69,19 +69,36 @@ def checked(kind: type[T], values: Mapping[str, Any]) -> T:
     return kind(**{name: known[name][0].check(name, value, known[name][1]) for name, value in values.items()})
 
 
-def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The settings in a YAML file: a plain mapping, or a ROS parameter file (``node: ros__parameters: ...``)."""
+def read_yaml(path: str | os.PathLike[str], node: str = "hand_recon") -> dict[str, Any]:
+    """The settings in a YAML file: a plain mapping, or a ROS parameter file.
+
+    Of a parameter file the sections for ``node`` count, in whatever namespace, and those for all nodes (``/**``).
+    Raises ConfigError where the file cannot be read or is no mapping.
+    """
     import yaml
 
-    with open(path, encoding="utf-8") as file:
-        content = yaml.safe_load(file) or {}
-    if isinstance(content, dict) and len(content) == 1:
-        inner = next(iter(content.values()))
-        if isinstance(inner, dict) and "ros__parameters" in inner:
-            content = inner["ros__parameters"] or {}
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.safe_load(file) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping of settings, got {type(content).__name__}")
-    return content
+    sections = list(_sections(content))
+    if not sections:
+        return content
+    return {key: value for name, values in sections if name in ("**", "*", node) for key, value in values.items()}
+
+
+def _sections(content: dict[Any, Any], name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Node name (without namespace) and parameters of each section of a ROS parameter file."""
+    for key, value in content.items():
+        if key == "ros__parameters":
+            yield name, value or {}
+        elif isinstance(value, dict):
+            yield from _sections(value, str(key).rsplit("/", 1)[-1])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 import time
+import warnings
 from typing import Any
 
 import numpy as np
@@ -44,13 +45,22 @@ class _Track:
         self.life.max_prediction_time = config.max_prediction_time
         self.filter.cutoff, self.filter.speed = config.smoothing_cutoff, config.smoothing_speed
 
-    def continues(self, observation: Observation) -> bool:
-        """Whether ``observation`` is of the hand this slot holds: followed by the locator, or found again nearby."""
+    def end(self) -> None:
+        """The hand is no longer in this slot."""
+        self.life.state, self.last = HandState.LOST, None
+
+    def continues(self, observation: Observation, followed: set[int]) -> bool:
+        """Whether ``observation`` is of the hand this slot holds: followed by the locator, or found again nearby.
+
+        ``followed`` are the locator's ids of all hands in this image: a hand that went to the other slot is not here.
+        """
         if self.life.state == HandState.LOST or self.last is None:
             return False
         before = self.last[0]
         moved = np.hypot(*np.subtract(observation.roi.center, before.roi.center))
-        return observation.track_id == before.track_id or bool(moved < before.roi.size)
+        if before.track_id in followed:
+            return observation.track_id == before.track_id
+        return bool(moved < before.roi.size)
 
 
 class TwoHandReconstructor:
@@ -70,17 +80,22 @@ class TwoHandReconstructor:
         self._locator = LandmarkLocator(self.config) if locator is None else locator
         self._lifter = Lifter(self.hand_model, self.config.solver_iterations)
         self._faces = {side: self.hand_model.faces(side) for side in Side}
+        self._next_track_id = 1
         self.reset()
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str] | None = None, **overrides: Any) -> TwoHandReconstructor:
         """A reconstructor from a YAML file (see ``config/``) and keyword overrides of any field of ReconstructorConfig.
 
-        A node's parameter file works too: settings of the node alone are left aside. Raises ConfigError for unknown
-        keyword overrides and for values out of range, naming them.
+        A node's parameter file works too: settings of the node alone are left aside, with a warning, as a misspelt name
+        would be. Raises ConfigError for unknown keyword overrides and for values out of range, naming them.
         """
         known = settings_of(ReconstructorConfig)
-        values = {name: value for name, value in read_yaml(path).items() if name in known} if path else {}
+        values = read_yaml(path) if path else {}
+        unknown = [name for name in values if name not in known]
+        if unknown:
+            warnings.warn(f"{path}: not settings of the reconstruction: {', '.join(unknown)}", stacklevel=2)
+        values = {name: value for name, value in values.items() if name in known}
         return cls(checked(ReconstructorConfig, {**values, **overrides}))
 
     def update_settings(self, **values: Any) -> None:
@@ -91,16 +106,18 @@ class TwoHandReconstructor:
                 raise ConfigError(
                     f"{name} is read when the networks are loaded: start a new reconstructor to change it"
                 )
+        before = self.config
         self.config = checked(ReconstructorConfig, {**dataclasses.asdict(self.config), **values})
         self._locator.config = self.config
+        if self.config.mirrored_input != before.mirrored_input:
+            self.reset()  # everything that was learnt about sides and positions was the other way round
         self._lifter.iterations = self.config.solver_iterations
         for track in self._tracks.values():
             track.configure(self.config)
 
     def reset(self) -> None:
-        """Forget all hands."""
+        """Forget all hands; track ids go on counting."""
         self._tracks = {side: _Track(self.config) for side in Side}
-        self._next_track_id = 1
         self._last_stamp = -math.inf
         self._locator.reset()
 
@@ -115,7 +132,7 @@ class TwoHandReconstructor:
         Args:
             image_bgr: uint8 (H, W, 3), BGR, of the camera's size.
             camera: the camera that took it.
-            stamp: time of exposure, seconds. A stamp before the last one starts tracking afresh.
+            stamp: time of exposure, seconds; it has to advance. One before the last starts tracking afresh.
 
         Raises ValueError where the image does not fit the camera or is of another type.
         """
@@ -130,9 +147,13 @@ class TwoHandReconstructor:
         self._last_stamp = stamp
         observations = [o for o in self._locator.locate(frame) if o is not None]
         located = time.perf_counter()
+        followed, sides = {o.track_id for o in observations}, {o.side for o in observations}
+        for side, track in self._tracks.items():
+            if side not in sides and track.last is not None and track.last[0].track_id in followed:
+                track.end()  # what was taken for this hand is now known to be the other one
         for observation in observations:
             track = self._tracks[observation.side]
-            if not track.continues(observation):
+            if not track.continues(observation, followed):
                 track.begin(self.config)
                 track.life.track_id = self._next_track_id
                 self._next_track_id += 1

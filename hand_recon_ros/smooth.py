@@ -119,6 +119,7 @@ class Life:
     def unseen(self, stamp: float) -> HandState:
         """Note a frame without this hand; its state from here on."""
         if self.state != HandState.LOST:
-            within = stamp - self.last_measured <= self.max_prediction_time
+            # Where stamps do not advance nobody can say for how long the hand has been gone.
+            within = 0.0 < stamp - self.last_measured <= self.max_prediction_time
             self.state = HandState.PREDICTED if within else HandState.LOST
         return self.state

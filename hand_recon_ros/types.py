@@ -62,8 +62,8 @@ class Frame:
 class HandEstimate:
     """One hand; V and F are the vertex and face counts of the hand model.
 
-    Geometry is in metres in the camera's optical frame. For a LOST hand every array is full of NaN (faces empty),
-    in the shapes below, so that nobody mistakes it for a measurement.
+    Geometry is in metres in the camera's optical frame. For a LOST hand every array is full of NaN, so that nobody
+    mistakes it for a measurement; its scores are zero and its mesh is empty.
 
     Attributes:
         side: anatomical side.

@@ -132,3 +132,21 @@ def test_impossible_cameras_are_refused(changes, text):
 def test_from_fov_refuses_an_impossible_angle():
     with pytest.raises(CameraError, match="got 180"):
         Camera.from_fov(640, 480, 180.0)
+
+
+def test_pixels_beyond_the_lens_keep_their_direction():
+    """Where the polynomial folds back, a ray must not come out on the other side of the image."""
+    K = np.array([[380.0, 0.0, 319.5], [0.0, 380.0, 239.5], [0.0, 0.0, 1.0]])
+    folding = Camera(K=K, width=640, height=480, distortion_model="plumb_bob", D=[-0.35, 0.12, 0.0, 0.0, -0.02])
+    for pixel in ([-150.0, 40.0], [-100.0, 40.0], [0.0, 40.0], [0.0, 0.0], [800.0, 600.0]):
+        ray = folding.unproject(np.array(pixel))
+        outwards = np.array(pixel) - K[:2, 2]
+        assert ray[:2] @ outwards / np.linalg.norm(ray[:2]) / np.linalg.norm(outwards) > 0.99
+        assert np.linalg.norm(ray[:2]) < 5.0
+    np.testing.assert_allclose(folding.project(folding.unproject(np.array([60.0, 80.0]))), [60.0, 80.0], atol=1e-6)
+
+
+def test_a_distortion_without_a_model_is_refused():
+    with pytest.raises(CameraError, match="distortion_model is empty"):
+        Camera.from_camera_info(camera_info(distortion_model="", d=LENSES["plumb_bob"]))
+    assert Camera.from_camera_info(camera_info(distortion_model="", d=[0.0] * 5)).distortion_model == "none"

@@ -222,3 +222,60 @@ def test_two_hands_over_a_face():
         assert np.linalg.norm(camera.project(found.joints) - found.keypoints_2d, axis=1).mean() < 12.0
     flipped = result.reconstruct_image(np.ascontiguousarray(image[:, ::-1]), camera)
     np.testing.assert_allclose(mirror_points(flipped.left.joints), estimate.right.joints, atol=0.02)
+
+
+def test_a_hand_that_turns_out_to_be_the_other_one_leaves_no_ghost(script):
+    result = reconstructor(script)
+    keypoints = hand(4)[3]
+    script(observe(keypoints, Side.RIGHT, track_id=5))
+    result(IMAGE, CAMERA, 0.0)
+    script(observe(keypoints, Side.LEFT, track_id=5))
+    estimate = result(IMAGE, CAMERA, 1 / 30)
+    assert estimate.left.state == HandState.TRACKED and estimate.right.state == HandState.LOST
+    assert estimate.left.track_id == 2
+
+
+def test_hands_that_exchange_slots_are_not_blended(script):
+    a, b = hand(4)[3], hand(9)[3]
+    result = reconstructor(script, smoothing_cutoff=0.5, smoothing_speed=0.0)
+    script(observe(a, Side.RIGHT, track_id=1), observe(b, Side.LEFT, track_id=2))
+    result(IMAGE, CAMERA, 0.0)
+    script(observe(a, Side.LEFT, track_id=1), observe(b, Side.RIGHT, track_id=2))
+    swapped = result(IMAGE, CAMERA, 1 / 30)
+    fresh = reconstructor(script)(IMAGE, CAMERA, 0.0)
+    for side in Side:
+        np.testing.assert_allclose(swapped.hand(side).joints, fresh.hand(side).joints, atol=1e-9)
+
+
+def test_without_advancing_stamps_a_hand_that_is_gone_is_lost(script):
+    result = reconstructor(script)
+    script(observe(hand(4)[3], Side.RIGHT))
+    assert result(IMAGE, CAMERA).right.state == HandState.TRACKED
+    script()
+    assert result(IMAGE, CAMERA).right.state == HandState.LOST
+
+
+def test_track_ids_are_not_used_twice(script):
+    result = reconstructor(script)
+    script(observe(hand(4)[3], Side.RIGHT))
+    first = result(IMAGE, CAMERA, 0.0).right.track_id
+    result.reset()
+    assert result(IMAGE, CAMERA, 1.0).right.track_id == first + 1
+    result.update_settings(mirrored_input=True)  # forgets what was learnt the other way round
+    assert result(IMAGE, CAMERA, 1.1).right.track_id == first + 2
+
+
+def test_parameter_files_of_several_nodes(script, tmp_path):
+    from hand_recon_ros.config import read_yaml
+
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        "/**: {ros__parameters: {threads: 3}}\n"
+        "robot: {hand_recon: {ros__parameters: {min_presence: 0.7}}, other: {ros__parameters: {min_presence: 0.1}}}\n"
+        "/ns/hand_recon: {ros__parameters: {solver_iterations: 6}}\n"
+        "camera_source: {ros__parameters: {rate: 5.0}}\n"
+    )
+    assert read_yaml(file) == {"threads": 3, "min_presence": 0.7, "solver_iterations": 6}
+    file.write_text("a: [")
+    with pytest.raises(ConfigError, match="not YAML"):
+        read_yaml(file)
