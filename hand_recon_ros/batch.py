@@ -12,7 +12,7 @@ from .calibration import calibration_path, read_calibration, scaled_camera
 from .camera import Camera
 from .overlay import draw_overlay
 from .reconstructor import TwoHandReconstructor
-from .sources import Video, open_source
+from .sources import SourceError, Video, open_source
 from .types import HandEstimate, Side, TwoHandEstimate
 
 
@@ -33,9 +33,13 @@ def reconstruct_source(
     from tqdm import tqdm
 
     images = open_source(source)
+    given = Path(source).resolve()
+    if out.resolve() in (given, given.parent):
+        raise SourceError(f"{out}: results would be written among the images themselves; name another folder")
     out.mkdir(parents=True, exist_ok=True)
     known = read_calibration(calibration_path(calibration)) if calibration else None
     results, writer, lines = [], None, None
+    used: set[str] = set()
     try:
         for item in tqdm(images, desc="reconstruct", unit="image", disable=None):
             height, width = item.image.shape[:2]
@@ -45,7 +49,10 @@ def reconstruct_source(
                 overlay, document = out / "overlay.mp4", out / "hands.jsonl"
             else:
                 estimate = reconstructor.reconstruct_image(item.image, camera)
-                overlay, document = out / f"{Path(item.name).stem}.png", out / f"{Path(item.name).stem}.json"
+                name = Path(item.name)
+                stem = name.name if name.stem in used else name.stem  # a.jpg beside a.png
+                used.add(name.stem)
+                overlay, document = out / f"{stem}.png", out / f"{stem}.json"
             picture = draw_overlay(item.image, estimate, camera)
             record = {"image": str(item.name), "number": item.number, **as_dict(estimate, camera)}
             if isinstance(images, Video):

@@ -8,7 +8,7 @@ from launch_ros.actions import Node
 from hand_recon_ros.ros.launching import large_image_transport, parameter_arguments, parameter_values, share
 from launch import LaunchDescription
 
-PARAMETERS = ("autostart", "use_compressed", "fallback_fov", "publish_tf", "mirrored_input", "device", "hand_model")
+PARAMETERS = ("autostart", "use_compressed", "fallback_fov", "publish_tf", "tf_prefix", "mirrored_input", "hand_model")
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -35,6 +35,18 @@ def test_reconstructing_photos(tmp_path, capsys):
         assert record["calibrated"] is False and record["left"] == {"state": "LOST"}
 
 
+def test_photos_are_never_overwritten(tmp_path, capsys):
+    for name in ("a.png", "a.jpg"):
+        cv2.imwrite(str(tmp_path / name), np.full((48, 64, 3), 90, dtype=np.uint8))
+    before = (tmp_path / "a.png").read_bytes()
+    for source, out in ((tmp_path, tmp_path), (tmp_path / "a.png", tmp_path)):
+        assert cli.main(["reconstruct", str(source), "--out", str(out)]) == 1
+        assert "among the images themselves" in capsys.readouterr().err
+    assert (tmp_path / "a.png").read_bytes() == before
+    assert cli.main(["reconstruct", str(tmp_path), "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert len({result["overlay"] for result in json.loads(capsys.readouterr().out)["results"]}) == 2
+
+
 def test_reconstructing_a_rendered_video_finds_its_hands(tmp_path, capsys):
     """Rendered frames, coded as video, tracked: positions are those of the truth."""
     from hand_recon_ros.synthetic import load_clip

@@ -218,3 +218,14 @@ def test_a_wrong_camera_info_is_not_replaced_by_the_fallback() -> None:
     with pytest.raises(InputError, match="does not match"):
         source().camera(camera_info(width=640, height=480), WIDTH, HEIGHT, rectified=False, fallback_fov=60.0)
     assert CAMERA.calibrated
+
+
+def test_a_jpeg_in_a_padded_buffer_is_whole(picture: np.ndarray) -> None:
+    data = cv2.imencode(".jpg", picture)[1].tobytes()
+    padded = CompressedImage(format="jpeg", data=array.array("B", data + bytes(200)))
+    np.testing.assert_array_equal(decode(padded), cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
+
+
+def test_an_odd_size_in_paired_chroma_is_bad_input(picture: np.ndarray) -> None:
+    with pytest.raises(InputError, match="63x48"):
+        decode(image_message(np.zeros((48, 63, 2), np.uint8), "yuv422_yuy2"))

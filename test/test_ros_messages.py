@@ -216,7 +216,7 @@ def test_markers_hold_the_mesh_and_follow_it() -> None:
         np.testing.assert_allclose(triangles, moved.vertices[hand.faces], atol=1e-7)
         np.testing.assert_allclose([(p.x, p.y, p.z) for p in points.points], moved.joints)
         assert len(bones.points) == 40
-    assert all(m.header == HEADER and m.color.a > 0 and m.lifetime.sec == 1 for m in (mesh, bones, points))
+    assert all(m.header == HEADER and m.color.a > 0 and m.lifetime.sec == 3 for m in (mesh, bones, points))
 
 
 def test_markers_are_deleted_once_when_their_hand_is_lost() -> None:

@@ -58,7 +58,7 @@ def test_the_markdown_table_has_a_row_for_each_parameter() -> None:
         ({"publish_tf": "all"}, ["publish_tf", "'all'", "'off'", "'wrist'", "'full'"]),
         ({"tf_prefix": "/a"}, ["tf_prefix", "'/a'"]),
         ({"tf_prefix": "my hand "}, ["tf_prefix", "'my hand '"]),
-        ({"marker_rate": 0.0}, ["marker_rate", "0.0", "0.1", "Hz"]),
+        ({"marker_rate": 0.0}, ["marker_rate", "0.0", "1.0", "Hz"]),
         ({"debug_image_quality": 101}, ["debug_image_quality", "101"]),
         ({"min_presence": 1.5}, ["min_presence", "1.5"]),
         ({"max_prediction_time": 0.2}, ["max_prediction_time", "0.2", "0.15"]),

@@ -32,9 +32,7 @@ class CameraSourceConfig:
     loop: bool = setting(False, "start again at the end of the photos or the video")
     repeat: int = setting(1, "how often each photo of a folder is published before the next one", low=1, high=100000)
     duration: float = setting(0.0, "stop after this time; 0 never does", unit="s", low=0.0, high=1e6)
-    exit_at_end: bool = setting(
-        True, "exit when the source has ended; false keeps the node (and its last camera_info) alive"
-    )
+    exit_at_end: bool = setting(True, "exit when the source has ended; false keeps the node alive")
     linger: float = setting(
         1.0, "how long after the last image the node stays, so that nobody misses it", unit="s", low=0.0, high=60.0
     )

@@ -84,8 +84,8 @@ class Connections:
 
     def _refused_subscriber(self, topic: str, event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
-        self._problems.report(
-            f"qos.{topic}",
+        # Said once and not kept as a problem: nobody tells when that subscriber has gone.
+        self._node.get_logger().warning(
             f"a subscriber of {topic} asks for an incompatible QoS ({policy}): it will get nothing; subscribe reliable"
             " or best effort and volatile, or match the QoS with qos_overrides",
         )

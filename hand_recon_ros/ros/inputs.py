@@ -73,7 +73,14 @@ def decode_raw(message: Any, topic: str = "image") -> np.ndarray:
         return pixels
     import cv2
 
-    return cv2.cvtColor(pixels, getattr(cv2, _CONVERSIONS[family]))
+    try:
+        return cv2.cvtColor(pixels, getattr(cv2, _CONVERSIONS[family]))
+    except cv2.error as error:
+        raise InputError(
+            "size",
+            f"{topic}: image is {width}x{height}, which {message.encoding} cannot be (chroma comes in pairs of pixels):"
+            " set an even size in the driver",
+        ) from error
 
 
 def decode_compressed(message: Any, topic: str = "image/compressed") -> np.ndarray:
@@ -90,7 +97,8 @@ def decode_compressed(message: Any, topic: str = "image/compressed") -> np.ndarr
         raise InputError("data", f"{topic}: the compressed image ({name!r}) holds no data: check the camera driver")
     jpeg = data[:2].tobytes() == b"\xff\xd8"
     # OpenCV fills the missing part of a cut-off JPEG with grey and says nothing.
-    complete = not jpeg or b"\xff\xd9" in data[-64:].tobytes()
+    # Some drivers pad their buffers with zeros.
+    complete = not jpeg or b"\xff\xd9" in data.tobytes().rstrip(b"\0")[-64:]
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # camera_info knows nothing of a picture turned by EXIF
     image = cv2.imdecode(data, flags) if complete else None
     if image is None:

@@ -17,7 +17,7 @@ from ..types import HandEstimate, Side, TwoHandEstimate
 MESH, BONE_LINES, KEYPOINTS = 0, 1, 2
 """Marker ids within the namespace of a hand, ``left`` or ``right``."""
 
-LIFETIME = Duration(sec=1)
+LIFETIME = Duration(sec=3)
 """What RViz shows vanishes after this where the node died without a DELETE."""
 
 _BONE_WIDTH = 0.003

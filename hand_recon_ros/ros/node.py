@@ -11,6 +11,8 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
@@ -103,13 +105,15 @@ class HandReconNode(LifecycleNode):
 
         diagnostics = topics.output("/diagnostics")
         self._diagnostics = self.create_publisher(DiagnosticArray, diagnostics.name, diagnostics.qos())
-        self._diagnostics_timer = self.create_timer(1.0, self._publish_diagnostics)
+        # On simulated time that stands still the node must still say so.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._diagnostics_timer = self.create_timer(1.0, self._publish_diagnostics, clock=steady)
         self._services_out = [
             self.create_service(SetBool, "~/set_enabled", self._set_enabled),
             self.create_service(Trigger, "~/reset_tracking", self._reset_tracking),
         ]
         # In the executor's first round, so that a failure to start leaves a node that answers and says why.
-        self._autostart_timer = self.create_timer(0.0, self._autostart)
+        self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
 
     @property
     def state(self) -> str:
@@ -190,6 +194,8 @@ class HandReconNode(LifecycleNode):
         if worker is not None:
             worker.stop()
             self._applied = worker.applied
+        # What was wrong with the input is no longer known once none comes.
+        self.problems.solved("input", "guess", "frame_id", "stamp", "numbers", "failure", "silence")
 
     def _clean_up(self) -> None:
         self._outputs = self._reconstructor = None
@@ -212,8 +218,9 @@ class HandReconNode(LifecycleNode):
         self._mailbox.put(message)
 
     def _take_camera_info(self, message: Any) -> None:
+        self.problems.solved(f"qos.{self._info_name}")
         if self._worker is not None:
-            self._worker.camera_info = message
+            self._worker.take_camera_info(message)
 
     # Parameters and services
 
@@ -232,6 +239,7 @@ class HandReconNode(LifecycleNode):
         if worker is None:
             response.success, response.message = False, f"the node is {self.state}, activate it first"
             return response
+        worker.paused = not request.data
         if request.data and not self._enabled:
             self._subscribe()
         elif not request.data and self._enabled:
@@ -259,9 +267,9 @@ class HandReconNode(LifecycleNode):
         message = DiagnosticArray(
             status=[
                 status(
-                    name=f"{self.get_name()}: hands",
+                    name=f"{self.get_fully_qualified_name().lstrip('/')}: hands",
                     hardware_id=self._image_name,
-                    lifecycle=self.state if self._enabled else "paused",
+                    lifecycle="paused" if self._worker is not None and not self._enabled else self.state,
                     report=report,
                     dropped=self._mailbox.dropped,
                     problems=self.problems.active(),

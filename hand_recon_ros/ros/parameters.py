@@ -56,7 +56,7 @@ class NodeConfig:
         live=True,
     )
     tf_prefix: str = setting("human_", "put before the name of every frame on /tf", live=True)
-    marker_rate: float = setting(15.0, "most messages on ~/markers", unit="Hz", low=0.1, high=240.0, live=True)
+    marker_rate: float = setting(15.0, "most messages on ~/markers", unit="Hz", low=1.0, high=240.0, live=True)
     debug_image_rate: float = setting(15.0, "most messages on ~/debug_image", unit="Hz", low=0.1, high=240.0, live=True)
     debug_image_quality: int = setting(
         80, "JPEG quality of ~/debug_image/compressed", unit="%", low=1, high=100, live=True
@@ -176,7 +176,7 @@ def declare(node: Any) -> Parameters:
     for name, (entry, default) in table().items():
         node.declare_parameter(name, values[name], descriptor(name, entry, default), ignore_override=True)
     for name in overrides:
-        if name not in values and name != "use_sim_time" and not name.startswith("qos_overrides."):
+        if not node.has_parameter(name) and not name.startswith("qos_overrides."):  # the others are rclpy's own
             node.get_logger().warning(f"unknown parameter {name!r} is ignored{suggestion(name)}")
     return parameters
 

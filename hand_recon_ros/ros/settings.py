@@ -18,7 +18,7 @@ def declare_settings(node: Any, kind: type[T]) -> T:
     known = settings_of(kind)
     values = {}
     for name, parameter in node._parameter_overrides.items():
-        if name == "use_sim_time" or name.startswith("qos_overrides."):
+        if node.has_parameter(name) or name.startswith("qos_overrides."):  # rclpy's own
             continue
         values[name] = _coerced(parameter.value, known[name][1]) if name in known else parameter.value
     config = checked(kind, values)

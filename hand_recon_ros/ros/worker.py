@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import threading
 import time
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..camera import Camera
-from ..types import HandEstimate, Side, TwoHandEstimate
+from ..types import HandEstimate, HandState, Side, TwoHandEstimate
 from .diagnostics import Counters, Problems
 from .inputs import CameraSource, InputError, decode
 from .mailbox import Mailbox
@@ -22,6 +23,9 @@ from .parameters import Parameters, live_changes
 
 FUTURE_TOLERANCE = 0.1
 """How far ahead of this machine's clock a stamp may lie before it is called wrong, seconds."""
+
+_INFOS = 8
+"""How many camera_info messages are kept, to find the one that belongs to an image."""
 
 CAMERA_INFO_PATIENCE = 1.0
 """How long images may come without camera_info before that is called a problem, seconds."""
@@ -82,8 +86,9 @@ class Worker:
         counters: Counters,
         topics: tuple[str, str],
     ) -> None:
-        self.camera_info: Any | None = None
         self.applied = applied
+        self.paused = False
+        self._infos: collections.OrderedDict[tuple[int, int], Any] = collections.OrderedDict()
         self._mailbox = mailbox
         self._reconstructor = reconstructor
         self._parameters = parameters
@@ -102,6 +107,27 @@ class Worker:
         self._busy = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="hand_recon_worker", daemon=True)
 
+    def take_camera_info(self, message: Any) -> None:
+        """Keep a camera_info; called by the executor's thread."""
+        stamp = message.header.stamp
+        infos = collections.OrderedDict(self._infos)
+        infos.pop((stamp.sec, stamp.nanosec), None)
+        infos[stamp.sec, stamp.nanosec] = message
+        while len(infos) > _INFOS:
+            infos.popitem(last=False)
+        self._infos = infos  # replaced whole: the worker's thread reads it without a lock
+
+    @property
+    def camera_info(self) -> Any | None:
+        """The newest camera_info; None before the first."""
+        infos = self._infos
+        return next(reversed(infos.values())) if infos else None
+
+    def _camera_info_of(self, message: Any) -> Any | None:
+        """The camera_info with the image's stamp, else the newest."""
+        stamp = message.header.stamp
+        return self._infos.get((stamp.sec, stamp.nanosec)) or self.camera_info
+
     def start(self) -> None:
         """Begin to take images; a worker runs once."""
         self._thread.start()
@@ -118,6 +144,8 @@ class Worker:
         with self._busy:
             self._reconstructor.reset()
             self._stamp = self._camera = None
+            self._counters.states = HandState.LOST, HandState.LOST
+            self._counters.calibrated = None
             if self._header is not None and self._alive():
                 self._withdraw(self._header)
 
@@ -127,7 +155,9 @@ class Worker:
             if message is None:
                 continue
             with self._busy:
-                self._handle(message)
+                # Between taking an image and getting here the node may have been paused.
+                if not self.paused:
+                    self._handle(message)
 
     def _handle(self, message: Any) -> None:
         try:
@@ -152,7 +182,9 @@ class Worker:
         self._check_age(stamp, config.max_image_age)
         image = decode(message, self._image_topic)
         height, width = image.shape[:2]
-        camera = self._cameras.camera(self.camera_info, width, height, config.rectified, config.fallback_fov)
+        camera = self._cameras.camera(
+            self._camera_info_of(message), width, height, config.rectified, config.fallback_fov
+        )
         self._waiting_since = None
         self._problems.solved("input")
         self._check_continuity(camera, stamp, message.header)
