@@ -11,8 +11,9 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from hand_recon_ros.ros.demo import clip_source, rendered_clip
+from hand_recon_ros.ros.demo import clip_source
 from hand_recon_ros.ros.launching import large_image_transport, parameter_arguments, passed_on, share
+from hand_recon_ros.synthetic import rendered_clip
 from launch import LaunchContext, LaunchDescription
 
 
@@ -57,7 +58,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("frames", default_value="300", description="length of the rendered clip"),
             DeclareLaunchArgument("seed", default_value="0", description="which clip is rendered"),
             DeclareLaunchArgument(
-                "clips", default_value="~/.cache/hand_recon_ros/clips", description="folder of rendered clips"
+                "clips", default_value="~/.cache/hand_recon/clips", description="folder of rendered clips"
             ),
             DeclareLaunchArgument(
                 "fallback_fov",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -69,6 +71,21 @@ def arguments_of(file: pathlib.Path) -> list[Any]:
     return [e for e in module.generate_launch_description().entities if isinstance(e, DeclareLaunchArgument)]
 
 
+@pytest.mark.parametrize("file", LAUNCH_FILES, ids=lambda file: file.name)
+def test_what_launch_files_take_from_the_package_is_there(file: pathlib.Path) -> None:
+    """Also where launch is not installed, so that a renamed function does not break them unseen."""
+    package = ROOT / "hand_recon_ros"
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hand_recon_ros."):
+            source = package.joinpath(*node.module.split(".")[1:])
+            source = source / "__init__.py" if source.is_dir() else source.with_suffix(".py")
+            names = set(re.findall(r"\w+", source.read_text()))
+            assert {alias.name for alias in node.names} <= names, f"{file.name}: {node.module}"
+            if source.name != "launching.py":  # that one needs launch itself
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, alias.name) for alias in node.names), f"{file.name}: {node.module}"
+
+
 @needs_launch
 @pytest.mark.parametrize("file", LAUNCH_FILES, ids=lambda file: file.name)
 def test_launch_arguments_are_few_and_described(file: pathlib.Path) -> None:
@@ -94,7 +111,7 @@ def test_defaults_of_launch_arguments_come_from_the_parameter_file(tmp_path: pat
         if argument.name in table()
     }
     assert (values["fallback_fov"], values["publish_tf"], values["autostart"]) == ("71.5", "off", "false")
-    assert (values["device"], values["mirrored_input"]) == ("auto", "false")
+    assert (values["tf_prefix"], values["mirrored_input"]) == ("human_", "false")
 
 
 @needs_launch
