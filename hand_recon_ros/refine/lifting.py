@@ -19,7 +19,6 @@ from ..hand_model import HandModel, rotations_from_angles
 from ..locate import Observation
 from ..skeleton import (
     INDEX_MCP,
-    KEYPOINT_PARENTS,
     MIDDLE_MCP,
     NUM_JOINTS,
     PALM,
@@ -44,19 +43,10 @@ from .chain import (
     jacobian,
     rotation_from_vector,
 )
+from .evidence import CHILDREN, PARENTS, PIXEL_SIGMA, Evidence, gather
 
-_CHILDREN = np.arange(1, 21)
-_PARENTS = KEYPOINT_PARENTS[1:]
 _DEG = np.pi / 180.0
 
-WORLD_DEPTH_WEIGHT = 0.35
-"""Share of the metric landmarks' own depth; the rest comes from the image landmarks' depth. The two err differently:
-the first is too flat, the second too steep."""
-SCREEN_DEPTH_GAIN = 0.7
-PIXEL_SIGMA = 0.022
-"""Standard deviation of a landmark in the image, in units of the hand's extent there."""
-DIRECTION_SIGMA = 0.2
-"""Standard deviation of a bone's direction (rad)."""
 HUBER = 2.0
 DAMPING = 1e-3
 MIN_DEPTH, MAX_DEPTH = 0.05, 5.0
@@ -118,18 +108,6 @@ class LiftedHand:
     residual: float
 
 
-@dataclasses.dataclass(frozen=True)
-class _Evidence:
-    """What was seen of B hands, mirrored to right hands: normalised image points (B, 21, 2) and their inverse standard
-    deviations (B, 21), metric shape around the wrist (B, 21, 3), unit bone directions (B, 20, 3), weights (B, 20)."""
-
-    points: np.ndarray
-    precision: np.ndarray
-    shape: np.ndarray
-    directions: np.ndarray
-    direction_precision: np.ndarray
-
-
 class Lifter:
     """Solves for the hand model's parameters; holds the model's chains, nothing of any frame."""
 
@@ -155,7 +133,7 @@ class Lifter:
         shapes = shapes or [ShapePrior.population()] * len(observations)
         sides = tuple(observation.side for observation in observations)
         template = self._template(sides)
-        evidence = _gather(observations, camera)
+        evidence = gather(observations, camera)
         pose = _start(template, evidence, np.stack([shape.mean for shape in shapes]))
         posed, information = _solve(template, evidence, pose, shapes, iterations or self.iterations)
         covariance = np.linalg.inv(information)
@@ -167,50 +145,7 @@ class Lifter:
         return self._templates[sides]
 
 
-def _gather(observations: Sequence[Observation], camera: Camera) -> _Evidence:
-    pixels = np.stack([observation.keypoints_2d for observation in observations]).astype(np.float64)
-    world = np.stack([observation.world for observation in observations]).astype(np.float64)
-    screen = np.stack([observation.screen_depth for observation in observations]).astype(np.float64)
-    scores = np.stack([observation.joint_scores for observation in observations]).astype(np.float64)
-    rays = camera.unproject(pixels)
-    centred, centred_world = pixels - pixels.mean(axis=1, keepdims=True), world - world.mean(axis=1, keepdims=True)
-    extent = np.sqrt(np.mean(np.sum(centred**2, axis=-1), axis=1))
-    size = np.sqrt(np.mean(np.sum(centred_world[..., :2] ** 2, axis=-1), axis=1))
-    depth = screen * (SCREEN_DEPTH_GAIN * size / np.maximum(extent, 1e-6))[:, None]
-    world = world - world[:, :1]
-    world[..., 2] = WORLD_DEPTH_WEIGHT * world[..., 2] + (1.0 - WORLD_DEPTH_WEIGHT) * (depth - depth[:, :1])
-    # The landmark network sees each hand as if in the middle of an image: turn its axes to the ray through the palm.
-    palm_ray = rays[:, PALM].mean(axis=1)
-    world = world @ np.swapaxes(_towards(palm_ray), -1, -2)
-    for i, observation in enumerate(observations):
-        if observation.shown_side == Side.LEFT:
-            rays[i], world[i] = mirror_points(rays[i]), mirror_points(world[i])
-    points = rays[..., :2]
-    spread = points - points.mean(axis=1, keepdims=True)
-    scale = np.sqrt(np.mean(np.sum(spread**2, axis=-1), axis=1)) * 2.0
-    bones = world[:, _CHILDREN] - world[:, _PARENTS]
-    lengths = np.maximum(np.linalg.norm(bones, axis=-1, keepdims=True), 1e-6)
-    weights = np.clip(scores, 0.02, 1.0)
-    return _Evidence(
-        points=points,
-        precision=weights / (PIXEL_SIGMA * np.maximum(scale, 1e-4))[:, None],
-        shape=world,
-        directions=bones / lengths,
-        direction_precision=np.minimum(weights[:, _CHILDREN], weights[:, _PARENTS]) / DIRECTION_SIGMA,
-    )
-
-
-def _towards(rays: np.ndarray) -> np.ndarray:
-    """The smallest rotations (B, 3, 3) that take the optical axis to ``rays`` (B, 3)."""
-    x, y, z = (rays / np.linalg.norm(rays, axis=-1, keepdims=True)).T
-    rotation = np.empty((len(rays), 3, 3))
-    rotation[:, 0, 0], rotation[:, 0, 1], rotation[:, 0, 2] = 1 - x * x / (1 + z), -x * y / (1 + z), x
-    rotation[:, 1, 0], rotation[:, 1, 1], rotation[:, 1, 2] = -x * y / (1 + z), 1 - y * y / (1 + z), y
-    rotation[:, 2, 0], rotation[:, 2, 1], rotation[:, 2, 2] = -x, -y, z
-    return rotation
-
-
-def _start(template: Template, evidence: _Evidence, betas: np.ndarray) -> Pose:
+def _start(template: Template, evidence: Evidence, betas: np.ndarray) -> Pose:
     """Closed form: the palm by Kabsch's method, each finger joint by its bone's direction, the position linearly."""
     batch = betas.shape[0]
     bases = template.offsets[:, :, 0] + (template.offset_shapedirs[:, :, 0] @ betas[:, None, :, None])[..., 0]
@@ -243,7 +178,7 @@ def _kabsch(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return u @ vt
 
 
-def _position(keypoints: np.ndarray, evidence: _Evidence) -> np.ndarray:
+def _position(keypoints: np.ndarray, evidence: Evidence) -> np.ndarray:
     """The shift (B, 3) that makes the keypoints project onto the image points: linear least squares."""
     batch = keypoints.shape[0]
     system = np.zeros((batch, 21, 2, 3))
@@ -265,7 +200,7 @@ def _homogeneous(points: np.ndarray) -> np.ndarray:
 
 
 def _solve(
-    template: Template, evidence: _Evidence, pose: Pose, shapes: Sequence[ShapePrior], iterations: int
+    template: Template, evidence: Evidence, pose: Pose, shapes: Sequence[ShapePrior], iterations: int
 ) -> tuple[Posed, np.ndarray]:
     """Gauss-Newton on ``pose`` in place; the keypoints at the solution and the information matrix (B, P, P) of the last
     step, taken one step before it."""
@@ -289,7 +224,7 @@ def _solve(
     return posed, normal
 
 
-def _normal_equations(template: Template, evidence: _Evidence, posed: Posed) -> tuple[np.ndarray, np.ndarray]:
+def _normal_equations(template: Template, evidence: Evidence, posed: Posed) -> tuple[np.ndarray, np.ndarray]:
     """J^T J (B, P, P) and J^T r (B, P) of the evidence and of the palm's plane."""
     batch = posed.keypoints.shape[0]
     j = jacobian(template, posed)
@@ -301,10 +236,10 @@ def _normal_equations(template: Template, evidence: _Evidence, posed: Posed) -> 
     scale = (evidence.precision * robust)[..., None, None] / depth[..., None]
     image_rows = (j[:, :, :2] - projected[..., None] * j[:, :, 2:]) * scale
     image_error = error * robust[..., None]
-    bones = posed.keypoints[:, _CHILDREN] - posed.keypoints[:, _PARENTS]
+    bones = posed.keypoints[:, CHILDREN] - posed.keypoints[:, PARENTS]
     weight = evidence.direction_precision[..., None]
     over_length = weight / np.linalg.norm(bones, axis=-1, keepdims=True)
-    bone_rows = (j[:, _CHILDREN] - j[:, _PARENTS]) * over_length[..., None]
+    bone_rows = (j[:, CHILDREN] - j[:, PARENTS]) * over_length[..., None]
     bone_error = bones * over_length - evidence.directions * weight
     palm_rows, palm_error = _palm_plane(j, posed)
     rows = np.concatenate([image_rows.reshape(batch, 42, -1), bone_rows.reshape(batch, 60, -1), palm_rows], axis=1)
@@ -347,7 +282,7 @@ def _apply(template: Template, pose: Pose, step: np.ndarray) -> None:
 
 
 def _finish(
-    template: Template, evidence: _Evidence, pose: Pose, posed: Posed, covariances: np.ndarray, i: int, side: Side
+    template: Template, evidence: Evidence, pose: Pose, posed: Posed, covariances: np.ndarray, i: int, side: Side
 ) -> LiftedHand:
     rotations = np.empty((NUM_JOINTS, 3, 3))
     rotations[0], rotations[1:] = pose.rotation[i], posed.local[i].reshape(15, 3, 3)
