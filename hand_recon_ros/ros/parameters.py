@@ -199,11 +199,15 @@ def descriptor(name: str, entry: Setting, default: Any) -> Any:
 
 
 def coerced(name: str, value: Any) -> Any:
-    """``value`` in the type of the parameter ``name`` where YAML's reading of it lost that type, else unchanged.
+    """``value`` as :func:`as_meant` has it for the parameter ``name``; unchanged where there is none of that name."""
+    return as_meant(value, *table().get(name, (Setting(""), None)))
+
+
+def as_meant(value: Any, entry: Setting, default: Any) -> Any:
+    """``value`` in the type of a setting where YAML's reading of it lost that type, else unchanged.
 
     YAML reads ``60`` as an integer and ``off`` as a boolean, and rclpy is strict about both.
     """
-    entry, default = table().get(name, (Setting(""), None))
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if value is False and "off" in entry.choices:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from ..config import ConfigError, checked, settings_of
-from .parameters import descriptor, range_text
+from ..config import ConfigError, Setting, checked, settings_of
+from .parameters import as_meant, descriptor, range_text
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ def declare_settings(node: Any, kind: type[T]) -> T:
     for name, parameter in node._parameter_overrides.items():
         if node.has_parameter(name) or name.startswith("qos_overrides."):  # rclpy's own
             continue
-        values[name] = _coerced(parameter.value, known[name][1]) if name in known else parameter.value
+        values[name] = _coerced(parameter.value, *known[name]) if name in known else parameter.value
     config = checked(kind, values)
     for name, (entry, default) in known.items():
         description = descriptor(name, entry, default)
@@ -29,13 +29,11 @@ def declare_settings(node: Any, kind: type[T]) -> T:
     return config
 
 
-def _coerced(value: Any, default: Any) -> Any:
-    """Undo YAML's reading of ``rate:=30`` as an integer and of ``source:=0`` as a number."""
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+def _coerced(value: Any, entry: Setting, default: Any) -> Any:
+    """As :func:`as_meant`, and ``source:=0``, which YAML takes for a number, is text."""
     if isinstance(default, str) and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return value
+    return as_meant(value, entry, default)
 
 
 def settings_table(kind: type) -> str:
