@@ -13,10 +13,10 @@ INIT = (HERE / "hand_recon_ros" / "__init__.py").read_text(encoding="utf-8")
 README = HERE / "README.md"
 
 EXTRAS = {
-    "synthetic": ["numba>=0.59", "scipy>=1.11"],
-    "training": ["numba>=0.59", "scipy>=1.11"],
-    "evaluation": ["matplotlib", "numba>=0.59", "scipy>=1.11", "trimesh"],
-    "dev": ["hypothesis", "mypy", "numba>=0.59", "pytest", "ruff", "scipy>=1.11", "trimesh"],
+    "synthetic": ["scipy>=1.11"],
+    "training": ["scipy>=1.11"],
+    "evaluation": ["matplotlib", "scipy>=1.11", "trimesh"],
+    "dev": ["hypothesis", "mypy", "pytest", "ruff", "scipy>=1.11", "trimesh"],
 }
 
 setup(
@@ -30,6 +30,7 @@ setup(
     packages=find_packages(include=["hand_recon_ros", "hand_recon_ros.*"]),
     package_data={"hand_recon_ros": ["assets/**/*", "py.typed"]},
     install_requires=[
+        "numba>=0.58",
         "numpy>=1.26",
         "opencv-python-headless>=4.8,<5",
         "openvino>=2024.4",

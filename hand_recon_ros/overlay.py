@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 
 import cv2
 import numpy as np
@@ -53,7 +54,7 @@ def draw_overlay(
     hands = [hand for hand in (estimate.left, estimate.right) if hand.found]
     if estimate.mirrored:  # geometry is that of the true scene, the picture shows it in a mirror
         hands = [
-            dataclasses.replace(hand, vertices=mirror_points(hand.vertices), faces=hand.faces[:, ::-1])
+            dataclasses.replace(hand, mesh=partial(mirror_points, hand.vertices), faces=hand.faces[:, ::-1])
             for hand in hands
         ]
     # The nearer hand's skeleton and label come last, on top.

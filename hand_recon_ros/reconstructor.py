@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 import time
@@ -14,6 +15,7 @@ import numpy as np
 from .config import ConfigError, ReconstructorConfig, checked, read_yaml, settings_of
 from .hand_model import load_hand_model
 from .locate import LandmarkLocator, Observation
+from .locate.crops import tracking_box
 from .refine.lifting import LiftedHand, Lifter, ShapePrior
 from .runtime.threads import single_threaded_blas
 from .skeleton import mirror_points, wrist_pose
@@ -122,9 +124,23 @@ class TwoHandReconstructor:
         self._locator.reset()
 
     def warm_up(self) -> None:
-        """Use every part once, so that the first image is as fast as the others (the networks are warm once loaded)."""
+        """Use every part once, so that the first image is as fast as the others (the networks are warm once loaded).
+
+        The very first time after an installation the solver is compiled here, which takes some seconds.
+        """
+        flat, camera = np.tile(np.eye(3), (16, 1, 1)), Camera.from_fov(640, 480, 60.0)
+        observations = []
         for side in Side:
-            self.hand_model.mesh(side, np.tile(np.eye(3), (16, 1, 1)), np.zeros(10), np.zeros(3))
+            self.hand_model.mesh(side, flat, np.zeros(10), np.zeros(3))
+            joints, _ = self.hand_model.kinematics(side).forward(flat, np.zeros(10), np.array([0.0, 0.0, 0.5]))
+            pixels = camera.project(joints)
+            observations.append(
+                Observation(
+                    side=side, score=1.0, side_score=1.0, keypoints_2d=pixels, screen_depth=np.zeros(21), world=joints,
+                    joint_scores=np.ones(21), roi=tracking_box(pixels), detected=True,
+                )  # fmt: skip
+            )
+        self._lifter(observations, camera)
 
     def __call__(self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0) -> TwoHandEstimate:
         """Both hands in the next image of a stream.
@@ -230,7 +246,9 @@ class TwoHandReconstructor:
         predicted = since_measurement > 0.0
         shown = mirror_points(joints) if observation.mirrored else joints
         keypoints_2d = camera.project(shown) if predicted else observation.keypoints_2d
-        low, high = np.nanmin(keypoints_2d, axis=0), np.nanmax(keypoints_2d, axis=0)
+        # What is carried on may leave the view, and then has no pixels.
+        lowest, highest = (np.nanmin, np.nanmax) if predicted else (np.min, np.max)
+        low, high = lowest(keypoints_2d, axis=0), highest(keypoints_2d, axis=0)
         fading = math.exp(-since_measurement / 0.1)
         return HandEstimate(
             side=side,
@@ -242,7 +260,7 @@ class TwoHandReconstructor:
             joints=joints,
             joint_scores=observation.joint_scores * fading,
             keypoints_2d=keypoints_2d,
-            vertices=self.hand_model.mesh(side, rotations, hand.betas, translation),
+            mesh=functools.partial(self.hand_model.mesh, side, rotations, hand.betas, translation),
             faces=self._faces[side],
             rotations=rotations,
             betas=hand.betas,

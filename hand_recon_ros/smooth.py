@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from .refine.chain import rotation_from_vector
+from .hand_model import rotation_matrices, rotation_vectors
 from .types import HandState
 
 _DERIVATIVE_CUTOFF = 1.0  # Hz, as in the One-Euro paper
@@ -15,33 +15,6 @@ TURNING_SHARE = 0.1
 """How much of the speed coefficient (1/m) counts for turning (1/rad): the lever of a hand, in metres."""
 _MAX_STEP = 0.5
 """A longer pause (s) between two measurements starts the filters afresh."""
-
-
-def rotation_vector(rotation: np.ndarray) -> np.ndarray:
-    """Rotation vectors (..., 3) of rotation matrices (..., 3, 3): the inverse of Rodrigues' formula, angles in [0, pi].
-
-    Rotations by pi, where the sine vanishes, are read from the symmetric part.
-    """
-    rotation = np.asarray(rotation, dtype=np.float64)
-    twice_sine = np.stack(
-        [
-            rotation[..., 2, 1] - rotation[..., 1, 2],
-            rotation[..., 0, 2] - rotation[..., 2, 0],
-            rotation[..., 1, 0] - rotation[..., 0, 1],
-        ],
-        axis=-1,
-    )
-    norm = np.linalg.norm(twice_sine, axis=-1)
-    angle = np.arctan2(norm, np.trace(rotation, axis1=-2, axis2=-1) - 1.0)
-    factor = np.where(norm > 1e-9, angle / np.maximum(norm, 1e-12), 0.5)
-    vector = twice_sine * factor[..., None]
-    opposite = (norm < 1e-5) & (angle > 3.0)
-    if np.any(opposite):
-        axes = (rotation[opposite] + np.swapaxes(rotation[opposite], -1, -2)) / 2.0 + np.eye(3)
-        column = np.argmax(np.diagonal(axes, axis1=-2, axis2=-1), axis=-1)
-        axis = np.take_along_axis(axes, column[:, None, None], axis=-1)[..., 0]
-        vector[opposite] = axis / np.linalg.norm(axis, axis=-1, keepdims=True) * angle[opposite, None]
-    return vector
 
 
 def _gain(cutoff: np.ndarray | np.floating | float, step: float) -> np.ndarray:
@@ -78,7 +51,8 @@ class HandFilter:
             return wrist, rotations
         # Velocities come from what was measured, not from the filter's own lagging output.
         slow = _gain(_DERIVATIVE_CUTOFF, step)
-        turned = rotation_vector(np.swapaxes(before[1], -1, -2) @ rotations)
+        starts = np.stack([before[1], self.rotations])
+        turned, remaining = rotation_vectors(np.swapaxes(starts, -1, -2) @ rotations)
         self.velocity = self.velocity + slow * ((wrist - before[0]) / step - self.velocity)
         self.angular_velocity = self.angular_velocity + slow * (turned / step - self.angular_velocity)
         if self.cutoff == 0.0:
@@ -88,8 +62,7 @@ class HandFilter:
         turning = np.linalg.norm(self.angular_velocity, axis=-1)
         gains = _gain(self.cutoff + TURNING_SHARE * self.speed * turning, step)
         self.wrist = self.wrist + gain * (wrist - self.wrist)
-        remaining = rotation_vector(np.swapaxes(self.rotations, -1, -2) @ rotations)
-        self.rotations = self.rotations @ rotation_from_vector(gains[:, None] * remaining)
+        self.rotations = self.rotations @ rotation_matrices(gains[:, None] * remaining)
         return self.wrist, self.rotations
 
     def predict(self, stamp: float) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +71,7 @@ class HandFilter:
             raise ValueError("nothing to predict from: no measurement yet")
         step = stamp - self.stamp
         rotations = self.rotations.copy()
-        rotations[0] = rotations[0] @ rotation_from_vector(self.angular_velocity[0] * step)
+        rotations[0] = rotations[0] @ rotation_matrices(self.angular_velocity[0] * step)
         return self.wrist + self.velocity * step, rotations
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -75,6 +77,7 @@ class HandEstimate:
         joints: 21 keypoints (21, 3).
         joint_scores: confidence of each keypoint (21,), 0..1.
         keypoints_2d: the keypoints in the image (21, 2), pixels, as seen (distorted).
+        mesh: poses the mesh; called when ``vertices`` are first asked for, since most consumers never look at them.
         vertices: mesh (V, 3).
         faces: triangles (F, 3) into ``vertices``, int32, counter-clockwise seen from outside.
         rotations: of the 16 joints relative to their parents (16, 3, 3), in the order of ``skeleton.JOINT_NAMES``;
@@ -96,7 +99,7 @@ class HandEstimate:
     joints: np.ndarray
     joint_scores: np.ndarray
     keypoints_2d: np.ndarray
-    vertices: np.ndarray
+    mesh: Callable[[], np.ndarray]
     faces: np.ndarray
     rotations: np.ndarray
     betas: np.ndarray
@@ -105,6 +108,10 @@ class HandEstimate:
     roi: tuple[float, float, float, float]
     scale_source: ScaleSource
     position_stddev: float
+
+    @functools.cached_property
+    def vertices(self) -> np.ndarray:
+        return self.mesh()
 
     @property
     def found(self) -> bool:
@@ -128,7 +135,7 @@ class HandEstimate:
             joints=nan(21, 3),
             joint_scores=np.zeros(21),
             keypoints_2d=nan(21, 2),
-            vertices=nan(0, 3),
+            mesh=lambda: nan(0, 3),
             faces=np.zeros((0, 3), dtype=np.int32),
             rotations=nan(16, 3, 3),
             betas=nan(10),

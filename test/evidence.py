@@ -4,9 +4,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from hand_recon_ros import Camera, Side
-from hand_recon_ros.hand_model import load_hand_model
+from hand_recon_ros.hand_model import load_hand_model, rotation_matrices
 from hand_recon_ros.locate import Observation, RotatedBox
-from hand_recon_ros.refine.chain import rotation_from_vector
 from hand_recon_ros.skeleton import PALM
 
 MODEL = load_hand_model()
@@ -37,7 +36,7 @@ def observe(keypoints, side, camera=CAMERA, **changes):
     direction = ray / np.linalg.norm(ray)
     axis = np.cross([0, 0, 1], direction)
     sine = np.linalg.norm(axis)
-    turn = rotation_from_vector(axis / max(sine, 1e-12) * np.arctan2(sine, direction[2]))
+    turn = rotation_matrices(axis / max(sine, 1e-12) * np.arctan2(sine, direction[2]))
     world = (keypoints - keypoints.mean(axis=0)) @ turn  # as if seen in the middle of the image
     centred, centred_world = pixels - pixels.mean(axis=0), world - world.mean(axis=0)
     scale = np.sqrt((centred**2).sum(1).mean() / (centred_world[:, :2] ** 2).sum(1).mean())

@@ -145,7 +145,7 @@ def test_messages_come_back_as_the_estimates_they_were():
     estimate = HandEstimate(
         side=side, state=TRACKED, score=0.75, side_score=0.5, track_id=7, since_measurement=0.0, joints=joints,
         joint_scores=np.linspace(0.0, 1.0, 21), keypoints_2d=rng.uniform(0, 400, (21, 2)),
-        vertices=model.mesh(side, rotations, betas, translation), faces=model.faces(side), rotations=rotations,
+        mesh=lambda: model.mesh(side, rotations, betas, translation), faces=model.faces(side), rotations=rotations,
         betas=betas, translation=translation, wrist_pose=wrist_pose(joints, right=False), roi=(10.0, 20.0, 30.0, 40.0),
         scale_source=ScaleSource.PRIOR, position_stddev=0.01,
     )  # fmt: skip

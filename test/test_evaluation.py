@@ -1,5 +1,7 @@
 """Evaluation on rendered clips: the truth scores zero, known errors score what they are, and golden accuracy."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -52,7 +54,7 @@ class Oracle:
                     HandEstimate.lost(side),
                     state=HandState.TRACKED,
                     joints=joints,
-                    vertices=vertices,
+                    mesh=partial(np.copy, vertices),
                     keypoints_2d=truth["keypoints_2d"],
                 )
             )

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from hand_recon_ros import Camera, Side
+from hand_recon_ros.hand_model import rotation_matrices
+from hand_recon_ros.refine import chain, lifting, normal_equations
 from hand_recon_ros.refine.chain import (
     ANGLES,
     BETAS,
@@ -19,7 +21,6 @@ from hand_recon_ros.refine.chain import (
     Template,
     forward,
     jacobian,
-    rotation_from_vector,
 )
 from hand_recon_ros.refine.lifting import Lifter, ShapePrior
 from hand_recon_ros.skeleton import mirror_pixels, mirror_points, wrist_rotation
@@ -40,7 +41,7 @@ def test_jacobian_agrees_with_finite_differences():
         def moved(sign, delta=delta):
             d = sign * delta
             shifted = Pose(
-                rotation_from_vector(d[:3]) @ pose.rotation, pose.wrist + d[3:6],
+                rotation_matrices(d[:3]) @ pose.rotation, pose.wrist + d[3:6],
                 pose.angles + d[ANGLES].reshape(5, 3, 3), pose.betas + d[BETAS],
             )  # fmt: skip
             return forward(template, shifted).keypoints
@@ -163,3 +164,17 @@ def test_a_belief_about_shape_counts_the_evidence_once():
     np.testing.assert_allclose(belief.information, np.eye(10) + 5 * evidence, atol=1e-9)
     together = np.linalg.solve(np.eye(10) + 5 * evidence, 5 * evidence @ target)
     np.testing.assert_allclose(belief.mean, together, atol=1e-9)
+
+
+def test_the_solver_is_compiled_once():
+    """A second layout of any array would be compiled in the middle of a stream, for seconds."""
+    lifter = Lifter(MODEL)
+    right, left = observe(hand(1)[3], Side.RIGHT), observe(hand(2, Side.LEFT)[3], Side.LEFT)
+    mirrored = observe(mirror_points(hand(3)[3]), Side.RIGHT, mirrored=True)
+    _, betas, _, _ = hand(4)
+    for observations in ([right], [left], [left, right], [mirrored]):
+        lifter(observations, CAMERA, [ShapePrior(betas, np.eye(10))] * len(observations))
+    compiled = [
+        chain._forward, chain._jacobian, chain._bend_fingers, normal_equations._accumulate, lifting._take_step,
+    ]  # fmt: skip
+    assert [len(kernel.signatures) for kernel in compiled] == [1] * len(compiled)

@@ -32,7 +32,7 @@ def hand(side: Side, x: float, z: float = 0.4, state: HandState = HandState.TRAC
         score=0.9,
         joints=joints,
         keypoints_2d=CAMERA.project(joints),
-        vertices=MODEL.mesh(side, rotations, np.zeros(10), translation),
+        mesh=lambda: MODEL.mesh(side, rotations, np.zeros(10), translation),
         faces=MODEL.faces(side),
     )
 
@@ -124,11 +124,11 @@ def test_numbers_that_are_none() -> None:
     broken = hand(Side.RIGHT, -0.1)
     vertices, pixels, joints = broken.vertices.copy(), broken.keypoints_2d.copy(), broken.joints.copy()
     vertices[::7], pixels[3], joints[0] = np.nan, np.inf, np.nan
-    broken = dataclasses.replace(broken, vertices=vertices, keypoints_2d=pixels, joints=joints)
+    broken = dataclasses.replace(broken, mesh=lambda: vertices, keypoints_2d=pixels, joints=joints)
     drawn = draw_overlay(GREY, TwoHandEstimate(HandEstimate.lost(Side.LEFT), broken), CAMERA)
     assert (drawn != 128).any()
     nothing = dataclasses.replace(
-        broken, keypoints_2d=np.full((21, 2), np.nan), vertices=np.full_like(vertices, np.nan)
+        broken, keypoints_2d=np.full((21, 2), np.nan), mesh=lambda: np.full_like(vertices, np.nan)
     )
     assert np.array_equal(draw_overlay(GREY, TwoHandEstimate(HandEstimate.lost(Side.LEFT), nothing), CAMERA), GREY)
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from hand_recon_ros.refine.chain import rotation_from_vector
-from hand_recon_ros.smooth import HandFilter, Life, rotation_vector
+from hand_recon_ros.hand_model import rotation_matrices, rotation_vectors
+from hand_recon_ros.smooth import HandFilter, Life
 from hand_recon_ros.types import HandState
 
 vectors = st.lists(st.floats(-4, 4), min_size=3, max_size=3).map(np.array)
@@ -17,18 +17,18 @@ vectors = st.lists(st.floats(-4, 4), min_size=3, max_size=3).map(np.array)
 @given(vectors)
 def test_rotation_vectors_agree_with_scipy(vector):
     rotation = Rotation.from_rotvec(vector)
-    np.testing.assert_allclose(rotation_from_vector(vector), rotation.as_matrix(), atol=1e-12)
-    back = rotation_vector(rotation.as_matrix())
+    np.testing.assert_allclose(rotation_matrices(vector), rotation.as_matrix(), atol=1e-12)
+    back = rotation_vectors(rotation.as_matrix())
     assert np.linalg.norm(back) <= np.pi + 1e-9
-    np.testing.assert_allclose(rotation_from_vector(back), rotation.as_matrix(), atol=1e-6)
+    np.testing.assert_allclose(rotation_matrices(back), rotation.as_matrix(), atol=1e-6)
 
 
 def test_rotation_vector_of_half_turns_and_none():
     axes = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0.6, 0, -0.8], [0.48, 0.6, 0.64]])
     half = Rotation.from_rotvec(axes * np.pi).as_matrix()
-    found = rotation_vector(half)
+    found = rotation_vectors(half)
     np.testing.assert_allclose(np.abs(np.sum(found * axes, axis=-1)), np.pi, atol=1e-6)
-    np.testing.assert_array_equal(rotation_vector(np.eye(3)), np.zeros(3))
+    np.testing.assert_array_equal(rotation_vectors(np.eye(3)), np.zeros(3))
 
 
 def run(filter_, wrists, rotations, rate=30.0):
@@ -47,8 +47,8 @@ def test_a_resting_hand_becomes_steadier():
     result = run(HandFilter(1.0, 1.0), wrists, rotations)[50:]
     smooth_wrists = np.array([w for w, _ in result])
     assert smooth_wrists.std(axis=0).max() < 0.5 * wrists.std(axis=0).min()
-    angles = np.linalg.norm(rotation_vector(np.swapaxes(base, -1, -2) @ np.array([r for _, r in result])), axis=-1)
-    before = np.linalg.norm(rotation_vector(np.swapaxes(base, -1, -2) @ rotations[50:]), axis=-1)
+    angles = np.linalg.norm(rotation_vectors(np.swapaxes(base, -1, -2) @ np.array([r for _, r in result])), axis=-1)
+    before = np.linalg.norm(rotation_vectors(np.swapaxes(base, -1, -2) @ rotations[50:]), axis=-1)
     assert angles.mean() < 0.6 * before.mean()
 
 
@@ -77,13 +77,13 @@ def test_prediction_goes_on_at_constant_velocity():
     velocity, spin = np.array([0.3, -0.1, 0.2]), np.array([0.0, 0.0, 1.2])
     wrists = np.arange(n)[:, None] / rate * velocity + [0, 0, 0.5]
     rotations = np.tile(np.eye(3), (n, 16, 1, 1))
-    rotations[:, 0] = rotation_from_vector(np.arange(n)[:, None] / rate * spin)
+    rotations[:, 0] = rotation_matrices(np.arange(n)[:, None] / rate * spin)
     filter_ = HandFilter(0.0, 0.0)
     run(filter_, wrists, rotations, rate)
     wrist, turned = filter_.predict(n / rate + 0.1)
     np.testing.assert_allclose(wrist, wrists[-1] + 0.1 * velocity, atol=1e-4)
-    expected = rotations[-1, 0] @ rotation_from_vector(spin * 0.1)
-    assert np.linalg.norm(rotation_vector(turned[0].T @ expected)) < 1e-3
+    expected = rotations[-1, 0] @ rotation_matrices(spin * 0.1)
+    assert np.linalg.norm(rotation_vectors(turned[0].T @ expected)) < 1e-3
     np.testing.assert_array_equal(turned[1:], rotations[-1, 1:])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,7 +71,7 @@ def hand_estimate(hand: dict[str, Any], hand_model: Any) -> HandEstimate:
         joints=joints_of(hand),
         joint_scores=np.array(hand["joint_scores"]),
         keypoints_2d=np.array(hand["keypoints_2d"]).reshape(NUM_KEYPOINTS, 2),
-        vertices=hand_model.mesh(side, rotations, betas, translation),
+        mesh=functools.partial(hand_model.mesh, side, rotations, betas, translation),
         faces=hand_model.faces(side),
         rotations=rotations,
         betas=betas,

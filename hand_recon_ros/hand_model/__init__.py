@@ -7,7 +7,7 @@ from .arrays import HandModelError
 from .kinematics import Kinematics
 from .mano_import import import_mano
 from .model import HandModel, load_hand_model
-from .order import from_mano_pose, to_mano_pose
+from .order import from_mano_pose, rotation_matrices, rotation_vectors, to_mano_pose
 
 __all__ = [
     "HandModel",
@@ -17,6 +17,8 @@ __all__ = [
     "from_mano_pose",
     "import_mano",
     "load_hand_model",
+    "rotation_matrices",
+    "rotation_vectors",
     "rotations_from_angles",
     "to_mano_pose",
 ]

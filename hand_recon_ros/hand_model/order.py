@@ -6,6 +6,9 @@ pose vector of a message and the arrays of a model file.
 
 from __future__ import annotations
 
+import math
+
+import numba as nb
 import numpy as np
 
 from ..skeleton import NUM_JOINTS
@@ -42,18 +45,50 @@ def from_mano_pose(pose: np.ndarray) -> np.ndarray:
     return rotation_matrices(vectors)[..., HOUSE_FROM_MANO, :, :]
 
 
+@nb.guvectorize(["void(float64[:], float64[:, :])"], "(n)->(n,n)", cache=True)
+def _rotation_matrix(vector, out):  # type: ignore[no-untyped-def]
+    x, y, z = vector[0], vector[1], vector[2]
+    square = x * x + y * y + z * z
+    angle = math.sqrt(square)
+    if angle < 1e-4:
+        first, second = 1.0 - square / 6.0, 0.5 - square / 24.0
+    else:
+        first, second = math.sin(angle) / angle, (1.0 - math.cos(angle)) / square
+    out[0, 0], out[1, 1], out[2, 2] = (
+        1.0 - second * (y * y + z * z), 1.0 - second * (x * x + z * z), 1.0 - second * (x * x + y * y),
+    )  # fmt: skip
+    out[0, 1], out[1, 0] = second * x * y - first * z, second * x * y + first * z
+    out[0, 2], out[2, 0] = second * x * z + first * y, second * x * z - first * y
+    out[1, 2], out[2, 1] = second * y * z - first * x, second * y * z + first * x
+
+
+@nb.guvectorize(["void(float64[:, :], float64[:])"], "(n,n)->(n)", cache=True)
+def _rotation_vector(r, out):  # type: ignore[no-untyped-def]
+    trace = r[0, 0] + r[1, 1] + r[2, 2]
+    i = 0
+    for axis in range(1, 3):
+        if r[axis, axis] > r[i, i]:
+            i = axis
+    quaternion = np.empty(4)
+    if trace >= r[i, i]:
+        quaternion[0] = 1.0 + trace
+        quaternion[1], quaternion[2], quaternion[3] = r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]
+    else:
+        j, k = (i + 1) % 3, (i + 2) % 3
+        quaternion[0] = r[k, j] - r[j, k]
+        quaternion[1 + i] = 1.0 + r[i, i] - r[j, j] - r[k, k]
+        quaternion[1 + j], quaternion[1 + k] = r[i, j] + r[j, i], r[i, k] + r[k, i]
+    sign = 1.0 if quaternion[0] >= 0.0 else -1.0
+    sine = math.sqrt(quaternion[1] ** 2 + quaternion[2] ** 2 + quaternion[3] ** 2)
+    norm = math.hypot(sine, quaternion[0])
+    scale = sign * (2.0 * math.atan2(sine, sign * quaternion[0]) / sine if sine > 1e-9 * norm else 2.0 / norm)
+    for i in range(3):
+        out[i] = quaternion[1 + i] * scale
+
+
 def rotation_matrices(vectors: np.ndarray) -> np.ndarray:
     """Rotation matrices (..., 3, 3) of rotation vectors (..., 3), by Rodrigues' formula."""
-    vectors = np.asarray(vectors, dtype=np.float64)
-    angle = np.linalg.norm(vectors, axis=-1)[..., None, None]
-    small = angle < 1e-4
-    safe = np.where(small, 1.0, angle)
-    first = np.where(small, 1.0 - angle**2 / 6.0, np.sin(safe) / safe)
-    second = np.where(small, 0.5 - angle**2 / 24.0, (1.0 - np.cos(safe)) / safe**2)
-    skew = np.zeros((*vectors.shape, 3))
-    skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0] = np.moveaxis(vectors, -1, 0)
-    skew -= np.swapaxes(skew, -1, -2)
-    return np.eye(3) + first * skew + second * (skew @ skew)
+    return np.asarray(_rotation_matrix(np.asarray(vectors, dtype=np.float64)))
 
 
 def rotation_vectors(rotations: np.ndarray) -> np.ndarray:
@@ -62,24 +97,4 @@ def rotation_vectors(rotations: np.ndarray) -> np.ndarray:
     Goes through the unit quaternion with its largest component taken from the diagonal (Shepperd 1978), which stays
     exact at rotations near 0 and near pi, where the formula with the antisymmetric part alone does not.
     """
-    r = np.asarray(rotations, dtype=np.float64)
-    xx, yy, zz = r[..., 0, 0], r[..., 1, 1], r[..., 2, 2]
-    wx, wy, wz = r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]
-    xy, xz, yz = r[..., 0, 1] + r[..., 1, 0], r[..., 0, 2] + r[..., 2, 0], r[..., 1, 2] + r[..., 2, 1]
-    rows = np.stack(
-        [
-            np.stack([1.0 + xx + yy + zz, wx, wy, wz], axis=-1),
-            np.stack([wx, 1.0 + xx - yy - zz, xy, xz], axis=-1),
-            np.stack([wy, xy, 1.0 - xx + yy - zz, yz], axis=-1),
-            np.stack([wz, xz, yz, 1.0 - xx - yy + zz], axis=-1),
-        ],
-        axis=-2,
-    )
-    best = np.argmax(np.diagonal(rows, axis1=-2, axis2=-1), axis=-1)
-    quaternion = np.take_along_axis(rows, best[..., None, None], axis=-2)[..., 0, :]
-    quaternion = quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True)
-    quaternion = np.where(quaternion[..., :1] < 0.0, -quaternion, quaternion)
-    sine = np.linalg.norm(quaternion[..., 1:], axis=-1, keepdims=True)
-    angle = 2.0 * np.arctan2(sine, quaternion[..., :1])
-    scale = np.where(sine > 1e-9, angle / np.where(sine > 1e-9, sine, 1.0), 2.0)
-    return quaternion[..., 1:] * scale
+    return np.asarray(_rotation_vector(np.asarray(rotations, dtype=np.float64)))

@@ -1,16 +1,19 @@
 """The hand as a kinematic chain in joint angles, with analytic derivatives, for a batch of hands.
 
-The arrays are laid out by finger and level, so that one step handles all five fingers of all hands at once:
-``(B, 5, 3, ...)`` for the three joints of each finger and ``(B, 5, 4, ...)`` for its four keypoints.
+The arrays are laid out by finger and level: ``(B, 5, 3, ...)`` for the three joints of each finger and
+``(B, 5, 4, ...)`` for its four keypoints. The loops are compiled: in NumPy a frame of two hands spends
+milliseconds on the overhead of hundreds of tiny operations.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 
+import numba as nb
 import numpy as np
 
-from ..hand_model import Kinematics, rotations_from_angles
+from ..hand_model import Kinematics
 from ..skeleton import NUM_KEYPOINTS
 
 NUM_BETAS = 10
@@ -22,7 +25,6 @@ NUM_PARAMETERS = 61
 """Global rotation (left increment, rad), wrist position (m), 5 x 3 x (flexion, abduction, twist) (rad), betas."""
 
 _FINGER_KEYPOINTS = np.arange(1, NUM_KEYPOINTS).reshape(5, 4)
-_LATER = np.arange(4)[None, :] > np.arange(3)[:, None]  # keypoint m moves with joint l of its finger when m > l
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +45,12 @@ class Template:
         keypoints = np.stack([hand.keypoint_template for hand in hands]).astype(np.float64)
         shapedirs = np.stack([hand.keypoint_shapedirs for hand in hands]).astype(np.float64)
         before = np.concatenate([np.zeros((5, 1), dtype=int), _FINGER_KEYPOINTS[:, :3]], axis=1)
+        # One layout whatever the number of hands (an index array leaves another one): the loops are compiled for it.
+        offsets = keypoints[:, _FINGER_KEYPOINTS] - keypoints[:, before]
+        offset_shapedirs = shapedirs[:, _FINGER_KEYPOINTS] - shapedirs[:, before]
         return cls(
-            offsets=keypoints[:, _FINGER_KEYPOINTS] - keypoints[:, before],
-            offset_shapedirs=shapedirs[:, _FINGER_KEYPOINTS] - shapedirs[:, before],
+            offsets=np.ascontiguousarray(offsets),
+            offset_shapedirs=np.ascontiguousarray(offset_shapedirs),
             wrist=keypoints[:, 0],
             wrist_shapedirs=shapedirs[:, 0],
             frames=np.stack([hand.joint_frames[1:].reshape(5, 3, 3, 3) for hand in hands]).astype(np.float64),
@@ -76,65 +81,159 @@ class Posed:
     """Orientation that carries each bone, (B, 5, 4, 3, 3)."""
 
 
-def joint_axes(angles: np.ndarray, rotations: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """Axes (..., 3, 3 angles) in the parent's frame that flexion, abduction and twist (..., 3) turn about."""
-    flexion = angles[..., :1]
-    abduction_axis = np.sin(flexion) * frames[..., 0] + np.cos(flexion) * frames[..., 2]
-    twist_axis = (rotations @ frames[..., :1])[..., 0]
-    return np.stack([frames[..., 1], abduction_axis, twist_axis], axis=-1)
-
-
 def forward(template: Template, pose: Pose) -> Posed:
     """Keypoints of the posed hands in the camera frame, metres."""
-    local = rotations_from_angles(pose.angles, template.frames)
-    axes = joint_axes(pose.angles, local, template.frames)
     batch = pose.wrist.shape[0]
-    chain = np.empty((batch, 5, 4, 3, 3))
-    chain[:, :, 0] = pose.rotation[:, None]
-    for level in range(3):
-        np.matmul(chain[:, :, level], local[:, :, level], out=chain[:, :, level + 1])
-    offsets = template.offsets + (template.offset_shapedirs @ pose.betas[:, None, None, :, None])[..., 0]
-    keypoints = np.empty((batch, NUM_KEYPOINTS, 3))
-    keypoints[:, 0] = pose.wrist
-    fingers = np.cumsum((chain @ offsets[..., None])[..., 0], axis=2) + pose.wrist[:, None, None]
-    keypoints[:, 1:] = fingers.reshape(batch, 20, 3)
-    return Posed(keypoints=keypoints, local=local, axes=chain[:, :, :3] @ axes, chain=chain)
+    posed = Posed(
+        keypoints=np.empty((batch, NUM_KEYPOINTS, 3)),
+        local=np.empty((batch, 5, 3, 3, 3)),
+        axes=np.empty((batch, 5, 3, 3, 3)),
+        chain=np.empty((batch, 5, 4, 3, 3)),
+    )
+    _forward(
+        template.offsets, template.offset_shapedirs, template.frames, pose.rotation, pose.wrist, pose.angles,
+        pose.betas, posed.keypoints, posed.local, posed.axes, posed.chain,
+    )  # fmt: skip
+    return posed
 
 
 def jacobian(template: Template, posed: Posed) -> np.ndarray:
     """Derivatives of the keypoints with respect to the parameters, (B, 21, 3, NUM_PARAMETERS)."""
-    batch = posed.keypoints.shape[0]
-    result = np.zeros((batch, NUM_KEYPOINTS, 3, NUM_PARAMETERS))
-    result[..., ROTATION] = minus_skew(posed.keypoints - posed.keypoints[:, :1])
-    result[..., 0, 3] = result[..., 1, 4] = result[..., 2, 5] = 1.0
-    fingers = posed.keypoints[:, 1:].reshape(batch, 5, 4, 3)
-    levers = (fingers[:, :, None] - fingers[:, :, :3, None]) * _LATER[:, :, None]
-    by_angle = minus_skew(levers) @ posed.axes[:, :, :, None]  # (B, 5, joint, keypoint, xyz, angle)
-    by_shape = np.cumsum(posed.chain @ template.offset_shapedirs, axis=2)
-    for finger in range(5):
-        rows = slice(1 + 4 * finger, 5 + 4 * finger)
-        block = by_angle[:, finger].transpose(0, 2, 3, 1, 4)
-        result[:, rows, :, 6 + 9 * finger : 15 + 9 * finger] = block.reshape(batch, 4, 3, 9)
-    result[:, 1:, :, BETAS] = by_shape.reshape(batch, 20, 3, NUM_BETAS)
+    result = np.zeros((posed.keypoints.shape[0], NUM_KEYPOINTS, 3, NUM_PARAMETERS))
+    _jacobian(template.offset_shapedirs, posed.keypoints, posed.axes, posed.chain, result)
     return result
 
 
-def minus_skew(v: np.ndarray) -> np.ndarray:
-    """The matrix M (..., 3, 3) with M e = e x v for every e."""
-    m = np.zeros((*v.shape, 3))
-    m[..., 0, 1], m[..., 0, 2] = v[..., 2], -v[..., 1]
-    m[..., 1, 0], m[..., 1, 2] = -v[..., 2], v[..., 0]
-    m[..., 2, 0], m[..., 2, 1] = v[..., 1], -v[..., 0]
-    return m
+def bend_fingers(template: Template, rotation: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Angles (B, 5, 3, 3) that turn each bone, joint by joint, as far as the limits allow towards its direction.
+
+    Args:
+        rotation: of the whole hands (B, 3, 3).
+        directions: of the bones, unit vectors in the camera frame (B, 5, 4, 3). Those of the first, inside the palm,
+            have no joint of their own.
+    """
+    angles = np.zeros(template.limits.shape[:-1])
+    _bend_fingers(template.frames, template.limits, rotation, directions, angles)
+    return angles
 
 
-def rotation_from_vector(vector: np.ndarray) -> np.ndarray:
-    """Rodrigues' formula: rotation matrices (..., 3, 3) of rotation vectors (..., 3)."""
-    angle2 = np.sum(vector * vector, axis=-1)[..., None, None]
-    angle = np.sqrt(angle2)
-    small = angle < 1e-6
-    safe = np.where(small, 1.0, angle)
-    a = np.where(small, 1.0 - angle2 / 6.0, np.sin(safe) / safe)
-    b = np.where(small, 0.5 - angle2 / 24.0, (1.0 - np.cos(safe)) / (safe * safe))
-    k = -minus_skew(vector)
-    return np.eye(3) + a * k + b * (k @ k)
+@nb.njit(cache=True, nogil=True)
+def _multiply(a, b, out):  # type: ignore[no-untyped-def]
+    for i in range(3):
+        for j in range(3):
+            out[i, j] = a[i, 0] * b[0, j] + a[i, 1] * b[1, j] + a[i, 2] * b[2, j]
+
+
+@nb.njit(cache=True, nogil=True)
+def _copy(matrix, out):  # type: ignore[no-untyped-def]
+    for i in range(3):
+        for j in range(3):
+            out[i, j] = matrix[i, j]
+
+
+@nb.njit(cache=True, nogil=True)
+def _between(start, end):  # type: ignore[no-untyped-def]
+    return end[0] - start[0], end[1] - start[1], end[2] - start[2]
+
+
+@nb.njit(cache=True, nogil=True)
+def turn_joint(flexion, abduction, twist, frame, local, axes, scratch):  # type: ignore[no-untyped-def]
+    """One joint's rotation relative to its parent, and the axes in the parent's frame that its angles turn about.
+
+    Args:
+        flexion, abduction, twist: radians, see :mod:`hand_recon_ros.hand_model.angles`.
+        frame: of the joint at rest (3, 3).
+        local, axes: (3, 3), written; ``axes`` has one column per angle.
+        scratch: (2, 3, 3), overwritten.
+    """
+    cf, sf = math.cos(flexion), math.sin(flexion)
+    ca, sa = math.cos(abduction), math.sin(abduction)
+    ct, st = math.cos(twist), math.sin(twist)
+    turn, turned = scratch[0], scratch[1]
+    turn[0, 0], turn[0, 1], turn[0, 2] = cf * ca, sf * st - cf * sa * ct, sf * ct + cf * sa * st
+    turn[1, 0], turn[1, 1], turn[1, 2] = sa, ca * ct, -ca * st
+    turn[2, 0], turn[2, 1], turn[2, 2] = -sf * ca, cf * st + sf * sa * ct, cf * ct - sf * sa * st
+    _multiply(frame, turn, turned)
+    for i in range(3):
+        for j in range(3):
+            local[i, j] = turned[i, 0] * frame[j, 0] + turned[i, 1] * frame[j, 1] + turned[i, 2] * frame[j, 2]
+        axes[i, 0] = frame[i, 1]
+        axes[i, 1] = sf * frame[i, 0] + cf * frame[i, 2]
+        axes[i, 2] = turned[i, 0]
+
+
+@nb.njit(cache=True, nogil=True)
+def _forward(offsets, shapedirs, frames, rotation, wrist, angles, betas, keypoints, local, axes, chain):  # type: ignore[no-untyped-def]
+    at_rest, scratch, bone = np.empty((3, 3)), np.empty((2, 3, 3)), np.empty(3)
+    for b in range(wrist.shape[0]):
+        for i in range(3):
+            keypoints[b, 0, i] = wrist[b, i]
+        for f in range(5):
+            _copy(rotation[b], chain[b, f, 0])
+            for level in range(4):
+                for i in range(3):
+                    bone[i] = offsets[b, f, level, i]
+                    for s in range(NUM_BETAS):
+                        bone[i] += shapedirs[b, f, level, i, s] * betas[b, s]
+                start = 4 * f + level if level > 0 else 0
+                carried = chain[b, f, level]
+                for i in range(3):
+                    moved = carried[i, 0] * bone[0] + carried[i, 1] * bone[1] + carried[i, 2] * bone[2]
+                    keypoints[b, 4 * f + level + 1, i] = keypoints[b, start, i] + moved
+                if level < 3:
+                    bend = angles[b, f, level]
+                    turn_joint(bend[0], bend[1], bend[2], frames[b, f, level], local[b, f, level], at_rest, scratch)
+                    _multiply(carried, at_rest, axes[b, f, level])
+                    _multiply(carried, local[b, f, level], chain[b, f, level + 1])
+
+
+@nb.njit(cache=True, nogil=True)
+def _jacobian(shapedirs, keypoints, axes, chain, result):  # type: ignore[no-untyped-def]
+    for b in range(keypoints.shape[0]):
+        for k in range(NUM_KEYPOINTS):
+            rows = result[b, k]
+            # Turning the whole hand by e moves a point by e x lever.
+            x, y, z = _between(keypoints[b, 0], keypoints[b, k])
+            rows[0, 1], rows[0, 2], rows[1, 0] = z, -y, -z
+            rows[1, 2], rows[2, 0], rows[2, 1] = x, y, -x
+            rows[0, 3] = rows[1, 4] = rows[2, 5] = 1.0
+            if k == 0:
+                continue
+            f, level = (k - 1) // 4, (k - 1) % 4
+            for joint in range(level):
+                x, y, z = _between(keypoints[b, 4 * f + joint + 1], keypoints[b, k])
+                for angle in range(3):
+                    column = 6 + 9 * f + 3 * joint + angle
+                    ex, ey, ez = axes[b, f, joint, 0, angle], axes[b, f, joint, 1, angle], axes[b, f, joint, 2, angle]
+                    rows[0, column] = ey * z - ez * y
+                    rows[1, column] = ez * x - ex * z
+                    rows[2, column] = ex * y - ey * x
+            for i in range(3):
+                for s in range(NUM_BETAS):
+                    value = result[b, k - 1, i, 51 + s] if level > 0 else 0.0
+                    for j in range(3):
+                        value += chain[b, f, level, i, j] * shapedirs[b, f, level, j, s]
+                    rows[i, 51 + s] = value
+
+
+@nb.njit(cache=True, nogil=True)
+def _bend_fingers(frames, limits, rotation, directions, angles):  # type: ignore[no-untyped-def]
+    local, axes, scratch = np.empty((3, 3)), np.empty((3, 3)), np.empty((2, 3, 3))
+    carried, turned, aim = np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
+    for b in range(rotation.shape[0]):
+        for f in range(5):
+            _copy(rotation[b], carried)
+            for level in range(3):
+                _multiply(carried, frames[b, f, level], turned)
+                for i in range(3):
+                    aim[i] = 0.0
+                    for j in range(3):
+                        aim[i] += turned[j, i] * directions[b, f, level + 1, j]
+                bend, limit = angles[b, f, level], limits[b, f, level]
+                # A bone's direction says nothing of the twist about it.
+                bend[0], bend[1] = math.atan2(-aim[2], aim[0]), math.asin(min(max(aim[1], -1.0), 1.0))
+                for i in range(3):
+                    bend[i] = min(max(bend[i], limit[i, 0]), limit[i, 1])
+                turn_joint(bend[0], bend[1], bend[2], frames[b, f, level], local, axes, scratch)
+                _multiply(carried, local, turned)
+                _copy(turned, carried)

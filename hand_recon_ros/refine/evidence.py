@@ -59,15 +59,16 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
     points = rays[..., :2]
     spread = points - points.mean(axis=1, keepdims=True)
     scale = np.sqrt(np.mean(np.sum(spread**2, axis=-1), axis=1)) * 2.0
-    bones = world[:, CHILDREN] - world[:, PARENTS]
+    # One layout whatever the number of hands: the solver is compiled for it.
+    bones = np.ascontiguousarray(world[:, CHILDREN] - world[:, PARENTS])
     lengths = np.maximum(np.linalg.norm(bones, axis=-1, keepdims=True), 1e-6)
     weights = np.clip(scores, 0.02, 1.0)
     return Evidence(
-        points=points,
+        points=np.ascontiguousarray(points),
         precision=weights / (PIXEL_SIGMA * np.maximum(scale, 1e-4))[:, None],
         shape=world,
         directions=bones / lengths,
-        direction_precision=np.minimum(weights[:, CHILDREN], weights[:, PARENTS]) / DIRECTION_SIGMA,
+        direction_precision=np.ascontiguousarray(np.minimum(weights[:, CHILDREN], weights[:, PARENTS])) / DIRECTION_SIGMA,
     )
 
 

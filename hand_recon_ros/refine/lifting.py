@@ -13,21 +13,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import numba as nb
 import numpy as np
 
-from ..hand_model import HandModel, rotations_from_angles
+from ..hand_model import HandModel, rotation_matrices
 from ..locate import Observation
-from ..skeleton import (
-    INDEX_MCP,
-    MIDDLE_MCP,
-    NUM_JOINTS,
-    PALM,
-    PINKY_MCP,
-    WRIST,
-    cross,
-    mirror_points,
-    mirror_rotations,
-)
+from ..skeleton import NUM_JOINTS, PALM, WRIST, mirror_points, mirror_rotations
 from ..types import Camera, Side
 from .chain import (
     ANGLES,
@@ -39,29 +30,21 @@ from .chain import (
     Pose,
     Posed,
     Template,
+    bend_fingers,
     forward,
-    jacobian,
-    rotation_from_vector,
 )
-from .evidence import CHILDREN, PARENTS, PIXEL_SIGMA, Evidence, gather
+from .evidence import PIXEL_SIGMA, Evidence, gather
+from .normal_equations import MAX_DEPTH, MIN_DEPTH, normal_equations
 
 _DEG = np.pi / 180.0
 
-HUBER = 2.0
 DAMPING = 1e-3
-MIN_DEPTH, MAX_DEPTH = 0.05, 5.0
 _MAX_ROTATION_STEP, _MAX_BEND_STEP = 0.6, 0.9
 
 # Gaussian pose prior in joint angles: mean and standard deviation of (flexion, abduction, twist) in degrees, for the
 # three joints of the thumb (CMC, MCP, IP) and of a finger (MCP, PIP, DIP). Wide enough to leave the evidence in charge.
 _PRIOR_MEAN = np.array([[[5, 0, 0], [10, 0, 0], [15, 0, 0]]] + [[[25, 0, 0], [30, 0, 0], [20, 0, 0]]] * 4) * _DEG
 _PRIOR_SIGMA = np.array([[[25, 20, 15], [25, 8, 8], [30, 4, 4]]] + [[[40, 13, 5], [40, 3, 4], [30, 3, 3]]] * 4) * _DEG
-
-# How far DIP joints and fingertips must stay on the palm's side of the plane through the palm's keypoints (m): the
-# palm's flesh plus, for the joint, half a finger. Fingertip keypoints lie on the skin.
-_OVER_PALM = np.array([7, 8, 11, 12, 15, 16, 19, 20])
-_CLEARANCE = np.array([0.016, 0.009] * 4)
-_CLEARANCE_SIGMA = 0.002
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,23 +134,10 @@ def _start(template: Template, evidence: Evidence, betas: np.ndarray) -> Pose:
     bases = template.offsets[:, :, 0] + (template.offset_shapedirs[:, :, 0] @ betas[:, None, :, None])[..., 0]
     palm = np.concatenate([np.zeros((batch, 1, 3)), bases], axis=1)  # of the flat hand, about its wrist
     rotation = _kabsch(palm, evidence.shape[:, PALM])
-    angles = np.zeros((batch, 5, 3, 3))
-    directions = evidence.directions.reshape(batch, 5, 4, 3)
-    carried = np.repeat(rotation[:, None], 5, axis=1)
-    for level in range(3):
-        frames = template.frames[:, :, level]
-        local = (np.swapaxes(carried @ frames, -1, -2) @ directions[:, :, level + 1, :, None])[..., 0]
-        angles[:, :, level, 0] = np.arctan2(-local[..., 2], local[..., 0])
-        angles[:, :, level, 1] = np.arcsin(np.clip(local[..., 1], -1.0, 1.0))
-        angles[:, :, level] = _clamp(angles[:, :, level], template.limits[:, :, level])
-        carried = carried @ rotations_from_angles(angles[:, :, level], frames)
+    angles = bend_fingers(template, rotation, evidence.directions.reshape(batch, 5, 4, 3))
     pose = Pose(rotation, np.zeros((batch, 3)), angles, betas.copy())
     pose.wrist = _position(forward(template, pose).keypoints, evidence)
     return pose
-
-
-def _clamp(angles: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    return np.minimum(np.maximum(angles, limits[..., 0]), limits[..., 1])
 
 
 def _kabsch(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -212,7 +182,7 @@ def _solve(
     diagonal = np.arange(NUM_PARAMETERS)
     posed = forward(template, pose)
     for _ in range(iterations):
-        normal, gradient = _normal_equations(template, evidence, posed)
+        normal, gradient = normal_equations(template, evidence, posed)
         gradient[:, ANGLES] += prior[:, ANGLES] * (pose.angles - _PRIOR_MEAN).reshape(batch, 45)
         gradient[:, BETAS] += (shape_information @ (pose.betas - shape_mean)[..., None])[..., 0]
         normal[:, diagonal, diagonal] += prior
@@ -224,61 +194,31 @@ def _solve(
     return posed, normal
 
 
-def _normal_equations(template: Template, evidence: Evidence, posed: Posed) -> tuple[np.ndarray, np.ndarray]:
-    """J^T J (B, P, P) and J^T r (B, P) of the evidence and of the palm's plane."""
-    batch = posed.keypoints.shape[0]
-    j = jacobian(template, posed)
-    depth = np.maximum(posed.keypoints[..., 2:], MIN_DEPTH)
-    projected = posed.keypoints[..., :2] / depth
-    error = (projected - evidence.points) * evidence.precision[..., None]
-    size = np.linalg.norm(error, axis=-1)
-    robust = np.sqrt(np.minimum(1.0, HUBER / np.maximum(size, 1e-9)))  # Huber, as iteratively reweighted squares
-    scale = (evidence.precision * robust)[..., None, None] / depth[..., None]
-    image_rows = (j[:, :, :2] - projected[..., None] * j[:, :, 2:]) * scale
-    image_error = error * robust[..., None]
-    bones = posed.keypoints[:, CHILDREN] - posed.keypoints[:, PARENTS]
-    weight = evidence.direction_precision[..., None]
-    over_length = weight / np.linalg.norm(bones, axis=-1, keepdims=True)
-    bone_rows = (j[:, CHILDREN] - j[:, PARENTS]) * over_length[..., None]
-    bone_error = bones * over_length - evidence.directions * weight
-    palm_rows, palm_error = _palm_plane(j, posed)
-    rows = np.concatenate([image_rows.reshape(batch, 42, -1), bone_rows.reshape(batch, 60, -1), palm_rows], axis=1)
-    errors = np.concatenate([image_error.reshape(batch, 42), bone_error.reshape(batch, 60), palm_error], axis=1)
-    transposed = np.swapaxes(rows, 1, 2)
-    return transposed @ rows, (transposed @ errors[..., None])[..., 0]
-
-
-def _palm_plane(j: np.ndarray, posed: Posed) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that push DIP joints and fingertips over the palm out of it; none where all are clear of it."""
-    points = posed.keypoints[:, _OVER_PALM] - posed.keypoints[:, :1]
-    x = posed.keypoints[:, MIDDLE_MCP] - posed.keypoints[:, WRIST]
-    across = posed.keypoints[:, INDEX_MCP] - posed.keypoints[:, PINKY_MCP]
-    normal = cross(x, across)  # out of the back of a right hand
-    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
-    height = (points @ normal[..., None])[..., 0] + _CLEARANCE
-    along = (points @ x[..., None])[..., 0] / np.sum(x * x, axis=-1, keepdims=True)
-    inside = (height > 0) & (along > 0) & (along < 1)
-    if not inside.any():
-        return np.zeros((len(x), 0, NUM_PARAMETERS)), np.zeros((len(x), 0))
-    rows = np.zeros((*inside.shape, NUM_PARAMETERS))  # the plane moves with the hand: only finger angles count
-    rows[..., ANGLES] = (normal[:, None, None] @ j[:, _OVER_PALM, :, ANGLES])[:, :, 0]
-    weight = inside / _CLEARANCE_SIGMA
-    return rows * weight[..., None], height * weight
-
-
 def _apply(template: Template, pose: Pose, step: np.ndarray) -> None:
     turn = step[:, ROTATION]
     size = np.linalg.norm(turn, axis=-1, keepdims=True)
     pose.rotation = (
-        rotation_from_vector(turn * np.minimum(1.0, _MAX_ROTATION_STEP / np.maximum(size, 1e-9))) @ pose.rotation
+        rotation_matrices(turn * np.minimum(1.0, _MAX_ROTATION_STEP / np.maximum(size, 1e-9))) @ pose.rotation
     )
-    wrist = pose.wrist + step[:, TRANSLATION]
-    # A depth that leaves the possible range is a failed step: half way is as far as one step may go.
-    wrist[:, 2] = np.clip(wrist[:, 2], 0.5 * pose.wrist[:, 2], 2.0 * pose.wrist[:, 2])
-    pose.wrist = wrist
-    bend = np.clip(step[:, ANGLES], -_MAX_BEND_STEP, _MAX_BEND_STEP).reshape(-1, 5, 3, 3)
-    pose.angles = _clamp(pose.angles + bend, template.limits)
-    pose.betas = np.clip(pose.betas + step[:, BETAS], -3.0, 3.0)
+    _take_step(step, template.limits, pose.wrist, pose.angles, pose.betas)
+
+
+@nb.njit(cache=True, nogil=True)
+def _take_step(step, limits, wrist, angles, betas):  # type: ignore[no-untyped-def]
+    for b in range(step.shape[0]):
+        depth = wrist[b, 2]
+        for i in range(3):
+            wrist[b, i] += step[b, 3 + i]
+        # A depth that leaves the possible range is a failed step: half way is as far as one step may go.
+        wrist[b, 2] = min(max(wrist[b, 2], 0.5 * depth), 2.0 * depth)
+        for f in range(5):
+            for level in range(3):
+                for i in range(3):
+                    bend = step[b, 6 + 9 * f + 3 * level + i]
+                    angle = angles[b, f, level, i] + min(max(bend, -_MAX_BEND_STEP), _MAX_BEND_STEP)
+                    angles[b, f, level, i] = min(max(angle, limits[b, f, level, i, 0]), limits[b, f, level, i, 1])
+        for i in range(NUM_BETAS):
+            betas[b, i] = min(max(betas[b, i] + step[b, 51 + i], -3.0), 3.0)
 
 
 def _finish(

@@ -20,7 +20,7 @@ from .frames import HandPoses
 def is_finite(hand: HandEstimate) -> bool:
     """Whether every number of a found hand is one; a LOST hand is always fine."""
     numbers = (
-        hand.joints, hand.joint_scores, hand.keypoints_2d, hand.vertices, hand.rotations, hand.betas,
+        hand.joints, hand.joint_scores, hand.keypoints_2d, hand.rotations, hand.betas,
         hand.translation, hand.wrist_pose, hand.roi, hand.score, hand.side_score, hand.position_stddev,
     )  # fmt: skip
     return not hand.found or all(np.isfinite(value).all() for value in numbers)
