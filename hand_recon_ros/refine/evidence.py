@@ -63,12 +63,13 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
     bones = np.ascontiguousarray(world[:, CHILDREN] - world[:, PARENTS])
     lengths = np.maximum(np.linalg.norm(bones, axis=-1, keepdims=True), 1e-6)
     weights = np.clip(scores, 0.02, 1.0)
+    certain = np.ascontiguousarray(np.minimum(weights[:, CHILDREN], weights[:, PARENTS]))
     return Evidence(
         points=np.ascontiguousarray(points),
         precision=weights / (PIXEL_SIGMA * np.maximum(scale, 1e-4))[:, None],
         shape=world,
         directions=bones / lengths,
-        direction_precision=np.ascontiguousarray(np.minimum(weights[:, CHILDREN], weights[:, PARENTS])) / DIRECTION_SIGMA,
+        direction_precision=certain / DIRECTION_SIGMA,
     )
 
 
