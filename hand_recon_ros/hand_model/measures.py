@@ -15,6 +15,7 @@ from ..skeleton import (
     THUMB_TIP,
     TIPS,
     WRIST,
+    cross,
     wrist_rotation,
 )
 from ..types import Side
@@ -41,11 +42,11 @@ def grasp_closure(keypoints: np.ndarray) -> np.ndarray:
     keypoints = np.asarray(keypoints, dtype=np.float64)
     bones = _unit(np.diff(keypoints[..., _FINGER_KEYPOINTS, :], axis=-2))
     along = _unit(keypoints[..., MIDDLE_MCP, :] - keypoints[..., WRIST, :])
-    normal = _unit(np.cross(along, keypoints[..., INDEX_MCP, :] - keypoints[..., WRIST, :]))
-    radial = np.cross(normal, along)
+    normal = _unit(cross(along, keypoints[..., INDEX_MCP, :] - keypoints[..., WRIST, :]))
+    radial = cross(normal, along)
     # The normal is dorsal on a right hand and palmar on a left one. Which it is shows in the fingers' curl, for they
     # only curl inwards; where they are straight, bending back as far as they do is taken for bending in.
-    turns = np.cross(bones[..., :-1, :], bones[..., 1:, :]).sum(axis=(-3, -2))
+    turns = cross(bones[..., :-1, :], bones[..., 1:, :]).sum(axis=(-3, -2))
     curl = np.sum(turns * radial, axis=-1)[..., None]
     below = -np.einsum("...fx,...x->...f", bones[..., 0, :], normal)
     below = np.where(np.abs(curl) > 0.5, below * np.sign(curl), np.abs(below))
@@ -78,7 +79,7 @@ def joint_orientations(keypoints: np.ndarray, right: bool | np.ndarray) -> np.nd
         along = np.where(length > 1e-9, along / np.maximum(length, 1e-9), bone)
         back = _carry(back, bone, along)
         z = _unit(back - along * np.sum(back * along, axis=-1, keepdims=True))
-        result[..., part:-1:4, :, :] = np.stack([along, np.cross(z, along), z], axis=-1)
+        result[..., part:-1:4, :, :] = np.stack([along, cross(z, along), z], axis=-1)
         bone, back = along, z
     result[..., TIPS, :, :] = result[..., KEYPOINT_PARENTS[TIPS], :, :]
     return result
@@ -93,11 +94,11 @@ def _rest_in_palm() -> np.ndarray:
 
 def _carry(vector: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """``vector`` turned by the smallest rotation from the unit vector ``start`` to the unit vector ``end``."""
-    axis = np.cross(start, end)
+    axis = cross(start, end)
     cosine = np.sum(start * end, axis=-1, keepdims=True)
     # Bones never fold back onto each other; the floor only keeps impossible input finite.
     factor = np.sum(axis * vector, axis=-1, keepdims=True) / np.maximum(1.0 + cosine, 1e-6)
-    return cosine * vector + np.cross(axis, vector) + factor * axis
+    return cosine * vector + cross(axis, vector) + factor * axis
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
