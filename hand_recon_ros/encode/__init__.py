@@ -1,0 +1,1 @@
+"""From image crops to hand parameters, keypoints and confidences."""
