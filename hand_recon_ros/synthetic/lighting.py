@@ -113,7 +113,14 @@ def shadow_map(vertices: np.ndarray, faces: np.ndarray, direction: np.ndarray, c
 
 
 def sky_irradiance(
-    vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, lighting: Lighting, bounce: np.ndarray
+    vertices: np.ndarray,
+    normals: np.ndarray,
+    faces: np.ndarray,
+    lighting: Lighting,
+    bounce: np.ndarray,
+    receivers: np.ndarray | None = None,
+    count: int = _SKY_DIRECTIONS,
+    cell: float = _SKY_CELL,
 ) -> np.ndarray:
     """Soft light arriving at each vertex (V, 3), linear, divided by pi.
 
@@ -122,8 +129,11 @@ def sky_irradiance(
         faces: what blocks the view, (F, 3) int32; a coarse mesh is enough.
         lighting: the sky.
         bounce: linear RGB (3,) of what blocks it: it gives back part of the light it takes.
+        receivers: indices of the vertices that are asked for (all by default); the others get none.
+        count: directions the sky is sampled in.
+        cell: size of a cell of its shadow maps, metres.
     """
-    directions = _fibonacci(_SKY_DIRECTIONS)
+    directions = _fibonacci(count)
     up = np.array(lighting.up) / np.linalg.norm(lighting.up)
     height = directions @ up
     blend = (0.5 + 0.5 * height)[:, None]
@@ -134,11 +144,18 @@ def sky_irradiance(
         toward = np.array(lamp.direction) / np.linalg.norm(lamp.direction)
         radiance += 0.12 * np.array(lamp.colour) * np.clip(directions @ toward, 0, 1)[:, None]
     returned = 0.6 * bounce * radiance.mean(axis=0)
-    total = np.zeros((len(vertices), 3))
+    points = vertices if receivers is None else np.ascontiguousarray(vertices[receivers])
+    facing = normals if receivers is None else np.ascontiguousarray(normals[receivers])
+    total = np.zeros((len(points), 3))
     for direction, light in zip(directions, radiance, strict=True):
-        shadow = shadow_map(vertices, faces, direction, _SKY_CELL)
-        _gather(vertices, normals, direction, shadow.transform, shadow.nearest, light, returned, total)
-    return total * (4.0 / _SKY_DIRECTIONS)
+        shadow = shadow_map(vertices, faces, direction, cell)
+        _gather(points, facing, direction, shadow.transform, shadow.nearest, light, returned, total)
+    total *= 4.0 / count
+    if receivers is None:
+        return total
+    spread = np.zeros((len(vertices), 3))
+    spread[receivers] = total
+    return spread
 
 
 def _fibonacci(count: int) -> np.ndarray:
