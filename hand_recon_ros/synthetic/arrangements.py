@@ -12,7 +12,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..hand_model import HandModel
-from ..skeleton import INDEX_TIP, MCPS, PALM, WRIST, wrist_rotation
+from ..hand_model.angles import ABDUCTION
+from ..skeleton import INDEX_TIP, MCPS, PALM, wrist_rotation
 from ..types import Side
 from .gestures import sample_gesture
 from .settling import TOLERANCE, Pair, closed_until
@@ -55,7 +56,7 @@ class Placed:
 
 
 def frame_of(fingers: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """A wrist frame (3, 3) with the fingers towards ``fingers`` (3,) and the back of the hand about towards ``back``."""
+    """A wrist frame (3, 3), the fingers towards ``fingers`` (3,), the back of the hand about towards ``back`` (3,)."""
     x = np.asarray(fingers, dtype=float) / np.linalg.norm(fingers)
     z = np.asarray(back, dtype=float) - (np.asarray(back) @ x) * x
     z /= np.linalg.norm(z)
@@ -100,9 +101,9 @@ class _Hands:
         direction = direction / np.linalg.norm(direction)
         self.translation[moving] += (self.pair(moving).settled(direction, near, far) + gap) * direction
 
-    def part(self, moving: int, direction: np.ndarray) -> None:
+    def part(self, moving: int, direction: np.ndarray, tolerance: float = TOLERANCE) -> None:
         direction = direction / np.linalg.norm(direction)
-        self.translation[moving] += self.pair(moving).parted(direction) * direction
+        self.translation[moving] += self.pair(moving).parted(direction, tolerance) * direction
 
     def close(self, side: int, rng: np.random.Generator, most: float = 1.0) -> None:
         """Curl the four fingers of a hand until they meet the other hand."""
@@ -234,17 +235,20 @@ def _clasped(hands: _Hands, rng: np.random.Generator, elbows: np.ndarray) -> Non
 
 
 def _interlaced(hands: _Hands, rng: np.random.Generator, elbows: np.ndarray) -> None:
-    lean, shift = rng.uniform(0.5, 1.0), 0.0055 * rng.choice([-1.0, 1.0])
+    lean = rng.uniform(0.5, 1.0)
     for side in range(2):
         fingers = np.array([-_SIGNS[side] * np.sin(lean), -np.cos(lean), rng.normal(0, 0.05)])
         frame = frame_of(fingers, np.array([_SIGNS[side] * np.cos(lean), -np.sin(lean), 0.0]))
-        angles = _gesture(hands, side, rng, "open", "flat", freedom=0.3)
-        hands.place(side, leaned(frame, rng, 2), np.array([_SIGNS[side] * 0.05, 0, _SIGNS[side] * shift]), angles)
-        # The middle bones of the fingers meet in the middle.
-        joints = hands.keypoints(side)[[6, 10, 14, 18]].mean(axis=0)
-        reach = np.array([_SIGNS[side] * rng.uniform(-0.005, 0.02), 0, _SIGNS[side] * shift])
-        hands.translation[side] += (reach - joints) * (1, 1, 0)
-    hands.part(0, np.array([1.0, 0.0, 0.0]))
+        angles = _gesture(hands, side, rng, "open", freedom=0.2)
+        angles[[4, 7, 10, 13], ABDUCTION] += np.radians([7.0, 1.0, -6.0, -12.0])
+        hands.place(side, leaned(frame, rng, 2), np.zeros(3), angles)
+        # Spread fingers leave room for the other hand's towards their ends: there they meet, in the middle.
+        hands.translation[side] -= hands.keypoints(side)[[7, 11, 15, 19]].mean(axis=0)
+        hands.translation[side, 0] -= _SIGNS[side] * rng.uniform(0.0, 0.008)
+    pair = hands.pair(0)
+    shifts = np.linspace(-0.018, 0.018, 9)
+    hands.translation[0, 2] += shifts[np.argmin([pair.depth(np.array([0.0, 0.0, shift])) for shift in shifts])]
+    hands.part(0, np.array([1.0, 0.0, 0.0]), 0.003)
     if rng.random() < 0.7:
         for side in range(2):
             hands.close(side, rng, 0.8)
@@ -306,5 +310,3 @@ _PAIRS = {
     "finger on palm": _finger_on_palm,
     "fist in hand": _fist_in_hand,
 }
-assert {*_PAIRS, *SINGLE} == set(ARRANGEMENTS)
-assert WRIST == 0

@@ -7,6 +7,7 @@ import dataclasses
 import cv2
 import numpy as np
 
+from .lighting import triple
 from .photo import Photo, develop
 
 
@@ -42,17 +43,21 @@ class Finish:
             noise=float(rng.uniform(0.3, 4.0) if rng.random() < 0.75 else rng.uniform(4.0, 14.0)),
         )
         white = np.exp(rng.normal(0, 0.07 if rng.random() < 0.8 else 0.22, 3))
-        photo = dataclasses.replace(photo, white=tuple(map(float, white)))
+        photo = dataclasses.replace(photo, white=triple(white))
         motion = (float(rng.uniform(2, 12)), float(rng.uniform(0, np.pi))) if rng.random() < 0.2 else (0.0, 0.0)
         detail = 1.0
         if rng.random() < 0.5:
             detail = float(np.clip(1.0 / enlarged, 0.3, 1.0))
         tone = (1.0, 1.0, 1.0)
         if rng.random() < 0.6:
-            tone = tuple(map(float, np.exp(rng.normal(0, 1, 3) * (0.15, 0.25, 0.12))))  # type: ignore[assignment]
+            tone = triple(np.exp(rng.normal(0, 1, 3) * (0.15, 0.25, 0.12)))
         quality = int(rng.integers(30, 96)) if rng.random() < 0.4 else 0
         level = float(rng.uniform(0.12, 0.3)) if rng.random() < 0.8 else 0.0
         return cls(photo, level, motion, detail, quality, tone, int(rng.integers(2**31)))
+
+    def whole(self) -> Finish:
+        """The same for the whole frame in a small size, in which neither blur nor coarse pixels are left."""
+        return dataclasses.replace(self, detail=1.0, motion=(0.0, 0.0), photo=dataclasses.replace(self.photo, blur=0.4))
 
     def apply(self, linear: np.ndarray) -> np.ndarray:
         """The picture uint8 (H, W, 3) BGR of a linear image (H, W, 3) float32 RGB."""
@@ -70,7 +75,7 @@ class Finish:
         image = develop(linear, photo, self.seed)
         if self.quality:
             _, code = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self.quality])
-            image = cv2.imdecode(code, cv2.IMREAD_COLOR)
+            image = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
         if self.detail < 0.95:
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
         contrast, saturation, gamma = self.tone

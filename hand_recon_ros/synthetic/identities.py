@@ -54,8 +54,8 @@ def identity(number: int) -> Identity:
     look = dataclasses.replace(look, tone=float(rng.uniform()))
     if rng.random() < 0.12:
         colours = ((24, 24, 26), (235, 235, 232), (60, 110, 190), (150, 160, 170), tuple(rng.integers(15, 240, 3)))
-        glove = colours[rng.integers(len(colours))]
-        look = dataclasses.replace(look, glove=tuple(int(c) for c in glove))
+        red, green, blue = map(int, colours[rng.integers(len(colours))])
+        look = dataclasses.replace(look, glove=(red, green, blue))
     sleeve = float(rng.choice(SLEEVES, p=(0.34, 0.2, 0.18, 0.16, 0.12)))
     return Identity(number, betas, look, sleeve, float(rng.uniform(0.88, 1.15)))
 

@@ -29,6 +29,7 @@ class Thing:
         gloss: 0 matte to 1 shiny.
         pattern: strength and cells per metre of its pattern.
         seed: of the pattern.
+        owner: code of what it belongs to, see windows: a thing of its own, or somebody's upper arm.
     """
 
     centre: np.ndarray
@@ -39,6 +40,7 @@ class Thing:
     gloss: float
     pattern: tuple[float, float]
     seed: int
+    owner: int = 4
 
     def surface(self) -> Surface:
         """Its mesh; of matte kind or of shiny kind."""
@@ -114,6 +116,17 @@ def held(rng: np.random.Generator, keypoints: np.ndarray) -> Thing | None:
     corners = 1.0 if rng.random() < 0.7 else float(rng.uniform(0.2, 0.8))
     ends = 1.0 if reach == radius else float(rng.uniform(0.12, 0.5))
     return Thing(centre, axes, np.array([radius, radius, reach]), (corners, ends), **_looks(rng))  # type: ignore[arg-type]
+
+
+def upper_arm(elbow: np.ndarray, shoulder: np.ndarray, colour: tuple[float, float, float], owner: int) -> Thing:
+    """What a forearm hangs on: from ``elbow`` (3,) towards ``shoulder`` (3,), a direction."""
+    axis = shoulder / np.linalg.norm(shoulder)
+    x = np.eye(3)[np.argmin(np.abs(axis))]
+    x = x - (x @ axis) * axis
+    x /= np.linalg.norm(x)
+    axes = np.stack([x, np.cross(axis, x), axis], axis=-1)
+    half = np.array([0.052, 0.052, 0.17])
+    return Thing(elbow + 0.125 * axis, axes, half, (1.0, 0.7), colour, 0.05, (0.25, 70.0), 1, owner)
 
 
 def in_front(rng: np.random.Generator, keypoints: np.ndarray) -> Thing:

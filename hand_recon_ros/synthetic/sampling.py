@@ -16,9 +16,10 @@ from .backgrounds import KINDS, background
 from .finish import Finish
 from .identities import PEOPLE, SPLITS, Identity, identity
 from .lighting import Lighting
-from .occluders import Thing, held, in_front
+from .occluders import Thing, held, in_front, upper_arm
 from .scene import HandPose
-from .surface import Arm, wrist_bend
+from .skin import skin_colour, to_srgb
+from .surface import FOREARM_LENGTH, Arm, elbow_direction, wrist_bend
 from .viewpoints import sample_camera, sample_view, window_camera
 
 _PEOPLE_AT_ONCE, _PERSON_LASTS = 16, 2048
@@ -89,12 +90,12 @@ def sample_scene(seed: int, split: str, number: int, hand_model: HandModel) -> T
     placed = arranged(name, rng, hand_model, person.betas)
     for attempt in range(12):
         camera, worn = sample_camera(rng)
-        hands, joints = _seen(placed, person, hand_model, camera, worn, rng)
-        if _plausible(hands, joints, hand_model, camera) or attempt == 11:
+        hands, joints, view = _seen(placed, person, hand_model, camera, worn, rng)
+        if _plausible(hands, joints, camera) or attempt == 11:
             break
     present = [hand.side for hand in hands]
     window = window_camera(camera, camera.project(joints[present]), rng)
-    things = _things(joints, present, rng)
+    things = _things(joints, present, rng) + _upper_arms(hands, joints, view, person, camera)
     lighting = Lighting.sample(rng)
     if len(lighting.lamps) > 2:
         lighting = dataclasses.replace(lighting, lamps=lighting.lamps[:2])
@@ -117,19 +118,17 @@ def _turn(
 
 def _seen(
     placed: Placed, person: Identity, hand_model: HandModel, camera: Camera, worn: bool, rng: np.random.Generator
-) -> tuple[tuple[HandPose, ...], np.ndarray]:
-    """The hands in the camera's frame."""
+) -> tuple[tuple[HandPose, ...], np.ndarray, np.ndarray]:
+    """The hands and their keypoints in the camera's frame, and the person's rotation to it."""
     view = sample_view(rng, worn)
     distance = float(np.exp(rng.uniform(np.log(0.22), np.log(0.6 if worn else 1.5))))
-    # Mostly inside the picture, sometimes cut by its edge.
-    reach = 0.5 if rng.random() < 0.12 else 0.30
-    pixel = (rng.uniform(-reach, reach, 2) + 0.5) * (camera.width, camera.height)
-    centre = camera.unproject(pixel) * distance
-    joints = placed.keypoints @ view.T + centre
+    turned = placed.keypoints @ view.T
+    centre = camera.unproject(_target(turned, camera, distance, rng)) * distance
+    joints = turned + centre
     depth = np.nanmin(joints[..., 2])
     if depth < 0.13:
         centre = centre * (1 + (0.13 - depth) / centre[2])
-        joints = placed.keypoints @ view.T + centre
+        joints = turned + centre
     hands = []
     for side in Side:
         if not np.isfinite(placed.translation[side]).all():
@@ -142,28 +141,37 @@ def _seen(
         bend = wrist_bend(frame[None], (view @ placed.elbows[side])[None], side)[0]
         arm = Arm((float(bend[0]), float(bend[1])), person.girth, person.sleeve, person.appearance.seed)
         hands.append(HandPose(side, rotations, person.betas[side], translation, arm))
-    return tuple(hands), joints
+    return tuple(hands), joints, view
 
 
-def _plausible(hands: tuple[HandPose, ...], joints: np.ndarray, hand_model: HandModel, camera: Camera) -> bool:
+def _target(turned: np.ndarray, camera: Camera, distance: float, rng: np.random.Generator) -> np.ndarray:
+    """Where in the frame the hands' middle goes (2,): all of them are inside mostly, sometimes the edge cuts them."""
+    focal, size = camera.K[[0, 1], [0, 1]], np.array([camera.width, camera.height])
+    reach = 1.15 * np.nanmax(np.abs(turned[..., :2] / (distance + turned[..., 2:])), axis=(0, 1)) * focal
+    free = size / 2 - (0.25 * reach if rng.random() < 0.12 else reach)
+    return size / 2 + rng.uniform(-1, 1, 2) * np.maximum(free, 0.02 * size)
+
+
+def _elbow(hand: HandPose, joints: np.ndarray) -> np.ndarray:
+    frame = wrist_rotation(joints[hand.side], hand.side == Side.RIGHT)
+    return joints[hand.side, WRIST] + FOREARM_LENGTH * elbow_direction(frame, hand.arm.bend, hand.side)
+
+
+def _plausible(hands: tuple[HandPose, ...], joints: np.ndarray, camera: Camera) -> bool:
     """Whether most of every hand is in the frame and no forearm comes out of the lens."""
+    low, high = np.zeros(2), np.array([camera.width, camera.height])
     for hand in hands:
         pixels = camera.project(joints[hand.side])
-        inside = ((pixels > 0) & (pixels < (camera.width, camera.height))).all(axis=1)
-        if inside.mean() < 0.5:
+        if np.all((pixels > low) & (pixels < high), axis=1).mean() < 0.5:
             return False
-        frame = wrist_rotation(joints[hand.side], hand.side == Side.RIGHT)
-        elbow = joints[hand.side, WRIST] - 0.28 * frame[:, 0]
-        if elbow[2] < joints[hand.side, :, 2].min() - 0.05:
-            if elbow[2] < 0.12:
-                # Next to the lens: fine where the arm passes below or beside it.
-                along = np.linspace(joints[hand.side, WRIST], elbow, 6)[1:4]
-                if (along[:, 2] < 0.05).any():
-                    return False
-                pixel = camera.project(along[-1])
-            else:
-                pixel = camera.project(elbow)
-            if ((pixel > 0) & (pixel < (camera.width, camera.height))).all():
+        wrist, elbow = joints[hand.side, WRIST], _elbow(hand, joints)
+        if elbow[2] < wrist[2]:
+            # The arm comes from the camera's side: it must have left the frame before it ends, or be far away.
+            along = wrist + np.linspace(0.3, 1.0, 8)[:, None] * (elbow - wrist)
+            along = along[along[:, 2] > 0.04]
+            pixels = camera.project(along)
+            inside = np.all((pixels > low) & (pixels < high), axis=1)
+            if inside[-1] or (len(along) < 8 and inside[along[:, 2] < 0.12].any()):
                 return False
     return True
 
@@ -176,6 +184,23 @@ def _things(joints: np.ndarray, present: list[Side], rng: np.random.Generator) -
     while rng.random() < 0.16 and len(things) < 3:
         things.append(in_front(rng, joints[present[int(rng.integers(len(present)))]]))
     return tuple(things)
+
+
+def _upper_arms(
+    hands: tuple[HandPose, ...], joints: np.ndarray, view: np.ndarray, person: Identity, camera: Camera
+) -> tuple[Thing, ...]:
+    """Where a forearm's end is in the frame it goes on, towards the shoulder."""
+    arms = []
+    for hand in hands:
+        elbow = _elbow(hand, joints)
+        pixel = camera.project(elbow)
+        if elbow[2] > 0.15 and np.all((pixel > -60) & (pixel < (camera.width + 60, camera.height + 60))):
+            shoulder = view @ (0.35 if hand.side == Side.LEFT else -0.35, -0.7, 0.6)
+            look = person.appearance
+            bare = np.isinf(person.sleeve) and look.seed % 2 == 0
+            colour = to_srgb(skin_colour(look.tone)) if bare else look.cloth
+            arms.append(upper_arm(elbow, shoulder, colour, int(hand.side) + 2))
+    return tuple(arms)
 
 
 _PLACES: dict[int, np.ndarray] = {}

@@ -57,7 +57,7 @@ class Pair:
         return open_way
 
     def parted(self, direction: np.ndarray, tolerance: float = TOLERANCE) -> float:
-        """How far the second must move along ``direction`` (3,) so that they do not overlap, metres; 0 if they do not."""
+        """How far the second must move along ``direction`` (3,) to overlap no more, metres; 0 where they do not."""
         way = 0.0
         for _ in range(8):
             depth = self.depth(way * direction)

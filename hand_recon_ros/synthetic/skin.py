@@ -84,6 +84,13 @@ def to_linear(srgb: np.ndarray | tuple[float, ...]) -> np.ndarray:
     return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
 
 
+def to_srgb(linear: np.ndarray) -> tuple[float, float, float]:
+    """sRGB 0..255 of a linear colour (3,)."""
+    x = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 0.0) ** (1 / 2.4) - 0.055)
+    red, green, blue = map(float, 255.0 * x)
+    return red, green, blue
+
+
 def skin_colour(tone: float) -> np.ndarray:
     """Linear RGB of the back of the hand for a tone 0 (light) to 1 (dark)."""
     place = np.clip(tone, 0, 1) * (len(_TONES) - 1)

@@ -21,6 +21,8 @@ HAND, FOREARM, SLEEVE = 0, 1, 2
 
 _RINGS = np.concatenate([np.arange(0.007, 0.06, 0.007), np.arange(0.06, 0.30, 0.017)])
 """Where the forearm's rings of vertices lie, metres along its axis from the end of the hand mesh."""
+FOREARM_LENGTH = float(_RINGS[-1])
+"""Metres from the hand mesh's end to where the forearm is cut off."""
 _BEND_LENGTH = 0.045
 _SLEEVE_STEP = 0.011
 
@@ -80,6 +82,12 @@ def wrist_bend(frames: np.ndarray, towards: np.ndarray, side: Side) -> np.ndarra
     # The forearm goes straight on from the hand at zero: bend half of the way there, smoothly up to the limits.
     low, high = _BEND_LIMITS[:, 0], _BEND_LIMITS[:, 1]
     return np.where(soft > 0, high * np.tanh(soft / high), low * np.tanh(soft / low))
+
+
+def elbow_direction(frame: np.ndarray, bend: tuple[float, float], side: Side) -> np.ndarray:
+    """Unit direction (3,) from the wrist to the elbow of a forearm bent against a wrist frame (3, 3)."""
+    turn = Rotation.from_rotvec([0.0, bend[0], -bend[1] if side == Side.RIGHT else bend[1]])
+    return np.asarray(frame @ (turn.apply([1.0, 0.0, 0.0]) * (-1.0, -1.0, 1.0)))
 
 
 class LimbTopology:

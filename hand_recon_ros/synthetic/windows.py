@@ -13,7 +13,6 @@ from ..hand_model import HandModel
 from ..types import Side
 from .identities import limb_texture, mean_colour
 from .lighting import sky_irradiance
-from .occluders import Thing
 from .rasterizer import Raster, rasterize
 from .sampling import TrainingScene, backdrop
 from .scene import FLESH, Limb, blockers, joined, limb_of
@@ -23,15 +22,16 @@ from .viewpoints import resized
 
 _SUPERSAMPLING = 2
 _SKY_DIRECTIONS, _SKY_CELL, _LAMP_CELL = 8, 0.006, 0.0018
-_ARM, _THING = 2, 4
+_ARM = 2
 """Owners of a pixel: a side's hand is the side, its arm the side + 2, every thing 4; -1 nothing."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Mesh:
-    """All that is drawn. ``owners`` (F,) int8 of its faces."""
+    """All that is drawn, limbs first. ``owners`` (F,) int8 of its faces."""
 
     limbs: list[Limb]
+    things: list[Surface]
     surface: Surface
     owners: np.ndarray
 
@@ -65,8 +65,10 @@ def _mesh(scene: TrainingScene, hand_model: HandModel) -> _Mesh:
         np.where(limb.surface.kinds == HAND, int(limb.pose.side), int(limb.pose.side) + _ARM).astype(np.int8)
         for limb in limbs
     ]
-    owners += [np.full(len(thing.faces), _THING, dtype=np.int8) for thing in things]
-    return _Mesh(limbs, joined([*(limb.surface for limb in limbs), *things]), np.concatenate(owners))
+    owners += [
+        np.full(len(mesh.faces), thing.owner, dtype=np.int8) for thing, mesh in zip(scene.things, things, strict=True)
+    ]
+    return _Mesh(limbs, things, joined([*(limb.surface for limb in limbs), *things]), np.concatenate(owners))
 
 
 def _raster(mesh: _Mesh, camera: Camera) -> Raster:
@@ -151,8 +153,8 @@ def _flags(
     for hand in scene.hands:
         side, depth = int(hand.side), scene.joints[hand.side, :, 2]
         pixels, frame = camera.project(scene.joints[side]), scene.camera.project(scene.joints[side])
-        inside = ((pixels >= -0.5) & (pixels < (width - 0.5, height - 0.5))).all(axis=1)
-        inside &= ((frame > -0.5) & (frame < (scene.camera.width - 0.5, scene.camera.height - 0.5))).all(axis=1)
+        inside = np.all((pixels >= -0.5) & (pixels < (width - 0.5, height - 0.5)), axis=1)
+        inside &= np.all((frame > -0.5) & (frame < (scene.camera.width - 0.5, scene.camera.height - 0.5)), axis=1)
         columns, rows = np.where(inside[:, None], np.rint(pixels), 0).astype(int).T
         front, above = owner[rows, columns], inverse[rows, columns]
         foreign = ~np.isin(front, (-1, side, side + _ARM))
@@ -166,7 +168,7 @@ def _render(scene: TrainingScene, hand_model: HandModel, camera: Camera, whole: 
     raster = _raster(mesh, camera)
     owner, inverse = _truth(raster, mesh.owners, scene, camera)
     linear = _shaded(scene, hand_model, mesh, raster, backdrop(scene, camera, whole))
-    image = scene.finish.apply(linear)
+    image = (scene.finish.whole() if whole else scene.finish).apply(linear)
     image[~_inside_frame(scene, camera)] = 0
     visible, occluded = _flags(scene, camera, owner, inverse)
     with np.errstate(divide="ignore"):
@@ -203,36 +205,37 @@ _LABELS = np.array([1 + Side.LEFT, 1 + Side.RIGHT, OTHER, OTHER, OTHER, BACKGROU
 def _shaded(scene: TrainingScene, hand_model: HandModel, mesh: _Mesh, raster: Raster, behind: np.ndarray) -> np.ndarray:
     surface, number = mesh.surface, scene.person.number
     textures = [limb_texture(hand_model, limb.pose.side, number) for limb in mesh.limbs]
-    textures += [thing.texture(thing_surface) for thing, thing_surface in _thing_surfaces(scene)]
+    textures += [thing.texture(drawn) for thing, drawn in zip(scene.things, mesh.things, strict=True)]
     bounce = np.mean([mean_colour(hand_model, limb.pose.side, number) for limb in mesh.limbs], axis=0)
-    receivers, ends, middles = [], [], []
+    # Soft light is worked out for the vertices of the coarse hands, the arms and the things only.
+    asked = np.zeros(len(surface.vertices), dtype=bool)
+    ends, middles = [], []
     start = 0
     for limb in mesh.limbs:
         topology = limb_topology(hand_model, limb.pose.side)
         base, count = topology.base_count, topology.base_count + len(topology.edges)
+        asked[start : start + base] = asked[start + topology.ring] = True
         middles.append(start + np.arange(base, count))
         ends.append(start + topology.edges)
-        receivers += [start + np.arange(base), start + np.arange(count, len(limb.surface.vertices))]
         start += len(limb.surface.vertices)
-    receivers.append(np.arange(start, len(surface.vertices)))
-    blocking = blockers(mesh.limbs, hand_model)
-    thing_faces = surface.faces[mesh.owners == _THING]
-    light = sky_irradiance(
-        surface.vertices,
-        surface.normals,
-        np.concatenate([blocking, thing_faces]),
+        asked[start - len(limb.surface.vertices) + count :] = True
+        asked[start:] = False
+    asked[start:] = True
+    place = np.cumsum(asked, dtype=np.int32) - 1
+    things = surface.faces[sum(len(limb.surface.faces) for limb in mesh.limbs) :]
+    blocking = np.concatenate([blockers(mesh.limbs, hand_model), things])
+    light = np.zeros((len(asked), 3))
+    light[asked] = sky_irradiance(
+        surface.vertices[asked],
+        surface.normals[asked],
+        place[blocking].astype(np.int32),
         scene.lighting,
         bounce,
-        np.concatenate(receivers),
-        _SKY_DIRECTIONS,
-        _SKY_CELL,
+        count=_SKY_DIRECTIONS,
+        cell=_SKY_CELL,
     )
     # Soft light varies slowly: the middles of the edges take the mean of the ends.
     middle, end = np.concatenate(middles), np.concatenate(ends)
     light[middle] = (light[end[:, 0]] + light[end[:, 1]]) / 2
     texture = np.concatenate(textures)
     return shade(raster, surface, texture, light, scene.lighting, behind, _SUPERSAMPLING, _LAMP_CELL, 1)
-
-
-def _thing_surfaces(scene: TrainingScene) -> list[tuple[Thing, Surface]]:
-    return [(thing, thing.surface()) for thing in scene.things]
