@@ -53,7 +53,7 @@ def identity(number: int) -> Identity:
     # Evenly over all tones.
     look = dataclasses.replace(look, tone=float(rng.uniform()))
     if rng.random() < 0.12:
-        colours = ((24, 24, 26), (235, 235, 232), (60, 110, 190), (150, 160, 170), tuple(rng.integers(15, 240, 3)))
+        colours = ((42, 42, 45), (235, 235, 232), (60, 110, 190), (150, 160, 170), tuple(rng.integers(15, 240, 3)))
         red, green, blue = map(int, colours[rng.integers(len(colours))])
         look = dataclasses.replace(look, glove=(red, green, blue))
     sleeve = float(rng.choice(SLEEVES, p=(0.34, 0.2, 0.18, 0.16, 0.12)))
@@ -68,7 +68,7 @@ def split_of(number: int) -> str:
     raise ValueError(f"identity {number} belongs to no split, expected one of {PEOPLE}")
 
 
-@functools.lru_cache(maxsize=96)
+@functools.lru_cache(maxsize=40)
 def limb_texture(hand_model: HandModel, side: Side, number: int) -> np.ndarray:
     """The texture (F, T, 5) float32 of a person's hand, forearm and sleeve; the last few people's are kept."""
     person = identity(number)
@@ -76,7 +76,7 @@ def limb_texture(hand_model: HandModel, side: Side, number: int) -> np.ndarray:
     return bake.__wrapped__(hand_model, side, person.sleeve, person.appearance, GRID)
 
 
-@functools.lru_cache(maxsize=96)
+@functools.lru_cache(maxsize=40)
 def mean_colour(hand_model: HandModel, side: Side, number: int) -> np.ndarray:
     """Mean linear RGB (3,) of that texture."""
     return limb_texture(hand_model, side, number)[:, :, :3].mean(axis=(0, 1)).astype(np.float64)

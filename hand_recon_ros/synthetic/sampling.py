@@ -97,8 +97,8 @@ def sample_scene(seed: int, split: str, number: int, hand_model: HandModel) -> T
     window = window_camera(camera, camera.project(joints[present]), rng)
     things = _things(joints, present, rng) + _upper_arms(hands, joints, view, person, camera)
     lighting = Lighting.sample(rng)
-    if len(lighting.lamps) > 2:
-        lighting = dataclasses.replace(lighting, lamps=lighting.lamps[:2])
+    # Every lamp costs a shadow map: one is enough mostly.
+    lighting = dataclasses.replace(lighting, lamps=lighting.lamps[: 2 if rng.random() < 0.4 else 1])
     distance = float(np.nanmean(joints[..., 2]))
     finish = Finish.sample(rng, window.K[0, 0] / camera.K[0, 0], distance)
     return TrainingScene(
