@@ -1,4 +1,4 @@
-"""Synthetic images of two hands with exact ground truth: poses, motion, rendering, clips on disk."""
+"""Synthetic images of two hands with exact ground truth: poses, motion, rendering, clips, a training stream."""
 
 from __future__ import annotations
 
@@ -9,20 +9,28 @@ if TYPE_CHECKING:
     from .cache import rendered_clip
     from .clips import Clip, load_clip, write_clip
     from .motion import Motion, sample_motion
+    from .sampling import TrainingScene, sample_scene
     from .scene import HandPose, Rendering, Scene, render_scene
     from .staging import clip_scenes
+    from .stream import SampleStream
+    from .windows import render_frame, render_window
 
 _HOMES = {
     "Clip": "clips",
     "HandPose": "scene",
     "Motion": "motion",
     "Rendering": "scene",
+    "SampleStream": "stream",
     "Scene": "scene",
+    "TrainingScene": "sampling",
     "clip_scenes": "staging",
     "load_clip": "clips",
+    "render_frame": "windows",
     "render_scene": "scene",
+    "render_window": "windows",
     "rendered_clip": "cache",
     "sample_motion": "motion",
+    "sample_scene": "sampling",
     "write_clip": "clips",
 }
 
@@ -31,12 +39,17 @@ __all__ = [
     "HandPose",
     "Motion",
     "Rendering",
+    "SampleStream",
     "Scene",
+    "TrainingScene",
     "clip_scenes",
     "load_clip",
+    "render_frame",
     "render_scene",
+    "render_window",
     "rendered_clip",
     "sample_motion",
+    "sample_scene",
     "write_clip",
 ]
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numba as nb
 import numpy as np
 
+from ..skeleton import cross
 from .rasterizer import orthographic_depth
 
 _SKY_DIRECTIONS = 16
@@ -97,12 +98,12 @@ def shadow_map(vertices: np.ndarray, faces: np.ndarray, direction: np.ndarray, c
         cell: size of a cell of the map, metres (larger where the map would have more than 640 cells a side).
     """
     helper = np.eye(3)[np.argmin(np.abs(direction))]
-    right = np.cross(helper, direction)
+    right = cross(helper, direction)
     right /= np.linalg.norm(right)
-    axes = np.stack([right, np.cross(direction, right), -direction])
+    axes = np.stack([right, cross(direction, right), -direction])
     points = vertices @ axes.T
-    low = points.min(axis=0)
-    extent = points[:, :2].max(axis=0) - low[:2]
+    low, high = _bounds(points)
+    extent = high[:2] - low[:2]
     cell = max(cell, float(extent.max()) / (_MAX_MAP - 5))
     scale = np.array([1 / cell, 1 / cell, 1.0])
     shift = np.array([2.0, 2.0, 0.0]) - low * scale
@@ -112,8 +113,25 @@ def shadow_map(vertices: np.ndarray, faces: np.ndarray, direction: np.ndarray, c
     return ShadowMap(np.column_stack([axes * scale[:, None], shift]), nearest)
 
 
+@nb.njit(cache=True, nogil=True)
+def _bounds(points):  # type: ignore[no-untyped-def]
+    # NumPy's minimum over the rows of a long thin array takes ten times as long.
+    low, high = points[0].copy(), points[0].copy()
+    for i in range(points.shape[0]):
+        for k in range(3):
+            low[k], high[k] = min(low[k], points[i, k]), max(high[k], points[i, k])
+    return low, high
+
+
 def sky_irradiance(
-    vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, lighting: Lighting, bounce: np.ndarray
+    vertices: np.ndarray,
+    normals: np.ndarray,
+    faces: np.ndarray,
+    lighting: Lighting,
+    bounce: np.ndarray,
+    receivers: np.ndarray | None = None,
+    count: int = _SKY_DIRECTIONS,
+    cell: float = _SKY_CELL,
 ) -> np.ndarray:
     """Soft light arriving at each vertex (V, 3), linear, divided by pi.
 
@@ -122,8 +140,11 @@ def sky_irradiance(
         faces: what blocks the view, (F, 3) int32; a coarse mesh is enough.
         lighting: the sky.
         bounce: linear RGB (3,) of what blocks it: it gives back part of the light it takes.
+        receivers: indices of the vertices that are asked for (all by default); the others get none.
+        count: directions the sky is sampled in.
+        cell: size of a cell of its shadow maps, metres.
     """
-    directions = _fibonacci(_SKY_DIRECTIONS)
+    directions = _fibonacci(count)
     up = np.array(lighting.up) / np.linalg.norm(lighting.up)
     height = directions @ up
     blend = (0.5 + 0.5 * height)[:, None]
@@ -134,11 +155,18 @@ def sky_irradiance(
         toward = np.array(lamp.direction) / np.linalg.norm(lamp.direction)
         radiance += 0.12 * np.array(lamp.colour) * np.clip(directions @ toward, 0, 1)[:, None]
     returned = 0.6 * bounce * radiance.mean(axis=0)
-    total = np.zeros((len(vertices), 3))
+    points = vertices if receivers is None else np.ascontiguousarray(vertices[receivers])
+    facing = normals if receivers is None else np.ascontiguousarray(normals[receivers])
+    total = np.zeros((len(points), 3))
     for direction, light in zip(directions, radiance, strict=True):
-        shadow = shadow_map(vertices, faces, direction, _SKY_CELL)
-        _gather(vertices, normals, direction, shadow.transform, shadow.nearest, light, returned, total)
-    return total * (4.0 / _SKY_DIRECTIONS)
+        shadow = shadow_map(vertices, faces, direction, cell)
+        _gather(points, facing, direction, shadow.transform, shadow.nearest, light, returned, total)
+    total *= 4.0 / count
+    if receivers is None:
+        return total
+    spread = np.zeros((len(vertices), 3))
+    spread[receivers] = total
+    return spread
 
 
 def _fibonacci(count: int) -> np.ndarray:

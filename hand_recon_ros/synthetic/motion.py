@@ -14,6 +14,7 @@ from ..skeleton import PALM, WRIST, wrist_rotation
 from ..types import Side
 from .contact import parted, touching_distance
 from .poses import loosened, posture, sample_angles, sample_betas
+from .surface import wrist_bend
 
 VIEWS = ("webcam", "egocentric")
 PHASES = ("apart", "approaching", "touching", "crossing")
@@ -223,9 +224,6 @@ def _placed(
     return palms - keypoints[:, PALM].mean(axis=1)
 
 
-_BEND_LIMITS = np.radians([[-55.0, 55.0], [-28.0, 18.0]])
-
-
 def _bends(
     hand_model: HandModel, side: Side, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray, view: str
 ) -> np.ndarray:
@@ -236,12 +234,4 @@ def _bends(
     outwards = (-1.0 if side == Side.RIGHT else 1.0) * (1.0 if view == "webcam" else -1.0)
     elbows = np.array([0.17 * outwards, 0.32, 0.60 if view == "webcam" else 0.16]) + wrists * (0.55, 0.25, 0.25)
     frames = wrist_rotation(keypoints, side == Side.RIGHT)
-    towards = np.einsum("nji,nj->ni", frames, elbows - wrists)
-    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
-    back, lateral, dorsal = -towards[:, 0], towards[:, 1], towards[:, 2]
-    flexion = np.arctan2(-dorsal, np.maximum(back, 0.2))
-    deviation = np.arctan2(lateral * (1.0 if side == Side.RIGHT else -1.0), np.maximum(back, 0.2))
-    soft = np.stack([flexion, deviation], axis=-1)
-    # The forearm goes straight on from the hand at zero: bend half of the way there, smoothly up to the limits.
-    low, high = _BEND_LIMITS[:, 0], _BEND_LIMITS[:, 1]
-    return np.where(soft > 0, high * np.tanh(soft / high), low * np.tanh(soft / low))
+    return wrist_bend(frames, elbows - wrists, side)

@@ -90,7 +90,9 @@ class Rendering:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Limb:
+class Limb:
+    """A posed hand and its drawn surface: vertices (V, 3) of the hand model, joints (21, 3), metres, camera frame."""
+
     pose: HandPose
     vertices: np.ndarray
     joints: np.ndarray
@@ -106,7 +108,7 @@ def render_scene(scene: Scene, hand_model: HandModel, supersampling: int = 2) ->
         supersampling: samples per pixel along each axis; the truth is sampled at pixel centres.
     """
     camera = scene.camera
-    limbs = [_limb(pose, hand_model) for pose in scene.hands]
+    limbs = [limb_of(pose, hand_model) for pose in scene.hands]
     linear = _background(scene)
     truth = _truth(limbs, camera, hand_model)
     if limbs:
@@ -121,11 +123,12 @@ def render_scene(scene: Scene, hand_model: HandModel, supersampling: int = 2) ->
     return Rendering(image=image, **truth)
 
 
-def _limb(pose: HandPose, hand_model: HandModel) -> _Limb:
+def limb_of(pose: HandPose, hand_model: HandModel) -> Limb:
+    """Mesh, keypoints and drawn surface of a pose."""
     vertices = hand_model.mesh(pose.side, pose.rotations, pose.betas, pose.translation)
     joints, _ = hand_model.kinematics(pose.side).forward(pose.rotations, pose.betas, pose.translation)
     surface = limb_topology(hand_model, pose.side).surface(vertices, joints, pose.arm)
-    return _Limb(pose, vertices, joints, surface)
+    return Limb(pose, vertices, joints, surface)
 
 
 def joined(surfaces: Sequence[Surface]) -> Surface:
@@ -152,7 +155,7 @@ def _background(scene: Scene) -> np.ndarray:
 
 def _shaded(
     scene: Scene,
-    limbs: list[_Limb],
+    limbs: list[Limb],
     surface: Surface,
     window: Window,
     hand_model: HandModel,
@@ -163,12 +166,12 @@ def _shaded(
     raster = rasterize(surface.vertices, surface.faces, scene.camera, window, supersampling)
     texture = np.concatenate(textures)
     bounce = texture[:, :, :3].mean(axis=(0, 1)).astype(np.float64)
-    light = sky_irradiance(surface.vertices, surface.normals, _blockers(limbs, hand_model), scene.lighting, bounce)
+    light = sky_irradiance(surface.vertices, surface.normals, blockers(limbs, hand_model), scene.lighting, bounce)
     behind = np.ascontiguousarray(linear[window.rows, window.columns])
     return shade(raster, surface, texture, light, scene.lighting, behind, supersampling)
 
 
-def _blockers(limbs: list[_Limb], hand_model: HandModel) -> np.ndarray:
+def blockers(limbs: list[Limb], hand_model: HandModel) -> np.ndarray:
     """Faces that throw soft shadows: the hands as coarse as they come, and the sleeves or forearms."""
     faces, start = [], 0
     for limb in limbs:
@@ -179,13 +182,13 @@ def _blockers(limbs: list[_Limb], hand_model: HandModel) -> np.ndarray:
     return np.concatenate(faces).astype(np.int32)
 
 
-_FLESH = np.array([0.034, 0.028, 0.020, 0.014, 0.009, *(0.026, 0.015, 0.013, 0.009) * 4])
+FLESH = np.array([0.034, 0.028, 0.020, 0.014, 0.009, *(0.026, 0.015, 0.013, 0.009) * 4])
 """How deep each keypoint may lie under its own skin, metres."""
 _ARM = 2
 """Added to the side of a pixel's owner where the forearm or sleeve is seen, not the hand."""
 
 
-def _truth(limbs: list[_Limb], camera: Camera, hand_model: HandModel) -> dict[str, np.ndarray]:
+def _truth(limbs: list[Limb], camera: Camera, hand_model: HandModel) -> dict[str, np.ndarray]:
     shape = (camera.height, camera.width)
     amodal, visible = np.zeros((2, *shape), dtype=bool), np.zeros((2, *shape), dtype=bool)
     joints, keypoints = np.full((2, 21, 3), np.nan), np.full((2, 21, 2), np.nan)
@@ -238,4 +241,4 @@ def _seen(pixels: np.ndarray, depth: np.ndarray, inverse: np.ndarray, owner: np.
     columns, rows = np.where(inside[:, None], np.nan_to_num(np.rint(pixels)), 0).astype(int).T
     rows, columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
     own = np.isin(owner[rows, columns], (-1, int(side), int(side) + _ARM))
-    return inside & own & (inverse[rows, columns] * (depth - _FLESH) < 1.0)
+    return inside & own & (inverse[rows, columns] * (depth - FLESH) < 1.0)

@@ -7,7 +7,7 @@ import numpy as np
 
 from .lighting import Lighting, lit_share, shadow_map
 from .rasterizer import Raster
-from .skin import GRID
+from .skin import grid_of
 from .surface import SLEEVE, Surface
 
 _LAMP_CELL = 0.0009
@@ -22,6 +22,8 @@ def shade(
     lighting: Lighting,
     background: np.ndarray,
     supersampling: int,
+    lamp_cell: float = _LAMP_CELL,
+    patch_samples: int = 2,
 ) -> np.ndarray:
     """Linear image (h, w, 3) RGB, float32, of a window.
 
@@ -33,6 +35,8 @@ def shade(
         lighting: lamps.
         background: linear RGB (h, w, 3) float32, seen where there is no surface.
         supersampling: of the raster.
+        lamp_cell: size of a cell of the lamps' shadow maps, metres.
+        patch_samples: how many samples of a pixel inside a smooth patch are coloured, 1 or 2.
     """
     count = len(lighting.lamps)
     lamps = np.zeros((count, 7))
@@ -40,7 +44,7 @@ def shade(
     maps = [np.full((1, 1), np.inf, dtype=np.float32)] * 3
     for i, lamp in enumerate(lighting.lamps[:3]):
         direction = np.array(lamp.direction) / np.linalg.norm(lamp.direction)
-        shadow = shadow_map(surface.vertices, surface.faces, direction, _LAMP_CELL)
+        shadow = shadow_map(surface.vertices, surface.faces, direction, lamp_cell)
         transforms[i], maps[i] = shadow.transform, shadow.nearest
         # Reach of the shadow's filter in cells.
         lamps[i] = *direction, *lamp.colour, lamp.softness * np.linalg.norm(shadow.transform[0, :3])
@@ -62,44 +66,46 @@ def shade(
         maps[2],
         background,
         supersampling,
+        grid_of(texture),
+        patch_samples,
         image,
     )
     return image
 
 
 @nb.njit(cache=True, nogil=True, inline="always")
-def _texel(i, j):  # type: ignore[no-untyped-def]
-    return j * (GRID + 1) - (j * (j - 1)) // 2 + i
+def _texel(i, j, grid):  # type: ignore[no-untyped-def]
+    return j * (grid + 1) - (j * (j - 1)) // 2 + i
 
 
 @nb.njit(cache=True, nogil=True)
-def _sample(texture, face, u, v, value):  # type: ignore[no-untyped-def]
+def _sample(texture, face, u, v, grid, value):  # type: ignore[no-untyped-def]
     """Interpolated texture at barycentrics (u, v) into value (5,); returns the slopes of the height along u and v."""
-    x, y = min(max(u, 0.0), 1.0) * GRID, min(max(v, 0.0), 1.0) * GRID
-    i, j = min(int(x), GRID - 1), min(int(y), GRID - 1)
-    if i + j > GRID - 1:
-        i = max(GRID - 1 - j, 0)
+    x, y = min(max(u, 0.0), 1.0) * grid, min(max(v, 0.0), 1.0) * grid
+    i, j = min(int(x), grid - 1), min(int(y), grid - 1)
+    if i + j > grid - 1:
+        i = max(grid - 1 - j, 0)
     fx, fy = x - i, y - j
-    if fx + fy <= 1.0 or i + j >= GRID - 1:
-        a, b, c = _texel(i, j), _texel(i + 1, j), _texel(i, j + 1)
+    if fx + fy <= 1.0 or i + j >= grid - 1:
+        a, b, c = _texel(i, j, grid), _texel(i + 1, j, grid), _texel(i, j + 1, grid)
         wb, wc = fx, fy
         slope_u = texture[face, b, 4] - texture[face, a, 4]
         slope_v = texture[face, c, 4] - texture[face, a, 4]
     else:
-        a, b, c = _texel(i + 1, j + 1), _texel(i, j + 1), _texel(i + 1, j)
+        a, b, c = _texel(i + 1, j + 1, grid), _texel(i, j + 1, grid), _texel(i + 1, j, grid)
         wb, wc = 1.0 - fx, 1.0 - fy
         slope_u = texture[face, a, 4] - texture[face, b, 4]
         slope_v = texture[face, a, 4] - texture[face, c, 4]
     wa = 1.0 - wb - wc
     for k in range(5):
         value[k] = wa * texture[face, a, k] + wb * texture[face, b, k] + wc * texture[face, c, k]
-    return slope_u * GRID, slope_v * GRID
+    return slope_u * grid, slope_v * grid
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _shade(  # type: ignore[no-untyped-def]
     triangle, barycentric, inverse_depth, vertices, normals, faces, is_cloth, texture, irradiance,
-    lamps, transforms, map0, map1, map2, background, supersampling, image,
+    lamps, transforms, map0, map1, map2, background, supersampling, grid, patch_samples, image,
 ):  # fmt: skip
     height, width = image.shape[:2]
     samples = supersampling * supersampling
@@ -116,7 +122,7 @@ def _shade(  # type: ignore[no-untyped-def]
                     low, high = min(low, inverse_depth[r, c]), max(high, inverse_depth[r, c])
             # Inside a smooth patch two samples across the diagonal tell as much as all of them.
             smooth = covered == samples and high - low < 0.012 * high
-            stride = samples - 1 if smooth and samples > 2 else 1
+            stride = (samples - 1 if patch_samples > 1 else samples) if smooth and samples > 2 else 1
             last, taken = -1, 0
             for k in range(0, samples, stride):
                 r, c = y * supersampling + k // supersampling, x * supersampling + k % supersampling
@@ -128,7 +134,7 @@ def _shade(  # type: ignore[no-untyped-def]
                     last = f
                     _sample_colour(
                         f, barycentric[r, c, 0], barycentric[r, c, 1], vertices, normals, faces, is_cloth[f], texture,
-                        irradiance, lamps, transforms, map0, map1, map2, value, colour,
+                        irradiance, lamps, transforms, map0, map1, map2, grid, value, colour,
                     )  # fmt: skip
                 for k3 in range(3):
                     total[k3] += colour[k3]
@@ -141,11 +147,12 @@ def _shade(  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _sample_colour(  # type: ignore[no-untyped-def]
-    f, u, v, vertices, normals, faces, cloth, texture, irradiance, lamps, transforms, map0, map1, map2, value, colour
+    f, u, v, vertices, normals, faces, cloth, texture, irradiance, lamps, transforms, map0, map1, map2, grid,
+    value, colour,
 ):
     a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
     w = 1.0 - u - v
-    slope_u, slope_v = _sample(texture, f, u, v, value)
+    slope_u, slope_v = _sample(texture, f, u, v, grid, value)
     px = w * vertices[a, 0] + u * vertices[b, 0] + v * vertices[c, 0]
     py = w * vertices[a, 1] + u * vertices[b, 1] + v * vertices[c, 1]
     pz = w * vertices[a, 2] + u * vertices[b, 2] + v * vertices[c, 2]

@@ -23,6 +23,8 @@ TEXELS = (GRID + 1) * (GRID + 2) // 2
 RED, GREEN, BLUE, GLOSS, HEIGHT = range(5)
 """Channels of a texture: linear albedo, gloss 0..1, height in metres."""
 
+_GLOVE_END = 0.035
+"""Where gloves end, metres along the forearm."""
 _TONES = np.array(
     [(240, 200, 176), (228, 178, 146), (206, 152, 116), (170, 118, 86), (122, 82, 58), (80, 54, 42)], dtype=float
 )
@@ -41,6 +43,7 @@ class Appearance:
         freckles: how many show, 0..1.
         gloss: how shiny the skin is, 0 dry to 1 oily.
         polish: sRGB colour of painted nails, or None.
+        glove: sRGB colour of a glove that covers hand and wrist, or None.
         cloth: sRGB colour of the sleeve.
         stripes: width of the sleeve's stripes, metres; 0 for plain cloth.
         seed: of all that is irregular.
@@ -56,6 +59,7 @@ class Appearance:
     cloth: tuple[int, int, int] = (60, 70, 90)
     stripes: float = 0.0
     seed: int = 0
+    glove: tuple[int, int, int] | None = None
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> Appearance:
@@ -80,6 +84,13 @@ def to_linear(srgb: np.ndarray | tuple[float, ...]) -> np.ndarray:
     return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
 
 
+def to_srgb(linear: np.ndarray) -> tuple[float, float, float]:
+    """sRGB 0..255 of a linear colour (3,)."""
+    x = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 0.0) ** (1 / 2.4) - 0.055)
+    red, green, blue = map(float, 255.0 * x)
+    return red, green, blue
+
+
 def skin_colour(tone: float) -> np.ndarray:
     """Linear RGB of the back of the hand for a tone 0 (light) to 1 (dark)."""
     place = np.clip(tone, 0, 1) * (len(_TONES) - 1)
@@ -87,10 +98,15 @@ def skin_colour(tone: float) -> np.ndarray:
     return to_linear(_TONES[low] + (place - low) * (_TONES[low + 1] - _TONES[low]))
 
 
-def texel_weights() -> np.ndarray:
-    """Barycentric coordinates (T, 3) of the texels of a face; texel (i, j) has weights i/GRID and j/GRID."""
-    pairs = [(i, j) for j in range(GRID + 1) for i in range(GRID + 1 - j)]
-    second, third = np.array(pairs, dtype=np.float64).T / GRID
+def grid_of(texture: np.ndarray) -> int:
+    """Cells along each edge of a face of a texture (F, T, 5)."""
+    return int((np.sqrt(8 * texture.shape[1] + 1) - 3) / 2 + 0.5)
+
+
+def texel_weights(grid: int = GRID) -> np.ndarray:
+    """Barycentric coordinates (T, 3) of the texels of a face; texel (i, j) has weights i/grid and j/grid."""
+    pairs = [(i, j) for j in range(grid + 1) for i in range(grid + 1 - j)]
+    second, third = np.array(pairs, dtype=np.float64).T / grid
     return np.stack([1 - second - third, second, third], axis=-1)
 
 
@@ -104,10 +120,10 @@ class _Canvas:
     features: SkinFeatures
 
 
-@functools.lru_cache(maxsize=16)
-def _canvas(hand_model: HandModel, side: Side, sleeve: float) -> _Canvas:
+@functools.lru_cache(maxsize=32)
+def _canvas(hand_model: HandModel, side: Side, sleeve: float, grid: int = GRID) -> _Canvas:
     surface = rest_surface(hand_model, side, Arm(sleeve=sleeve))
-    weights = texel_weights()
+    weights = texel_weights(grid)
     points = np.einsum("tk,fkc->ftc", weights, surface.vertices[surface.faces]).reshape(-1, 3)
     normals = np.einsum("tk,fkc->ftc", weights, surface.normals[surface.faces]).reshape(-1, 3)
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
@@ -116,7 +132,7 @@ def _canvas(hand_model: HandModel, side: Side, sleeve: float) -> _Canvas:
     axis = surface.vertices[-len(topology.ring) :].mean(axis=0) - ring.mean(axis=0)
     along = (points - ring.mean(axis=0)) @ (axis / np.linalg.norm(axis))
     features = skin_features(points, normals, hand_model.kinematics(side))
-    return _Canvas(points, along, np.repeat(surface.kinds, TEXELS), features)
+    return _Canvas(points, along, np.repeat(surface.kinds, len(weights)), features)
 
 
 def rest_surface(hand_model: HandModel, side: Side, arm: Arm) -> Surface:
@@ -129,15 +145,20 @@ def rest_surface(hand_model: HandModel, side: Side, arm: Arm) -> Surface:
 
 
 @functools.lru_cache(maxsize=8)
-def bake(hand_model: HandModel, side: Side, sleeve: float, appearance: Appearance) -> np.ndarray:
-    """The texture (F, T, 5) float32 of a limb's surface; where the sleeve begins says which faces there are."""
-    canvas = _canvas(hand_model, side, sleeve)
+def bake(hand_model: HandModel, side: Side, sleeve: float, appearance: Appearance, grid: int = GRID) -> np.ndarray:
+    """The texture (F, T, 5) float32 of a limb's surface; where the sleeve begins says which faces there are.
+
+    ``grid`` is the number of cells along each edge of a face: small pictures need few.
+    """
+    canvas = _canvas(hand_model, side, sleeve, grid)
     # Both hands of a person are alike, not mirror images to the last freckle.
     texture = _skin(canvas, appearance, appearance.seed + 7 * int(side))
+    if appearance.glove is not None:
+        _put_on(texture, canvas, appearance, appearance.glove)
     cloth = canvas.kinds == SLEEVE
     if cloth.any():
         texture[cloth] = _cloth(canvas.points[cloth], canvas.along[cloth], appearance)
-    return texture.reshape(-1, TEXELS, 5).astype(np.float32)
+    return texture.reshape(-1, len(texel_weights(grid)), 5).astype(np.float32)
 
 
 def _skin(canvas: _Canvas, look: Appearance, seed: int) -> np.ndarray:
@@ -190,6 +211,19 @@ def _paint_nails(
     albedo *= np.exp(-0.45 * f.nail_edge[:, None] * np.array([0.7, 1.0, 1.0]))
     gloss += f.nail * (0.85 - gloss)
     height += f.nail * (0.00010 - height) - 0.00018 * f.nail_edge
+
+
+def _put_on(texture: np.ndarray, canvas: _Canvas, look: Appearance, colour: tuple[int, int, int]) -> None:
+    """Cover hand and wrist with a glove: as shiny as the wearer's skin would be, latex to wool."""
+    covered = (canvas.kinds != SLEEVE) & (canvas.along < _GLOVE_END)
+    points = canvas.points[covered]
+    weave = fractal_noise(points, 700.0, 2, look.seed + 21)
+    wrinkles = fractal_noise(points, 150.0, 2, look.seed + 22)
+    seam = np.exp(-(((canvas.along[covered] - _GLOVE_END + 0.003) / 0.0012) ** 2))
+    shade = (0.16 * (1 - look.gloss) * weave + 0.10 * wrinkles - 0.3 * seam)[:, None]
+    texture[covered, :3] = np.clip(to_linear(colour) * np.exp(shade), 0.004, 0.95)
+    texture[covered, GLOSS] = np.clip(0.9 * look.gloss - 0.1, 0.02, 1.0)
+    texture[covered, HEIGHT] = 0.0001 * weave + 0.0006 * wrinkles + 0.0003 * seam
 
 
 def _cloth(points: np.ndarray, along: np.ndarray, look: Appearance) -> np.ndarray:

@@ -21,6 +21,8 @@ HAND, FOREARM, SLEEVE = 0, 1, 2
 
 _RINGS = np.concatenate([np.arange(0.007, 0.06, 0.007), np.arange(0.06, 0.30, 0.017)])
 """Where the forearm's rings of vertices lie, metres along its axis from the end of the hand mesh."""
+FOREARM_LENGTH = float(_RINGS[-1])
+"""Metres from the hand mesh's end to where the forearm is cut off."""
 _BEND_LENGTH = 0.045
 _SLEEVE_STEP = 0.011
 
@@ -58,6 +60,34 @@ class Surface:
     normals: np.ndarray
     faces: np.ndarray
     kinds: np.ndarray
+
+
+_BEND_LIMITS = np.radians([[-55.0, 55.0], [-28.0, 18.0]])
+
+
+def wrist_bend(frames: np.ndarray, towards: np.ndarray, side: Side) -> np.ndarray:
+    """Wrist flexion and deviation (N, 2), radians, that let the forearm leave towards the elbow as far as it can.
+
+    Args:
+        frames: wrist frames (N, 3, 3).
+        towards: from the wrist to the elbow (N, 3), any length, in the same frame as ``frames``.
+        side: which hand.
+    """
+    towards = np.einsum("nji,nj->ni", frames, towards)
+    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    back, lateral, dorsal = -towards[:, 0], towards[:, 1], towards[:, 2]
+    flexion = np.arctan2(-dorsal, np.maximum(back, 0.2))
+    deviation = np.arctan2(lateral * (1.0 if side == Side.RIGHT else -1.0), np.maximum(back, 0.2))
+    soft = np.stack([flexion, deviation], axis=-1)
+    # The forearm goes straight on from the hand at zero: bend half of the way there, smoothly up to the limits.
+    low, high = _BEND_LIMITS[:, 0], _BEND_LIMITS[:, 1]
+    return np.where(soft > 0, high * np.tanh(soft / high), low * np.tanh(soft / low))
+
+
+def elbow_direction(frame: np.ndarray, bend: tuple[float, float], side: Side) -> np.ndarray:
+    """Unit direction (3,) from the wrist to the elbow of a forearm bent against a wrist frame (3, 3)."""
+    turn = Rotation.from_rotvec([0.0, bend[0], -bend[1] if side == Side.RIGHT else bend[1]])
+    return np.asarray(frame @ (turn.apply([1.0, 0.0, 0.0]) * (-1.0, -1.0, 1.0)))
 
 
 class LimbTopology:

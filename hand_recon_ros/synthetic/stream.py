@@ -1,0 +1,107 @@
+"""The endless stream of training samples, each a function of its split, seed and number only."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..datasets.sample import Sample
+from ..hand_model import HandModel, load_hand_model
+from .arrangements import SINGLE
+from .identities import SPLITS
+from .sampling import TrainingScene, arrangement_of, sample_scene
+from .settling import mesh_distance
+from .windows import hidden_keypoints, render_frame, render_window
+
+SUBSETS = ("test-occluded", "test-interacting")
+"""Subsets of ``test``: see :meth:`SampleStream.scene`."""
+OCCLUDED_JOINTS = 0.3
+"""Share of a hand's 21 keypoints that the other hand or an object hides, from which on it counts as occluded."""
+TOUCHING = 0.005
+"""Distance between meshes, metres, below which hands interact."""
+BOX_OVERLAP = 0.25
+"""Share of the smaller keypoint box that lies in the other hand's, from which on hands interact."""
+
+_CANDIDATES = 64
+
+
+class SampleStream:
+    """Samples ``stream[0]``, ``stream[1]``, ... without end.
+
+    A sample depends on (split, seed, number) alone: workers take every k-th number, and training goes on where it
+    stopped. Nothing is shared between splits: neither chance nor people nor places.
+
+    ``split`` is train, val, test, or one of SUBSETS. ``start`` and ``step`` are the first number and the stride of
+    iteration, for workers and for going on.
+    """
+
+    def __init__(
+        self, split: str = "train", seed: int = 0, hand_model: HandModel | None = None, start: int = 0, step: int = 1
+    ) -> None:
+        """Raises ValueError for another split, or numbers that are negative."""
+        if split not in (*SPLITS, *SUBSETS):
+            raise ValueError(f"unknown split {split!r}, expected one of: {', '.join((*SPLITS, *SUBSETS))}")
+        if seed < 0 or start < 0 or step < 1:
+            raise ValueError(f"expected seed >= 0, start >= 0 and step >= 1, got {seed}, {start} and {step}")
+        self.split, self.seed, self.start, self.step = split, seed, start, step
+        self.hand_model = hand_model or load_hand_model()
+
+    def __getitem__(self, number: int) -> Sample:
+        """Sample ``number``: the window around the hands. Raises IndexError where it is negative."""
+        return render_window(self.scene(number), self.hand_model)
+
+    def frame(self, number: int, width: int = 320, height: int = 240) -> Sample:
+        """The whole frame that sample ``number`` is a window of, at most ``width`` x ``height`` pixels."""
+        return render_frame(self.scene(number), self.hand_model, width, height)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[number] for number in itertools.count(self.start, self.step))
+
+    def scene(self, number: int) -> TrainingScene:
+        """Scene ``number``, to be rendered by :mod:`windows`.
+
+        A subset's scene ``number`` is the first that fits among 64 of ``test`` from 64 x ``number`` on (beyond those,
+        from a range of its own). ``test-occluded``: of one hand at least OCCLUDED_JOINTS of the keypoints are in the
+        picture and hidden by the other hand, its arm or an object. ``test-interacting``: both hands are there, and
+        their meshes are closer than TOUCHING or their keypoint boxes overlap by BOX_OVERLAP or more.
+        """
+        if number < 0:
+            raise IndexError(f"samples are numbered from 0, got {number}")
+        if self.split not in SUBSETS:
+            return sample_scene(self.seed, self.split, number, self.hand_model)
+        near = range(_CANDIDATES * number, _CANDIDATES * (number + 1))
+        for candidate in itertools.chain(near, itertools.count(10**9 + 10**4 * number)):
+            if self.split == "test-interacting" and arrangement_of("test", self.seed, candidate) in SINGLE:
+                continue
+            scene = sample_scene(self.seed, "test", candidate, self.hand_model)
+            fits = interacting if self.split == "test-interacting" else occluded
+            if fits(scene, self.hand_model):
+                return scene
+        raise AssertionError("candidates do not end")
+
+
+def occluded(scene: TrainingScene, hand_model: HandModel) -> bool:
+    """Whether a scene belongs to ``test-occluded``."""
+    if len(scene.hands) < 2 and not scene.things:
+        return False
+    return bool((hidden_keypoints(scene, hand_model).mean(axis=1) >= OCCLUDED_JOINTS).any())
+
+
+def interacting(scene: TrainingScene, hand_model: HandModel) -> bool:
+    """Whether a scene belongs to ``test-interacting``."""
+    if len(scene.hands) < 2:
+        return False
+    pixels = scene.camera.project(scene.joints)
+    if box_overlap(pixels) >= BOX_OVERLAP:
+        return True
+    first, second = (hand_model.mesh(h.side, h.rotations, h.betas, h.translation) for h in scene.hands)
+    return mesh_distance(first, second) < TOUCHING
+
+
+def box_overlap(pixels: np.ndarray) -> float:
+    """Share of the smaller hand's box that lies in the other's, from keypoints (2, 21, 2)."""
+    low, high = pixels.min(axis=1), pixels.max(axis=1)
+    common = np.maximum(high.min(axis=0) - low.max(axis=0), 0.0).prod()
+    return float(common / max((high - low).prod(axis=1).min(), 1e-9))

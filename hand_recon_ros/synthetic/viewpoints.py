@@ -1,0 +1,82 @@
+"""Cameras of the training stream, and the windows its pictures are."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from ..camera import Camera
+
+LARGEST_AREA, LONGEST_SIDE = 320 * 320, 576
+"""Pixels of a window at most, and of its longer side."""
+
+_DEVICES = (
+    # share, width, height, field of view across the width (degrees, from, to), worn on the head
+    (0.35, 640, 480, 58.0, 80.0, False),
+    (0.2, 1280, 720, 66.0, 80.0, False),
+    (0.15, 640, 480, 64.0, 71.0, False),
+    (0.12, 720, 1280, 40.0, 50.0, False),
+    (0.18, 640, 480, 88.0, 110.0, True),
+)
+
+
+def sample_camera(rng: np.random.Generator) -> tuple[Camera, bool]:
+    """A camera, and whether it is worn on the head.
+
+    Webcams, wide and narrow; an RGB-D camera's colour image (about 69 degrees); a phone held upright (65-75 degrees
+    along its longer side); a head-mounted camera.
+    """
+    shares = np.array([device[0] for device in _DEVICES])
+    _, width, height, low, high, worn = _DEVICES[rng.choice(len(_DEVICES), p=shares / shares.sum())]
+    focal = width / (2 * np.tan(np.radians(rng.uniform(low, high)) / 2))
+    centre = np.array([(width - 1) / 2, (height - 1) / 2]) + rng.normal(0, 0.01, 2) * width
+    K = np.array([[focal, 0, centre[0]], [0, focal * np.exp(rng.normal(0, 0.003)), centre[1]], [0, 0, 1.0]])
+    return Camera(K=K, width=width, height=height), bool(worn or rng.random() < 0.12)
+
+
+def sample_view(rng: np.random.Generator, worn: bool) -> np.ndarray:
+    """Rotation (3, 3) from the person's frame (see arrangements) to the camera's."""
+    if worn:
+        # From behind the person's eyes, looking forward and down.
+        pitch, yaw, roll = rng.uniform(0, 65), rng.normal(0, 18), rng.normal(0, 10)
+        turned = Rotation.from_euler("zxy", [roll, pitch, yaw], degrees=True).as_matrix()
+        return turned @ np.diag([-1.0, 1.0, -1.0])
+    way = rng.random()
+    if way < 0.3:
+        return Rotation.random(random_state=rng).as_matrix()
+    angles = [rng.uniform(0, 360) if way < 0.5 else rng.normal(0, 14), rng.normal(0, 28), rng.normal(0, 38)]
+    return Rotation.from_euler("zxy", angles, degrees=True).as_matrix()
+
+
+def window_camera(camera: Camera, keypoints: np.ndarray, rng: np.random.Generator) -> Camera:
+    """The camera of the window around the hands with ``keypoints`` (N, 21, 2), pixels of ``camera`` without distortion.
+
+    The larger hand's extent becomes 150 to 230 pixels, less only where that would make the window too large.
+    """
+    padding = 0.10 * max(float(np.ptp(points, axis=0).max()) for points in keypoints)
+    extent = max(float(np.ptp(points, axis=0).max()) for points in keypoints) + 2 * padding
+    low, high = keypoints.min(axis=(0, 1)) - padding, keypoints.max(axis=(0, 1)) + padding
+    margin = rng.uniform(0.04, 0.20, 4) * extent
+    low, high = low - margin[:2], high + margin[2:]
+    size = high - low
+    scale = rng.uniform(150, 230) / extent
+    scale = min(scale, float(np.sqrt(LARGEST_AREA / size.prod())), LONGEST_SIDE / float(size.max()))
+    width, height = np.maximum(np.floor(size * scale), 32).astype(int).tolist()
+    K = camera.K.copy()
+    # Pixel centres are at whole numbers: (x + 0.5) scales.
+    K[:2, 2] = (K[:2, 2] + 0.5 - low) * scale - 0.5
+    K[0, 0] *= scale
+    K[1, 1] *= scale
+    K[0, 1] *= scale
+    return Camera(K=K, width=width, height=height)
+
+
+def resized(camera: Camera, width: int, height: int) -> Camera:
+    """The camera of the same frame in a picture of another size."""
+    K = camera.K.copy()
+    factor = np.array([width / camera.width, height / camera.height])
+    K[:2] *= factor[:, None]
+    K[:2, 2] += 0.5 * factor - 0.5
+    return dataclasses.replace(camera, K=K, width=width, height=height)
