@@ -1,0 +1,124 @@
+"""The frame a hand is encoded in: everything as a right hand, as if the camera looked straight at its crop.
+
+A left hand's crop is mirrored, so that the network sees right hands only. The crop frame then turns the (mirrored)
+camera so that its optical axis goes through the middle of the crop and the crop's upward direction is up. What is told
+in it (orientation, shape, position in the crop, and how large the crop is in metres) does not depend on where in the
+image the hand was, nor on the lens; the true intrinsics take it back to the metric camera frame.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+
+from ..locate.observation import RotatedBox
+from ..skeleton import mirror_points, mirror_rotations
+from ..types import Camera, Side
+
+RAY_FEATURES = 5
+PAIR_FEATURES = 5
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CropFrame:
+    """Where a crop was cut, and whose it is.
+
+    Attributes:
+        box: the square of the image.
+        side: of the hand it is taken to show; the crop of a left one is mirrored.
+        camera: that took the image.
+    """
+
+    box: RotatedBox
+    side: Side
+    camera: Camera
+
+    @property
+    def _mirrored(self) -> bool:
+        return self.side == Side.LEFT
+
+    @functools.cached_property
+    def _edges(self) -> np.ndarray:
+        """Rays (3, 3) through the middle of the crop and of its left and right edges."""
+        return self.camera.unproject(self.box.to_image(np.array([[0.5, 0.5], [0.0, 0.5], [1.0, 0.5]])))
+
+    @functools.cached_property
+    def rotation(self) -> np.ndarray:
+        """Takes points of the camera, mirrored for a left hand, to the crop frame (3, 3)."""
+        ray = self._edges[0]
+        x, y, z = (mirror_points(ray) if self._mirrored else ray) / np.linalg.norm(ray)
+        # The smallest rotation that takes the ray to the optical axis.
+        aligned = np.array(
+            [[1 - x * x / (1 + z), -x * y / (1 + z), -x], [-x * y / (1 + z), 1 - y * y / (1 + z), -y], [x, y, z]]
+        )
+        cos, sin = math.cos(self._angle), math.sin(self._angle)
+        return np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ aligned
+
+    @property
+    def _angle(self) -> float:
+        return -self.box.angle if self._mirrored else self.box.angle
+
+    @functools.cached_property
+    def spread(self) -> float:
+        """Width of the crop at unit distance along its middle ray, metres per metre."""
+        left, right = (edge / np.linalg.norm(edge) for edge in self._edges[1:])
+        return float(2.0 * np.linalg.norm(left - right) / np.linalg.norm(left + right))
+
+    def points_in(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 3) of the camera frame in the crop frame, metres."""
+        return (mirror_points(points) if self._mirrored else points) @ self.rotation.T
+
+    def points_out(self, points: np.ndarray) -> np.ndarray:
+        """Inverse of :meth:`points_in`."""
+        points = points @ self.rotation
+        return mirror_points(points) if self._mirrored else points
+
+    def rotations_in(self, rotations: np.ndarray) -> np.ndarray:
+        """Joint rotations (16, 3, 3) of the hand as those of a right hand in the crop frame."""
+        result = mirror_rotations(rotations) if self._mirrored else rotations.copy()
+        result[0] = self.rotation @ result[0]
+        return result
+
+    def rotations_out(self, rotations: np.ndarray) -> np.ndarray:
+        """Inverse of :meth:`rotations_in`."""
+        result = rotations.copy()
+        result[0] = self.rotation.T @ result[0]
+        return mirror_rotations(result) if self._mirrored else result
+
+    def pixels_in(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (..., 2) of the image in units of the crop, (0, 0) in its middle, +-0.5 at its edges."""
+        placed = self.box.from_image(pixels) - 0.5
+        return placed * (-1.0, 1.0) if self._mirrored else placed
+
+    def pixels_out(self, places: np.ndarray) -> np.ndarray:
+        """Inverse of :meth:`pixels_in`."""
+        return self.box.to_image((places * (-1.0, 1.0) if self._mirrored else places) + 0.5)
+
+    def position_out(self, place: np.ndarray, width: float) -> np.ndarray:
+        """The point (3,) of the camera frame that is seen at ``place`` (2,) of the crop, at the distance along the
+        crop's middle ray at which the crop is ``width`` metres wide."""
+        ray = self.points_in(self.camera.unproject(self.pixels_out(place)))
+        return self.points_out(ray / ray[2] * (width / self.spread))
+
+    def width_at(self, point: np.ndarray) -> float:
+        """Width of the crop, metres, at the distance of a point (3,) of the camera frame along the middle ray."""
+        return float(self.points_in(point)[2]) * self.spread
+
+    @property
+    def ray_features(self) -> np.ndarray:
+        """Where the crop was cut from, for the network (RAY_FEATURES,): the middle ray, log of the spread, the turn."""
+        x, y = self._edges[0, :2]
+        return np.array(
+            [-x if self._mirrored else x, y, math.log(self.spread), math.cos(self._angle), math.sin(self._angle)]
+        )
+
+    def pair_features(self, other: CropFrame) -> np.ndarray:
+        """Where the other hand's crop lies, seen from this one (PAIR_FEATURES,): its middle in this crop (far ones cut
+        off), log of the sizes' ratio, and its turn."""
+        place = np.clip(self.pixels_in(np.asarray(other.box.center)), -3.0, 3.0)
+        turn = other.box.angle - self.box.angle
+        turn = -turn if self._mirrored else turn
+        return np.array([*place, math.log(other.box.size / self.box.size), math.cos(turn), math.sin(turn)])

@@ -1,0 +1,57 @@
+"""The hand's kinematic chain in torch, for losses on joints: as :mod:`hand_recon_ros.hand_model`, differentiable."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..hand_model import HandModel
+from ..skeleton import JOINT_PARENTS, KEYPOINT_PARENTS
+from ..types import Side
+
+
+def matrix_from_6d(numbers: torch.Tensor) -> torch.Tensor:
+    """Rotation matrices (..., 3, 3) from (..., 6), the first two columns, made orthonormal by Gram and Schmidt.
+
+    Zhou et al., "On the Continuity of Rotation Representations in Neural Networks", CVPR 2019; the first three numbers
+    are the first column.
+    """
+    first = nn.functional.normalize(numbers[..., :3], dim=-1)
+    second = numbers[..., 3:] - (first * numbers[..., 3:]).sum(-1, keepdim=True) * first
+    second = nn.functional.normalize(second, dim=-1)
+    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)
+
+
+def to_6d(rotations: torch.Tensor) -> torch.Tensor:
+    """The inverse of :func:`matrix_from_6d`: (..., 3, 3) -> (..., 6)."""
+    return torch.cat([rotations[..., 0], rotations[..., 1]], dim=-1)
+
+
+class HandChain(nn.Module):
+    """Keypoints of a right hand from its joint rotations and betas."""
+
+    template: torch.Tensor
+    shapedirs: torch.Tensor
+
+    def __init__(self, hand_model: HandModel) -> None:
+        super().__init__()
+        kinematics = hand_model.kinematics(Side.RIGHT)
+        self.register_buffer("template", torch.tensor(kinematics.keypoint_template, dtype=torch.float32), False)
+        self.register_buffer("shapedirs", torch.tensor(kinematics.keypoint_shapedirs, dtype=torch.float32), False)
+
+    def forward(self, rotations: torch.Tensor, betas: torch.Tensor) -> torch.Tensor:
+        """Keypoints (B, 21, 3), metres from the wrist, of rotations (B, 16, 3, 3) and betas (B, 10)."""
+        rest = self.template + torch.einsum("kxs,bs->bkx", self.shapedirs, betas)
+        turned = [rotations[:, 0]]
+        for joint in range(1, 16):
+            turned.append(turned[int(JOINT_PARENTS[joint])] @ rotations[:, joint])
+        points, joint_of = [torch.zeros_like(rest[:, 0])], {0: 0}
+        joint = 0
+        for keypoint in range(1, 21):
+            parent = int(KEYPOINT_PARENTS[keypoint])
+            bone = rest[:, keypoint] - rest[:, parent]
+            points.append(points[parent] + (turned[joint_of[parent]] @ bone[..., None])[..., 0])
+            if keypoint % 4:  # every fourth is a fingertip
+                joint += 1
+                joint_of[keypoint] = joint
+        return torch.stack(points, dim=1)

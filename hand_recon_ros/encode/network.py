@@ -1,0 +1,300 @@
+"""The Fusion Alignment Encoder: two crops in, the parameters of both hands and their relation out.
+
+After "Aligning Foundation Model Priors and Diffusion-Based Hand Interactions for Occlusion-Resistant Two-Hand
+Reconstruction" (arXiv:2503.17788). An image backbone gives the tokens F_i. In training a projection fuses the maps of
+foundation models (:mod:`priors`) into tokens F_p, and a second backbone learns to say the same from the image alone:
+its F_fa follow F_p, whose gradient is stopped, so that the two cannot agree on a constant. Both F_p and F_fa go through
+the same transformer and heads in training; at inference there is F_fa only.
+
+Both crops show right hands (see :class:`crop_frame.CropFrame`) and go through the same weights. A hand's tokens attend
+to its own and to the other hand's, which are told apart by where the other crop lies, not by which side it is: swapping
+and mirroring the hands swaps and mirrors the result, exactly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ..config import setting
+from ..hand_model import HandModel
+from . import priors
+from .backbones import Backbone, make_backbones
+from .crop_frame import PAIR_FEATURES, RAY_FEATURES
+from .hand_chain import HandChain, matrix_from_6d, to_6d
+
+JOINTS_2D = 21
+SEGMENTATION_SIZE = 28
+SEGMENTATION_CLASSES = 3
+"""The rest, this hand, the other hand."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """What an encoder is made of."""
+
+    size: str = setting("small", "small: landmark trunk, for CPUs; base: two ResNet-50", choices=("small", "base"))
+    width: int = setting(128, "numbers in a token", low=16, high=1024)
+    layers: int = setting(3, "layers of the transformer", low=1, high=12)
+    heads: int = setting(4, "attention heads", low=1, high=16)
+    fusion: str = setting(
+        "aligned",
+        "none: image tokens alone; unaligned: a second backbone without alignment; aligned: it follows the priors; "
+        "priors: priors at inference too",
+        choices=("none", "unaligned", "aligned", "priors"),
+    )
+    prior_groups: str = setting("keypoints,segmentation,depth", "maps the projection gets")
+    backbone: str = setting("", "weights of the backbone: a local path, or empty for the ones that come with the size")
+    pretrained: bool = setting(True, "start the image backbone from weights that know hands; false: from scratch")
+
+
+class HandsOutput(NamedTuple):
+    """What the encoder says of B pairs of crops; every array is (B, 2, ...), left then right, as right hands.
+
+    Attributes:
+        rotations: (16, 3, 3), the first the orientation in the crop frame.
+        betas: (10,).
+        joints: keypoints (21, 3), metres from the wrist, crop frame, from rotations and betas.
+        places: keypoints in the crop (21, 2), see CropFrame.pixels_in.
+        place_scales: expected absolute error of each place (21,), same unit.
+        depths: of the keypoints behind the wrist (21,), metres, seen directly.
+        log_width: log of the crop's width in metres at the wrist.
+        log_width_scale: expected absolute error of it.
+        to_other: from this wrist to the other hand's (3,), metres, crop frame.
+        presence: logit of the crop showing the hand it is taken to show.
+        segmentation: logits (3, 28, 28): the rest, this hand, the other one.
+    """
+
+    rotations: torch.Tensor
+    betas: torch.Tensor
+    joints: torch.Tensor
+    places: torch.Tensor
+    place_scales: torch.Tensor
+    depths: torch.Tensor
+    log_width: torch.Tensor
+    log_width_scale: torch.Tensor
+    to_other: torch.Tensor
+    presence: torch.Tensor
+    segmentation: torch.Tensor
+
+
+class EncoderOutput(NamedTuple):
+    """The result, and in training that of the priors' path and the two sets of tokens that are to agree."""
+
+    hands: HandsOutput
+    teacher: HandsOutput | None
+    imagined: torch.Tensor | None
+    fused: torch.Tensor | None
+
+
+class FusionAlignmentEncoder(nn.Module):
+    """See the module. Stems are computed by :meth:`stem`, everything else by :meth:`forward`.
+
+    The stem, the part of the image backbone that is not trained, is separate so that a data loader can run it.
+    """
+
+    def __init__(self, config: EncoderConfig, hand_model: HandModel) -> None:
+        super().__init__()
+        self.config = config
+        self.backbones: Backbone = make_backbones(config)
+        width, grid = config.width, self.backbones.grid
+        self.chain = HandChain(hand_model)
+        self.project_image = nn.Conv2d(self.backbones.image_channels, width, 1)
+        self.project_pooled = nn.Linear(self.backbones.pooled_channels, width)
+        self.places = nn.Parameter(torch.randn(1, grid * grid, width) * 0.02)
+        self.kinds = nn.Parameter(torch.randn(4, width) * 0.02)  # pooled, image, second, the other hand's
+        self.embed_ray = _mlp(RAY_FEATURES, width, width)
+        self.embed_pair = _mlp(PAIR_FEATURES, width, width)
+        if config.fusion != "none":
+            self.project_priors = _PriorProjection(width, grid, config.prior_groups)
+        if config.fusion in ("unaligned", "aligned"):
+            self.project_second = nn.Sequential(nn.Conv2d(self.backbones.second_channels, width, 1), nn.GELU(),
+                                                nn.Conv2d(width, width, 1))  # fmt: skip
+        self.layers = nn.ModuleList(_Layer(width, config.heads) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(width)
+        self.heads = _Heads(width, grid, self.backbones.pooled_channels)
+
+    def stem(self, crops: torch.Tensor) -> torch.Tensor:
+        """Features of crops (N, 3, S, S), RGB in 0..1, that are not trained."""
+        return self.backbones.stem(crops)
+
+    def forward(
+        self,
+        stems: torch.Tensor,
+        rays: torch.Tensor,
+        pairs: torch.Tensor,
+        shown: torch.Tensor,
+        prior_maps: torch.Tensor | None = None,
+    ) -> EncoderOutput:
+        """What is to be said of B pairs of crops.
+
+        Args:
+            stems: :meth:`stem` of the crops, (B, 2, C, h, w).
+            rays: (B, 2, RAY_FEATURES), see CropFrame.ray_features.
+            pairs: (B, 2, PAIR_FEATURES), see CropFrame.pair_features.
+            shown: (B, 2) 1 where there is a crop, 0 where there is none: its stems are then ignored.
+            prior_maps: (B, 2, priors.CHANNELS, GRID, GRID), in training and for ``fusion="priors"``.
+        """
+        batch = stems.shape[0]
+        image, second, pooled = self.backbones(stems.flatten(0, 1))
+        ray = self.embed_ray(rays).flatten(0, 1)
+        head = (self.project_pooled(pooled) + self.kinds[0] + ray)[:, None]
+        first = _tokens(self.project_image(image)) + self.places + self.kinds[1]
+        imagined = fused = None
+        if self.config.fusion != "none" and prior_maps is not None:
+            fused = self.project_priors(prior_maps.flatten(0, 1))
+        if self.config.fusion in ("unaligned", "aligned"):
+            imagined = nn.functional.layer_norm(_tokens(self.project_second(second)), (self.config.width,))
+        if self.config.fusion == "priors":
+            if fused is None:
+                raise ValueError("an encoder with fusion 'priors' needs prior_maps at inference too")
+            hands = self._read(head, first, fused, pairs, shown, pooled, batch)
+            return EncoderOutput(hands, None, None, None)
+        hands = self._read(head, first, imagined, pairs, shown, pooled, batch)
+        teacher = None
+        if self.config.fusion == "aligned" and fused is not None:
+            teacher = self._read(head, first, fused, pairs, shown, pooled, batch)
+        return EncoderOutput(hands, teacher, imagined, fused)
+
+    def _read(
+        self,
+        head: torch.Tensor,
+        first: torch.Tensor,
+        second: torch.Tensor | None,
+        pairs: torch.Tensor,
+        shown: torch.Tensor,
+        pooled: torch.Tensor,
+        batch: int,
+    ) -> HandsOutput:
+        tokens = [head, first]
+        if second is not None:
+            tokens.append(second + self.places + self.kinds[2])
+        x = torch.cat(tokens, dim=1)
+        x = x.reshape(batch, 2, *x.shape[1:])
+        other = (self.embed_pair(pairs) + self.kinds[3])[:, :, None]
+        # What is not there is not looked at.
+        hidden = shown.flip(1) < 0.5
+        for layer in self.layers:
+            x = layer(x, x.flip(1) + other, hidden)
+        kept = self.norm(x[:, :, : 1 + first.shape[1]])
+        output: HandsOutput = self.heads(kept.flatten(0, 1), pooled, self.chain)
+        return HandsOutput(*(part.reshape(batch, 2, *part.shape[1:]) for part in output))
+
+
+def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+
+
+def _tokens(maps: torch.Tensor) -> torch.Tensor:
+    return maps.flatten(2).transpose(1, 2)
+
+
+class _PriorProjection(nn.Module):
+    """F_p = Proj(F_k, F_s, F_d): prior maps to tokens of unit variance."""
+
+    def __init__(self, width: int, grid: int, groups: str) -> None:
+        super().__init__()
+        chosen = [name.strip() for name in groups.split(",") if name.strip()]
+        unknown = set(chosen) - set(priors.GROUPS)
+        if unknown:
+            raise ValueError(f"prior_groups: unknown {sorted(unknown)}, expected some of {sorted(priors.GROUPS)}")
+        mask = torch.zeros(priors.CHANNELS)
+        for name in chosen:
+            mask[priors.GROUPS[name]] = 1.0
+        self.register_buffer("mask", mask[:, None, None])
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(priors.CHANNELS, width, 3, 2, 1), nn.GELU(),
+            nn.Conv2d(width, width, 3, 2, 1), nn.GELU(),
+            nn.AdaptiveAvgPool2d(grid), nn.Conv2d(width, width, 1),
+        )  # fmt: skip
+        self.width = width
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        tokens = _tokens(self.convolutions(maps * self.mask))
+        return nn.functional.layer_norm(tokens, (self.width,))
+
+
+class _Layer(nn.Module):
+    """Pre-norm transformer layer: a hand's tokens look at their own and at the other hand's."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm, self.norm_other, self.norm_feed = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.out, self.feed = nn.Linear(width, width), _mlp(width, 4 * width, width)
+
+    def forward(self, own: torch.Tensor, other: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """(B, 2, N, width) each; ``hidden`` (B, 2) says whose other hand is not there."""
+        batch, _, count, width = own.shape
+        normed = self.norm(own)
+        seen = torch.cat([normed, self.norm_other(other)], dim=2).flatten(0, 1)
+        query = self._split(self.query(normed.flatten(0, 1)))
+        key, value = (self._split(part) for part in self.key_value(seen).chunk(2, dim=-1))
+        bias = torch.zeros(2 * batch, 1, 1, 2 * count, dtype=own.dtype, device=own.device)
+        bias[..., count:] = hidden.reshape(-1, 1, 1, 1).to(own.dtype) * -1e4
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        own = own + self.out(mixed.transpose(1, 2).reshape(batch, 2, count, width))
+        return own + self.feed(self.norm_feed(own))
+
+    def _split(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
+
+
+class _Heads(nn.Module):
+    """What is read off the kept tokens: the pooled one gives the parameters, those of the image what lies where."""
+
+    def __init__(self, width: int, grid: int, pooled: int) -> None:
+        super().__init__()
+        self.grid, self.fine = grid, SEGMENTATION_SIZE // grid
+        self.trunk = nn.Sequential(nn.Linear(2 * width + pooled, 4 * width), nn.GELU(), nn.Linear(4 * width, 2 * width),
+                                   nn.GELU())  # fmt: skip
+        self.numbers = nn.Linear(2 * width, 96 + 10 + 2 + 3 + 1)
+        self.spatial = nn.Linear(width, JOINTS_2D * 5 + SEGMENTATION_CLASSES * self.fine**2)
+        flat = to_6d(torch.eye(3).expand(16, 3, 3)).flatten()
+        with torch.no_grad():
+            self.numbers.weight *= 0.1
+            self.numbers.bias.zero_()
+            self.numbers.bias[:96] = flat
+            self.numbers.bias[106] = -1.2  # a crop is about 0.3 m wide
+            self.spatial.weight *= 0.3
+        cells = (torch.arange(grid) + 0.5) / grid - 0.5
+        rows, columns = torch.meshgrid(cells, cells, indexing="ij")
+        self.register_buffer("cells", torch.stack([columns, rows], dim=-1).reshape(1, grid * grid, 1, 2), False)
+
+    cells: torch.Tensor
+
+    def forward(self, kept: torch.Tensor, pooled: torch.Tensor, chain: HandChain) -> HandsOutput:
+        """Of tokens (N, 1 + grid * grid, width) and pooled features (N, P)."""
+        count = kept.shape[0]
+        summary = torch.cat([kept[:, 0], kept[:, 1:].mean(dim=1), pooled], dim=-1)
+        numbers = self.numbers(self.trunk(summary)).float()
+        rotations = matrix_from_6d(numbers[:, :96].reshape(count, 16, 6))
+        betas = numbers[:, 96:106]
+        spatial = self.spatial(kept[:, 1:]).float()
+        joints = spatial[..., : 5 * JOINTS_2D].reshape(count, self.grid**2, JOINTS_2D, 5)
+        # Each cell votes for where a joint lies and how far behind the wrist; the vote's weight is the heatmap.
+        votes = joints[..., 0].softmax(dim=1)[..., None]
+        places = (votes * (self.cells + joints[..., 1:3] * 0.2)).sum(dim=1)
+        others = (votes * joints[..., 3:]).sum(dim=1)
+        segmentation = spatial[..., 5 * JOINTS_2D :].reshape(
+            count, self.grid, self.grid, SEGMENTATION_CLASSES, self.fine, self.fine
+        )
+        return HandsOutput(
+            rotations=rotations,
+            betas=betas,
+            joints=chain(rotations, betas),
+            places=places,
+            place_scales=nn.functional.softplus(others[..., 0] - 3.0) + 1e-3,
+            depths=others[..., 1] * 0.1,
+            log_width=numbers[:, 106],
+            log_width_scale=nn.functional.softplus(numbers[:, 107] - 2.0) + 1e-3,
+            to_other=numbers[:, 108:111] * 0.1,
+            presence=numbers[:, 111],
+            segmentation=segmentation.permute(0, 3, 1, 4, 2, 5).reshape(
+                count, SEGMENTATION_CLASSES, SEGMENTATION_SIZE, SEGMENTATION_SIZE
+            ),
+        )

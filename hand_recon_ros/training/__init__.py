@@ -1,0 +1,1 @@
+"""Training of the encoder and the refiner; never imported at run time."""

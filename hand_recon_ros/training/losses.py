@@ -1,0 +1,81 @@
+"""What the encoder is trained to: L1 on parameters, joints and relative translation, and the tokens' alignment."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from ..config import setting
+from ..encode.network import EncoderOutput, HandsOutput
+
+
+@dataclasses.dataclass(frozen=True)
+class LossWeights:
+    """How much each term counts. Lengths are in decimetres, so that terms are of one size."""
+
+    rotations: float = setting(0.5, "L1 of the entries of joint rotations")
+    betas: float = setting(0.05, "L1 of betas, per standard deviation")
+    joints: float = setting(3.0, "L1 of joints from the wrist, dm")
+    places: float = setting(0.5, "Laplace likelihood of keypoints in the crop")
+    depths: float = setting(1.0, "L1 of the keypoints' depths, dm")
+    width: float = setting(0.5, "Laplace likelihood of the log width of the crop")
+    to_other: float = setting(0.5, "L1 from one wrist to the other, dm")
+    presence: float = setting(0.2, "cross entropy")
+    segmentation: float = setting(0.2, "cross entropy")
+    alignment: float = setting(0.5, "mean square of imagined against fused tokens, the latter's gradient stopped")
+    teacher: float = setting(0.5, "of everything but the alignment, read from the priors' tokens")
+
+
+def encoder_loss(
+    output: EncoderOutput, truth: dict[str, torch.Tensor], weights: LossWeights
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The loss, and its terms (detached) by name."""
+    terms = _hands_terms(output.hands, truth)
+    total = _weighted(terms, weights)
+    if output.teacher is not None and weights.teacher > 0:
+        teacher = _hands_terms(output.teacher, truth)
+        total = total + weights.teacher * _weighted(teacher, weights)
+        terms["teacher_joints"] = teacher["joints"]
+    if output.imagined is not None and output.fused is not None:
+        shown = truth["shown"].flatten()[:, None, None]
+        # Stopped: else both could agree on a constant.
+        difference = (output.imagined - output.fused.detach()) ** 2 * shown
+        terms["alignment"] = difference.mean() / shown.mean().clamp_min(1e-3)
+        total = total + weights.alignment * terms["alignment"]
+    return total, {name: term.detach() for name, term in terms.items()}
+
+
+def _weighted(terms: dict[str, torch.Tensor], weights: LossWeights) -> torch.Tensor:
+    return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
+
+
+def _hands_terms(hands: HandsOutput, truth: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    there = truth["present"]
+    shown = truth["shown"]
+
+    def mean(values: torch.Tensor, weight: torch.Tensor = there) -> torch.Tensor:
+        values = values.flatten(2).mean(dim=2) if values.ndim > 2 else values
+        return (values * weight).sum() / weight.sum().clamp_min(1.0)
+
+    place_error = (hands.places - truth["places"]).abs().sum(-1)
+    place_loss = place_error / hands.place_scales + 2 * hands.place_scales.log()
+    places = (place_loss * truth["place_weights"]).sum(-1) / truth["place_weights"].sum(-1).clamp_min(1.0)
+    width = (hands.log_width - truth["log_width"]).abs() / hands.log_width_scale + hands.log_width_scale.log()
+    presence = nn.functional.binary_cross_entropy_with_logits(hands.presence, there, reduction="none")
+    segmentation = nn.functional.cross_entropy(
+        hands.segmentation.flatten(0, 1), truth["segmentation"].long().flatten(0, 1), reduction="none"
+    ).reshape(*there.shape, -1)
+    depth_error = (hands.depths - truth["joints"][..., 2]).abs() * truth["place_weights"]
+    return {
+        "rotations": mean((hands.rotations - truth["rotations"]).abs()),
+        "betas": mean((hands.betas - truth["betas"]).abs()),
+        "joints": mean((hands.joints - truth["joints"]).abs()) * 10.0,
+        "places": mean(places),
+        "depths": mean(depth_error) * 10.0,
+        "width": mean(width),
+        "to_other": mean((hands.to_other - truth["to_other"]).abs(), truth["both"]) * 10.0,
+        "presence": mean(presence, shown),
+        "segmentation": mean(segmentation, shown),
+    }

@@ -1,0 +1,176 @@
+"""The Fusion Alignment Encoder: shapes, what it may depend on and what not, and tokens that do not collapse."""
+
+import numpy as np
+import pytest
+import torch
+
+from hand_recon_ros import Side
+from hand_recon_ros.encode import priors
+from hand_recon_ros.encode.hand_chain import HandChain, matrix_from_6d, to_6d
+from hand_recon_ros.encode.network import EncoderConfig, FusionAlignmentEncoder
+from hand_recon_ros.hand_model import load_hand_model, rotation_matrices
+from hand_recon_ros.training.losses import LossWeights, encoder_loss
+
+MODEL = load_hand_model()
+BATCH = 3
+
+
+def encoder(**changes):
+    torch.manual_seed(0)
+    options = {"width": 32, "layers": 2, "heads": 2, "pretrained": False, **changes}
+    return FusionAlignmentEncoder(EncoderConfig(**options), MODEL).eval()
+
+
+def inputs(model, seed=0, batch=BATCH):
+    generator = torch.Generator().manual_seed(seed)
+    crops = torch.rand(2 * batch, 3, 64, 64, generator=generator)
+    size = model.backbones.input_size
+    stems = model.stem(nn_resize(crops, size))
+    return {
+        "stems": stems.reshape(batch, 2, *stems.shape[1:]),
+        "rays": torch.randn(batch, 2, 5, generator=generator),
+        "pairs": torch.randn(batch, 2, 5, generator=generator),
+        "shown": torch.ones(batch, 2),
+        "prior_maps": coarse_maps(batch, generator),
+    }
+
+
+def coarse_maps(batch, generator):
+    maps = torch.randn(2 * batch, priors.CHANNELS, 4, 4, generator=generator)
+    return nn_resize(maps, priors.GRID).reshape(batch, 2, priors.CHANNELS, priors.GRID, priors.GRID)
+
+
+def nn_resize(crops, size):
+    return torch.nn.functional.interpolate(crops, (size, size), mode="bilinear")
+
+
+def same(a, b, tolerance=1e-5):
+    for name, x, y in zip(a._fields, a, b, strict=True):
+        torch.testing.assert_close(x, y, atol=tolerance, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_rotations_from_six_numbers():
+    rotations = torch.tensor(rotation_matrices(np.random.default_rng(0).normal(size=(7, 3))))
+    torch.testing.assert_close(matrix_from_6d(to_6d(rotations)), rotations)
+    anything = matrix_from_6d(torch.randn(50, 6, dtype=torch.float64))
+    torch.testing.assert_close(anything @ anything.mT, torch.eye(3, dtype=torch.float64).expand(50, 3, 3))
+    torch.testing.assert_close(torch.linalg.det(anything), torch.ones(50, dtype=torch.float64))
+    # The first three numbers are the first column.
+    assert matrix_from_6d(torch.tensor([0.0, 2.0, 0.0, -1.0, 5.0, 0.0]))[:, 0].tolist() == [0.0, 1.0, 0.0]
+
+
+def test_the_chain_is_the_hand_models():
+    rng = np.random.default_rng(1)
+    rotations = rotation_matrices(rng.normal(0, 0.5, (4, 16, 3)))
+    betas = rng.normal(size=(4, 10))
+    expected, _ = MODEL.kinematics(Side.RIGHT).forward(rotations, betas, np.zeros(3))
+    chain = HandChain(MODEL)
+    found = chain(torch.tensor(rotations, dtype=torch.float32), torch.tensor(betas, dtype=torch.float32))
+    np.testing.assert_allclose(found.numpy(), expected - expected[:, :1], atol=1e-6)
+
+
+@pytest.mark.parametrize("fusion", ["none", "unaligned", "aligned", "priors"])
+def test_shapes(fusion):
+    model = encoder(fusion=fusion)
+    output = model(**inputs(model))
+    shapes = {
+        "rotations": (16, 3, 3), "betas": (10,), "joints": (21, 3), "places": (21, 2), "place_scales": (21,),
+        "depths": (21,), "log_width": (), "log_width_scale": (), "to_other": (3,), "presence": (),
+        "segmentation": (3, 28, 28),
+    }  # fmt: skip
+    assert {name: tuple(value.shape[2:]) for name, value in output.hands._asdict().items()} == shapes
+    assert all(value.shape[:2] == (BATCH, 2) for value in output.hands)
+    assert (output.teacher is not None) == (fusion == "aligned")
+    assert torch.all(output.hands.place_scales > 0)
+
+
+def test_priors_are_not_needed_at_inference():
+    model = encoder()
+    given = inputs(model)
+    with_priors = model(**given).hands
+    without = model(**{**given, "prior_maps": None})
+    same(with_priors, without.hands)
+    assert without.teacher is None
+    needs = encoder(fusion="priors")
+    with pytest.raises(ValueError, match="prior_maps"):
+        needs(**{**inputs(needs), "prior_maps": None})
+
+
+def test_swapping_the_hands_swaps_the_result():
+    """With crops of right hands both ways this is what mirrors the result when the image is mirrored."""
+    model = encoder()
+    given = inputs(model)
+    straight = model(**given)
+    swapped = model(**{name: value.flip(1) for name, value in given.items()})
+    same(type(straight.hands)(*(value.flip(1) for value in swapped.hands)), straight.hands)
+
+
+def test_a_pair_does_not_depend_on_its_batch():
+    model = encoder()
+    given = inputs(model)
+    together = model(**given).hands
+    alone = model(**{name: value[1:2] for name, value in given.items()}).hands
+    same(type(alone)(*(value[1:2] for value in together)), alone)
+
+
+def test_a_hand_that_is_not_there_is_not_looked_at():
+    model = encoder()
+    given = inputs(model)
+    given["shown"] = torch.tensor([[1.0, 0.0]] * BATCH)
+    before = model(**given).hands
+    changed = {**given, "stems": given["stems"].clone(), "rays": given["rays"].clone()}
+    changed["stems"][:, 1] += 1.0
+    changed["rays"][:, 1] += 1.0
+    after = model(**changed).hands
+    same(type(before)(*(value[:, 0] for value in before)), type(after)(*(value[:, 0] for value in after)))
+    given["shown"] = torch.ones(BATCH, 2)
+    changed["shown"] = torch.ones(BATCH, 2)
+    seen = zip(model(**given).hands, model(**changed).hands, strict=True)
+    assert max((a[:, 0] - b[:, 0]).abs().max().item() for a, b in seen) > 1e-4  # one that is there is
+
+
+def truth(batch, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    rotations = torch.tensor(rotation_matrices(np.random.default_rng(seed).normal(0, 0.4, (batch, 2, 16, 3))))
+    return {
+        "present": torch.ones(batch, 2), "shown": torch.ones(batch, 2), "both": torch.ones(batch, 2),
+        "rotations": rotations.float(), "betas": torch.randn(batch, 2, 10, generator=generator),
+        "joints": torch.randn(batch, 2, 21, 3, generator=generator) * 0.05,
+        "places": torch.rand(batch, 2, 21, 2, generator=generator) - 0.5, "place_weights": torch.ones(batch, 2, 21),
+        "log_width": torch.randn(batch, 2, generator=generator) * 0.2 - 1.2,
+        "to_other": torch.randn(batch, 2, 3, generator=generator) * 0.1,
+        "segmentation": torch.randint(0, 3, (batch, 2, 28, 28), generator=generator, dtype=torch.uint8),
+    }  # fmt: skip
+
+
+def test_the_alignment_does_not_pull_on_the_priors():
+    """Only the imagined tokens move towards the fused ones; the fused ones are moved by the task alone."""
+    model = encoder()
+    given = inputs(model)
+    only_alignment = LossWeights(**{name: 0.0 for name in vars(LossWeights()) if name != "alignment"})
+    loss, terms = encoder_loss(model(**given), truth(BATCH), only_alignment)
+    loss.backward()
+    assert float(terms["alignment"]) > 0.1
+    of_priors = [p.grad for p in model.project_priors.parameters() if p.grad is not None]
+    assert not of_priors or max(float(grad.abs().max()) for grad in of_priors) == 0.0
+    assert max(float(p.grad.abs().max()) for p in model.project_second.parameters()) > 0
+
+
+def test_training_aligns_and_the_target_does_not_collapse():
+    """A few steps on a handful of samples: the loss falls, imagined tokens approach fused ones, and the fused ones
+    still tell the samples apart."""
+    model = encoder(width=32, layers=1).train()
+    given, labels = inputs(model, batch=4), truth(4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    history, spreads = [], []
+    for _ in range(40):
+        output = model(**given)
+        loss, terms = encoder_loss(output, labels, LossWeights())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history.append((float(loss.detach()), float(terms["alignment"])))
+        spreads.append(float(output.fused.detach().std(dim=0).mean()))
+    assert history[-1][0] < 0.7 * history[0][0]
+    assert history[-1][1] < 0.7 * history[0][1]
+    assert spreads[0] > 0.1 and spreads[-1] > 0.7 * spreads[0], "the fused tokens no longer tell samples apart"
