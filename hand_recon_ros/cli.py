@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("what", choices=("encoder", "refiner"))
     sub.add_argument("--config", type=Path, required=True, help="YAML file of the recipe")
     sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one training setting")
 
     sub = command("evaluate", _evaluate, "measure accuracy against ground truth")
     sub.add_argument("--dataset", choices=("synthetic",), default="synthetic")
@@ -160,9 +161,11 @@ def _synth(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _train(options: argparse.Namespace) -> dict[str, Any]:
-    raise CommandError(
-        f"version {__version__} has no {options.what} to train: its hands come from landmark networks and a solver"
-    )
+    if options.what == "refiner":
+        raise CommandError(f"version {__version__} has no refiner to train, only the encoder")
+    from .training.encoder import train_encoder
+
+    return train_encoder(options.config, options.resume, **_overrides(options.set))
 
 
 def _evaluate(options: argparse.Namespace) -> dict[str, Any]:

@@ -1,0 +1,141 @@
+"""From a sample to what the encoder is trained on: two crops as a tracker would cut them, and what is true in them."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from ..datasets.sample import Sample
+from ..encode.crop_frame import CropFrame
+from ..encode.network import SEGMENTATION_SIZE
+from ..encode.priors import CHANNELS, GRID, PriorProvider, SceneTruth, segmentation_classes
+from ..locate.crops import crop, tracking_box
+from ..locate.observation import RotatedBox
+from ..types import Side
+
+CROP_SIZE = 224
+_ANY_TURN = 0.1
+"""Share of crops turned at random: what a finder that does not know a hand's direction gives."""
+_SWAPPED = 0.04
+"""Share of crops that are cut for the wrong side: the encoder has to say that this is not the hand it is taken for."""
+
+
+def jittered_box(keypoints: np.ndarray, rng: np.random.Generator) -> RotatedBox:
+    """The square a tracker might look in for a hand with keypoints (21, 2), pixels."""
+    box = tracking_box(keypoints)
+    shift = rng.normal(0.0, 0.05, 2) * box.size
+    size = box.size * math.exp(rng.normal(0.0, 0.1))
+    turn = rng.uniform(-math.pi, math.pi) if rng.random() < _ANY_TURN else rng.normal(0.0, 0.2)
+    return RotatedBox((box.center[0] + float(shift[0]), box.center[1] + float(shift[1])), size, box.angle + float(turn))
+
+
+def elsewhere(sample: Sample, rng: np.random.Generator) -> RotatedBox:
+    """Some square of the image."""
+    height, width = sample.image.shape[:2]
+    size = float(rng.uniform(0.3, 0.8)) * max(height, width)
+    center = float(rng.uniform(0, width)), float(rng.uniform(0, height))
+    return RotatedBox(center, size, float(rng.uniform(-math.pi, math.pi)))
+
+
+def training_crops(
+    sample: Sample, rng: np.random.Generator, provider: PriorProvider | None = None, jitter: bool = True
+) -> dict[str, np.ndarray]:
+    """Arrays of one sample, each (2, ...), left then right; see ``network`` for what the encoder does with them.
+
+    Without ``jitter`` crops are where the truth puts them, and there are no wrong ones.
+
+    Returns crops uint8 (2, S, S, 3) RGB; rays, pairs, shown; priors float16; and the truth: present, rotations, betas,
+    joints (from the wrist), places, place_weights, log_width, to_other, segmentation.
+    """
+    frames: list[CropFrame | None] = [None, None]
+    own = sample.present.copy()
+    swapped = jitter and sample.present.any() and rng.random() < _SWAPPED
+    for side in Side:
+        if sample.present[side]:
+            points = sample.keypoints_2d[side]
+            box = jittered_box(points, rng) if jitter else tracking_box(points)
+            frames[side] = CropFrame(box, side, sample.camera)
+        elif jitter and rng.random() < 0.3:
+            frames[side] = CropFrame(elsewhere(sample, rng), side, sample.camera)
+    if swapped:
+        # One hand's crop is taken for the other side's, as where a locator got the sides wrong.
+        wrong = Side(int(rng.integers(2)))
+        source = frames[wrong.other]
+        if sample.present[wrong.other] and source is not None:
+            frames[wrong] = CropFrame(source.box, wrong, sample.camera)
+            own[wrong] = False
+    truth = SceneTruth(sample.keypoints_2d, sample.labels, sample.depth)
+    image, origin = inside_frame(sample)
+    result = _empty()
+    for side in Side:
+        frame, other = frames[side], frames[side.other]
+        if frame is None:
+            continue
+        result["shown"][side] = 1.0
+        result["crops"][side] = cut(image, frame, origin)
+        result["rays"][side] = frame.ray_features
+        if other is not None:
+            result["pairs"][side] = frame.pair_features(other)
+        if provider is not None:
+            result["priors"][side] = provider(frame, other, truth)
+        result["segmentation"][side] = segmentation_classes(frame, sample.labels, SEGMENTATION_SIZE)
+        if own[side]:
+            _truth(result, sample, frame, bool(sample.present[side.other]))
+    return result
+
+
+def inside_frame(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a sample's picture that its camera saw, and where that begins (2,): beyond the frame the picture is
+    black, but a crop of a whole frame repeats the frame's border there."""
+    camera, frame = sample.camera, sample.frame_camera
+    corners = frame.unproject(np.array([[0.0, 0.0], [frame.width - 1, frame.height - 1]]))
+    size = np.array([camera.width, camera.height])
+    # One pixel less: a border that is half black would be repeated as black.
+    first, last = camera.project(corners)
+    low = np.clip(np.ceil(first).astype(int) + (first > 0), 0, size - 1)
+    high = np.clip(np.floor(last).astype(int) - (last < size - 1), low, size - 1)
+    return sample.image[low[1] : high[1] + 1, low[0] : high[0] + 1], low
+
+
+def cut(image: np.ndarray, frame: CropFrame, origin: np.ndarray, size: int = CROP_SIZE) -> np.ndarray:
+    """A crop (size, size, 3) uint8 RGB, a left hand's mirrored, of a BGR image that begins at ``origin``."""
+    center = frame.box.center[0] - float(origin[0]), frame.box.center[1] - float(origin[1])
+    box = RotatedBox(center, frame.box.size, frame.box.angle)
+    shown = crop(np.ascontiguousarray(image), box, np.empty((size, size, 3), dtype=np.uint8))
+    shown = cv2.cvtColor(shown, cv2.COLOR_BGR2RGB)
+    return shown[:, ::-1] if frame.side == Side.LEFT else shown
+
+
+def _empty() -> dict[str, np.ndarray]:
+    def zeros(*shape: int) -> np.ndarray:
+        return np.zeros((2, *shape), dtype=np.float32)
+
+    return {
+        "crops": np.zeros((2, CROP_SIZE, CROP_SIZE, 3), dtype=np.uint8),
+        "rays": zeros(5), "pairs": zeros(5), "shown": zeros(),
+        "priors": np.zeros((2, CHANNELS, GRID, GRID), dtype=np.float16),
+        "present": zeros(), "both": zeros(),
+        "rotations": np.tile(np.eye(3, dtype=np.float32), (2, 16, 1, 1)), "betas": zeros(10),
+        "joints": zeros(21, 3), "places": zeros(21, 2), "place_weights": zeros(21), "log_width": zeros(),
+        "to_other": zeros(3),
+        "segmentation": np.zeros((2, SEGMENTATION_SIZE, SEGMENTATION_SIZE), dtype=np.uint8),
+    }  # fmt: skip
+
+
+def _truth(result: dict[str, np.ndarray], sample: Sample, frame: CropFrame, both: bool) -> None:
+    side = frame.side
+    wrist = sample.joints[side, 0]
+    places = frame.pixels_in(sample.keypoints_2d[side])
+    result["present"][side] = 1.0
+    result["rotations"][side] = frame.rotations_in(sample.rotations[side])
+    result["betas"][side] = sample.betas[side]
+    result["joints"][side] = frame.points_in(sample.joints[side]) - frame.points_in(wrist)
+    result["places"][side] = places
+    # Far outside the crop there is nothing to go by.
+    result["place_weights"][side] = (np.abs(places) < 0.6).all(axis=-1)
+    result["log_width"][side] = math.log(max(frame.width_at(wrist), 1e-3))
+    if both:
+        result["both"][side] = 1.0
+        result["to_other"][side] = frame.points_in(sample.joints[side.other, 0]) - frame.points_in(wrist)

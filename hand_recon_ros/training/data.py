@@ -1,0 +1,92 @@
+"""The stream of samples as batches of a data loader."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ..encode.network import FusionAlignmentEncoder
+from ..encode.priors import CorruptedPriors
+from ..hand_model import HandModel
+from ..synthetic.stream import SampleStream
+from .crops import CROP_SIZE, training_crops
+
+
+class CropDataset(Dataset[dict[str, np.ndarray]]):
+    """Numbered samples of a split as arrays, see :func:`crops.training_crops`; the same number is the same sample.
+
+    Args:
+        split: of the stream.
+        seed: of the stream and of what is done to its samples.
+        hand_model: of the hands.
+        corrupted: how much the priors are spoilt.
+        stem: an encoder whose stem is computed here, in the loader's process; None leaves the crops as they are.
+    """
+
+    def __init__(
+        self, split: str, seed: int, hand_model: HandModel, corrupted: float, stem: FusionAlignmentEncoder | None
+    ) -> None:
+        self.split, self.seed, self.corrupted = split, seed, corrupted
+        self._stream = SampleStream(split, seed, hand_model)
+        self._early = stem.backbones if stem is not None else None
+
+    def __getitem__(self, number: int) -> dict[str, np.ndarray]:
+        cv2.setNumThreads(0)  # the cores belong to the processes
+        rng = np.random.default_rng([self.seed, number, 77])
+        sample = self._stream[number]
+        arrays = training_crops(
+            sample, rng, CorruptedPriors(rng, self.corrupted), jitter=True
+        )
+        if self._stem is not None:
+            arrays["stems"] = self._stem(arrays["crops"])
+        return arrays
+
+    @functools.cached_property
+    def _stem(self) -> Any:
+        """Computes stems of (2, S, S, 3) uint8 as float16; made in the process that uses it."""
+        if self._early is None:
+            return None
+        import openvino
+
+        example = torch.zeros(2, 3, CROP_SIZE, CROP_SIZE)
+        module = _Stem(self._early).eval()
+        model = openvino.convert_model(module, example_input=example)
+        config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+        request = openvino.Core().compile_model(model, "CPU", config).create_infer_request()
+
+        def compute(crops: np.ndarray) -> np.ndarray:
+            images = crops.transpose(0, 3, 1, 2).astype(np.float32) / 255.0
+            result = request.infer([np.ascontiguousarray(images)])
+            return np.asarray(result[0]).astype(np.float16)
+
+        return compute
+
+
+class _Stem(torch.nn.Module):
+    def __init__(self, backbones: Any) -> None:
+        super().__init__()
+        self.backbones = backbones
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.backbones.stem(crops)
+        return result
+
+
+def to_device(
+    batch: dict[str, torch.Tensor], device: torch.device, encoder: FusionAlignmentEncoder
+) -> dict[str, torch.Tensor]:
+    """A batch on the device, half precision made single, with the stems of its crops."""
+    moved = {
+        name: value.to(device, non_blocking=True).float() if value.dtype == torch.float16 else value.to(device)
+        for name, value in batch.items()
+    }
+    if "stems" not in moved:
+        crops = moved["crops"].flatten(0, 1).permute(0, 3, 1, 2).float() / 255.0
+        stems = encoder.stem(crops)
+        moved["stems"] = stems.reshape(-1, 2, *stems.shape[1:])
+    return moved

@@ -1,0 +1,96 @@
+"""Early validation: the same few samples again and again, in the metrics of the evaluation."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+
+from ..encode.network import FusionAlignmentEncoder, HandsOutput
+from ..evaluation import metrics
+from ..skeleton import BONES
+from .crops import CROP_SIZE
+from .data import CropDataset, to_device
+
+_BATCH = 16
+_SHOWN = 8
+
+
+class Validation:
+    """The first samples of a split, kept as they are."""
+
+    def __init__(self, dataset: CropDataset, count: int) -> None:
+        self._samples = dataset
+        self._count = count
+        self._batches: list[dict[str, torch.Tensor]] = []
+        self._places: list[np.ndarray] = []
+
+    def _load(self) -> list[dict[str, torch.Tensor]]:
+        if not self._batches:
+            for start in range(0, self._count, _BATCH):
+                numbers = range(start, min(start + _BATCH, self._count))
+                self._batches.append(torch.utils.data.default_collate([self._samples[n] for n in numbers]))
+        return self._batches
+
+    @torch.no_grad()
+    def __call__(self, model: FusionAlignmentEncoder, device: torch.device) -> dict[str, float]:
+        """Figures of an encoder: joints from the wrist, aligned joints, MRRPE (from one wrist to the other as told
+        directly) in mm, the place error as a share of the crop, the width's error, presence's accuracy."""
+        model.eval()
+        values: dict[str, list[np.ndarray]] = {}
+        self._places = []
+        for batch in self._load():
+            batch = to_device(batch, device, model)
+            output = model(batch["stems"], batch["rays"], batch["pairs"], batch["shown"], self._priors(model, batch))
+            self._places.append(output.hands.places.float().cpu().numpy())
+            for name, value in _errors(output.hands, batch).items():
+                values.setdefault(name, []).append(value)
+        model.train()
+        return {name: float(np.concatenate(parts).mean()) for name, parts in values.items()}
+
+    @staticmethod
+    def _priors(model: FusionAlignmentEncoder, batch: dict[str, torch.Tensor]) -> torch.Tensor | None:
+        return batch["priors"] if model.config.fusion == "priors" else None
+
+    def picture(self) -> np.ndarray:
+        """The first crops with the keypoints as last told (green) and as they are (white), uint8 (H, W, 3) RGB."""
+        batch = self._batches[0]
+        rows = []
+        for sample in range(min(_SHOWN, len(batch["crops"]))):
+            pair = []
+            for side in range(2):
+                shown = np.ascontiguousarray(batch["crops"][sample, side].numpy())
+                if batch["present"][sample, side] > 0:
+                    _draw(shown, batch["places"][sample, side].numpy(), (255, 255, 255))
+                    _draw(shown, self._places[0][sample, side], (0, 255, 0))
+                pair.append(shown)
+            rows.append(np.concatenate(pair, axis=0))
+        return np.concatenate(rows, axis=1)
+
+
+def _draw(picture: np.ndarray, places: np.ndarray, colour: tuple[int, int, int]) -> None:
+    pixels = np.clip((places + 0.5) * CROP_SIZE, -1000, 1000).astype(int)
+    for a, b in BONES:
+        cv2.line(picture, pixels[a].tolist(), pixels[b].tolist(), colour, 1, cv2.LINE_AA)
+
+
+def _errors(hands: HandsOutput, truth: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    def array(values: torch.Tensor) -> np.ndarray:
+        return values.float().cpu().numpy().astype(np.float64)
+
+    there, both = array(truth["present"]) > 0, array(truth["both"]).min(axis=1) > 0
+    joints, true_joints = array(hands.joints)[there], array(truth["joints"])[there]
+    weights = array(truth["place_weights"])[there]
+    place_error = np.linalg.norm(array(hands.places)[there] - array(truth["places"])[there], axis=-1)
+    # Each hand tells where the other one is; the mean of the two views, of which one is told backwards, counts.
+    to_other = array(hands.to_other)[both], array(truth["to_other"])[both]
+    relative = np.linalg.norm(to_other[0] - to_other[1], axis=-1).mean(axis=-1)
+    shown = array(truth["shown"]) > 0
+    return {
+        "mpjpe_mm": metrics.mpjpe(joints, true_joints),
+        "pa_mpjpe_mm": metrics.pa_mpjpe(joints, true_joints),
+        "to_other_mm": relative * 1e3,
+        "place_error": (place_error * weights).sum(axis=-1) / np.maximum(weights.sum(axis=-1), 1.0),
+        "width_error": np.abs(np.expm1(array(hands.log_width) - array(truth["log_width"])))[there],
+        "presence": ((array(hands.presence) > 0) == there)[shown].astype(np.float64),
+    }

@@ -1,0 +1,99 @@
+"""Training the encoder: what it is trained on, a short run that learns, and one that goes on as if never stopped."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from hand_recon_ros import Side
+from hand_recon_ros.cli import main
+from hand_recon_ros.config import ConfigError
+from hand_recon_ros.encode.hand_chain import HandChain
+from hand_recon_ros.encode.priors import exact_priors
+from hand_recon_ros.hand_model import load_hand_model
+from hand_recon_ros.synthetic.stream import SampleStream
+from hand_recon_ros.training.crops import training_crops
+from hand_recon_ros.training.encoder import EncoderTrainer, Recipe
+
+MODEL = load_hand_model()
+
+
+def recipe(folder, **changes):
+    training = {
+        "out": str(folder / "run"), "steps": 6, "batch": 2, "workers": 0, "threads": 1, "warm_up": 2, "validation": 4,
+        "validate_every": 1000, "checkpoint_every": 3, "learning_rate": 1e-3, **changes,
+    }  # fmt: skip
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump({"encoder": {"width": 32, "layers": 1, "heads": 2}, "training": training}))
+    return path
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_what_is_true_in_a_crop(number):
+    """Truth in the crop frame poses the right hand's chain to the joints, and leads back to the camera frame."""
+    sample = SampleStream("val", 0, MODEL)[number]
+    arrays = training_crops(sample, np.random.default_rng(number), exact_priors)
+    joints = HandChain(MODEL)(torch.tensor(arrays["rotations"]), torch.tensor(arrays["betas"])).numpy()
+    for side in Side:
+        if arrays["present"][side]:
+            np.testing.assert_allclose(joints[side], arrays["joints"][side], atol=1e-5)
+            # The heatmap of each keypoint peaks at its place.
+            for keypoint in np.flatnonzero((np.abs(arrays["places"][side]) < 0.45).all(axis=1)):
+                peak = np.unravel_index(arrays["priors"][side, keypoint].argmax(), (28, 28))
+                place = (arrays["places"][side, keypoint] + 0.5) * 28 - 0.5
+                assert np.abs(np.array(peak[::-1]) - place).max() < 1.0
+    if arrays["both"].all():
+        lengths = np.linalg.norm(arrays["to_other"], axis=1)
+        between = np.linalg.norm(sample.joints[0, 0] - sample.joints[1, 0])
+        np.testing.assert_allclose(lengths, between, atol=1e-5)
+
+
+def test_a_run_that_was_stopped_ends_like_one_that_was_not(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    straight = EncoderTrainer(Recipe.from_yaml(recipe(tmp_path / "a")))
+    straight.run()
+    first = EncoderTrainer(Recipe.from_yaml(recipe(tmp_path / "b")))
+    first.run(until=3)
+    second = EncoderTrainer(Recipe.from_yaml(recipe(tmp_path / "b")), resume=True)
+    assert second.step == 3
+    second.run()
+    assert straight.step == second.step == 6
+    for name, value in straight.average.items():
+        torch.testing.assert_close(second.average[name], value, atol=1e-6, rtol=1e-5, msg=name)
+    assert straight.history[-1] == pytest.approx(second.history[-1], rel=1e-4)
+
+
+def test_a_short_run_learns(tmp_path, capsys):
+    path = recipe(tmp_path, steps=30, batch=3, checkpoint_every=30, learning_rate=2e-3)
+    assert main(["train", "encoder", "--config", str(path), "--json"]) == 0
+    result = yaml.safe_load(capsys.readouterr().out)
+    assert result["steps"] == 30 and result["samples"] == 90
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "run" / "log"))
+    events.Reload()
+    loss = [event.value for event in events.Scalars("train/loss")]
+    assert loss[-1] < loss[0] - 0.2, loss
+    assert events.Tags()["images"] == ["val/crops"]
+    from safetensors import safe_open
+
+    with safe_open(tmp_path / "run" / "encoder.safetensors", "pt") as file:
+        assert '"size": "small"' in file.metadata()["encoder"]
+
+
+def test_an_earlier_run_is_not_overwritten(tmp_path):
+    path = recipe(tmp_path, steps=1, checkpoint_every=1)
+    EncoderTrainer(Recipe.from_yaml(path)).run()
+    with pytest.raises(ConfigError, match="--resume"):
+        EncoderTrainer(Recipe.from_yaml(path))
+
+
+def test_recipes_are_checked(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("training: {stepps: 3}")
+    with pytest.raises(ConfigError, match="did you mean 'steps'"):
+        Recipe.from_yaml(path)
+    path.write_text("trainning: {}")
+    with pytest.raises(ConfigError, match="expected the sections"):
+        Recipe.from_yaml(path)
