@@ -89,8 +89,12 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("evaluate", _evaluate, "measure accuracy against ground truth")
     sub.add_argument("--dataset", choices=("synthetic",), default="synthetic")
-    sub.add_argument("--split", default="val", choices=("val", "test"), help="which clips (default: %(default)s)")
-    sub.add_argument("--frames", type=int, default=300, help="frames of each clip (default: %(default)s)")
+    sub.add_argument(
+        "--split", default="val", choices=("val", "test", "test-occluded", "test-interacting"),
+        help="which clips, or with --encoder which samples (default: %(default)s)",
+    )  # fmt: skip
+    sub.add_argument("--frames", type=int, default=300, help="frames of each clip, or samples (default: %(default)s)")
+    sub.add_argument("--encoder", type=Path, help="measure this encoder.safetensors alone, on crops of single scenes")
     sub.add_argument("--config", help="YAML file with settings")
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one setting")
 
@@ -169,11 +173,18 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    from .evaluation.synthetic import evaluate_synthetic
+    from .evaluation.synthetic import SPLITS, evaluate_synthetic
     from .reconstructor import TwoHandReconstructor
 
-    reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
-    report = evaluate_synthetic(reconstructor, options.split, options.frames)
+    if options.encoder:
+        from .evaluation.encoder import evaluate_encoder, load_encoder, predictor
+
+        report = evaluate_encoder(predictor(load_encoder(options.encoder)), options.split, options.frames)
+    elif options.split in SPLITS:
+        reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
+        report = evaluate_synthetic(reconstructor, options.split, options.frames)
+    else:
+        raise CommandError(f"--split {options.split} has single scenes and no clips: give --encoder FILE")
     for name, value in report["metrics"]["estimate"].items():
         if value is not None:
             low, high = report["ci95"]["estimate"][name]

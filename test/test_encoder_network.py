@@ -84,6 +84,15 @@ def test_shapes(fusion):
     assert torch.all(output.hands.place_scales > 0)
 
 
+def test_the_large_one_has_two_resnets():
+    model = encoder(size="base")
+    with torch.no_grad():
+        output = model(**inputs(model, batch=1))
+    assert output.hands.joints.shape == (1, 2, 21, 3)
+    count = sum(p.numel() for part in (model.backbones.image, model.backbones.second) for p in part.parameters())
+    assert 46e6 < count < 48e6  # 23.5 million each
+
+
 def test_priors_are_not_needed_at_inference():
     model = encoder()
     given = inputs(model)
@@ -159,7 +168,7 @@ def test_the_alignment_does_not_pull_on_the_priors():
 def test_training_aligns_and_the_target_does_not_collapse():
     """A few steps on a handful of samples: the loss falls, imagined tokens approach fused ones, and the fused ones
     still tell the samples apart."""
-    model = encoder(width=32, layers=1).train()
+    model = encoder(layers=1, pretrained=True).train()
     given, labels = inputs(model, batch=4), truth(4)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     history, spreads = [], []

@@ -8,11 +8,11 @@ import yaml
 from hand_recon_ros import Side
 from hand_recon_ros.cli import main
 from hand_recon_ros.config import ConfigError
+from hand_recon_ros.datasets.crops import sample_crops
 from hand_recon_ros.encode.hand_chain import HandChain
 from hand_recon_ros.encode.priors import exact_priors
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.synthetic.stream import SampleStream
-from hand_recon_ros.training.crops import training_crops
 from hand_recon_ros.training.encoder import EncoderTrainer, Recipe
 
 MODEL = load_hand_model()
@@ -32,7 +32,7 @@ def recipe(folder, **changes):
 def test_what_is_true_in_a_crop(number):
     """Truth in the crop frame poses the right hand's chain to the joints, and leads back to the camera frame."""
     sample = SampleStream("val", 0, MODEL)[number]
-    arrays = training_crops(sample, np.random.default_rng(number), exact_priors)
+    arrays = sample_crops(sample, np.random.default_rng(number), exact_priors).arrays
     joints = HandChain(MODEL)(torch.tensor(arrays["rotations"]), torch.tensor(arrays["betas"])).numpy()
     for side in Side:
         if arrays["present"][side]:

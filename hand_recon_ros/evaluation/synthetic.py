@@ -13,6 +13,7 @@ from ..runtime.model_files import cache_dir
 from ..synthetic import Clip, load_clip, rendered_clip
 from ..types import HandState, Side
 from . import metrics
+from .intervals import interval
 
 SPLITS = {
     "val": (("webcam", 1001), ("egocentric", 1002)),
@@ -27,7 +28,6 @@ PER_PAIR = ("mrrpe_mm",)
 PENETRATION = (
     "pen_rate_0mm", "pen_rate_2mm", "pen_rate_5mm", "pen_depth_mm", "pen_vol_cm3", "contact_ratio",
 )  # fmt: skip
-_BOOTSTRAP = 1000
 
 
 def evaluate_synthetic(
@@ -57,7 +57,7 @@ def evaluate_synthetic(
     for name in names:
         values = pooled[name][np.isfinite(pooled[name])] if name in pooled else np.zeros(0)
         estimate[name] = float(values.mean()) if values.size else None
-        intervals[name] = _interval(values) if values.size else None
+        intervals[name] = interval(values) if values.size else None
     return {
         "dataset": "synthetic",
         "split": split,
@@ -109,8 +109,3 @@ def _measure(reconstructor: TwoHandReconstructor, clip: Clip) -> dict[str, np.nd
     result["jitter_mm"] = np.linalg.norm(np.diff(joints, n=3, axis=0), axis=-1).mean(axis=-1) * 1e3
     return result
 
-
-def _interval(values: np.ndarray) -> list[float]:
-    rng = np.random.default_rng(0)
-    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(_BOOTSTRAP)]
-    return [float(bound) for bound in np.percentile(means, [2.5, 97.5])]

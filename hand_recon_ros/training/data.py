@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ..datasets.crops import CROP_SIZE, sample_crops
 from ..encode.network import FusionAlignmentEncoder
 from ..encode.priors import CorruptedPriors
 from ..hand_model import HandModel
 from ..synthetic.stream import SampleStream
-from .crops import CROP_SIZE, training_crops
 
 
 class CropDataset(Dataset[dict[str, np.ndarray]]):
-    """Numbered samples of a split as arrays, see :func:`crops.training_crops`; the same number is the same sample.
+    """Numbered samples of a split as arrays, see :func:`crops.sample_crops`; the same number is the same sample.
 
     Args:
         split: of the stream.
@@ -39,9 +39,7 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
         cv2.setNumThreads(0)  # the cores belong to the processes
         rng = np.random.default_rng([self.seed, number, 77])
         sample = self._stream[number]
-        arrays = training_crops(
-            sample, rng, CorruptedPriors(rng, self.corrupted), jitter=True
-        )
+        arrays = sample_crops(sample, rng, CorruptedPriors(rng, self.corrupted)).arrays
         if self._stem is not None:
             arrays["stems"] = self._stem(arrays["crops"])
         return arrays

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import torch
 
+from ..datasets.crops import CROP_SIZE
 from ..encode.network import FusionAlignmentEncoder, HandsOutput
 from ..evaluation import metrics
 from ..skeleton import BONES
-from .crops import CROP_SIZE
 from .data import CropDataset, to_device
 
 _BATCH = 16

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import cv2
 import numpy as np
 
-from ..datasets.sample import Sample
 from ..encode.crop_frame import CropFrame
 from ..encode.network import SEGMENTATION_SIZE
 from ..encode.priors import CHANNELS, GRID, PriorProvider, SceneTruth, segmentation_classes
 from ..locate.crops import crop, tracking_box
 from ..locate.observation import RotatedBox
 from ..types import Side
+from .sample import Sample
 
 CROP_SIZE = 224
 _ANY_TURN = 0.1
@@ -39,33 +40,39 @@ def elsewhere(sample: Sample, rng: np.random.Generator) -> RotatedBox:
     return RotatedBox(center, size, float(rng.uniform(-math.pi, math.pi)))
 
 
-def training_crops(
-    sample: Sample, rng: np.random.Generator, provider: PriorProvider | None = None, jitter: bool = True
-) -> dict[str, np.ndarray]:
-    """Arrays of one sample, each (2, ...), left then right; see ``network`` for what the encoder does with them.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Crops:
+    """The crops of a sample: where they were cut, left then right (None where there is none), and their arrays."""
 
-    Without ``jitter`` crops are where the truth puts them, and there are no wrong ones.
+    frames: tuple[CropFrame | None, CropFrame | None]
+    arrays: dict[str, np.ndarray]
 
-    Returns crops uint8 (2, S, S, 3) RGB; rays, pairs, shown; priors float16; and the truth: present, rotations, betas,
-    joints (from the wrist), places, place_weights, log_width, to_other, segmentation.
+
+def sample_crops(
+    sample: Sample, rng: np.random.Generator, provider: PriorProvider | None = None, wrong: bool = True
+) -> Crops:
+    """The crops of a sample, as a tracker that is a little off would cut them.
+
+    With ``wrong`` some are of nothing, or of the other side's hand, for the encoder to learn to say so.
+
+    Arrays are (2, ...), left then right: crops uint8 (2, S, S, 3) RGB; rays, pairs, shown; priors float16; and the
+    truth: present, rotations, betas, joints (from the wrist), places, place_weights, log_width, to_other, segmentation.
     """
     frames: list[CropFrame | None] = [None, None]
     own = sample.present.copy()
-    swapped = jitter and sample.present.any() and rng.random() < _SWAPPED
+    swapped = wrong and sample.present.any() and rng.random() < _SWAPPED
     for side in Side:
         if sample.present[side]:
-            points = sample.keypoints_2d[side]
-            box = jittered_box(points, rng) if jitter else tracking_box(points)
-            frames[side] = CropFrame(box, side, sample.camera)
-        elif jitter and rng.random() < 0.3:
+            frames[side] = CropFrame(jittered_box(sample.keypoints_2d[side], rng), side, sample.camera)
+        elif wrong and rng.random() < 0.3:
             frames[side] = CropFrame(elsewhere(sample, rng), side, sample.camera)
     if swapped:
         # One hand's crop is taken for the other side's, as where a locator got the sides wrong.
-        wrong = Side(int(rng.integers(2)))
-        source = frames[wrong.other]
-        if sample.present[wrong.other] and source is not None:
-            frames[wrong] = CropFrame(source.box, wrong, sample.camera)
-            own[wrong] = False
+        taken = Side(int(rng.integers(2)))
+        source = frames[taken.other]
+        if sample.present[taken.other] and source is not None:
+            frames[taken] = CropFrame(source.box, taken, sample.camera)
+            own[taken] = False
     truth = SceneTruth(sample.keypoints_2d, sample.labels, sample.depth)
     image, origin = inside_frame(sample)
     result = _empty()
@@ -83,7 +90,7 @@ def training_crops(
         result["segmentation"][side] = segmentation_classes(frame, sample.labels, SEGMENTATION_SIZE)
         if own[side]:
             _truth(result, sample, frame, bool(sample.present[side.other]))
-    return result
+    return Crops((frames[0], frames[1]), result)
 
 
 def inside_frame(sample: Sample) -> tuple[np.ndarray, np.ndarray]:

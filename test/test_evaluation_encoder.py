@@ -1,0 +1,61 @@
+"""Evaluation of the encoder: the truth scores zero, known errors score what they are, files are checked."""
+
+import numpy as np
+import pytest
+import torch
+
+from hand_recon_ros.cli import main
+from hand_recon_ros.config import ConfigError
+from hand_recon_ros.encode.network import HandsOutput
+from hand_recon_ros.evaluation.encoder import evaluate_encoder, load_encoder
+
+COUNT = 12
+
+
+def oracle(width=1.0, scale=1.0, shift=0.0):
+    """An encoder that knows the truth, but for factors on the crop's width and the joints and a shift in the crop."""
+
+    def predict(batch):
+        joints, places = batch["joints"] * scale, batch["places"] + shift
+        empty = torch.zeros(len(joints), 2)
+        return HandsOutput(
+            rotations=batch["rotations"], betas=batch["betas"], joints=joints, places=places, place_scales=empty,
+            depths=joints[..., 2], log_width=batch["log_width"] + np.log(width), log_width_scale=empty,
+            to_other=batch["to_other"], presence=empty, segmentation=empty,
+        )  # fmt: skip
+
+    return predict
+
+
+def test_the_truth_scores_zero():
+    report = evaluate_encoder(oracle(), "val", COUNT)
+    found = report["metrics"]["estimate"]
+    for name in ("mpjpe_mm", "pa_mpjpe_mm", "wrist_error_mm", "mrrpe_mm", "error_2d_px"):
+        assert found[name] == pytest.approx(0.0, abs=0.05), name
+    assert found["pck_0_05"] == 1.0 and report["n"] == COUNT
+    low, high = report["ci95"]["estimate"]["mpjpe_mm"]
+    assert low <= found["mpjpe_mm"] <= high
+
+
+def test_known_errors_score_what_they_are():
+    larger = evaluate_encoder(oracle(scale=1.1), "val", COUNT)["metrics"]["estimate"]
+    assert larger["pa_mpjpe_mm"] == pytest.approx(0.0, abs=0.05) and 4.0 < larger["mpjpe_mm"] < 13.0
+    farther = evaluate_encoder(oracle(width=1.05), "val", COUNT)["metrics"]["estimate"]
+    assert farther["mpjpe_mm"] == pytest.approx(0.0, abs=0.05)
+    assert 5.0 < farther["wrist_error_mm"] < 80.0  # 5 % of 0.2 to 1.5 m
+    assert farther["mrrpe_mm"] < farther["wrist_error_mm"]
+    aside = evaluate_encoder(oracle(shift=0.05), "val", COUNT)["metrics"]["estimate"]
+    assert aside["error_2d_px"] > 3.0 and aside["pck_0_05"] < 0.7
+
+
+def test_occluded_pairs_are_counted_apart():
+    report = evaluate_encoder(oracle(width=1.05), "test-occluded", 8)["metrics"]["estimate"]
+    assert report["mrrpe_occluded_mm"] is not None
+
+
+def test_other_files_are_refused(tmp_path, capsys):
+    (tmp_path / "x.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ConfigError, match="not an encoder"):
+        load_encoder(tmp_path / "x.safetensors")
+    assert main(["evaluate", "--split", "test-occluded", "--json"]) == 1
+    assert "--encoder" in capsys.readouterr().err
