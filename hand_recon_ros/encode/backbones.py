@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from ..config import ConfigError
 from ..runtime.model_files import HAND_LANDMARKS, find_model
 from .landmark_trunk import HEAD_CHANNELS, STAGES, LandmarkTrunk
 
@@ -101,8 +102,10 @@ class ResNetBackbone(Backbone):
 
 
 def _resnet(path: str) -> nn.Module:
-    from transformers import ResNetConfig, ResNetModel
-
+    try:
+        from transformers import ResNetConfig, ResNetModel
+    except ImportError as error:
+        raise ConfigError(f"size 'base' needs the package transformers, which cannot be imported ({error})") from error
     model: nn.Module = ResNetModel.from_pretrained(path) if path else ResNetModel(ResNetConfig())
     return model
 

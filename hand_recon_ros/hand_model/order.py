@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 
+from ..runtime.compiled import compiled_ufunc
 from ..skeleton import NUM_JOINTS
 
 MANO_FROM_HOUSE = np.array([0, 4, 5, 6, 7, 8, 9, 13, 14, 15, 10, 11, 12, 1, 2, 3])
@@ -45,7 +45,7 @@ def from_mano_pose(pose: np.ndarray) -> np.ndarray:
     return rotation_matrices(vectors)[..., HOUSE_FROM_MANO, :, :]
 
 
-@nb.guvectorize(["void(float64[:], float64[:, :])"], "(n)->(n,n)", cache=True)
+@compiled_ufunc("void(float64[:], float64[:, :])", "(n)->(n,n)")
 def _rotation_matrix(vector, out):  # type: ignore[no-untyped-def]
     x, y, z = vector[0], vector[1], vector[2]
     square = x * x + y * y + z * z
@@ -62,7 +62,7 @@ def _rotation_matrix(vector, out):  # type: ignore[no-untyped-def]
     out[1, 2], out[2, 1] = second * y * z - first * x, second * y * z + first * x
 
 
-@nb.guvectorize(["void(float64[:, :], float64[:])"], "(n,n)->(n)", cache=True)
+@compiled_ufunc("void(float64[:, :], float64[:])", "(n,n)->(n)")
 def _rotation_vector(r, out):  # type: ignore[no-untyped-def]
     trace = r[0, 0] + r[1, 1] + r[2, 2]
     i = 0

@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import numba as nb
 import numpy as np
 
 from ..hand_model import Kinematics
+from ..runtime.compiled import compiled
 from ..skeleton import NUM_KEYPOINTS
 
 NUM_BETAS = 10
@@ -117,26 +117,26 @@ def bend_fingers(template: Template, rotation: np.ndarray, directions: np.ndarra
     return angles
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _multiply(a, b, out):  # type: ignore[no-untyped-def]
     for i in range(3):
         for j in range(3):
             out[i, j] = a[i, 0] * b[0, j] + a[i, 1] * b[1, j] + a[i, 2] * b[2, j]
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _copy(matrix, out):  # type: ignore[no-untyped-def]
     for i in range(3):
         for j in range(3):
             out[i, j] = matrix[i, j]
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _between(start, end):  # type: ignore[no-untyped-def]
     return end[0] - start[0], end[1] - start[1], end[2] - start[2]
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def turn_joint(flexion, abduction, twist, frame, local, axes, scratch):  # type: ignore[no-untyped-def]
     """One joint's rotation relative to its parent, and the axes in the parent's frame that its angles turn about.
 
@@ -162,7 +162,7 @@ def turn_joint(flexion, abduction, twist, frame, local, axes, scratch):  # type:
         axes[i, 2] = turned[i, 0]
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _forward(offsets, shapedirs, frames, rotation, wrist, angles, betas, keypoints, local, axes, chain):  # type: ignore[no-untyped-def]
     at_rest, scratch, bone = np.empty((3, 3)), np.empty((2, 3, 3)), np.empty(3)
     for b in range(wrist.shape[0]):
@@ -187,7 +187,7 @@ def _forward(offsets, shapedirs, frames, rotation, wrist, angles, betas, keypoin
                     _multiply(carried, local[b, f, level], chain[b, f, level + 1])
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _jacobian(shapedirs, keypoints, axes, chain, result):  # type: ignore[no-untyped-def]
     for b in range(keypoints.shape[0]):
         for k in range(NUM_KEYPOINTS):
@@ -216,7 +216,7 @@ def _jacobian(shapedirs, keypoints, axes, chain, result):  # type: ignore[no-unt
                     rows[i, 51 + s] = value
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _bend_fingers(frames, limits, rotation, directions, angles):  # type: ignore[no-untyped-def]
     local, axes, scratch = np.empty((3, 3)), np.empty((3, 3)), np.empty((2, 3, 3))
     carried, turned, aim = np.empty((3, 3)), np.empty((3, 3)), np.empty(3)

@@ -13,11 +13,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import numba as nb
 import numpy as np
 
 from ..hand_model import HandModel, rotation_matrices
 from ..locate import Observation
+from ..runtime.compiled import compiled
 from ..skeleton import NUM_JOINTS, PALM, WRIST, mirror_points, mirror_rotations
 from ..types import Camera, Side
 from .chain import (
@@ -203,7 +203,7 @@ def _apply(template: Template, pose: Pose, step: np.ndarray) -> None:
     _take_step(step, template.limits, pose.wrist, pose.angles, pose.betas)
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _take_step(step, limits, wrist, angles, betas):  # type: ignore[no-untyped-def]
     for b in range(step.shape[0]):
         depth = wrist[b, 2]

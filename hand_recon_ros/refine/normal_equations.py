@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 
+from ..runtime.compiled import compiled
 from ..skeleton import INDEX_MCP, MIDDLE_MCP, PINKY_MCP
 from .chain import NUM_PARAMETERS, Posed, Template, jacobian
 from .evidence import Evidence
@@ -42,7 +42,7 @@ def normal_equations(template: Template, evidence: Evidence, posed: Posed) -> tu
     return normal, gradient
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _add(row, error, products, sums):  # type: ignore[no-untyped-def]
     for i in range(_LOCAL):
         value = row[i]
@@ -52,7 +52,7 @@ def _add(row, error, products, sums):  # type: ignore[no-untyped-def]
                 products[i, j] += value * row[j]
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _place(i, finger):  # type: ignore[no-untyped-def]
     """Which of all parameters is number ``i`` of those a finger depends on."""
     if i < _GLOBAL:
@@ -62,7 +62,7 @@ def _place(i, finger):  # type: ignore[no-untyped-def]
     return i + NUM_PARAMETERS - _LOCAL
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _accumulate(j, keypoints, points, precision, directions, direction_precision, normal, gradient):  # type: ignore[no-untyped-def]
     products, sums, row = np.empty((_LOCAL, _LOCAL)), np.empty(_LOCAL), np.empty(_LOCAL)
     here, before, plane = np.empty((3, _LOCAL)), np.empty((3, _LOCAL)), np.empty(9)
@@ -95,7 +95,7 @@ def _accumulate(j, keypoints, points, precision, directions, direction_precision
                     normal[b, _place(i, finger), _place(m, finger)] += products[i, m]
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _reprojection(point, seen, precision, here, row, products, sums):  # type: ignore[no-untyped-def]
     depth = max(point[2], MIN_DEPTH)
     x, y = point[0] / depth, point[1] / depth
@@ -110,7 +110,7 @@ def _reprojection(point, seen, precision, here, row, products, sums):  # type: i
     _add(row, error_y * robust, products, sums)
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _bone(start, end, direction, weight, before, here, row, products, sums):  # type: ignore[no-untyped-def]
     length = math.sqrt((end[0] - start[0]) ** 2 + (end[1] - start[1]) ** 2 + (end[2] - start[2]) ** 2)
     for axis in range(3):
@@ -119,7 +119,7 @@ def _bone(start, end, direction, weight, before, here, row, products, sums):  # 
         _add(row, ((end[axis] - start[axis]) / length - direction[axis]) * weight, products, sums)
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _palm(keypoints, plane):  # type: ignore[no-untyped-def]
     """Write the palm's plane (9,): the wrist, the direction to the middle MCP over its squared length, and the unit
     normal out of the back of a right hand."""
@@ -138,7 +138,7 @@ def _palm(keypoints, plane):  # type: ignore[no-untyped-def]
         plane[6 + i] /= size
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _out_of_palm(point, plane, clearance, here, row, products, sums):  # type: ignore[no-untyped-def]
     height, along = clearance, 0.0
     for i in range(3):

@@ -135,6 +135,8 @@ class HandReconNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> None:
         """Load and warm up the networks, make the publishers."""
         self._applied = self._settings
+        # The first start after an installation also compiles the solver.
+        self.get_logger().info("loading networks and solver; the first time this takes some seconds")
         self._reconstructor = self._make_reconstructor(self._applied.reconstructor)
         self._reconstructor.warm_up()
         self._outputs = Outputs(self._connections.publisher, self._reconstructor.hand_model, self._now)

@@ -129,7 +129,6 @@ def sky_irradiance(
     faces: np.ndarray,
     lighting: Lighting,
     bounce: np.ndarray,
-    receivers: np.ndarray | None = None,
     count: int = _SKY_DIRECTIONS,
     cell: float = _SKY_CELL,
 ) -> np.ndarray:
@@ -140,7 +139,6 @@ def sky_irradiance(
         faces: what blocks the view, (F, 3) int32; a coarse mesh is enough.
         lighting: the sky.
         bounce: linear RGB (3,) of what blocks it: it gives back part of the light it takes.
-        receivers: indices of the vertices that are asked for (all by default); the others get none.
         count: directions the sky is sampled in.
         cell: size of a cell of its shadow maps, metres.
     """
@@ -155,18 +153,11 @@ def sky_irradiance(
         toward = np.array(lamp.direction) / np.linalg.norm(lamp.direction)
         radiance += 0.12 * np.array(lamp.colour) * np.clip(directions @ toward, 0, 1)[:, None]
     returned = 0.6 * bounce * radiance.mean(axis=0)
-    points = vertices if receivers is None else np.ascontiguousarray(vertices[receivers])
-    facing = normals if receivers is None else np.ascontiguousarray(normals[receivers])
-    total = np.zeros((len(points), 3))
+    total = np.zeros((len(vertices), 3))
     for direction, light in zip(directions, radiance, strict=True):
         shadow = shadow_map(vertices, faces, direction, cell)
-        _gather(points, facing, direction, shadow.transform, shadow.nearest, light, returned, total)
-    total *= 4.0 / count
-    if receivers is None:
-        return total
-    spread = np.zeros((len(vertices), 3))
-    spread[receivers] = total
-    return spread
+        _gather(vertices, normals, direction, shadow.transform, shadow.nearest, light, returned, total)
+    return total * (4.0 / count)
 
 
 def _fibonacci(count: int) -> np.ndarray:
