@@ -73,7 +73,7 @@ def sample_crops(
         if sample.present[taken.other] and source is not None:
             frames[taken] = CropFrame(source.box, taken, sample.camera)
             own[taken] = False
-    truth = SceneTruth(sample.keypoints_2d, sample.labels, sample.depth)
+    truth = SceneTruth(sample.keypoints_2d, sample.labels, sample.depth, sample.image)
     image, origin = inside_frame(sample)
     result = _empty()
     for side in Side:

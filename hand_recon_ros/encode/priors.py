@@ -37,17 +37,19 @@ class PriorProvider(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SceneTruth:
-    """What the renderer knows of an image.
+    """An image, and what the renderer knows of it.
 
     Attributes:
         keypoints_2d: (2, 21, 2) pixels, left then right; NaN for an absent hand.
         labels: uint8 (H, W): 0 background, 1 left hand, 2 right hand, 3 anything else.
         depth: (H, W) metres, infinite where there is nothing.
+        image: uint8 (H, W, 3) BGR, for providers that look at it.
     """
 
     keypoints_2d: np.ndarray
     labels: np.ndarray
     depth: np.ndarray
+    image: np.ndarray | None = None
 
 
 def heatmaps(places: np.ndarray) -> np.ndarray:
@@ -81,16 +83,20 @@ def _segmentation(frame: CropFrame, labels: np.ndarray) -> np.ndarray:
 
 
 def _depth(frame: CropFrame, depth: np.ndarray) -> np.ndarray:
-    """Inverse depth, shifted and scaled so that what is seen in the crop has median 0 and mean deviation 1."""
     inverse = _cut((1.0 / depth).astype(np.float32), frame, GRID * _FINE, outside=0.0)
-    known = inverse > 0
+    shown, known = normalised_depth(inverse, inverse > 0)
+    return np.stack([_averaged(shown), _averaged(known)])
+
+
+def normalised_depth(inverse: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Inverse depth (S, S) where it is ``known``, with median 0 and mean deviation 1, and that mask: (2, S, S)."""
     if not known.any():
-        return np.zeros((2, GRID, GRID), dtype=np.float32)
+        return np.zeros((2, *inverse.shape), dtype=np.float32)
     values = inverse[known]
     middle = np.median(values)
-    scale = max(float(np.abs(values - middle).mean()), 1e-3 * float(middle))
-    shown = np.where(known, np.clip((inverse - middle) / scale, -4.0, 4.0), 0.0).astype(np.float32)
-    return np.stack([_averaged(shown), _averaged(known.astype(np.float32))])
+    scale = max(float(np.abs(values - middle).mean()), 1e-3 * abs(float(middle)), 1e-9)
+    shown = np.where(known, np.clip((inverse - middle) / scale, -4.0, 4.0), 0.0)
+    return np.stack([shown, known]).astype(np.float32)
 
 
 def _cut(image: np.ndarray, frame: CropFrame, size: int, outside: float) -> np.ndarray:
