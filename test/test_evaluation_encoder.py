@@ -6,7 +6,7 @@ import torch
 
 from hand_recon_ros.cli import main
 from hand_recon_ros.config import ConfigError
-from hand_recon_ros.encode.network import HandsOutput
+from hand_recon_ros.encode.outputs import HandsOutput
 from hand_recon_ros.evaluation.encoder import evaluate_encoder, load_encoder
 
 COUNT = 12

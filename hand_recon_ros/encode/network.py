@@ -25,6 +25,7 @@ from . import priors
 from .backbones import Backbone, make_backbones
 from .crop_frame import PAIR_FEATURES, RAY_FEATURES
 from .hand_chain import HandChain, matrix_from_6d, to_6d
+from .outputs import HandsOutput
 
 JOINTS_2D = 21
 SEGMENTATION_SIZE = 28
@@ -49,36 +50,6 @@ class EncoderConfig:
     prior_groups: str = setting("keypoints,segmentation,depth", "maps the projection gets")
     backbone: str = setting("", "weights of the backbone: a local path, or empty for the ones that come with the size")
     pretrained: bool = setting(True, "start the image backbone from weights that know hands; false: from scratch")
-
-
-class HandsOutput(NamedTuple):
-    """What the encoder says of B pairs of crops; every array is (B, 2, ...), left then right, as right hands.
-
-    Attributes:
-        rotations: (16, 3, 3), the first the orientation in the crop frame.
-        betas: (10,).
-        joints: keypoints (21, 3), metres from the wrist, crop frame, from rotations and betas.
-        places: keypoints in the crop (21, 2), see CropFrame.pixels_in.
-        place_scales: expected absolute error of each place (21,), same unit.
-        depths: of the keypoints behind the wrist (21,), metres, seen directly.
-        log_width: log of the crop's width in metres at the wrist.
-        log_width_scale: expected absolute error of it.
-        to_other: from this wrist to the other hand's (3,), metres, crop frame.
-        presence: logit of the crop showing the hand it is taken to show.
-        segmentation: logits (3, 28, 28): the rest, this hand, the other one.
-    """
-
-    rotations: torch.Tensor
-    betas: torch.Tensor
-    joints: torch.Tensor
-    places: torch.Tensor
-    place_scales: torch.Tensor
-    depths: torch.Tensor
-    log_width: torch.Tensor
-    log_width_scale: torch.Tensor
-    to_other: torch.Tensor
-    presence: torch.Tensor
-    segmentation: torch.Tensor
 
 
 class EncoderOutput(NamedTuple):

@@ -13,7 +13,8 @@ import torch
 from ..config import ConfigError, checked
 from ..datasets.crops import Crops, sample_crops
 from ..datasets.sample import Sample
-from ..encode.network import EncoderConfig, FusionAlignmentEncoder, HandsOutput
+from ..encode.network import EncoderConfig, FusionAlignmentEncoder
+from ..encode.outputs import HandsOutput
 from ..hand_model import load_hand_model
 from ..synthetic.stream import OCCLUDED_JOINTS, SampleStream
 from . import metrics

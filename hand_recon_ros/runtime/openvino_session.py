@@ -35,12 +35,7 @@ class OpenVinoSession:
         shape = [int(n) for n in model.inputs[0].shape]
         if len(model.inputs) != 1 or len(shape) != 4 or shape[0] != 1 or shape[1] != shape[2] or shape[3] != 3:
             raise SessionError(f"{os.fspath(path)}: expected one image input (1, n, n, 3), got {tuple(shape)}")
-        bfloat16 = reduced_precision and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        config: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
-        }
+        config = cpu_config(core, threads, reduced_precision)
         self._inputs = np.zeros((capacity, *shape[1:]), dtype=np.uint8)
         self._output_count = len(model.outputs)
         self._single = []
@@ -80,6 +75,16 @@ class OpenVinoSession:
         request = compiled.create_infer_request()
         request.set_input_tensor(openvino.Tensor(self._inputs[start:stop], shared_memory=True))
         return request
+
+
+def cpu_config(core: openvino.Core, threads: int, reduced_precision: bool) -> dict[str, Any]:
+    """Options for compiling a network for the CPU, for one request at a time; bfloat16 only where the CPU has it."""
+    bfloat16 = reduced_precision and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return {
+        "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+    }
 
 
 def _with_image_input(model: openvino.Model) -> openvino.Model:

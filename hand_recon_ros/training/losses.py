@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from ..config import setting
-from ..encode.network import EncoderOutput, HandsOutput
+from ..encode.network import EncoderOutput
+from ..encode.outputs import HandsOutput
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from ..datasets.crops import CROP_SIZE
-from ..encode.network import FusionAlignmentEncoder, HandsOutput
+from ..encode.network import FusionAlignmentEncoder
+from ..encode.outputs import HandsOutput
 from ..evaluation import metrics
 from ..skeleton import BONES
 from .data import CropDataset, to_device

@@ -1,0 +1,37 @@
+"""What the encoder says, whatever computed it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class HandsOutput(NamedTuple):
+    """What the encoder says of B pairs of crops; every array is (B, 2, ...), left then right, as right hands.
+
+    Torch tensors from the network, NumPy arrays from a session.
+
+    Attributes:
+        rotations: (16, 3, 3), the first the orientation in the crop frame.
+        betas: (10,).
+        joints: keypoints (21, 3), metres from the wrist, crop frame, from rotations and betas.
+        places: keypoints in the crop (21, 2), see CropFrame.pixels_in.
+        place_scales: expected absolute error of each place (21,), same unit.
+        depths: of the keypoints behind the wrist (21,), metres, seen directly.
+        log_width: log of the crop's width in metres at the wrist.
+        log_width_scale: expected absolute error of it.
+        to_other: from this wrist to the other hand's (3,), metres, crop frame.
+        presence: logit of the crop showing the hand it is taken to show.
+        segmentation: logits (3, 28, 28): the rest, this hand, the other one.
+    """
+
+    rotations: Any
+    betas: Any
+    joints: Any
+    places: Any
+    place_scales: Any
+    depths: Any
+    log_width: Any
+    log_width_scale: Any
+    to_other: Any
+    presence: Any
+    segmentation: Any
