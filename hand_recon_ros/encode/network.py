@@ -152,7 +152,10 @@ class FusionAlignmentEncoder(nn.Module):
             x = layer(x, x.flip(1) + other, hidden)
         kept = self.norm(x[:, :, : 1 + first.shape[1]])
         output: HandsOutput = self.heads(kept.flatten(0, 1), pooled, self.chain)
-        return HandsOutput(*(part.reshape(batch, 2, *part.shape[1:]) for part in output))
+        hands = HandsOutput(*(part.reshape(batch, 2, *part.shape[1:]) for part in output))
+        # Sideways the other hand lies about where its crop does; what is left to be told is how far off that is.
+        aside = pairs[..., :2] * hands.log_width.detach().clamp(-3.0, 1.0).exp()[..., None]
+        return hands._replace(to_other=hands.to_other + nn.functional.pad(aside, (0, 1)))
 
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
