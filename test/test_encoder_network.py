@@ -93,6 +93,17 @@ def test_the_large_one_has_two_resnets():
     assert 46e6 < count < 48e6  # 23.5 million each
 
 
+def test_every_weight_is_trained():
+    """In each kind of fusion every trained weight gets a gradient: none is there for nothing."""
+    for fusion in ("none", "unaligned", "aligned", "priors"):
+        model = encoder(fusion=fusion)
+        loss, terms = encoder_loss(model(**inputs(model, batch=1)), truth(1), LossWeights())
+        loss.backward()
+        idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+        assert not idle, f"{fusion}: {idle}"
+        assert ("alignment" in terms) == (fusion == "aligned")
+
+
 def test_priors_are_not_needed_at_inference():
     model = encoder()
     given = inputs(model)
@@ -141,10 +152,11 @@ def test_a_hand_that_is_not_there_is_not_looked_at():
 def truth(batch, seed=0):
     generator = torch.Generator().manual_seed(seed)
     rotations = torch.tensor(rotation_matrices(np.random.default_rng(seed).normal(0, 0.4, (batch, 2, 16, 3))))
+    betas = torch.randn(batch, 2, 10, generator=generator)
+    joints = HandChain(MODEL)(rotations.float().flatten(0, 1), betas.flatten(0, 1)).reshape(batch, 2, 21, 3)
     return {
         "present": torch.ones(batch, 2), "shown": torch.ones(batch, 2), "both": torch.ones(batch, 2),
-        "rotations": rotations.float(), "betas": torch.randn(batch, 2, 10, generator=generator),
-        "joints": torch.randn(batch, 2, 21, 3, generator=generator) * 0.05,
+        "rotations": rotations.float(), "betas": betas, "joints": joints,
         "places": torch.rand(batch, 2, 21, 2, generator=generator) - 0.5, "place_weights": torch.ones(batch, 2, 21),
         "log_width": torch.randn(batch, 2, generator=generator) * 0.2 - 1.2,
         "to_other": torch.randn(batch, 2, 3, generator=generator) * 0.1,
@@ -181,5 +193,5 @@ def test_training_aligns_and_the_target_does_not_collapse():
         history.append((float(loss.detach()), float(terms["alignment"])))
         spreads.append(float(output.fused.detach().std(dim=0).mean()))
     assert history[-1][0] < 0.7 * history[0][0]
-    assert history[-1][1] < 0.7 * history[0][1]
+    assert history[-1][1] < 0.8 * history[0][1]
     assert spreads[0] > 0.1 and spreads[-1] > 0.7 * spreads[0], "the fused tokens no longer tell samples apart"

@@ -7,12 +7,14 @@ import torch
 from hand_recon_ros.cli import main
 from hand_recon_ros.config import ConfigError
 from hand_recon_ros.encode.outputs import HandsOutput
-from hand_recon_ros.evaluation.encoder import evaluate_encoder, load_encoder
+from hand_recon_ros.evaluation.encoder import _SEED, evaluate_encoder, load_encoder
+from hand_recon_ros.hand_model import load_hand_model
+from hand_recon_ros.synthetic.stream import OCCLUDED_JOINTS, SampleStream
 
 COUNT = 12
 
 
-def oracle(width=1.0, scale=1.0, shift=0.0):
+def oracle(width=1.0, scale=1.0, shift=0.0, apart=1.0):
     """An encoder that knows the truth, but for factors on the crop's width and the joints and a shift in the crop."""
 
     def predict(batch):
@@ -21,7 +23,7 @@ def oracle(width=1.0, scale=1.0, shift=0.0):
         return HandsOutput(
             rotations=batch["rotations"], betas=batch["betas"], joints=joints, places=places, place_scales=empty,
             depths=joints[..., 2], log_width=batch["log_width"] + np.log(width), log_width_scale=empty,
-            to_other=batch["to_other"], presence=empty, segmentation=empty,
+            to_other=batch["to_other"] * apart, presence=empty, segmentation=empty,
         )  # fmt: skip
 
     return predict
@@ -30,7 +32,7 @@ def oracle(width=1.0, scale=1.0, shift=0.0):
 def test_the_truth_scores_zero():
     report = evaluate_encoder(oracle(), "val", COUNT)
     found = report["metrics"]["estimate"]
-    for name in ("mpjpe_mm", "pa_mpjpe_mm", "wrist_error_mm", "mrrpe_mm", "error_2d_px"):
+    for name in ("mpjpe_mm", "pa_mpjpe_mm", "wrist_error_mm", "mrrpe_mm", "mrrpe_told_mm", "error_2d_px"):
         assert found[name] == pytest.approx(0.0, abs=0.05), name
     assert found["pck_0_05"] == 1.0 and report["n"] == COUNT
     low, high = report["ci95"]["estimate"]["mpjpe_mm"]
@@ -48,9 +50,16 @@ def test_known_errors_score_what_they_are():
     assert aside["error_2d_px"] > 3.0 and aside["pck_0_05"] < 0.7
 
 
-def test_occluded_pairs_are_counted_apart():
-    report = evaluate_encoder(oracle(width=1.05), "test-occluded", 8)["metrics"]["estimate"]
-    assert report["mrrpe_occluded_mm"] is not None
+def test_the_relation_is_measured_as_it_was_told():
+    farther = evaluate_encoder(oracle(apart=1.1), "val", 2 * COUNT)["metrics"]["estimate"]
+    assert farther["mrrpe_mm"] == pytest.approx(0.0, abs=0.05)
+    samples = [SampleStream("val", _SEED, load_hand_model())[number] for number in range(2 * COUNT)]
+    pairs = [s for s in samples if s.present.all()]
+    apart = [100 * np.linalg.norm(s.joints[0, 0] - s.joints[1, 0]) for s in pairs]
+    assert farther["mrrpe_told_mm"] == pytest.approx(np.mean(apart), abs=0.05)
+    hidden = [a for a, s in zip(apart, pairs, strict=True) if (s.occluded.mean(axis=1) >= OCCLUDED_JOINTS).any()]
+    assert 0 < len(hidden) < len(pairs)
+    assert farther["mrrpe_told_occluded_mm"] == pytest.approx(np.mean(hidden), abs=0.05)
 
 
 def test_other_files_are_refused(tmp_path, capsys):

@@ -10,9 +10,11 @@ from hand_recon_ros.cli import main
 from hand_recon_ros.config import ConfigError
 from hand_recon_ros.datasets.crops import sample_crops
 from hand_recon_ros.encode.hand_chain import HandChain
+from hand_recon_ros.encode.network import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.encode.priors import exact_priors
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.synthetic.stream import SampleStream
+from hand_recon_ros.training.data import CropDataset
 from hand_recon_ros.training.encoder import EncoderTrainer, Recipe
 
 MODEL = load_hand_model()
@@ -82,17 +84,42 @@ def test_a_short_run_learns(tmp_path, capsys):
         assert '"size": "small"' in file.metadata()["encoder"]
 
 
+def test_the_stem_of_another_process_is_the_networks():
+    model = FusionAlignmentEncoder(EncoderConfig(), MODEL)
+    arrays = CropDataset("val", 0, MODEL, 0.0, model)[0]
+    crops = CropDataset("val", 0, MODEL, 0.0, None)[0]["crops"]
+    assert "crops" not in arrays
+    expected = model.stem(torch.tensor(crops).permute(0, 3, 1, 2) / 255.0).numpy()
+    np.testing.assert_allclose(arrays["stems"], expected, atol=0.02, rtol=0.002)
+
+
+def test_the_large_one_takes_a_step(tmp_path):
+    path = recipe(tmp_path, steps=1, batch=1, validation=1, checkpoint_every=1)
+    content = yaml.safe_load(path.read_text())
+    content["encoder"]["size"] = "base"
+    path.write_text(yaml.safe_dump(content))
+    trainer = EncoderTrainer(Recipe.from_yaml(path))
+    trainer.run()
+    counters = [value for name, value in trainer.average.items() if name.endswith("num_batches_tracked")]
+    assert counters and all(int(value) > 0 for value in counters)
+
+
 def test_an_earlier_run_is_not_overwritten(tmp_path):
     path = recipe(tmp_path, steps=1, checkpoint_every=1)
     EncoderTrainer(Recipe.from_yaml(path)).run()
     with pytest.raises(ConfigError, match="--resume"):
         EncoderTrainer(Recipe.from_yaml(path))
+    with pytest.raises(ConfigError, match="was made with seed 0, not 1"):
+        EncoderTrainer(Recipe.from_yaml(path, seed=1), resume=True)
 
 
 def test_recipes_are_checked(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text("training: {stepps: 3}")
     with pytest.raises(ConfigError, match="did you mean 'steps'"):
+        Recipe.from_yaml(path)
+    path.write_text("losses: {teacher: 0}")
+    with pytest.raises(ConfigError, match="teacher is 0"):
         Recipe.from_yaml(path)
     path.write_text("trainning: {}")
     with pytest.raises(ConfigError, match="expected the sections"):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import cv2
 import numpy as np
 
 from ..encode.crop_frame import CropFrame
 from ..encode.network import SEGMENTATION_SIZE
 from ..encode.priors import CHANNELS, GRID, PriorProvider, SceneTruth, segmentation_classes
-from ..locate.crops import crop, tracking_box
+from ..locate.crops import tracking_box
 from ..locate.observation import RotatedBox
 from ..types import Side
 from .sample import Sample
@@ -21,6 +20,8 @@ _ANY_TURN = 0.1
 """Share of crops turned at random: what a finder that does not know a hand's direction gives."""
 _SWAPPED = 0.04
 """Share of crops that are cut for the wrong side: the encoder has to say that this is not the hand it is taken for."""
+_UNTRACKED = 0.05
+"""Share of samples in which one of two hands has no crop."""
 
 
 def jittered_box(keypoints: np.ndarray, rng: np.random.Generator) -> RotatedBox:
@@ -60,19 +61,21 @@ def sample_crops(
     """
     frames: list[CropFrame | None] = [None, None]
     own = sample.present.copy()
-    swapped = wrong and sample.present.any() and rng.random() < _SWAPPED
     for side in Side:
         if sample.present[side]:
             frames[side] = CropFrame(jittered_box(sample.keypoints_2d[side], rng), side, sample.camera)
         elif wrong and rng.random() < 0.3:
             frames[side] = CropFrame(elsewhere(sample, rng), side, sample.camera)
-    if swapped:
-        # One hand's crop is taken for the other side's, as where a locator got the sides wrong.
-        taken = Side(int(rng.integers(2)))
-        source = frames[taken.other]
-        if sample.present[taken.other] and source is not None:
-            frames[taken] = CropFrame(source.box, taken, sample.camera)
-            own[taken] = False
+    chance = rng.random() if wrong else 1.0
+    one = Side(int(rng.integers(2)))
+    if chance < _SWAPPED and sample.present[one.other]:
+        # The other hand's crop is taken for this side's, as where a locator got the sides wrong.
+        frames[one] = CropFrame(jittered_box(sample.keypoints_2d[one.other], rng), one, sample.camera)
+        own[one] = False
+        if rng.random() < 0.5:
+            frames[one.other], own[one.other] = None, False
+    elif chance < _SWAPPED + _UNTRACKED and sample.present.all():
+        frames[one], own[one] = None, False  # there to be seen, but nobody follows it
     truth = SceneTruth(sample.keypoints_2d, sample.labels, sample.depth, sample.image)
     image, origin = inside_frame(sample)
     result = _empty()
@@ -87,9 +90,9 @@ def sample_crops(
             result["pairs"][side] = frame.pair_features(other)
         if provider is not None:
             result["priors"][side] = provider(frame, other, truth)
-        result["segmentation"][side] = segmentation_classes(frame, sample.labels, SEGMENTATION_SIZE)
+        result["segmentation"][side] = _most(segmentation_classes(frame, sample.labels), SEGMENTATION_SIZE)
         if own[side]:
-            _truth(result, sample, frame, bool(sample.present[side.other]))
+            _truth(result, sample, frame, bool(own[side.other]))
     return Crops((frames[0], frames[1]), result)
 
 
@@ -109,10 +112,15 @@ def inside_frame(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
 def cut(image: np.ndarray, frame: CropFrame, origin: np.ndarray, size: int = CROP_SIZE) -> np.ndarray:
     """A crop (size, size, 3) uint8 RGB, a left hand's mirrored, of a BGR image that begins at ``origin``."""
     center = frame.box.center[0] - float(origin[0]), frame.box.center[1] - float(origin[1])
-    box = RotatedBox(center, frame.box.size, frame.box.angle)
-    shown = crop(np.ascontiguousarray(image), box, np.empty((size, size, 3), dtype=np.uint8))
-    shown = cv2.cvtColor(shown, cv2.COLOR_BGR2RGB)
-    return shown[:, ::-1] if frame.side == Side.LEFT else shown
+    moved = dataclasses.replace(frame, box=RotatedBox(center, frame.box.size, frame.box.angle))
+    return moved.cut(np.ascontiguousarray(image), size)
+
+
+def _most(classes: np.ndarray, size: int) -> np.ndarray:
+    """The most frequent class of each cell (size, size)."""
+    cells = classes.shape[0] // size
+    counts = [(classes == index).reshape(size, cells, size, cells).sum(axis=(1, 3)) for index in range(3)]
+    return np.argmax(counts, axis=0).astype(np.uint8)
 
 
 def _empty() -> dict[str, np.ndarray]:

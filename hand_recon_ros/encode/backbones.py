@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +23,7 @@ class Backbone(nn.Module):
         input_size: side of the crops, pixels.
         grid: side of the token maps.
         image_channels, second_channels, pooled_channels: what they give.
+        pretrained: whether they started from weights that know something, to be changed carefully.
     """
 
     input_size = 224
@@ -29,6 +31,8 @@ class Backbone(nn.Module):
     image_channels: int
     second_channels: int
     pooled_channels: int
+    pretrained = False
+    frozen = False
 
     def stem(self, crops: torch.Tensor) -> torch.Tensor:
         """Features (N, C, h, w) of crops (N, 3, input_size, input_size), RGB in 0..1, that are not trained."""
@@ -43,12 +47,14 @@ class TrunkBackbone(Backbone):
     """``small``: the landmark network's trunk. Its first stages are a stem that both backbones share; from stride 16 on
     each has layers of its own, which are trained. So the second costs a quarter of a network, not a whole one."""
 
-    def __init__(self, pretrained: bool = True, second: bool = True, path: str = "") -> None:
+    def __init__(
+        self, pretrained: bool = True, second: bool = True, path: str = "", weights_follow: bool = False
+    ) -> None:
         super().__init__()
-        self.frozen = pretrained
+        self.frozen = self.pretrained = pretrained
 
         def trunk() -> LandmarkTrunk:
-            if not pretrained:
+            if not pretrained or weights_follow:
                 return LandmarkTrunk()
             return LandmarkTrunk.from_tflite(path or find_model(HAND_LANDMARKS, ""))
 
@@ -83,9 +89,11 @@ class ResNetBackbone(Backbone):
 
     image_channels = second_channels = pooled_channels = 2048
 
-    def __init__(self, path: str = "", second: bool = True) -> None:
+    def __init__(self, path: str = "", second: bool = True, weights_follow: bool = False) -> None:
         super().__init__()
-        self.image, self.second = _resnet(path), _resnet(path) if second else nn.Identity()
+        self.pretrained = bool(path)
+        source = "" if weights_follow else path
+        self.image, self.second = _resnet(source), _resnet(source) if second else nn.Identity()
 
     def stem(self, crops: torch.Tensor) -> torch.Tensor:
         """The crops, normalised as ImageNet's weights expect."""
@@ -106,13 +114,17 @@ def _resnet(path: str) -> nn.Module:
         from transformers import ResNetConfig, ResNetModel
     except ImportError as error:
         raise ConfigError(f"size 'base' needs the package transformers, which cannot be imported ({error})") from error
-    model: nn.Module = ResNetModel.from_pretrained(path) if path else ResNetModel(ResNetConfig())
+    if path and not os.path.isdir(path):
+        raise ConfigError(f"backbone {path}: no such folder; expected a ResNet-50 in the format of transformers")
+    model: nn.Module = (
+        ResNetModel.from_pretrained(path, local_files_only=True) if path else ResNetModel(ResNetConfig())
+    )
     return model
 
 
-def make_backbones(config: EncoderConfig) -> Backbone:
-    """The backbones of a configuration."""
+def make_backbones(config: EncoderConfig, weights_follow: bool = False) -> Backbone:
+    """The backbones of a configuration, without their weights where those are to be loaded anyway."""
     second = config.fusion in ("unaligned", "aligned")
     if config.size == "small":
-        return TrunkBackbone(config.pretrained, second, config.backbone)
-    return ResNetBackbone(config.backbone, second)
+        return TrunkBackbone(config.pretrained, second, config.backbone, weights_follow)
+    return ResNetBackbone(config.backbone, second, weights_follow)

@@ -12,8 +12,10 @@ import dataclasses
 import functools
 import math
 
+import cv2
 import numpy as np
 
+from ..locate.crops import warp
 from ..locate.observation import RotatedBox
 from ..skeleton import mirror_points, mirror_rotations
 from ..types import Camera, Side
@@ -106,6 +108,27 @@ class CropFrame:
     def width_at(self, point: np.ndarray) -> float:
         """Width of the crop, metres, at the distance of a point (3,) of the camera frame along the middle ray."""
         return float(self.points_in(point)[2]) * self.spread
+
+    def matrix(self, size: int) -> np.ndarray:
+        """Affine map (2, 3) from pixels of the crop, ``size`` wide, to pixels of the image, mirrored for a left hand.
+
+        Pixel i of the crop has its centre at (i + 0.5) / size - 0.5 of :meth:`pixels_in`, so that both sides' crops are
+        each other's mirror images exactly.
+        """
+        corner, right, below = self.pixels_out(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]) / size - 0.5 + 0.5 / size)
+        return np.stack([right - corner, below - corner, corner], axis=-1)
+
+    def cut(self, image: np.ndarray, size: int) -> np.ndarray:
+        """The crop uint8 (size, size, 3), RGB, of a BGR image, its border repeated beyond it."""
+        shown = warp(image, self.box, self.matrix(size), np.empty((size, size, 3), dtype=np.uint8))
+        return cv2.cvtColor(shown, cv2.COLOR_BGR2RGB)
+
+    def lookup(self, image: np.ndarray, size: int, outside: float) -> np.ndarray:
+        """Nearest values (size, size) of an image (H, W) at the crop's pixels, ``outside`` beyond it."""
+        flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(
+            image, self.matrix(size), (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=outside
+        )
 
     @property
     def ray_features(self) -> np.ndarray:

@@ -10,12 +10,10 @@ import dataclasses
 import os
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
 from ..config import ConfigError
-from ..locate.crops import crop
 from ..locate.networks import LandmarkNetworks
 from ..types import Side
 from .crop_frame import CropFrame
@@ -51,18 +49,21 @@ class FoundationPriors:
             found, presence = self._keypoints(each, scene.image)
             places.append(frame.pixels_in(found))
             maps[start : start + 21] = presence * heatmaps(places[-1])
-        shown = _shown(scene.image, frame)
+        shown = frame.cut(scene.image, _CUT)
+        known = np.zeros(shown.shape[:2], dtype=bool)
         if self.segmentation is not None:
             masks = [self.segmentation(shown, place, places[1 - i] if len(places) > 1 else None)
                      for i, place in enumerate(places)]  # fmt: skip
             own, others = masks[0], masks[1] if len(masks) > 1 else np.zeros_like(masks[0])
             others = np.minimum(others, 1.0 - own)
+            known = own + others > 0.5
             for channel, mask in zip(range(SEGMENTATION.start, SEGMENTATION.stop), (own, others, 1 - own - others),
                                      strict=True):  # fmt: skip
                 maps[channel] = _to_grid(mask)
         if self.depth is not None:
             inverse = self.depth(shown)
-            maps[DEPTH] = _to_grid(normalised_depth(inverse, np.ones_like(inverse, dtype=bool)))
+            # As in rendered maps, depth is that of hands; where nothing tells them from the rest, all of it is.
+            maps[DEPTH] = _to_grid(normalised_depth(inverse, known if known.any() else np.ones_like(known)))
         return maps
 
     def _keypoints(self, frame: CropFrame, image: np.ndarray) -> tuple[np.ndarray, float]:
@@ -141,12 +142,6 @@ def _loaded(model: Any, processor: Any, path: str | os.PathLike[str], device: st
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a model for {model.__name__}: {error}") from error
-
-
-def _shown(image: np.ndarray, frame: CropFrame) -> np.ndarray:
-    shown = crop(image, frame.box, np.empty((_CUT, _CUT, 3), dtype=np.uint8))
-    shown = cv2.cvtColor(shown, cv2.COLOR_BGR2RGB)
-    return np.ascontiguousarray(shown[:, ::-1] if frame.side == Side.LEFT else shown)
 
 
 def _to_grid(maps: np.ndarray) -> np.ndarray:

@@ -67,19 +67,20 @@ class FusionAlignmentEncoder(nn.Module):
     The stem, the part of the image backbone that is not trained, is separate so that a data loader can run it.
     """
 
-    def __init__(self, config: EncoderConfig, hand_model: HandModel) -> None:
+    def __init__(self, config: EncoderConfig, hand_model: HandModel, weights_follow: bool = False) -> None:
+        """``weights_follow`` leaves out the weights the backbones start from: all of them will be loaded."""
         super().__init__()
         self.config = config
-        self.backbones: Backbone = make_backbones(config)
+        self.backbones: Backbone = make_backbones(config, weights_follow)
         width, grid = config.width, self.backbones.grid
         self.chain = HandChain(hand_model)
         self.project_image = nn.Conv2d(self.backbones.image_channels, width, 1)
         self.project_pooled = nn.Linear(self.backbones.pooled_channels, width)
-        self.places = nn.Parameter(torch.randn(1, grid * grid, width) * 0.02)
-        self.kinds = nn.Parameter(torch.randn(4, width) * 0.02)  # pooled, image, second, the other hand's
+        self.places = nn.Parameter(_waves(grid, width))
+        self.kinds = nn.Parameter(torch.randn(4, width) * 0.5)  # pooled, image, second, the other hand's
         self.embed_ray = _mlp(RAY_FEATURES, width, width)
         self.embed_pair = _mlp(PAIR_FEATURES, width, width)
-        if config.fusion != "none":
+        if config.fusion in ("aligned", "priors"):
             self.project_priors = _PriorProjection(width, grid, config.prior_groups)
         if config.fusion in ("unaligned", "aligned"):
             self.project_second = nn.Sequential(nn.Conv2d(self.backbones.second_channels, width, 1), nn.GELU(),
@@ -113,12 +114,12 @@ class FusionAlignmentEncoder(nn.Module):
         image, second, pooled = self.backbones(stems.flatten(0, 1))
         ray = self.embed_ray(rays).flatten(0, 1)
         head = (self.project_pooled(pooled) + self.kinds[0] + ray)[:, None]
-        first = _tokens(self.project_image(image)) + self.places + self.kinds[1]
+        first = self._unit(self.project_image(image)) + self.places + self.kinds[1]
         imagined = fused = None
-        if self.config.fusion != "none" and prior_maps is not None:
+        if self.config.fusion in ("aligned", "priors") and prior_maps is not None:
             fused = self.project_priors(prior_maps.flatten(0, 1))
         if self.config.fusion in ("unaligned", "aligned"):
-            imagined = nn.functional.layer_norm(_tokens(self.project_second(second)), (self.config.width,))
+            imagined = self._unit(self.project_second(second))
         if self.config.fusion == "priors":
             if fused is None:
                 raise ValueError("an encoder with fusion 'priors' needs prior_maps at inference too")
@@ -129,6 +130,10 @@ class FusionAlignmentEncoder(nn.Module):
         if self.config.fusion == "aligned" and fused is not None:
             teacher = self._read(head, first, fused, pairs, shown, pooled, batch)
         return EncoderOutput(hands, teacher, imagined, fused)
+
+    def _unit(self, maps: torch.Tensor) -> torch.Tensor:
+        """Maps (N, width, h, w) as tokens (N, h * w, width) of unit variance."""
+        return nn.functional.layer_norm(_tokens(maps), (self.config.width,))
 
     def _read(
         self,
@@ -160,6 +165,19 @@ class FusionAlignmentEncoder(nn.Module):
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+
+
+def _waves(grid: int, width: int) -> torch.Tensor:
+    """Where a token lies, (1, grid * grid, width): sines and cosines along both axes (Vaswani et al. 2017).
+
+    They are as strong as the tokens themselves, so that those of one place find each other from the start.
+    """
+    cells = torch.arange(grid) / grid
+    frequencies = 2.0 * torch.pi * torch.arange(1, width // 4 + 1) * grid / width
+    angles = cells[:, None] * frequencies
+    axis = torch.cat([angles.sin(), angles.cos()], dim=-1)
+    rows, columns = axis[:, None].expand(grid, grid, -1), axis[None].expand(grid, grid, -1)
+    return torch.cat([rows, columns], dim=-1).reshape(1, grid * grid, width)
 
 
 def _tokens(maps: torch.Tensor) -> torch.Tensor:
@@ -228,12 +246,13 @@ class _Heads(nn.Module):
                                    nn.GELU())  # fmt: skip
         self.numbers = nn.Linear(2 * width, 96 + 10 + 2 + 3 + 1)
         self.spatial = nn.Linear(width, JOINTS_2D * 5 + SEGMENTATION_CLASSES * self.fine**2)
-        flat = to_6d(torch.eye(3).expand(16, 3, 3)).flatten()
+        start = to_6d(torch.eye(3).expand(16, 3, 3)).clone()
+        start[0] = torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, 1.0])  # fingers up, as crops are turned, palm to the camera
         with torch.no_grad():
             self.numbers.weight *= 0.1
             self.numbers.bias.zero_()
-            self.numbers.bias[:96] = flat
-            self.numbers.bias[106] = -1.2  # a crop is about 0.3 m wide
+            self.numbers.bias[:96] = start.flatten()
+            self.numbers.bias[106] = -1.44  # crops are 0.24 m wide on average
             self.spatial.weight *= 0.3
         cells = (torch.arange(grid) + 0.5) / grid - 0.5
         rows, columns = torch.meshgrid(cells, cells, indexing="ij")
@@ -257,16 +276,18 @@ class _Heads(nn.Module):
         segmentation = spatial[..., 5 * JOINTS_2D :].reshape(
             count, self.grid, self.grid, SEGMENTATION_CLASSES, self.fine, self.fine
         )
+        with torch.autocast(kept.device.type, enabled=False):  # half precision would cost a millimetre
+            joints_3d = chain(rotations, betas)
         return HandsOutput(
             rotations=rotations,
             betas=betas,
-            joints=chain(rotations, betas),
+            joints=joints_3d,
             places=places,
             place_scales=nn.functional.softplus(others[..., 0] - 3.0) + 1e-3,
             depths=others[..., 1] * 0.1,
             log_width=numbers[:, 106],
             log_width_scale=nn.functional.softplus(numbers[:, 107] - 2.0) + 1e-3,
-            to_other=numbers[:, 108:111] * 0.1,
+            to_other=numbers[:, 108:111],
             presence=numbers[:, 111],
             segmentation=segmentation.permute(0, 3, 1, 4, 2, 5).reshape(
                 count, SEGMENTATION_CLASSES, SEGMENTATION_SIZE, SEGMENTATION_SIZE

@@ -14,7 +14,6 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from ..locate.crops import crop_matrix
 from ..types import Side
 from .crop_frame import CropFrame
 
@@ -70,20 +69,20 @@ def exact_priors(frame: CropFrame, other: CropFrame | None, scene: SceneTruth) -
     return maps
 
 
-def segmentation_classes(frame: CropFrame, labels: np.ndarray, size: int) -> np.ndarray:
-    """Class of each cell (size, size) uint8 of the crop: 0 the rest, 1 this hand, 2 the other one."""
-    seen = _cut(labels, frame, size, outside=0)
+def segmentation_classes(frame: CropFrame, labels: np.ndarray, size: int = GRID * _FINE) -> np.ndarray:
+    """Class of each pixel (size, size) uint8 of the crop: 0 the rest, 1 this hand, 2 the other one."""
+    seen = frame.lookup(labels, size, outside=0)
     own, others = (2, 1) if frame.side == Side.RIGHT else (1, 2)
     return np.where(seen == own, 1, np.where(seen == others, 2, 0)).astype(np.uint8)
 
 
 def _segmentation(frame: CropFrame, labels: np.ndarray) -> np.ndarray:
-    classes = segmentation_classes(frame, labels, GRID * _FINE)
+    classes = segmentation_classes(frame, labels)
     return np.stack([_averaged((classes == index).astype(np.float32)) for index in (1, 2, 0)])
 
 
 def _depth(frame: CropFrame, depth: np.ndarray) -> np.ndarray:
-    inverse = _cut((1.0 / depth).astype(np.float32), frame, GRID * _FINE, outside=0.0)
+    inverse = frame.lookup((1.0 / depth).astype(np.float32), GRID * _FINE, outside=0.0)
     shown, known = normalised_depth(inverse, inverse > 0)
     return np.stack([_averaged(shown), _averaged(known)])
 
@@ -97,15 +96,6 @@ def normalised_depth(inverse: np.ndarray, known: np.ndarray) -> np.ndarray:
     scale = max(float(np.abs(values - middle).mean()), 1e-3 * abs(float(middle)), 1e-9)
     shown = np.where(known, np.clip((inverse - middle) / scale, -4.0, 4.0), 0.0)
     return np.stack([shown, known]).astype(np.float32)
-
-
-def _cut(image: np.ndarray, frame: CropFrame, size: int, outside: float) -> np.ndarray:
-    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-    cut = cv2.warpAffine(
-        image, crop_matrix(frame.box, size), (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT,
-        borderValue=outside,
-    )  # fmt: skip
-    return cut[:, ::-1] if frame.side == Side.LEFT else cut
 
 
 def _averaged(fine: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from . import metrics
 from .intervals import interval
 
 PER_HAND = ("mpjpe_mm", "pa_mpjpe_mm", "wrist_error_mm", "error_2d_px", "pck_0_05", "pck_0_1")
-PER_PAIR = ("mrrpe_mm", "mrrpe_occluded_mm")
+PER_PAIR = ("mrrpe_mm", "mrrpe_occluded_mm", "mrrpe_told_mm", "mrrpe_told_occluded_mm")
 _BATCH = 16
 _SEED = 90210
 
@@ -39,7 +39,7 @@ def load_encoder(path: str | Path) -> FusionAlignmentEncoder:
     if "encoder" not in metadata:
         raise ConfigError(f"{path}: not an encoder: its metadata has no entry 'encoder'")
     config = checked(EncoderConfig, json.loads(metadata["encoder"]))
-    model = FusionAlignmentEncoder(config, load_hand_model())
+    model = FusionAlignmentEncoder(config, load_hand_model(), weights_follow=True)
     missing, unexpected = model.load_state_dict(weights, strict=False)
     if missing or unexpected:
         raise ConfigError(f"{path}: weights do not fit: missing {missing[:3]}, unexpected {unexpected[:3]}")
@@ -70,7 +70,8 @@ def evaluate_encoder(encoder: Encoder, split: str = "val", count: int = 500) -> 
     """Measure an encoder on the first samples of a split of the stream.
 
     Root-relative errors are from the wrist, not rescaled; PA with scale and without reflection; MRRPE from the two
-    hands' metric wrists; its ``occluded`` form over the pairs in which at least 30 % of a hand's keypoints are hidden
+    hands' metric wrists, and ``told`` directly as the vector to the other hand, the mean of what both hands say; the
+    ``occluded`` forms over the pairs in which at least 30 % of a hand's keypoints are hidden
     by something else. 2D errors are in pixels of the sample's picture and PCK is against the larger side of the true
     box, over keypoints inside the crop. Intervals are 95 % bootstrap percentiles.
     """
@@ -120,8 +121,14 @@ def _measure(values: dict[str, list[np.ndarray]], sample: Sample, crops: Crops, 
             for name, share in (("pck_0_05", 0.05), ("pck_0_1", 0.1)):
                 values[name].append((errors < share * size).mean(keepdims=True))
     if wrists[0] is not None and wrists[1] is not None:
-        error = metrics.mrrpe(wrists[0][None], wrists[1][None], sample.joints[:1, 0], sample.joints[1:, 0])
-        values["mrrpe_mm"].append(error)
-        if (sample.occluded.mean(axis=1) >= OCCLUDED_JOINTS).any():
-            values["mrrpe_occluded_mm"].append(error)
+        true = sample.joints[:1, 0], sample.joints[1:, 0]
+        left, right = (frame for frame in crops.frames if frame is not None)
+        to_right = left.points_out(hands.to_other[0]), -right.points_out(hands.to_other[1])
+        told = np.mean(to_right, axis=0)[None]
+        occluded = bool((sample.occluded.mean(axis=1) >= OCCLUDED_JOINTS).any())
+        for name, pair in (("mrrpe", (wrists[0][None], wrists[1][None])), ("mrrpe_told", (true[0], true[0] + told))):
+            error = metrics.mrrpe(pair[0], pair[1], true[0], true[1])
+            values[f"{name}_mm"].append(error)
+            if occluded:
+                values[f"{name}_occluded_mm"].append(error)
 

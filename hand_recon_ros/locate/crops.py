@@ -67,8 +67,17 @@ def crop(image: np.ndarray, box: RotatedBox, out: np.ndarray, repeat_border: boo
 
     Beyond the image its edge pixels are repeated, or all is black.
     """
+    return warp(image, box, crop_matrix(box, out.shape[0]), out, repeat_border)
+
+
+def warp(
+    image: np.ndarray, box: RotatedBox, matrix: np.ndarray, out: np.ndarray, repeat_border: bool = True
+) -> np.ndarray:
+    """Fill ``out`` (n, n, 3) uint8 with the square of the image by an affine map (2, 3) from its pixels to the image's.
+
+    Where the square is much larger than ``out`` the image is averaged down first.
+    """
     size = out.shape[0]
-    matrix = crop_matrix(box, size)
     factor = box.size / size
     if factor > _SHRINK_ABOVE:
         image, matrix = _shrunk(image, box, matrix, factor)

@@ -41,7 +41,7 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
         sample = self._stream[number]
         arrays = sample_crops(sample, rng, CorruptedPriors(rng, self.corrupted)).arrays
         if self._stem is not None:
-            arrays["stems"] = self._stem(arrays["crops"])
+            arrays["stems"] = self._stem(arrays.pop("crops"))
         return arrays
 
     @functools.cached_property

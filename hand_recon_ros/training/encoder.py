@@ -70,11 +70,14 @@ class Recipe:
         sections = {"encoder", "losses", "training"}
         if not isinstance(content, dict) or set(content) - sections:
             raise ConfigError(f"{path}: expected the sections {sorted(sections)}, got {sorted(content)}")
-        return cls(
+        recipe = cls(
             checked(EncoderConfig, content.get("encoder") or {}),
             checked(LossWeights, content.get("losses") or {}),
             checked(EncoderTraining, {**(content.get("training") or {}), **overrides}),
         )
+        if recipe.encoder.fusion == "aligned" and recipe.losses.teacher <= 0:
+            raise ConfigError("losses.teacher is 0: nothing would teach the priors' tokens that the encoder follows")
+        return recipe
 
 
 class EncoderTrainer:
@@ -144,7 +147,8 @@ class EncoderTrainer:
                     if writer is not None:
                         writer.add_image("val/crops", validation.picture(), self.step, dataformats="HWC")
                     said = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
-                    bar.write(f"step {self.step}: {said}", file=sys.stderr)
+                    if self.accelerator.is_main_process:
+                        bar.write(f"step {self.step}: {said}", file=sys.stderr)
                 if self.step % options.checkpoint_every == 0 or self.step == last:
                     self.save()
         return self.history[-1] if self.history else {}
@@ -174,18 +178,24 @@ class EncoderTrainer:
         decay = min(self.recipe.training.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, value in self._plain_model.state_dict().items():
-                self.average[name].lerp_(value.to(self.average[name].dtype), 1.0 - decay)
+                if value.is_floating_point():
+                    self.average[name].lerp_(value, 1.0 - decay)
+                else:
+                    self.average[name].copy_(value)  # a counter
         return {"loss": float(loss.detach()), **{name: float(term) for name, term in terms.items()}}
 
     def _dataset(self, split: str, corrupted: float) -> CropDataset:
         options = self.recipe.training
         # Processes of their own take the stem's work off this one; a GPU does it faster than they would.
         apart = split == "train" and options.workers > 0 and self.accelerator.device.type == "cpu"
+        apart = apart and self._plain_model.backbones.frozen
         return CropDataset(split, options.seed, self.hand_model, corrupted, stem=self._plain_model if apart else None)
 
     def _loader(self, last: int) -> DataLoader[Any]:
         options, accelerator = self.recipe.training, self.accelerator
-        share = options.batch // accelerator.num_processes
+        share, rest = divmod(options.batch, accelerator.num_processes)
+        if rest:
+            raise ConfigError(f"batch {options.batch} cannot be shared evenly by {accelerator.num_processes} processes")
         first = options.batch * accelerator.process_index // accelerator.num_processes
         numbers = [
             list(range(step * options.batch + first, step * options.batch + first + share))
@@ -193,7 +203,7 @@ class EncoderTrainer:
         ]
         return DataLoader(
             self._dataset("train", options.corrupted), batch_sampler=numbers, num_workers=options.workers,
-            prefetch_factor=4 if options.workers else None,
+            prefetch_factor=4 if options.workers else None, pin_memory=accelerator.device.type == "cuda",
         )  # fmt: skip
 
     def save(self) -> None:
@@ -203,8 +213,9 @@ class EncoderTrainer:
         from safetensors.torch import save_file
 
         state = {
-            "step": self.step, "model": self._plain_model.state_dict(), "average": self.average,
-            "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "history": self.history,
+            "recipe": self._decisive, "step": self.step, "history": self.history,
+            "model": self._plain_model.state_dict(), "average": self.average,
+            "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
         }  # fmt: skip
         # Written beside and moved: a run may be ended at any moment, also in here.
         part = self._checkpoint.with_suffix(".part")
@@ -215,10 +226,22 @@ class EncoderTrainer:
         save_file(weights, self.out / "encoder.part", metadata)
         (self.out / "encoder.part").replace(self.out / "encoder.safetensors")
 
+    @property
+    def _decisive(self) -> dict[str, Any]:
+        """What must not change between the parts of a run."""
+        options = self.recipe.training
+        return {
+            "encoder": dataclasses.asdict(self.recipe.encoder), "losses": dataclasses.asdict(self.recipe.losses),
+            "seed": options.seed, "batch": options.batch,
+        }  # fmt: skip
+
     def _load(self) -> None:
         if not self._checkpoint.exists():
             return
         state = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
+        for name, value in self._decisive.items():
+            if state["recipe"][name] != value:
+                raise ConfigError(f"{self._checkpoint} was made with {name} {state['recipe'][name]}, not {value}")
         self._plain_model.load_state_dict(state["model"])
         self.average = {name: value.to(self.accelerator.device) for name, value in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])
@@ -247,7 +270,7 @@ def parameter_groups(model: FusionAlignmentEncoder, options: EncoderTraining) ->
     new: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            (known if name.startswith("backbones.") and model.config.pretrained else new).append(parameter)
+            (known if name.startswith("backbones.") and model.backbones.pretrained else new).append(parameter)
     rate = options.learning_rate
     groups = [{"params": new, "lr": rate}, {"params": known, "lr": rate * options.pretrained_rate}]
     return [group for group in groups if group["params"]]

@@ -19,10 +19,11 @@ class LossWeights:
     rotations: float = setting(0.5, "L1 of the entries of joint rotations")
     betas: float = setting(0.05, "L1 of betas, per standard deviation")
     joints: float = setting(3.0, "L1 of joints from the wrist, dm")
-    places: float = setting(0.5, "Laplace likelihood of keypoints in the crop")
+    places: float = setting(2.0, "L1 of keypoints in the crop, in thirds of the crop: about dm")
     depths: float = setting(1.0, "L1 of the keypoints' depths, dm")
-    width: float = setting(0.5, "Laplace likelihood of the log width of the crop")
-    to_other: float = setting(0.5, "L1 from one wrist to the other, dm")
+    width: float = setting(1.0, "L1 of the log width of the crop")
+    scales: float = setting(0.05, "Laplace likelihood of the errors of places and width under the scales told for them")
+    to_other: float = setting(1.0, "L1 from one wrist to the other, dm")
     presence: float = setting(0.2, "cross entropy")
     segmentation: float = setting(0.2, "cross entropy")
     alignment: float = setting(0.5, "mean square of imagined against fused tokens, the latter's gradient stopped")
@@ -60,10 +61,14 @@ def _hands_terms(hands: HandsOutput, truth: dict[str, torch.Tensor]) -> dict[str
         values = values.flatten(2).mean(dim=2) if values.ndim > 2 else values
         return (values * weight).sum() / weight.sum().clamp_min(1.0)
 
-    place_error = (hands.places - truth["places"]).abs().sum(-1)
-    place_loss = place_error / hands.place_scales + 2 * hands.place_scales.log()
-    places = (place_loss * truth["place_weights"]).sum(-1) / truth["place_weights"].sum(-1).clamp_min(1.0)
-    width = (hands.log_width - truth["log_width"]).abs() / hands.log_width_scale + hands.log_width_scale.log()
+    def over_places(values: torch.Tensor) -> torch.Tensor:
+        return (values * truth["place_weights"]).sum(-1) / truth["place_weights"].sum(-1).clamp_min(1.0)
+
+    place_error = (hands.places - truth["places"]).abs().mean(-1)
+    width = (hands.log_width - truth["log_width"]).abs()
+    # Likelihoods teach the scales only: their gradient on the errors themselves would grow as those shrink.
+    scales = over_places(place_error.detach() / hands.place_scales + hands.place_scales.log())
+    scales = scales + width.detach() / hands.log_width_scale + hands.log_width_scale.log()
     presence = nn.functional.binary_cross_entropy_with_logits(hands.presence, there, reduction="none")
     segmentation = nn.functional.cross_entropy(
         hands.segmentation.flatten(0, 1), truth["segmentation"].long().flatten(0, 1), reduction="none"
@@ -73,9 +78,10 @@ def _hands_terms(hands: HandsOutput, truth: dict[str, torch.Tensor]) -> dict[str
         "rotations": mean((hands.rotations - truth["rotations"]).abs()),
         "betas": mean((hands.betas - truth["betas"]).abs()),
         "joints": mean((hands.joints - truth["joints"]).abs()) * 10.0,
-        "places": mean(places),
+        "places": mean(over_places(place_error)) * 3.0,
         "depths": mean(depth_error) * 10.0,
         "width": mean(width),
+        "scales": mean(scales),
         "to_other": mean((hands.to_other - truth["to_other"]).abs(), truth["both"]) * 10.0,
         "presence": mean(presence, shown),
         "segmentation": mean(segmentation, shown),

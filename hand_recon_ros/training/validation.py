@@ -35,8 +35,8 @@ class Validation:
 
     @torch.no_grad()
     def __call__(self, model: FusionAlignmentEncoder, device: torch.device) -> dict[str, float]:
-        """Figures of an encoder: joints from the wrist, aligned joints, MRRPE (from one wrist to the other as told
-        directly) in mm, the place error as a share of the crop, the width's error, presence's accuracy."""
+        """Figures of an encoder: joints from the wrist, aligned joints and the vector to the other wrist in mm,
+        the place error as a share of the crop, the width's error, presence's accuracy."""
         model.eval()
         values: dict[str, list[np.ndarray]] = {}
         self._places = []
@@ -83,9 +83,9 @@ def _errors(hands: HandsOutput, truth: dict[str, torch.Tensor]) -> dict[str, np.
     joints, true_joints = array(hands.joints)[there], array(truth["joints"])[there]
     weights = array(truth["place_weights"])[there]
     place_error = np.linalg.norm(array(hands.places)[there] - array(truth["places"])[there], axis=-1)
-    # Each hand tells where the other one is; the mean of the two views, of which one is told backwards, counts.
+    # Each hand tells where the other one is.
     to_other = array(hands.to_other)[both], array(truth["to_other"])[both]
-    relative = np.linalg.norm(to_other[0] - to_other[1], axis=-1).mean(axis=-1)
+    relative = np.linalg.norm(to_other[0] - to_other[1], axis=-1).ravel()
     shown = array(truth["shown"]) > 0
     return {
         "mpjpe_mm": metrics.mpjpe(joints, true_joints),
