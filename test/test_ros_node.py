@@ -306,16 +306,20 @@ def test_a_flood_is_dropped_counted_and_not_queued(dds: NodeOnDds) -> None:
     received, processed = counters.received, counters.processed
     dds.reconstructor.delay = 0.03
     message = image_message()
-    for _ in range(200):  # 200 Hz
+    begin = time.monotonic()
+    for _ in range(1000):  # 200 Hz, until enough got through to the node: of best-effort images DDS loses some as well
         dds.send(message)
         time.sleep(0.005)
+        if counters.received - received > 150 and dds.node._mailbox.dropped - dropped > 100:
+            break
     dds.wait(
         lambda: counters.processed + dds.node._mailbox.dropped - processed - dropped == counters.received - received,
         "rest",
     )
+    elapsed = time.monotonic() - begin
     time.sleep(0.1)
     assert counters.received - received > 150
-    assert 5 <= len(hands) <= 60
+    assert 5 <= len(hands) <= elapsed / dds.reconstructor.delay + 2
     assert hands[-1].dropped == dds.node._mailbox.dropped
     assert hands[-1].dropped - dropped > 100
     assert [m.dropped for m in hands] == sorted(m.dropped for m in hands)
