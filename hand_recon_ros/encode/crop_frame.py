@@ -15,6 +15,7 @@ import math
 import cv2
 import numpy as np
 
+from ..hand_model import rotations_towards
 from ..locate.crops import warp
 from ..locate.observation import RotatedBox
 from ..skeleton import mirror_points, mirror_rotations
@@ -50,12 +51,8 @@ class CropFrame:
     @functools.cached_property
     def rotation(self) -> np.ndarray:
         """Takes points of the camera, mirrored for a left hand, to the crop frame (3, 3)."""
-        ray = self._edges[0]
-        x, y, z = (mirror_points(ray) if self._mirrored else ray) / np.linalg.norm(ray)
-        # The smallest rotation that takes the ray to the optical axis.
-        aligned = np.array(
-            [[1 - x * x / (1 + z), -x * y / (1 + z), -x], [-x * y / (1 + z), 1 - y * y / (1 + z), -y], [x, y, z]]
-        )
+        ray = mirror_points(self._edges[0]) if self._mirrored else self._edges[0]
+        aligned = rotations_towards(ray[None])[0].T
         cos, sin = math.cos(self._angle), math.sin(self._angle)
         return np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ aligned
 

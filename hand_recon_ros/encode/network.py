@@ -93,6 +93,11 @@ class FusionAlignmentEncoder(nn.Module):
         """Features of crops (N, 3, S, S), RGB in 0..1, that are not trained."""
         return self.backbones.stem(crops)
 
+    def stems_of(self, crops: torch.Tensor) -> torch.Tensor:
+        """:meth:`stem` of pairs of pictures, (B, 2, S, S, 3) uint8 RGB to (B, 2, C, h, w)."""
+        stems = self.stem(crops.flatten(0, 1).permute(0, 3, 1, 2).float() / 255.0)
+        return stems.reshape(-1, 2, *stems.shape[1:])
+
     def forward(
         self,
         stems: torch.Tensor,

@@ -56,11 +56,10 @@ def predictor(model: FusionAlignmentEncoder, device: str = "cpu") -> Encoder:
 
     @torch.no_grad()
     def predict(batch: dict[str, torch.Tensor]) -> HandsOutput:
-        crops = batch["crops"].to(device).flatten(0, 1).permute(0, 3, 1, 2).float() / 255.0
-        stems = model.stem(crops)
+        stems = model.stems_of(batch["crops"].to(device))
         priors = batch["priors"].to(device).float() if model.config.fusion == "priors" else None
         given = (batch[name].to(device) for name in ("rays", "pairs", "shown"))
-        output = model(stems.reshape(-1, 2, *stems.shape[1:]), *given, priors)
+        output = model(stems, *given, priors)
         return HandsOutput(*(value.float().cpu() for value in output.hands))
 
     return predict

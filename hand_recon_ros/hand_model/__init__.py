@@ -7,7 +7,7 @@ from .arrays import HandModelError
 from .kinematics import Kinematics
 from .mano_import import import_mano
 from .model import HandModel, load_hand_model
-from .order import from_mano_pose, rotation_matrices, rotation_vectors, to_mano_pose
+from .order import from_mano_pose, rotation_matrices, rotation_vectors, rotations_towards, to_mano_pose
 
 __all__ = [
     "HandModel",
@@ -20,5 +20,6 @@ __all__ = [
     "rotation_matrices",
     "rotation_vectors",
     "rotations_from_angles",
+    "rotations_towards",
     "to_mano_pose",
 ]

@@ -98,3 +98,13 @@ def rotation_vectors(rotations: np.ndarray) -> np.ndarray:
     exact at rotations near 0 and near pi, where the formula with the antisymmetric part alone does not.
     """
     return np.asarray(_rotation_vector(np.asarray(rotations, dtype=np.float64)))
+
+
+def rotations_towards(rays: np.ndarray) -> np.ndarray:
+    """The smallest rotations (B, 3, 3) that take the optical axis to ``rays`` (B, 3)."""
+    x, y, z = (rays / np.linalg.norm(rays, axis=-1, keepdims=True)).T
+    rotation = np.empty((len(rays), 3, 3))
+    rotation[:, 0, 0], rotation[:, 0, 1], rotation[:, 0, 2] = 1 - x * x / (1 + z), -x * y / (1 + z), x
+    rotation[:, 1, 0], rotation[:, 1, 1], rotation[:, 1, 2] = -x * y / (1 + z), 1 - y * y / (1 + z), y
+    rotation[:, 2, 0], rotation[:, 2, 1], rotation[:, 2, 2] = -x, -y, z
+    return rotation

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..hand_model import rotations_towards
 from ..locate import Observation
 from ..skeleton import KEYPOINT_PARENTS, PALM, mirror_points
 from ..types import Camera, Side
@@ -52,7 +53,7 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
     world[..., 2] = WORLD_DEPTH_WEIGHT * world[..., 2] + (1.0 - WORLD_DEPTH_WEIGHT) * (depth - depth[:, :1])
     # The landmark network sees each hand as if in the middle of an image: turn its axes to the ray through the palm.
     palm_ray = rays[:, PALM].mean(axis=1)
-    world = world @ np.swapaxes(_towards(palm_ray), -1, -2)
+    world = world @ np.swapaxes(rotations_towards(palm_ray), -1, -2)
     for i, observation in enumerate(observations):
         if observation.shown_side == Side.LEFT:
             rays[i], world[i] = mirror_points(rays[i]), mirror_points(world[i])
@@ -71,13 +72,3 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
         directions=bones / lengths,
         direction_precision=certain / DIRECTION_SIGMA,
     )
-
-
-def _towards(rays: np.ndarray) -> np.ndarray:
-    """The smallest rotations (B, 3, 3) that take the optical axis to ``rays`` (B, 3)."""
-    x, y, z = (rays / np.linalg.norm(rays, axis=-1, keepdims=True)).T
-    rotation = np.empty((len(rays), 3, 3))
-    rotation[:, 0, 0], rotation[:, 0, 1], rotation[:, 0, 2] = 1 - x * x / (1 + z), -x * y / (1 + z), x
-    rotation[:, 1, 0], rotation[:, 1, 1], rotation[:, 1, 2] = -x * y / (1 + z), 1 - y * y / (1 + z), y
-    rotation[:, 2, 0], rotation[:, 2, 1], rotation[:, 2, 2] = -x, -y, z
-    return rotation

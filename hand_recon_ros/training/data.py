@@ -84,7 +84,5 @@ def to_device(
         for name, value in batch.items()
     }
     if "stems" not in moved:
-        crops = moved["crops"].flatten(0, 1).permute(0, 3, 1, 2).float() / 255.0
-        stems = encoder.stem(crops)
-        moved["stems"] = stems.reshape(-1, 2, *stems.shape[1:])
+        moved["stems"] = encoder.stems_of(moved["crops"])
     return moved
