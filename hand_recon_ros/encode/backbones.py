@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
 
 from ..config import ConfigError
+from ..locate.landmarks import DEPTH_UNIT
+from ..refine.evidence import SCREEN_DEPTH_GAIN, WORLD_DEPTH_WEIGHT
 from ..runtime.model_files import HAND_LANDMARKS, find_model
 from .landmark_trunk import HEAD_CHANNELS, STAGES, LandmarkTrunk
 
 if TYPE_CHECKING:
     from .network import EncoderConfig
+
+
+class Reading(NamedTuple):
+    """What a backbone that knows hands says of N crops by itself: where the encoder starts from.
+
+    Attributes:
+        places: keypoints in the crop (N, 21, 2), see CropFrame.pixels_in.
+        joints: keypoints (N, 21, 3), metres from the wrist, axes parallel to the crop's.
+        logits: (N, 2) that there is a hand, and that it is a right one.
+    """
+
+    places: torch.Tensor
+    joints: torch.Tensor
+    logits: torch.Tensor
+
+
+class Features(NamedTuple):
+    """What the backbones give for N crops.
+
+    Attributes:
+        image, second: maps (N, channels, grid, grid).
+        pooled: the image's (N, pooled_channels).
+        reading: of a backbone that knows hands, else None.
+    """
+
+    image: torch.Tensor
+    second: torch.Tensor
+    pooled: torch.Tensor
+    reading: Reading | None
 
 
 class Backbone(nn.Module):
@@ -24,6 +55,7 @@ class Backbone(nn.Module):
         grid: side of the token maps.
         image_channels, second_channels, pooled_channels: what they give.
         pretrained: whether they started from weights that know something, to be changed carefully.
+        reads: whether they give a reading of their own.
     """
 
     input_size = 224
@@ -33,25 +65,29 @@ class Backbone(nn.Module):
     pooled_channels: int
     pretrained = False
     frozen = False
+    reads = False
 
     def stem(self, crops: torch.Tensor) -> torch.Tensor:
         """Features (N, C, h, w) of crops (N, 3, input_size, input_size), RGB in 0..1, that are not trained."""
         raise NotImplementedError
 
-    def forward(self, stems: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Image map and second map (N, channels, grid, grid), and the image's pooled features (N, pooled_channels)."""
+    def forward(self, stems: torch.Tensor) -> Features:
+        """Features of stems (N, C, h, w)."""
         raise NotImplementedError
 
 
 class TrunkBackbone(Backbone):
     """``small``: the landmark network's trunk. Its first stages are a stem that both backbones share; from stride 16 on
-    each has layers of its own, which are trained. So the second costs a quarter of a network, not a whole one."""
+    each has layers of its own, which are trained. So the second costs a quarter of a network, not a whole one.
+
+    With its weights come its landmarks: the encoder starts from them and learns what to add.
+    """
 
     def __init__(
         self, pretrained: bool = True, second: bool = True, path: str = "", weights_follow: bool = False
     ) -> None:
         super().__init__()
-        self.frozen = self.pretrained = pretrained
+        self.frozen = self.pretrained = self.reads = pretrained
 
         def trunk() -> LandmarkTrunk:
             if not pretrained or weights_follow:
@@ -63,6 +99,7 @@ class TrunkBackbone(Backbone):
         self.image_tail, self.head = stages.pop("stride32"), stages.pop("head")
         self.early = nn.Sequential(*stages.values())
         self.early.requires_grad_(not self.frozen)
+        self.outputs = first.outputs if self.reads else nn.ModuleDict()
         self.second_tail = trunk().stages["stride32"] if second else nn.Identity()
         self.image_channels = STAGES[-1].channels
         self.second_channels = STAGES[-1].channels
@@ -76,12 +113,31 @@ class TrunkBackbone(Backbone):
             result: torch.Tensor = self.early(crops)
         return result
 
-    def forward(self, stems: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, stems: torch.Tensor) -> Features:
         """See :meth:`Backbone.forward`."""
         if not self.frozen:
             stems = self.early(stems)
         image = self.image_tail(stems)
-        return image, self.second_tail(stems), self.head(image).mean(dim=(2, 3))
+        pooled = self.head(image).mean(dim=(2, 3))
+        return Features(image, self.second_tail(stems), pooled, self._read(pooled) if self.reads else None)
+
+    def _read(self, pooled: torch.Tensor) -> Reading:
+        screen = self.outputs["screen"](pooled).reshape(-1, 21, 3) / self.input_size
+        joints = self.outputs["world"](pooled).reshape(-1, 21, 3)
+        screen, joints = screen - screen.new_tensor([0.5, 0.5, 0.0]), joints - joints[:, :1]
+        # Depth is told twice; the mean of both is better than either, as the lifting knows too.
+        metre = spread(joints[..., :2]) / spread(screen[..., :2])
+        depth = (screen[..., 2] - screen[:, :1, 2]) * (SCREEN_DEPTH_GAIN / DEPTH_UNIT * metre)[:, None]
+        depth = joints[..., 2].lerp(depth, 1.0 - WORLD_DEPTH_WEIGHT)
+        logits = [self.outputs[name](pooled) for name in ("presence", "handedness")]
+        return Reading(
+            screen[..., :2], torch.cat([joints[..., :2], depth[..., None]], dim=-1), torch.cat(logits, dim=-1)
+        )
+
+
+def spread(points: torch.Tensor) -> torch.Tensor:
+    """How far points (N, K, D) spread about their middle, (N,)."""
+    return (points - points.mean(dim=1, keepdim=True)).square().sum(-1).mean(-1).add(1e-6).sqrt()
 
 
 class ResNetBackbone(Backbone):
@@ -101,12 +157,12 @@ class ResNetBackbone(Backbone):
         deviation = crops.new_tensor([0.229, 0.224, 0.225])[:, None, None]
         return (crops - mean) / deviation
 
-    def forward(self, stems: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, stems: torch.Tensor) -> Features:
         """See :meth:`Backbone.forward`."""
         image = self.image(stems).last_hidden_state
         second = self.second(stems)
         second = second if isinstance(second, torch.Tensor) else second.last_hidden_state
-        return image, second, image.mean(dim=(2, 3))
+        return Features(image, second, image.mean(dim=(2, 3)), None)
 
 
 def _resnet(path: str) -> nn.Module:
@@ -116,9 +172,7 @@ def _resnet(path: str) -> nn.Module:
         raise ConfigError(f"size 'base' needs the package transformers, which cannot be imported ({error})") from error
     if path and not os.path.isdir(path):
         raise ConfigError(f"backbone {path}: no such folder; expected a ResNet-50 in the format of transformers")
-    model: nn.Module = (
-        ResNetModel.from_pretrained(path, local_files_only=True) if path else ResNetModel(ResNetConfig())
-    )
+    model: nn.Module = ResNetModel.from_pretrained(path, local_files_only=True) if path else ResNetModel(ResNetConfig())
     return model
 
 

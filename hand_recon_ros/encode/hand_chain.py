@@ -27,6 +27,15 @@ def to_6d(rotations: torch.Tensor) -> torch.Tensor:
     return torch.cat([rotations[..., 0], rotations[..., 1]], dim=-1)
 
 
+def palm_frame(joints: torch.Tensor) -> torch.Tensor:
+    """Axes (..., 3, 3) of the palm of keypoints (..., 21, 3), as columns: across it, along it, out of it."""
+    along = nn.functional.normalize(joints[..., 9, :] - joints[..., 0, :], dim=-1, eps=1e-4)
+    across = joints[..., 17, :] - joints[..., 5, :]
+    across = across - (across * along).sum(-1, keepdim=True) * along
+    across = nn.functional.normalize(across, dim=-1, eps=1e-4)
+    return torch.stack([across, along, torch.linalg.cross(across, along)], dim=-1)
+
+
 class HandChain(nn.Module):
     """Keypoints of a right hand from its joint rotations and betas."""
 

@@ -22,9 +22,9 @@ from torch import nn
 from ..config import setting
 from ..hand_model import HandModel
 from . import priors
-from .backbones import Backbone, make_backbones
+from .backbones import Backbone, Reading, make_backbones, spread
 from .crop_frame import PAIR_FEATURES, RAY_FEATURES
-from .hand_chain import HandChain, matrix_from_6d, to_6d
+from .hand_chain import HandChain, matrix_from_6d, palm_frame, to_6d
 from .outputs import HandsOutput
 
 JOINTS_2D = 21
@@ -75,7 +75,8 @@ class FusionAlignmentEncoder(nn.Module):
         width, grid = config.width, self.backbones.grid
         self.chain = HandChain(hand_model)
         self.project_image = nn.Conv2d(self.backbones.image_channels, width, 1)
-        self.project_pooled = nn.Linear(self.backbones.pooled_channels, width)
+        told = self.backbones.pooled_channels + (_READING if self.backbones.reads else 0)
+        self.project_pooled = nn.Linear(told, width)
         self.places = nn.Parameter(_waves(grid, width))
         self.kinds = nn.Parameter(torch.randn(4, width) * 0.5)  # pooled, image, second, the other hand's
         self.embed_ray = _mlp(RAY_FEATURES, width, width)
@@ -87,7 +88,7 @@ class FusionAlignmentEncoder(nn.Module):
                                                 nn.Conv2d(width, width, 1))  # fmt: skip
         self.layers = nn.ModuleList(_Layer(width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
-        self.heads = _Heads(width, grid, self.backbones.pooled_channels)
+        self.heads = _Heads(width, grid, told)
 
     def stem(self, crops: torch.Tensor) -> torch.Tensor:
         """Features of crops (N, 3, S, S), RGB in 0..1, that are not trained."""
@@ -116,7 +117,9 @@ class FusionAlignmentEncoder(nn.Module):
             prior_maps: (B, 2, priors.CHANNELS, GRID, GRID), in training and for ``fusion="priors"``.
         """
         batch = stems.shape[0]
-        image, second, pooled = self.backbones(stems.flatten(0, 1))
+        image, second, pooled, reading = self.backbones(stems.flatten(0, 1))
+        if reading is not None:
+            pooled = torch.cat([pooled, _numbers(reading)], dim=-1)
         ray = self.embed_ray(rays).flatten(0, 1)
         head = (self.project_pooled(pooled) + self.kinds[0] + ray)[:, None]
         first = self._unit(self.project_image(image)) + self.places + self.kinds[1]
@@ -128,12 +131,12 @@ class FusionAlignmentEncoder(nn.Module):
         if self.config.fusion == "priors":
             if fused is None:
                 raise ValueError("an encoder with fusion 'priors' needs prior_maps at inference too")
-            hands = self._read(head, first, fused, pairs, shown, pooled, batch)
+            hands = self._read(head, first, fused, pairs, shown, pooled, reading, batch)
             return EncoderOutput(hands, None, None, None)
-        hands = self._read(head, first, imagined, pairs, shown, pooled, batch)
+        hands = self._read(head, first, imagined, pairs, shown, pooled, reading, batch)
         teacher = None
         if self.config.fusion == "aligned" and fused is not None:
-            teacher = self._read(head, first, fused, pairs, shown, pooled, batch)
+            teacher = self._read(head, first, fused, pairs, shown, pooled, reading, batch)
         return EncoderOutput(hands, teacher, imagined, fused)
 
     def _unit(self, maps: torch.Tensor) -> torch.Tensor:
@@ -148,6 +151,7 @@ class FusionAlignmentEncoder(nn.Module):
         pairs: torch.Tensor,
         shown: torch.Tensor,
         pooled: torch.Tensor,
+        reading: Reading | None,
         batch: int,
     ) -> HandsOutput:
         tokens = [head, first]
@@ -161,11 +165,20 @@ class FusionAlignmentEncoder(nn.Module):
         for layer in self.layers:
             x = layer(x, x.flip(1) + other, hidden)
         kept = self.norm(x[:, :, : 1 + first.shape[1]])
-        output: HandsOutput = self.heads(kept.flatten(0, 1), pooled, self.chain)
+        output: HandsOutput = self.heads(kept.flatten(0, 1), pooled, reading, self.chain)
         hands = HandsOutput(*(part.reshape(batch, 2, *part.shape[1:]) for part in output))
         # Sideways the other hand lies about where its crop does; what is left to be told is how far off that is.
         aside = pairs[..., :2] * hands.log_width.detach().clamp(-3.0, 1.0).exp()[..., None]
         return hands._replace(to_other=hands.to_other + nn.functional.pad(aside, (0, 1)))
+
+
+_READING = 21 * 2 + 21 * 3 + 2
+
+
+def _numbers(reading: Reading) -> torch.Tensor:
+    """A reading as features (N, _READING) of one size."""
+    logits = reading.logits.clamp(-8.0, 8.0) / 4.0
+    return torch.cat([reading.places.flatten(1) * 4.0, reading.joints.flatten(1) * 15.0, logits], dim=-1)
 
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -242,55 +255,69 @@ class _Layer(nn.Module):
 
 
 class _Heads(nn.Module):
-    """What is read off the kept tokens: the pooled one gives the parameters, those of the image what lies where."""
+    """What is read off the kept tokens: the pooled one gives the parameters, those of the image what lies where.
+
+    Where the backbone has a reading of its own, orientation, places, depths and width are told as what to add to it.
+    """
 
     def __init__(self, width: int, grid: int, pooled: int) -> None:
         super().__init__()
         self.grid, self.fine = grid, SEGMENTATION_SIZE // grid
         self.trunk = nn.Sequential(nn.Linear(2 * width + pooled, 4 * width), nn.GELU(), nn.Linear(4 * width, 2 * width),
                                    nn.GELU())  # fmt: skip
-        self.numbers = nn.Linear(2 * width, 96 + 10 + 2 + 3 + 1)
+        self.numbers = nn.Linear(2 * width, 96 + 10 + 2 + 3 + 1 + JOINTS_2D)
         self.spatial = nn.Linear(width, JOINTS_2D * 5 + SEGMENTATION_CLASSES * self.fine**2)
-        start = to_6d(torch.eye(3).expand(16, 3, 3)).clone()
-        start[0] = torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, 1.0])  # fingers up, as crops are turned, palm to the camera
         with torch.no_grad():
             self.numbers.weight *= 0.1
             self.numbers.bias.zero_()
-            self.numbers.bias[:96] = start.flatten()
-            self.numbers.bias[106] = -1.44  # crops are 0.24 m wide on average
+            self.numbers.bias[6:96] = to_6d(torch.eye(3).expand(15, 3, 3)).flatten()
+            self.numbers.bias[112:] = 2.0  # at first a reading counts for more than the votes
             self.spatial.weight *= 0.3
         cells = (torch.arange(grid) + 0.5) / grid - 0.5
         rows, columns = torch.meshgrid(cells, cells, indexing="ij")
         self.register_buffer("cells", torch.stack([columns, rows], dim=-1).reshape(1, grid * grid, 1, 2), False)
+        # Without a reading: fingers up, as crops are turned, palm to the camera.
+        self.register_buffer("upright", torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, 1.0]), False)
 
     cells: torch.Tensor
+    upright: torch.Tensor
 
-    def forward(self, kept: torch.Tensor, pooled: torch.Tensor, chain: HandChain) -> HandsOutput:
-        """Of tokens (N, 1 + grid * grid, width) and pooled features (N, P)."""
+    def forward(self, kept: torch.Tensor, pooled: torch.Tensor, reading: Reading | None,
+                chain: HandChain) -> HandsOutput:  # fmt: skip
+        """Of tokens (N, 1 + grid * grid, width), pooled features (N, P) and the backbone's own reading."""
         count = kept.shape[0]
         summary = torch.cat([kept[:, 0], kept[:, 1:].mean(dim=1), pooled], dim=-1)
         numbers = self.numbers(self.trunk(summary)).float()
-        rotations = matrix_from_6d(numbers[:, :96].reshape(count, 16, 6))
-        betas = numbers[:, 96:106]
         spatial = self.spatial(kept[:, 1:]).float()
         joints = spatial[..., : 5 * JOINTS_2D].reshape(count, self.grid**2, JOINTS_2D, 5)
         # Each cell votes for where a joint lies and how far behind the wrist; the vote's weight is the heatmap.
         votes = joints[..., 0].softmax(dim=1)[..., None]
         places = (votes * (self.cells + joints[..., 1:3] * 0.2)).sum(dim=1)
         others = (votes * joints[..., 3:]).sum(dim=1)
+        depths, log_width, start = others[..., 1] * 0.1, numbers[:, 106], self.upright
+        with torch.autocast(kept.device.type, enabled=False):  # half precision would cost a millimetre
+            if reading is None:
+                log_width = log_width - 1.44  # crops are 0.24 m wide on average
+            else:
+                known = Reading(*(part.float() for part in reading))
+                start = to_6d(palm_frame(known.joints) @ palm_frame(chain.template).T)
+                places = places.lerp(known.places, numbers[:, 112:].sigmoid()[..., None])
+                depths = depths + known.joints[..., 2]
+                log_width = log_width + (spread(known.joints[..., :2]) / spread(known.places)).log()
+            rotations = matrix_from_6d(torch.cat([numbers[:, :6] + start, numbers[:, 6:96]], dim=-1).reshape(-1, 16, 6))
+            betas = numbers[:, 96:106]
+            joints_3d = chain(rotations, betas)
         segmentation = spatial[..., 5 * JOINTS_2D :].reshape(
             count, self.grid, self.grid, SEGMENTATION_CLASSES, self.fine, self.fine
         )
-        with torch.autocast(kept.device.type, enabled=False):  # half precision would cost a millimetre
-            joints_3d = chain(rotations, betas)
         return HandsOutput(
             rotations=rotations,
             betas=betas,
             joints=joints_3d,
             places=places,
             place_scales=nn.functional.softplus(others[..., 0] - 3.0) + 1e-3,
-            depths=others[..., 1] * 0.1,
-            log_width=numbers[:, 106],
+            depths=depths,
+            log_width=log_width,
             log_width_scale=nn.functional.softplus(numbers[:, 107] - 2.0) + 1e-3,
             to_other=numbers[:, 108:111],
             presence=numbers[:, 111],

@@ -11,7 +11,7 @@ from ..runtime.sessions import Session
 from .crops import crop, tracking_box
 from .observation import RotatedBox
 
-_DEPTH_UNIT = 0.4
+DEPTH_UNIT = 0.4
 """The network's z is to be divided by this to have the scale of its x and y."""
 
 _DOUBTFUL = 0.015
@@ -60,7 +60,7 @@ def decode(outputs: tuple[np.ndarray, ...], roi: RotatedBox, size: int) -> HandL
     world[:, :2] = world[:, :2] @ roi.axes.T
     return HandLandmarks(
         keypoints=roi.to_image(screen[:, :2] / size),
-        screen_depth=(screen[:, 2] - screen[0, 2]) * (roi.size / size / _DEPTH_UNIT),
+        screen_depth=(screen[:, 2] - screen[0, 2]) * (roi.size / size / DEPTH_UNIT),
         world=world,
         presence=float(presence.reshape(-1)[0]),
         right=float(right.reshape(-1)[0]),
