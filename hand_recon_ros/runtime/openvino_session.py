@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,15 +27,18 @@ class OpenVinoSession:
         threads: int = 2,
         capacity: int = 1,
         reduced_precision: bool = False,
+        head: str | os.PathLike[str] | None = None,
+        inner: Sequence[str] = (),
     ) -> None:
         core = openvino.Core()
-        try:
-            model = core.read_model(os.fspath(path))
-        except RuntimeError as error:
-            raise SessionError(f"{os.fspath(path)}: OpenVINO cannot read this network: {error}") from error
+        model = _read(core, path)
         shape = [int(n) for n in model.inputs[0].shape]
         if len(model.inputs) != 1 or len(shape) != 4 or shape[0] != 1 or shape[1] != shape[2] or shape[3] != 3:
             raise SessionError(f"{os.fspath(path)}: expected one image input (1, n, n, 3), got {tuple(shape)}")
+        for layer in inner:
+            model.add_outputs(_read_by(model, layer, path))
+        if head is not None:
+            model = _with_head(model, _read(core, head), path, head)
         config = cpu_config(core, threads, reduced_precision)
         self._inputs = np.zeros((capacity, *shape[1:]), dtype=np.uint8)
         self._output_count = len(model.outputs)
@@ -44,7 +48,7 @@ class OpenVinoSession:
             self._single.append(self._request(compiled, index, index + 1))
         self._batch = self._single[0]
         if capacity > 1:
-            model = core.read_model(os.fspath(path))
+            model = _read(core, path)
             model.reshape([capacity, *shape[1:]])
             self._batch = self._request(core.compile_model(_with_image_input(model), "CPU", config), 0, capacity)
 
@@ -85,6 +89,46 @@ def cpu_config(core: openvino.Core, threads: int, reduced_precision: bool) -> di
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
     }
+
+
+def _read(core: openvino.Core, path: str | os.PathLike[str]) -> openvino.Model:
+    try:
+        return core.read_model(os.fspath(path))
+    except RuntimeError as error:
+        raise SessionError(f"{os.fspath(path)}: OpenVINO cannot read this network: {error}") from error
+
+
+def _read_by(model: openvino.Model, layer: str, path: str | os.PathLike[str]) -> openvino.Output:
+    """The tensor (1, C, H, W) that a convolution reads, by the file's own name of the convolution or a part of it.
+
+    OpenVINO names the tensors between layers anew in every version; what the file calls its layers stays.
+    """
+    for node in model.get_ordered_ops():
+        if any(layer in name for output in node.outputs() for name in output.names):
+            # What bears the name is the layer's result, biased and transposed, or one of its constants.
+            while node.get_type_name() in ("Transpose", "Add"):
+                node = node.input_value(0).get_node()
+            if node.get_type_name() == "Convolution":
+                return node.input_value(0)
+    raise SessionError(f"{os.fspath(path)}: this network has no convolution {layer!r}")
+
+
+def _with_head(
+    model: openvino.Model, head: openvino.Model, path: str | os.PathLike[str], head_path: str | os.PathLike[str]
+) -> openvino.Model:
+    """One graph of a network and a head on its inner tensors; the head's outputs come last.
+
+    Each of the head's inputs bears the name of the convolution whose input it is.
+    """
+    for parameter in head.get_parameters():
+        features = _read_by(model, parameter.get_friendly_name(), path)
+        if not parameter.get_output_partial_shape(0).compatible(features.get_partial_shape()):
+            raise SessionError(
+                f"{os.fspath(head_path)}: its input {parameter.get_friendly_name()} is "
+                f"{parameter.get_output_partial_shape(0)}, but {os.fspath(path)} has {features.get_partial_shape()} there"
+            )
+        parameter.output(0).replace(features)
+    return openvino.Model([*model.get_results(), *head.get_results()], model.get_parameters(), "with head")
 
 
 def _with_image_input(model: openvino.Model) -> openvino.Model:

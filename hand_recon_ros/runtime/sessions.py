@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -32,7 +33,13 @@ class Session(Protocol):
 
 
 def open_session(
-    path: str | os.PathLike[str], *, threads: int = 2, capacity: int = 1, reduced_precision: bool = False
+    path: str | os.PathLike[str],
+    *,
+    threads: int = 2,
+    capacity: int = 1,
+    reduced_precision: bool = False,
+    head: str | os.PathLike[str] | None = None,
+    inner: Sequence[str] = (),
 ) -> Session:
     """Load a network file (TFLite or ONNX, one image input NHWC, RGB in 0..1) for the CPU.
 
@@ -41,6 +48,9 @@ def open_session(
         threads: CPU threads it may use.
         capacity: the most images one ``run`` takes.
         reduced_precision: allow bfloat16 where the CPU computes in it; else float32 throughout.
+        head: a second network on inner tensors of the first, run with it as one graph; its outputs come last. Its inputs
+            bear the names of the convolutions of the first network that read those tensors. For ``capacity`` 1.
+        inner: names of convolutions whose inputs (C, H, W) become outputs too.
 
     Raises SessionError where no runtime for it can be imported or the file cannot be loaded.
     """
@@ -52,4 +62,4 @@ def open_session(
             f"`pip install openvino` has wheels for Linux, Windows and macOS on x86-64 and arm64; this is "
             f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
         ) from error
-    return OpenVinoSession(path, threads=threads, capacity=capacity, reduced_precision=reduced_precision)
+    return OpenVinoSession(path, threads=threads, capacity=capacity, reduced_precision=reduced_precision, head=head, inner=inner)

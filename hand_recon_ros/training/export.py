@@ -1,10 +1,11 @@
-"""The trained encoder as an ONNX file, which runs without torch."""
+"""Trained networks as ONNX files, which run without torch."""
 
 from __future__ import annotations
 
 import json
 import os
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,23 +46,38 @@ def export_onnx(encoder: FusionAlignmentEncoder, path: str | os.PathLike[str], h
     """
     if encoder.config.fusion == "priors":
         raise ValueError("an encoder with fusion 'priors' needs foundation models at inference: nothing to export")
-    import onnx
-
     size = encoder.backbones.input_size
     example = (
         torch.zeros(2, 3, size, size), torch.zeros(2, RAY_FEATURES), torch.zeros(2, PAIR_FEATURES), torch.ones(2),
     )  # fmt: skip
+    metadata = {"encoder": json.dumps({"size": encoder.config.size, "input_size": size})}
+    write_onnx(_Inference(encoder), example, path, INPUTS, HandsOutput._fields, half, metadata)
+
+
+def write_onnx(
+    module: nn.Module,
+    example: tuple[torch.Tensor, ...],
+    path: str | os.PathLike[str],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    half: bool = True,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a module for inputs of the shapes of ``example``; ``half`` as in :func:`export_onnx`."""
+    import onnx
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing and its deprecation: every shape here is fixed
         torch.onnx.export(
-            _Inference(encoder).eval(), example, os.fspath(path), input_names=list(INPUTS),
-            output_names=list(HandsOutput._fields), opset_version=_OPSET, dynamo=False,
+            module.eval(), example, os.fspath(path), input_names=list(inputs), output_names=list(outputs),
+            opset_version=_OPSET, dynamo=False,
         )  # fmt: skip
     model = onnx.load(os.fspath(path))
     if half:
         _halve(model)
-    entry = model.metadata_props.add()
-    entry.key, entry.value = "encoder", json.dumps({"size": encoder.config.size, "input_size": size})
+    for key, value in (metadata or {}).items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
     onnx.save(model, os.fspath(path))
 
 
