@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .config import ConfigError, ReconstructorConfig, checked, read_yaml, settings_of
+from .encode.hand_encoder import load_encoder
 from .hand_model import load_hand_model
 from .locate import LandmarkLocator, Observation
 from .locate.crops import tracking_box
@@ -80,6 +81,7 @@ class TwoHandReconstructor:
         self.config = config or ReconstructorConfig()
         self.hand_model = load_hand_model(self.config.hand_model)
         self._locator = LandmarkLocator(self.config) if locator is None else locator
+        self._encoder = None if self.config.encoder == "none" else load_encoder(self.config, self._locator.networks)
         self._lifter = Lifter(self.hand_model, self.config.solver_iterations)
         self._faces = {side: self.hand_model.faces(side) for side in Side}
         self._next_track_id = 1
@@ -136,8 +138,15 @@ class TwoHandReconstructor:
             pixels = camera.project(joints)
             observations.append(
                 Observation(
-                    side=side, score=1.0, side_score=1.0, keypoints_2d=pixels, screen_depth=np.zeros(21), world=joints,
-                    joint_scores=np.ones(21), roi=tracking_box(pixels), detected=True,
+                    side=side,
+                    score=1.0,
+                    side_score=1.0,
+                    keypoints_2d=pixels,
+                    screen_depth=np.zeros(21),
+                    world=joints,
+                    joint_scores=np.ones(21),
+                    roi=tracking_box(pixels),
+                    detected=True,
                 )  # fmt: skip
             )
         self._lifter(observations, camera)
@@ -163,6 +172,8 @@ class TwoHandReconstructor:
         self._last_stamp = stamp
         observations = [o for o in self._locator.locate(frame) if o is not None]
         located = time.perf_counter()
+        observations = self._encoded(observations, frame)
+        encoded = time.perf_counter()
         followed, sides = {o.track_id for o in observations}, {o.side for o in observations}
         for side, track in self._tracks.items():
             if side not in sides and track.last is not None and track.last[0].track_id in followed:
@@ -177,7 +188,11 @@ class TwoHandReconstructor:
         lifted = self._lifter(observations, camera, [self._tracks[o.side].shape for o in observations])
         seen = {o.side: self._measured(o, hand, camera, stamp) for o, hand in zip(observations, lifted, strict=True)}
         hands = [seen[side] if side in seen else self._unseen(side, camera, stamp) for side in Side]
-        return self._estimate(hands, camera, stamp, begin, located)
+        return self._estimate(hands, camera, stamp, (begin, located, encoded))
+
+    def _encoded(self, observations: list[Observation], frame: Frame) -> list[Observation]:
+        """The observations with what the encoder says of them, if there is one."""
+        return self._encoder(frame.image, observations, frame.camera) if self._encoder is not None else observations
 
     def reconstruct_image(self, image_bgr: np.ndarray, camera: Camera) -> TwoHandEstimate:
         """Both hands in one still image: a thorough search, and no tracking state used or kept.
@@ -191,17 +206,21 @@ class TwoHandReconstructor:
         begin, camera = time.perf_counter(), frame.camera
         observations = [o for o in self._locator.locate_image(frame) if o is not None]
         located = time.perf_counter()
+        observations = self._encoded(observations, frame)
+        encoded = time.perf_counter()
         iterations = max(self.config.solver_iterations, _STILL_ITERATIONS)
         lifted = self._lifter(observations, camera, iterations=iterations)
         hands = [HandEstimate.lost(side) for side in Side]
         for observation, hand in zip(observations, lifted, strict=True):
             hands[observation.side] = self._hand(observation, hand, hand.rotations, hand.translation, camera)
-        return self._estimate(hands, camera, 0.0, begin, located)
+        return self._estimate(hands, camera, 0.0, (begin, located, encoded))
 
     def _estimate(
-        self, hands: list[HandEstimate], camera: Camera, stamp: float, begin: float, located: float
+        self, hands: list[HandEstimate], camera: Camera, stamp: float, times: tuple[float, float, float]
     ) -> TwoHandEstimate:
+        """``times`` are those at which work began, hands were located and hands were encoded."""
         end = time.perf_counter()
+        begin, located, encoded = times
         return TwoHandEstimate(
             left=hands[Side.LEFT],
             right=hands[Side.RIGHT],
@@ -209,7 +228,12 @@ class TwoHandReconstructor:
             hand_model=self.hand_model.name,
             calibrated=camera.calibrated,
             mirrored=self.config.mirrored_input,
-            timings={"locate": located - begin, "encode": 0.0, "refine": end - located, "total": end - begin},
+            timings={
+                "locate": located - begin,
+                "encode": encoded - located if self._encoder is not None else 0.0,
+                "refine": end - encoded,
+                "total": end - begin,
+            },  # fmt: skip
         )
 
     def _measured(self, observation: Observation, hand: LiftedHand, camera: Camera, stamp: float) -> HandEstimate:
@@ -245,7 +269,7 @@ class TwoHandReconstructor:
         joints, _ = self.hand_model.kinematics(side).forward(rotations, hand.betas, translation)
         predicted = since_measurement > 0.0
         shown = mirror_points(joints) if observation.mirrored else joints
-        keypoints_2d = camera.project(shown) if predicted else observation.keypoints_2d
+        keypoints_2d = camera.project(shown) if predicted else hand.keypoints_2d
         # What is carried on may leave the view, and then has no pixels.
         lowest, highest = (np.nanmin, np.nanmax) if predicted else (np.min, np.max)
         low, high = lowest(keypoints_2d, axis=0), highest(keypoints_2d, axis=0)
@@ -258,7 +282,7 @@ class TwoHandReconstructor:
             track_id=track.life.track_id if track else 1 + int(side),
             since_measurement=since_measurement,
             joints=joints,
-            joint_scores=observation.joint_scores * fading,
+            joint_scores=hand.joint_scores * fading,
             keypoints_2d=keypoints_2d,
             mesh=functools.partial(self.hand_model.mesh, side, rotations, hand.betas, translation),
             faces=self._faces[side],

@@ -29,37 +29,48 @@ def exported(tmp_path_factory):
     return model, path
 
 
-def given(seed=0):
+def given(model, seed=0):
     rng = np.random.default_rng(seed)
-    coarse = torch.tensor(rng.uniform(0, 255, (2, 3, 12, 12)))
-    crops = torch.nn.functional.interpolate(coarse, (224, 224), mode="bicubic").clamp(0, 255)
-    images = crops.permute(0, 2, 3, 1).numpy().astype(np.uint8)
-    return images, rng.normal(size=(2, 5)), rng.normal(size=(2, 5))
+    coarse = torch.tensor(rng.uniform(0, 1, (2, 3, 12, 12)), dtype=torch.float32)
+    crops = torch.nn.functional.interpolate(coarse, (224, 224), mode="bicubic").clamp(0, 1)
+    return model.stem(crops).numpy(), rng.normal(size=(2, 5)), rng.normal(size=(2, 5))
 
 
-@pytest.mark.parametrize("shown", [(1.0, 1.0), (0.0, 1.0)])
-def test_it_says_what_the_network_says(exported, shown):
-    model, path = exported
-    images, rays, pairs = given()
-    session = EncoderSession(path, reduced_precision=False)
-    session.crops[:] = images
-    found = session.run(rays, pairs, np.array(shown))
-    crops = torch.tensor(images).permute(0, 3, 1, 2).float() / 255.0
+def said(model, *arrays):
     with torch.no_grad():
-        arguments = (torch.tensor(a, dtype=torch.float32)[None] for a in (rays, pairs, shown))
-        expected = model(model.stem(crops)[None], *arguments).hands
-    seen = np.array(shown) > 0
+        return model(*(torch.tensor(array, dtype=torch.float32)[None] for array in arrays)).hands
+
+
+@pytest.mark.parametrize("hands", [1, 2])
+def test_it_says_what_the_network_says(exported, hands):
+    model, path = exported
+    arrays = [array[:hands] for array in (*given(model), np.full(2, hands - 1.0))]
+    session = EncoderSession(path, reduced_precision=False)
+    assert session.takes_stems and session.input_shape == arrays[0].shape[1:]
+    found, expected = session.run(*arrays), said(model, *arrays)
     for name, a, b in zip(found._fields, found, expected, strict=True):
         assert a.shape == tuple(b.shape[1:]), name
-    joints = np.linalg.norm(found.joints - expected.joints[0].numpy(), axis=-1)[seen]
-    places = np.linalg.norm(found.places - expected.places[0].numpy(), axis=-1)[seen]
+    joints = np.linalg.norm(found.joints - expected.joints[0].numpy(), axis=-1)
+    places = np.linalg.norm(found.places - expected.places[0].numpy(), axis=-1)
     assert joints.max() < 0.001, f"joints differ by {1e3 * joints.max():.2f} mm"
     assert places.max() * 224 < 0.5, f"keypoints differ by {places.max() * 224:.2f} px"
-    np.testing.assert_allclose(found.log_width[seen], expected.log_width[0].numpy()[seen], atol=0.005)
-    assert np.abs(found.presence - expected.presence[0].numpy())[seen].max() < 0.05
-    other = EncoderSession(path)
-    other.crops[:] = given(1)[0]
-    assert np.abs(other.run(rays, pairs, np.array(shown)).joints - found.joints)[seen].max() > 0.001
+    np.testing.assert_allclose(found.log_width, expected.log_width[0].numpy(), atol=0.005)
+    assert np.abs(found.presence - expected.presence[0].numpy()).max() < 0.05
+    others = session.run(given(model, 1)[0][:hands], *arrays[1:])
+    assert np.abs(others.joints - found.joints).max() > 0.001
+
+
+def test_one_that_was_trained_from_scratch_takes_crops(tmp_path):
+    torch.manual_seed(0)
+    config = EncoderConfig(width=32, layers=1, heads=2, pretrained=False)
+    model = FusionAlignmentEncoder(config, load_hand_model()).eval()
+    export_onnx(model, tmp_path / "scratch.onnx")
+    session = EncoderSession(tmp_path / "scratch.onnx", reduced_precision=False)
+    assert not session.takes_stems and session.input_shape == (224, 224, 3)
+    crops = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3)).astype(np.uint8)
+    rest = np.zeros((2, 5)), np.zeros((2, 5)), np.ones(2)
+    expected = said(model, model.stem(torch.tensor(crops).permute(0, 3, 1, 2) / 255.0).numpy(), *rest)
+    np.testing.assert_allclose(session.run(crops, *rest).joints, expected.joints[0].numpy(), atol=0.001)
 
 
 def test_half_precision_halves_the_file(exported, tmp_path):

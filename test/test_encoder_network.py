@@ -6,9 +6,10 @@ import torch
 
 from hand_recon_ros import Side
 from hand_recon_ros.encode import priors
-from hand_recon_ros.encode.hand_chain import HandChain, matrix_from_6d, to_6d
+from hand_recon_ros.encode.hand_chain import HandChain, matrix_from_6d, palm_frame, to_6d
 from hand_recon_ros.encode.network import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.hand_model import load_hand_model, rotation_matrices
+from hand_recon_ros.training.encoder import EncoderTraining, parameter_groups
 from hand_recon_ros.training.losses import LossWeights, encoder_loss
 
 MODEL = load_hand_model()
@@ -30,7 +31,7 @@ def inputs(model, seed=0, batch=BATCH):
         "stems": stems.reshape(batch, 2, *stems.shape[1:]),
         "rays": torch.randn(batch, 2, 5, generator=generator),
         "pairs": torch.randn(batch, 2, 5, generator=generator),
-        "shown": torch.ones(batch, 2),
+        "others": torch.ones(batch, 2),
         "prior_maps": coarse_maps(batch, generator),
     }
 
@@ -136,17 +137,42 @@ def test_a_pair_does_not_depend_on_its_batch():
 def test_a_hand_that_is_not_there_is_not_looked_at():
     model = encoder()
     given = inputs(model)
-    given["shown"] = torch.tensor([[1.0, 0.0]] * BATCH)
+    given["others"] = torch.tensor([[0.0, 1.0]] * BATCH)
     before = model(**given).hands
     changed = {**given, "stems": given["stems"].clone(), "rays": given["rays"].clone()}
     changed["stems"][:, 1] += 1.0
     changed["rays"][:, 1] += 1.0
     after = model(**changed).hands
     same(type(before)(*(value[:, 0] for value in before)), type(after)(*(value[:, 0] for value in after)))
-    given["shown"] = torch.ones(BATCH, 2)
-    changed["shown"] = torch.ones(BATCH, 2)
+    given["others"] = torch.ones(BATCH, 2)
+    changed["others"] = torch.ones(BATCH, 2)
     seen = zip(model(**given).hands, model(**changed).hands, strict=True)
     assert max((a[:, 0] - b[:, 0]).abs().max().item() for a, b in seen) > 1e-4  # one that is there is
+
+
+def test_one_hand_by_itself_is_a_pair_without_the_other():
+    model = encoder()
+    given = inputs(model)
+    given["others"] = torch.tensor([[0.0, 1.0]] * BATCH)
+    pair = model(**given).hands
+    alone = model(**{name: value[:, :1] for name, value in given.items()}).hands
+    same(alone, type(pair)(*(value[:, :1] for value in pair)))
+
+
+def test_a_trained_trunk_is_where_it_starts():
+    """Before any training keypoints lie about where the landmark network sees them, and the palm is turned its way."""
+    model = encoder(pretrained=True, width=128)
+    given = inputs(model)
+    with torch.no_grad():
+        reading = model.backbones(given["stems"].flatten(0, 1)).reading
+        hands = model(**given).hands
+    apart = (hands.places.flatten(0, 1) - reading.places).norm(dim=-1).mean()
+    away = (reading.places - reading.places.mean(dim=(0, 1))).norm(dim=-1).mean()
+    assert apart < 0.5 * away
+    expected = palm_frame(reading.joints) @ palm_frame(model.chain.template).mT
+    turned = hands.rotations[..., 0, :, :].flatten(0, 1).mT @ expected
+    cosine = (turned.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
+    assert cosine.min() > 0.9
 
 
 def truth(batch, seed=0):
@@ -182,7 +208,7 @@ def test_training_aligns_and_the_target_does_not_collapse():
     still tell the samples apart."""
     model = encoder(layers=1, pretrained=True).train()
     given, labels = inputs(model, batch=4), truth(4)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    optimizer = torch.optim.AdamW(parameter_groups(model, EncoderTraining(learning_rate=2e-3, pretrained_rate=0.1)))
     history, spreads = [], []
     for _ in range(40):
         output = model(**given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,10 @@ from .landmark_trunk import HEAD_CHANNELS, STAGES, LandmarkTrunk
 
 if TYPE_CHECKING:
     from .network import EncoderConfig
+
+
+STEM_SHAPES = ((STAGES[-2].channels, 14, 14), (STAGES[-1].channels, 7, 7))
+"""What the frozen landmark network gives for a crop: its maps at strides 16 and 32."""
 
 
 class Reading(NamedTuple):
@@ -68,19 +73,21 @@ class Backbone(nn.Module):
     reads = False
 
     def stem(self, crops: torch.Tensor) -> torch.Tensor:
-        """Features (N, C, h, w) of crops (N, 3, input_size, input_size), RGB in 0..1, that are not trained."""
+        """What of crops (N, 3, input_size, input_size), RGB in 0..1, is not trained, (N, ...)."""
         raise NotImplementedError
 
     def forward(self, stems: torch.Tensor) -> Features:
-        """Features of stems (N, C, h, w)."""
+        """Features of stems (N, ...)."""
         raise NotImplementedError
 
 
 class TrunkBackbone(Backbone):
-    """``small``: the landmark network's trunk. Its first stages are a stem that both backbones share; from stride 16 on
-    each has layers of its own, which are trained. So the second costs a quarter of a network, not a whole one.
+    """``small``: the landmark network's trunk.
 
-    With its weights come its landmarks: the encoder starts from them and learns what to add.
+    The image backbone is that network as it is, so that in the pipeline, which runs it anyway, it costs nothing. From
+    stride 16 on there are layers of one's own, which are trained: the second backbone, or where none is asked for, the
+    image's. With the trunk come its landmarks, read from the trained layers: the encoder starts from them and learns
+    what to add. Trained from scratch, nothing is frozen and there are no landmarks to start from.
     """
 
     def __init__(
@@ -96,30 +103,38 @@ class TrunkBackbone(Backbone):
 
         first = trunk()
         stages = dict(first.stages.items())
-        self.image_tail, self.head = stages.pop("stride32"), stages.pop("head")
-        self.early = nn.Sequential(*stages.values())
-        self.early.requires_grad_(not self.frozen)
+        self.tail, self.head = stages.pop("stride32"), stages.pop("head")
         self.outputs = first.outputs if self.reads else nn.ModuleDict()
-        self.second_tail = trunk().stages["stride32"] if second else nn.Identity()
-        self.image_channels = STAGES[-1].channels
-        self.second_channels = STAGES[-1].channels
+        self.early = nn.Sequential(*stages.values())
+        self.image_tail = trunk().stages["stride32"] if second or self.frozen else nn.Identity()
+        for part in (self.early, self.image_tail):
+            part.requires_grad_(not self.frozen)
+        self.second = second
+        self.image_channels = self.second_channels = STAGES[-1].channels
         self.pooled_channels = HEAD_CHANNELS
 
     def stem(self, crops: torch.Tensor) -> torch.Tensor:
-        """(N, 112, 14, 14); trained from scratch there is no stem, and the crops come back."""
+        """(N, STEM) maps at strides 16 and 32, each flattened, one after the other; trained from scratch there is no
+        stem, and the crops come back."""
         if not self.frozen:
             return crops
         with torch.no_grad():
-            result: torch.Tensor = self.early(crops)
-        return result
+            return torch.cat([part.flatten(1) for part in self._image(crops)], dim=1)
 
     def forward(self, stems: torch.Tensor) -> Features:
         """See :meth:`Backbone.forward`."""
-        if not self.frozen:
-            stems = self.early(stems)
-        image = self.image_tail(stems)
-        pooled = self.head(image).mean(dim=(2, 3))
-        return Features(image, self.second_tail(stems), pooled, self._read(pooled) if self.reads else None)
+        if self.frozen:
+            parts = stems.split([math.prod(shape) for shape in STEM_SHAPES], dim=1)
+            early, image = (part.unflatten(1, shape) for part, shape in zip(parts, STEM_SHAPES, strict=True))
+        else:
+            early, image = self._image(stems)
+        own = self.tail(early)
+        pooled = self.head(own).mean(dim=(2, 3))
+        return Features(image if self.second else own, own, pooled, self._read(pooled) if self.reads else None)
+
+    def _image(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        early = self.early(crops)
+        return early, self.image_tail(early)
 
     def _read(self, pooled: torch.Tensor) -> Reading:
         screen = self.outputs["screen"](pooled).reshape(-1, 21, 3) / self.input_size

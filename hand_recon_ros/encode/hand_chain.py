@@ -54,7 +54,7 @@ class HandChain(nn.Module):
         turned = [rotations[:, 0]]
         for joint in range(1, 16):
             turned.append(turned[int(JOINT_PARENTS[joint])] @ rotations[:, joint])
-        points, joint_of = [torch.zeros_like(rest[:, 0])], {0: 0}
+        points, joint_of = [rest[:, 0] - rest[:, 0]], {0: 0}
         joint = 0
         for keypoint in range(1, 21):
             parent = int(KEYPOINT_PARENTS[keypoint])

@@ -95,7 +95,7 @@ class FusionAlignmentEncoder(nn.Module):
         return self.backbones.stem(crops)
 
     def stems_of(self, crops: torch.Tensor) -> torch.Tensor:
-        """:meth:`stem` of pairs of pictures, (B, 2, S, S, 3) uint8 RGB to (B, 2, C, h, w)."""
+        """:meth:`stem` of pairs of pictures, (B, 2, S, S, 3) uint8 RGB to (B, 2, ...)."""
         stems = self.stem(crops.flatten(0, 1).permute(0, 3, 1, 2).float() / 255.0)
         return stems.reshape(-1, 2, *stems.shape[1:])
 
@@ -104,17 +104,17 @@ class FusionAlignmentEncoder(nn.Module):
         stems: torch.Tensor,
         rays: torch.Tensor,
         pairs: torch.Tensor,
-        shown: torch.Tensor,
+        others: torch.Tensor,
         prior_maps: torch.Tensor | None = None,
     ) -> EncoderOutput:
-        """What is to be said of B pairs of crops.
+        """What is to be said of B pairs of crops, left then right, or of B single ones (H = 2 or 1).
 
         Args:
-            stems: :meth:`stem` of the crops, (B, 2, C, h, w).
-            rays: (B, 2, RAY_FEATURES), see CropFrame.ray_features.
-            pairs: (B, 2, PAIR_FEATURES), see CropFrame.pair_features.
-            shown: (B, 2) 1 where there is a crop, 0 where there is none: its stems are then ignored.
-            prior_maps: (B, 2, priors.CHANNELS, GRID, GRID), in training and for ``fusion="priors"``.
+            stems: :meth:`stem` of the crops, (B, H, ...).
+            rays: (B, H, RAY_FEATURES), see CropFrame.ray_features.
+            pairs: (B, H, PAIR_FEATURES), see CropFrame.pair_features.
+            others: (B, H) 1 where there is a crop of the other hand; where there is none, none is looked at.
+            prior_maps: (B, H, priors.CHANNELS, GRID, GRID), in training and for ``fusion="priors"``.
         """
         batch = stems.shape[0]
         image, second, pooled, reading = self.backbones(stems.flatten(0, 1))
@@ -131,12 +131,12 @@ class FusionAlignmentEncoder(nn.Module):
         if self.config.fusion == "priors":
             if fused is None:
                 raise ValueError("an encoder with fusion 'priors' needs prior_maps at inference too")
-            hands = self._read(head, first, fused, pairs, shown, pooled, reading, batch)
+            hands = self._read(head, first, fused, pairs, others, pooled, reading, batch)
             return EncoderOutput(hands, None, None, None)
-        hands = self._read(head, first, imagined, pairs, shown, pooled, reading, batch)
+        hands = self._read(head, first, imagined, pairs, others, pooled, reading, batch)
         teacher = None
         if self.config.fusion == "aligned" and fused is not None:
-            teacher = self._read(head, first, fused, pairs, shown, pooled, reading, batch)
+            teacher = self._read(head, first, fused, pairs, others, pooled, reading, batch)
         return EncoderOutput(hands, teacher, imagined, fused)
 
     def _unit(self, maps: torch.Tensor) -> torch.Tensor:
@@ -149,7 +149,7 @@ class FusionAlignmentEncoder(nn.Module):
         first: torch.Tensor,
         second: torch.Tensor | None,
         pairs: torch.Tensor,
-        shown: torch.Tensor,
+        others: torch.Tensor,
         pooled: torch.Tensor,
         reading: Reading | None,
         batch: int,
@@ -158,15 +158,18 @@ class FusionAlignmentEncoder(nn.Module):
         if second is not None:
             tokens.append(second + self.places + self.kinds[2])
         x = torch.cat(tokens, dim=1)
-        x = x.reshape(batch, 2, *x.shape[1:])
+        x = x.reshape(batch, -1, *x.shape[1:])
         other = (self.embed_pair(pairs) + self.kinds[3])[:, :, None]
-        # What is not there is not looked at.
-        hidden = shown.flip(1) < 0.5
+        hidden = others < 0.5
         for layer in self.layers:
             x = layer(x, x.flip(1) + other, hidden)
-        kept = self.norm(x[:, :, : 1 + first.shape[1]])
+        # Both tokens of a place tell of it.
+        kept = x[:, :, : 1 + first.shape[1]]
+        if second is not None:
+            kept = kept + nn.functional.pad(x[:, :, 1 + first.shape[1] :], (0, 0, 1, 0))
+        kept = self.norm(kept)
         output: HandsOutput = self.heads(kept.flatten(0, 1), pooled, reading, self.chain)
-        hands = HandsOutput(*(part.reshape(batch, 2, *part.shape[1:]) for part in output))
+        hands = HandsOutput(*(part.reshape(batch, -1, *part.shape[1:]) for part in output))
         # Sideways the other hand lies about where its crop does; what is left to be told is how far off that is.
         aside = pairs[..., :2] * hands.log_width.detach().clamp(-3.0, 1.0).exp()[..., None]
         return hands._replace(to_other=hands.to_other + nn.functional.pad(aside, (0, 1)))
@@ -238,16 +241,16 @@ class _Layer(nn.Module):
         self.out, self.feed = nn.Linear(width, width), _mlp(width, 4 * width, width)
 
     def forward(self, own: torch.Tensor, other: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """(B, 2, N, width) each; ``hidden`` (B, 2) says whose other hand is not there."""
+        """(B, H, N, width) each; ``hidden`` (B, H) says whose other hand is not there."""
         batch, _, count, width = own.shape
         normed = self.norm(own)
         seen = torch.cat([normed, self.norm_other(other)], dim=2).flatten(0, 1)
         query = self._split(self.query(normed.flatten(0, 1)))
         key, value = (self._split(part) for part in self.key_value(seen).chunk(2, dim=-1))
-        bias = torch.zeros(2 * batch, 1, 1, 2 * count, dtype=own.dtype, device=own.device)
-        bias[..., count:] = hidden.reshape(-1, 1, 1, 1).to(own.dtype) * -1e4
+        bias = hidden.reshape(-1, 1, 1, 1).to(own.dtype) * -1e4
+        bias = torch.cat([torch.zeros_like(bias).expand(-1, -1, -1, count), bias.expand(-1, -1, -1, count)], dim=-1)
         mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        own = own + self.out(mixed.transpose(1, 2).reshape(batch, 2, count, width))
+        own = own + self.out(mixed.transpose(1, 2).reshape(batch, -1, count, width))
         return own + self.feed(self.norm_feed(own))
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:

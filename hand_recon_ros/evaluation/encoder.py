@@ -58,8 +58,8 @@ def predictor(model: FusionAlignmentEncoder, device: str = "cpu") -> Encoder:
     def predict(batch: dict[str, torch.Tensor]) -> HandsOutput:
         stems = model.stems_of(batch["crops"].to(device))
         priors = batch["priors"].to(device).float() if model.config.fusion == "priors" else None
-        given = (batch[name].to(device) for name in ("rays", "pairs", "shown"))
-        output = model(stems, *given, priors)
+        rays, pairs, shown = (batch[name].to(device) for name in ("rays", "pairs", "shown"))
+        output = model(stems, rays, pairs, shown.flip(1), priors)
         return HandsOutput(*(value.float().cpu() for value in output.hands))
 
     return predict

@@ -1,6 +1,6 @@
 """Where the hands are: detection, landmarks, tracking between frames, and which hand is which."""
 
 from .locator import LandmarkLocator
-from .observation import Observation, RotatedBox
+from .observation import Encoded, Observation, RotatedBox
 
-__all__ = ["LandmarkLocator", "Observation", "RotatedBox"]
+__all__ = ["Encoded", "LandmarkLocator", "Observation", "RotatedBox"]

@@ -57,5 +57,6 @@ def averaged(
         presence=float(np.mean([look.presence for look in looks])),
         right=probability(right, Side.RIGHT),
         roi=base,
+        stem=None,
     )
     return merged, spread, right

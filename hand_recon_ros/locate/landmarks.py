@@ -33,6 +33,8 @@ class HandLandmarks:
         presence: probability that the square shows a hand.
         right: probability that it is (or looks like) a right hand.
         roi: the square.
+        stem: the network's inner features of the square, one after another, where they were asked for.
+        mirrored: whether the network was shown the square's mirror image; the stem is of that.
     """
 
     keypoints: np.ndarray
@@ -41,6 +43,8 @@ class HandLandmarks:
     presence: float
     right: float
     roi: RotatedBox
+    stem: np.ndarray | None = None
+    mirrored: bool = False
 
     @property
     def size(self) -> float:
@@ -52,9 +56,11 @@ class HandLandmarks:
         return tracking_box(self.keypoints)
 
 
-def decode(outputs: tuple[np.ndarray, ...], roi: RotatedBox, size: int) -> HandLandmarks:
-    """Landmarks from the four outputs of the network (63 screen, presence, handedness, 63 world) for one square."""
-    screen, presence, right, world = outputs
+def decode(outputs: tuple[np.ndarray, ...], roi: RotatedBox, size: int, mirrored: bool = False) -> HandLandmarks:
+    """Landmarks from the outputs of the network for one square: 63 screen, presence, handedness, 63 world, and inner
+    features if there are any; ``mirrored`` if they are those of the square's mirror image."""
+    screen, presence, right, world = _mirrored(outputs[:4], size) if mirrored else outputs[:4]
+    inner = outputs[4:]
     screen = screen.reshape(21, 3).astype(np.float64)
     world = world.reshape(21, 3).astype(np.float64)
     world[:, :2] = world[:, :2] @ roi.axes.T
@@ -65,26 +71,30 @@ def decode(outputs: tuple[np.ndarray, ...], roi: RotatedBox, size: int) -> HandL
         presence=float(presence.reshape(-1)[0]),
         right=float(right.reshape(-1)[0]),
         roi=roi,
+        stem=np.concatenate([features.ravel() for features in inner]) if inner else None,
+        mirrored=mirrored,
     )
 
 
 def read_landmarks(
-    session: Session, image: np.ndarray, rois: Sequence[RotatedBox], mirrored: bool = False
+    session: Session, image: np.ndarray, rois: Sequence[RotatedBox], mirrored: bool | Sequence[bool] = False
 ) -> list[HandLandmarks]:
     """Landmarks in each square of a BGR image, in the order given.
 
-    ``mirrored`` shows the network the mirror image of each square; the result is that of the image all the same.
+    ``mirrored``, said of all squares or of each, shows the network mirror images; the results are those of the image
+    all the same.
     """
     capacity = len(session.inputs)
+    turned = [mirrored] * len(rois) if isinstance(mirrored, bool) else list(mirrored)
     result: list[HandLandmarks] = []
     for start in range(0, len(rois), capacity):
-        part = rois[start : start + capacity]
-        for buffer, roi in zip(session.inputs, part, strict=False):
+        part = list(zip(rois[start : start + capacity], turned[start : start + capacity], strict=True))
+        for buffer, (roi, flipped) in zip(session.inputs, part, strict=False):
             crop(image, roi, buffer)
-            if mirrored:
+            if flipped:
                 buffer[:] = buffer[:, ::-1].copy()
-        for outputs, roi in zip(session.run(len(part)), part, strict=True):
-            result.append(decode(_mirrored(outputs, session.size) if mirrored else outputs, roi, session.size))
+        for outputs, (roi, flipped) in zip(session.run(len(part)), part, strict=True):
+            result.append(decode(outputs, roi, session.size, flipped))
     return result
 
 

@@ -44,6 +44,7 @@ class LandmarkLocator:
         """Load the networks, unless given; raises ModelFileError or SessionError where that is not possible."""
         self.config = config if config is not None else ReconstructorConfig()
         self.networks = networks if networks is not None else LandmarkNetworks.load(self.config)
+        self._encodes = self.config.encoder != "none"
         self._identities = 0
         self.reset()
 
@@ -90,6 +91,10 @@ class LandmarkLocator:
             pair.append(self._observation(found.hand, side, probability(evidence, side), image, unsteadiness))
         return pair[0], pair[1]
 
+    def _shown(self, side: Side | None) -> Side | None:
+        """What a hand of a side looks like in the image."""
+        return side.other if side is not None and self.config.mirrored_input else side
+
     def _right(self, hand: HandLandmarks) -> float:
         """Probability of an anatomical right hand."""
         return 1 - hand.right if self.config.mirrored_input else hand.right
@@ -105,11 +110,14 @@ class LandmarkLocator:
         return self._since_detection >= self.config.detection_interval
 
     def _follow(self, image: np.ndarray) -> None:
-        hands = self.networks.read(image, [track.predicted_roi() for track in self._tracks])
+        # The encoder knows right hands only: where one is used, hands are looked at as it wants to see them.
+        turned = [self._encodes and self._shown(track.slot) == Side.LEFT for track in self._tracks]
+        hands = self.networks.read(image, [track.predicted_roi() for track in self._tracks], turned)
         strayed = [index for index, hand in enumerate(hands) if _off_centre(hand) > _STRAYED]
-        for index, hand in zip(
-            strayed, self.networks.read(image, [hands[index].next_roi() for index in strayed]), strict=True
-        ):
+        again = self.networks.read(
+            image, [hands[index].next_roi() for index in strayed], [turned[index] for index in strayed]
+        )
+        for index, hand in zip(strayed, again, strict=True):
             if hand.presence > hands[index].presence - 0.1:
                 hands[index] = hand
         seen = [(track, hand) for track, hand in zip(self._tracks, hands, strict=True) if self._is_there(hand)]
@@ -208,6 +216,7 @@ class LandmarkLocator:
         detected: bool = True,
         track_id: int = 0,
     ) -> Observation:
+        as_right = hand.mirrored == (self._shown(side) == Side.LEFT)
         return Observation(
             side=side,
             score=hand.presence,
@@ -220,6 +229,7 @@ class LandmarkLocator:
             detected=detected,
             track_id=track_id,
             mirrored=self.config.mirrored_input,
+            stem=hand.stem if as_right else None,
         )
 
 

@@ -15,6 +15,8 @@ from .observation import RotatedBox
 from .palm import PalmDetection, detect_palms
 
 _PARALLEL_CROPS = 2
+_STEM_READERS = ("conv2d_22/Conv2D", "conv2d_30/Conv2D")
+"""The landmark network's layers that read its map at stride 16 and its map at stride 32."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,7 +36,10 @@ class LandmarkNetworks:
         # bfloat16 moves landmarks by 0.6 px and world points by 2.4 mm; palm boxes are only where to look.
         networks = cls(
             palm=open_session(paths[0], threads=config.threads, reduced_precision=True),
-            landmark=open_session(paths[1], threads=config.threads, capacity=_PARALLEL_CROPS),
+            landmark=open_session(
+                paths[1], threads=config.threads, capacity=_PARALLEL_CROPS,
+                inner=() if config.encoder == "none" else _STEM_READERS,
+            ),  # fmt: skip
         )
         networks.palm.run(1)
         for count in range(1, _PARALLEL_CROPS + 1):
@@ -45,6 +50,15 @@ class LandmarkNetworks:
         """Palms in a BGR image, or in a square view of it, best first."""
         return detect_palms(self.palm, image, threshold, view)
 
-    def read(self, image: np.ndarray, rois: Sequence[RotatedBox], mirrored: bool = False) -> list[HandLandmarks]:
+    def read(
+        self, image: np.ndarray, rois: Sequence[RotatedBox], mirrored: bool | Sequence[bool] = False
+    ) -> list[HandLandmarks]:
         """Landmarks in each square of a BGR image; ``mirrored`` looks at the squares' mirror images."""
         return read_landmarks(self.landmark, image, rois, mirrored)
+
+    def stem(self, image: np.ndarray, roi: RotatedBox, mirrored: bool = False) -> np.ndarray:
+        """Inner features (N,) of one square, as the encoder takes them."""
+        (hand,) = self.read(image, [roi], mirrored)
+        if hand.stem is None:
+            raise ValueError("these networks were loaded without an encoder in their settings: they give no features")
+        return hand.stem

@@ -45,6 +45,29 @@ class RotatedBox:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Encoded:
+    """What the learned encoder says of one hand; everything as the image shows it, like an observation's keypoints.
+
+    Attributes:
+        presence: probability that the crop shows the hand it is taken to show, 0..1.
+        keypoints_2d: (21, 2), pixels.
+        stddev_2d: standard deviation to be expected of each of them (21,), pixels.
+        joints: (21, 3), metres from the wrist, in the camera's axes.
+        wrist: (3,), metres, in the camera's frame.
+        wrist_stddev: standard deviation to be expected of its distance, metres.
+        to_other: from this wrist to the other hand's (3,), metres, in the camera's axes; None where there is no other.
+    """
+
+    presence: float
+    keypoints_2d: np.ndarray
+    stddev_2d: np.ndarray
+    joints: np.ndarray
+    wrist: np.ndarray
+    wrist_stddev: float
+    to_other: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Observation:
     """One hand seen in one image; keypoints in the order of :mod:`hand_recon_ros.skeleton`.
 
@@ -61,6 +84,8 @@ class Observation:
         detected: found by detection in this image rather than tracked from the one before.
         track_id: the same for one hand as long as it is tracked, counting from 1; 0 for still images.
         mirrored: the image shows the hand mirrored, so keypoints and world points are those of the other side.
+        stem: features of the square ``roi`` seen as a right hand's, for the encoder; None where it was not seen so.
+        encoded: what the learned encoder says of it, where one is used.
     """
 
     side: Side
@@ -74,6 +99,8 @@ class Observation:
     detected: bool
     track_id: int = 0
     mirrored: bool = False
+    stem: np.ndarray | None = None
+    encoded: Encoded | None = None
 
     @property
     def shown_side(self) -> Side:

@@ -76,8 +76,9 @@ class LiftedHand:
     """One solved hand.
 
     Parameters of the hand model of ``side``; keypoints (21, 3) in metres in the camera frame; joint angles (15, 3) in
-    radians, as those of a right hand; the standard deviation of the wrist along its ray (m); the covariance of the
-    betas (10, 10); and the root mean square reprojection error in units of the hand's image extent.
+    radians, as those of a right hand; the keypoints in the image that it was solved from (21, 2), pixels, and their
+    confidence (21,); the standard deviation of the wrist along its ray (m); the covariance of the betas (10, 10); and
+    the root mean square reprojection error in units of the hand's image extent.
     """
 
     side: Side
@@ -86,6 +87,8 @@ class LiftedHand:
     translation: np.ndarray
     keypoints: np.ndarray
     angles: np.ndarray
+    keypoints_2d: np.ndarray
+    joint_scores: np.ndarray
     position_stddev: float
     betas_covariance: np.ndarray
     residual: float
@@ -180,11 +183,16 @@ def _solve(
     shape_mean = np.stack([shape.mean for shape in shapes])
     shape_information = np.stack([shape.information for shape in shapes])
     diagonal = np.arange(NUM_PARAMETERS)
+    along = evidence.wrist / np.maximum(np.linalg.norm(evidence.wrist, axis=-1, keepdims=True), 1e-9)
+    along *= evidence.wrist_precision[:, None]
     posed = forward(template, pose)
     for _ in range(iterations):
         normal, gradient = normal_equations(template, evidence, posed)
         gradient[:, ANGLES] += prior[:, ANGLES] * (pose.angles - _PRIOR_MEAN).reshape(batch, 45)
         gradient[:, BETAS] += (shape_information @ (pose.betas - shape_mean)[..., None])[..., 0]
+        off = np.sum(along * (pose.wrist - evidence.wrist), axis=-1, keepdims=True)
+        gradient[:, TRANSLATION] += along * off
+        normal[:, TRANSLATION, TRANSLATION] += along[:, :, None] * along[:, None, :]
         normal[:, diagonal, diagonal] += prior
         normal[:, BETAS, BETAS] += shape_information
         damped = normal.copy()
@@ -245,6 +253,8 @@ def _finish(
         translation=translation,
         keypoints=keypoints,
         angles=pose.angles[i].reshape(15, 3).copy(),
+        keypoints_2d=evidence.pixels[i],
+        joint_scores=evidence.scores[i],
         position_stddev=float(np.sqrt(max(ray @ covariance[TRANSLATION, TRANSLATION] @ ray, 0.0))),
         betas_covariance=covariance[BETAS, BETAS],
         residual=float(residual),

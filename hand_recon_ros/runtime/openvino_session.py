@@ -35,8 +35,7 @@ class OpenVinoSession:
         shape = [int(n) for n in model.inputs[0].shape]
         if len(model.inputs) != 1 or len(shape) != 4 or shape[0] != 1 or shape[1] != shape[2] or shape[3] != 3:
             raise SessionError(f"{os.fspath(path)}: expected one image input (1, n, n, 3), got {tuple(shape)}")
-        for layer in inner:
-            model.add_outputs(_read_by(model, layer, path))
+        model.add_outputs([_read_by(model, layer, path) for layer in inner])
         if head is not None:
             model = _with_head(model, _read(core, head), path, head)
         config = cpu_config(core, threads, reduced_precision)
@@ -49,6 +48,7 @@ class OpenVinoSession:
         self._batch = self._single[0]
         if capacity > 1:
             model = _read(core, path)
+            model.add_outputs([_read_by(model, layer, path) for layer in inner])
             model.reshape([capacity, *shape[1:]])
             self._batch = self._request(core.compile_model(_with_image_input(model), "CPU", config), 0, capacity)
 
@@ -99,18 +99,22 @@ def _read(core: openvino.Core, path: str | os.PathLike[str]) -> openvino.Model:
 
 
 def _read_by(model: openvino.Model, layer: str, path: str | os.PathLike[str]) -> openvino.Output:
-    """The tensor (1, C, H, W) that a convolution reads, by the file's own name of the convolution or a part of it.
+    """The tensor (1, C, H, W) that a convolution reads, or (1, N) that a linear layer reads, by the file's own name of
+    the layer or a part of it.
 
     OpenVINO names the tensors between layers anew in every version; what the file calls its layers stays.
     """
+    layers = ("Convolution", "MatMul")
     for node in model.get_ordered_ops():
         if any(layer in name for output in node.outputs() for name in output.names):
-            # What bears the name is the layer's result, biased and transposed, or one of its constants.
-            while node.get_type_name() in ("Transpose", "Add"):
+            # What bears the name is the layer's result, biased, activated and transposed, or one of its constants.
+            while node.get_type_name() in ("Transpose", "Add", "Sigmoid"):
                 node = node.input_value(0).get_node()
-            if node.get_type_name() == "Convolution":
+            while node.get_type_name() in ("Constant", "Convert", "Transpose", "Reshape"):
+                node = next(iter(node.output(0).get_target_inputs())).get_node()
+            if node.get_type_name() in layers:
                 return node.input_value(0)
-    raise SessionError(f"{os.fspath(path)}: this network has no convolution {layer!r}")
+    raise SessionError(f"{os.fspath(path)}: this network has no layer {layer!r}")
 
 
 def _with_head(

@@ -50,7 +50,7 @@ def open_session(
         reduced_precision: allow bfloat16 where the CPU computes in it; else float32 throughout.
         head: a second network on inner tensors of the first, run with it as one graph; its outputs come last. Its inputs
             bear the names of the convolutions of the first network that read those tensors. For ``capacity`` 1.
-        inner: names of convolutions whose inputs (C, H, W) become outputs too.
+        inner: names of convolutions or linear layers whose inputs, (C, H, W) or (N,), become outputs too.
 
     Raises SessionError where no runtime for it can be imported or the file cannot be loaded.
     """

@@ -167,7 +167,8 @@ class EncoderTrainer:
         self.model.train()
         batch = to_device(batch, self.accelerator.device, self._plain_model)
         with self.accelerator.autocast():
-            output = self.model(batch["stems"], batch["rays"], batch["pairs"], batch["shown"], batch["priors"])
+            others = batch["shown"].flip(1)
+            output = self.model(batch["stems"], batch["rays"], batch["pairs"], others, batch["priors"])
             loss, terms = encoder_loss(output, batch, self.recipe.losses)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)

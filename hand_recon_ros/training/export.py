@@ -16,28 +16,30 @@ from ..encode.crop_frame import PAIR_FEATURES, RAY_FEATURES
 from ..encode.network import FusionAlignmentEncoder
 from ..encode.outputs import HandsOutput
 
-INPUTS = ("crops", "rays", "pairs", "shown")
 _OPSET = 17
 _SMALL = 256  # numbers: what is smaller stays in single precision
 
 
 class _Inference(nn.Module):
-    """One pair of crops, (2, 3, S, S) RGB in 0..1, to every part of HandsOutput, (2, ...)."""
+    """The crops of one image, or their stems, to every part of HandsOutput; all (H, ...), of one or two hands."""
 
     def __init__(self, encoder: FusionAlignmentEncoder) -> None:
         super().__init__()
         self.encoder = encoder
 
     def forward(
-        self, crops: torch.Tensor, rays: torch.Tensor, pairs: torch.Tensor, shown: torch.Tensor
+        self, images: torch.Tensor, rays: torch.Tensor, pairs: torch.Tensor, others: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        stems = self.encoder.stem(crops)
-        output = self.encoder(stems[None], rays[None], pairs[None], shown[None])
+        stems = images if self.encoder.backbones.frozen else self.encoder.stem(images)
+        output = self.encoder(stems[None], rays[None], pairs[None], others[None])
         return tuple(part[0] for part in output.hands)
 
 
 def export_onnx(encoder: FusionAlignmentEncoder, path: str | os.PathLike[str], half: bool = True) -> None:
-    """Write an encoder for one pair of crops.
+    """Write an encoder for the one or two hands of an image.
+
+    Its first input is ``crops``, (H, 3, S, S) RGB in 0..1; or ``stems``, (H, N), where those are features of the frozen
+    landmark network, which the pipeline has computed anyway.
 
     Args:
         encoder: with its weights; one that needs priors at inference cannot be exported.
@@ -47,11 +49,12 @@ def export_onnx(encoder: FusionAlignmentEncoder, path: str | os.PathLike[str], h
     if encoder.config.fusion == "priors":
         raise ValueError("an encoder with fusion 'priors' needs foundation models at inference: nothing to export")
     size = encoder.backbones.input_size
-    example = (
-        torch.zeros(2, 3, size, size), torch.zeros(2, RAY_FEATURES), torch.zeros(2, PAIR_FEATURES), torch.ones(2),
-    )  # fmt: skip
+    crops = torch.zeros(2, 3, size, size)
+    images = encoder.stem(crops) if encoder.backbones.frozen else crops
+    inputs = ["stems" if encoder.backbones.frozen else "crops", "rays", "pairs", "others"]
+    example = images, torch.zeros(2, RAY_FEATURES), torch.zeros(2, PAIR_FEATURES), torch.ones(2)
     metadata = {"encoder": json.dumps({"size": encoder.config.size, "input_size": size})}
-    write_onnx(_Inference(encoder), example, path, INPUTS, HandsOutput._fields, half, metadata)
+    write_onnx(_Inference(encoder), example, path, inputs, HandsOutput._fields, half, metadata, count="hands")
 
 
 def write_onnx(
@@ -62,15 +65,20 @@ def write_onnx(
     outputs: Sequence[str],
     half: bool = True,
     metadata: Mapping[str, str] | None = None,
+    count: str = "",
 ) -> None:
-    """Write a module for inputs of the shapes of ``example``; ``half`` as in :func:`export_onnx`."""
+    """Write a module for inputs of the shapes of ``example``; ``half`` as in :func:`export_onnx`.
+
+    ``count`` is the name of the first axis of everything if that may have any length.
+    """
     import onnx
 
+    axes = {name: {0: count} for name in (*inputs, *outputs)} if count else None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing and its deprecation: every shape here is fixed
+        warnings.simplefilter("ignore")  # of tracing and its deprecation: what is traced has no branches
         torch.onnx.export(
             module.eval(), example, os.fspath(path), input_names=list(inputs), output_names=list(outputs),
-            opset_version=_OPSET, dynamo=False,
+            opset_version=_OPSET, dynamo=False, dynamic_axes=axes,
         )  # fmt: skip
     model = onnx.load(os.fspath(path))
     if half:

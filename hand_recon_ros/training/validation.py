@@ -42,7 +42,8 @@ class Validation:
         self._places = []
         for batch in self._load():
             batch = to_device(batch, device, model)
-            output = model(batch["stems"], batch["rays"], batch["pairs"], batch["shown"], self._priors(model, batch))
+            others = batch["shown"].flip(1)
+            output = model(batch["stems"], batch["rays"], batch["pairs"], others, self._priors(model, batch))
             self._places.append(output.hands.places.float().cpu().numpy())
             for name, value in _errors(output.hands, batch).items():
                 values.setdefault(name, []).append(value)

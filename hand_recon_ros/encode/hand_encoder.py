@@ -1,0 +1,101 @@
+"""The encoder at run time: crops around the hands that were located, and what it says of them as evidence."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..config import ConfigError, ReconstructorConfig
+from ..locate.crops import tracking_box
+from ..locate.networks import LandmarkNetworks
+from ..locate.observation import Encoded, Observation, RotatedBox
+from ..types import Camera, Side
+from .crop_frame import PAIR_FEATURES, CropFrame
+from .outputs import HandsOutput
+from .session import EncoderSession
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+"""Where the encoders that come with the package lie."""
+
+_LAPLACE = math.sqrt(2.0)
+"""Standard deviation of a Laplace distribution over its mean absolute value, which is what the encoder tells."""
+
+
+def load_encoder(config: ReconstructorConfig, networks: LandmarkNetworks) -> HandEncoder:
+    """The encoder that the settings name.
+
+    Raises ConfigError where ``encoder`` is neither a name nor a file, and SessionError where the file is no encoder.
+    """
+    path = ASSETS / f"encoder_{config.encoder}.onnx"
+    path = path if path.exists() else Path(config.encoder).expanduser()
+    if not path.is_file():
+        shipped = sorted(file.stem.removeprefix("encoder_") for file in ASSETS.glob("encoder_*.onnx"))
+        raise ConfigError(
+            f"encoder must be {', '.join(map(repr, ['none', *shipped]))} or the path of an exported encoder (.onnx), "
+            f"got {config.encoder!r}"
+        )
+    return HandEncoder(EncoderSession(path, config.threads), networks)
+
+
+class HandEncoder:
+    """The encoder as a step of the pipeline; holds sessions, nothing of any frame."""
+
+    def __init__(self, session: EncoderSession, networks: LandmarkNetworks) -> None:
+        self._session, self._networks = session, networks
+
+    def __call__(self, image: np.ndarray, observations: Sequence[Observation], camera: Camera) -> list[Observation]:
+        """The observations (at most one of a side) of a BGR image, each with what the encoder says of it."""
+        if not observations:
+            return []
+        given = [self._crop(image, observation, camera) for observation in observations]
+        frames = [frame for frame, _ in given]
+        both = len(frames) == 2
+        pairs = [
+            frames[i].pair_features(frames[1 - i]) if both else np.zeros(PAIR_FEATURES) for i in range(len(frames))
+        ]
+        hands = self._session.run(
+            np.stack([content for _, content in given]), np.stack([frame.ray_features for frame in frames]),
+            np.stack(pairs), np.full(len(frames), float(both)),
+        )  # fmt: skip
+        return [
+            dataclasses.replace(
+                observation, encoded=_encoded(frames[i], HandsOutput(*(part[i] for part in hands)), both)
+            )
+            for i, observation in enumerate(observations)
+        ]
+
+    def _crop(self, image: np.ndarray, observation: Observation, camera: Camera) -> tuple[CropFrame, np.ndarray]:
+        """Where an observation is looked at, and what the session takes of that."""
+        side, stem = observation.shown_side, observation.stem
+        box = observation.roi if stem is not None else tracking_box(observation.keypoints_2d)
+        if not self._session.takes_stems:
+            frame = CropFrame(box, side, camera)
+            return frame, frame.cut(image, self._session.input_shape[0])
+        if stem is None:
+            stem = self._networks.stem(image, box, mirrored=side == Side.LEFT)
+        return CropFrame(_as_cut(box, self._networks.landmark.size), side, camera), stem
+
+
+def _as_cut(box: RotatedBox, size: int) -> RotatedBox:
+    """The square that the landmark network's crop shows, whose first pixel has its centre in the box's corner."""
+    shift = box.axes @ np.full(2, -0.5 * box.size / size)
+    return RotatedBox((box.center[0] + float(shift[0]), box.center[1] + float(shift[1])), box.size, box.angle)
+
+
+def _encoded(frame: CropFrame, hand: HandsOutput, both: bool) -> Encoded:
+    """What is said of one hand, taken out of its crop frame."""
+    hand = HandsOutput(*(np.asarray(part, dtype=np.float64) for part in hand))
+    wrist = frame.position_out(hand.places[0], math.exp(hand.log_width))
+    return Encoded(
+        presence=1.0 / (1.0 + math.exp(-hand.presence)),
+        keypoints_2d=frame.pixels_out(hand.places),
+        stddev_2d=hand.place_scales * (_LAPLACE * frame.box.size),
+        joints=frame.points_out(hand.joints),
+        wrist=wrist,
+        wrist_stddev=float(np.linalg.norm(wrist) * hand.log_width_scale) * _LAPLACE,
+        to_other=frame.points_out(hand.to_other) if both else None,
+    )

@@ -1,0 +1,155 @@
+"""The encoder in the pipeline: what it says meets the landmarks in the lifting, each by its precision."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from evidence import CAMERA, MODEL, hand, observe
+
+from hand_recon_ros import Side, TwoHandReconstructor
+from hand_recon_ros.config import ConfigError, ReconstructorConfig
+from hand_recon_ros.encode.hand_encoder import HandEncoder, load_encoder
+from hand_recon_ros.encode.network import EncoderConfig, FusionAlignmentEncoder
+from hand_recon_ros.encode.session import EncoderSession
+from hand_recon_ros.locate import Encoded, LandmarkLocator
+from hand_recon_ros.locate.networks import LandmarkNetworks
+from hand_recon_ros.refine.lifting import Lifter
+from hand_recon_ros.skeleton import mirror_pixels, mirror_points
+from hand_recon_ros.synthetic import clip_scenes, render_scene
+from hand_recon_ros.training.export import export_onnx
+
+pytest.importorskip("onnx")
+LIFTER = Lifter(MODEL, iterations=8)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """An exported encoder that was not trained: it says about what the landmark network says."""
+    torch.manual_seed(0)
+    result = tmp_path_factory.mktemp("encoder") / "encoder.onnx"
+    export_onnx(FusionAlignmentEncoder(EncoderConfig(width=32, heads=2), MODEL).eval(), result)
+    return result
+
+
+@pytest.fixture(scope="module")
+def networks(path):
+    return LandmarkNetworks.load(ReconstructorConfig(encoder=str(path)))
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return clip_scenes(MODEL, 40, 5, CAMERA)[1][:4]
+
+
+@pytest.fixture(scope="module")
+def frames(scenes):
+    return [render_scene(scene, MODEL).image for scene in scenes]
+
+
+def told(keypoints, sigma=0.5, distance_sigma=0.002, camera=CAMERA):
+    """What an encoder that knows the keypoints (21, 3) would say."""
+    return Encoded(
+        presence=1.0, keypoints_2d=camera.project(keypoints), stddev_2d=np.full(21, sigma),
+        joints=keypoints - keypoints[0], wrist=keypoints[0], wrist_stddev=distance_sigma, to_other=None,
+    )  # fmt: skip
+
+
+def misled(seed, side):
+    """A hand, and landmarks that take it for another one in its place, hardly sure of it."""
+    keypoints, other = hand(seed, side)[3], hand(seed + 100, side)[3]
+    other = other - other.mean(axis=0) + keypoints.mean(axis=0)
+    return keypoints, observe(other, side, joint_scores=np.full(21, 0.1), score=0.6)
+
+
+@pytest.mark.parametrize("side", Side)
+def test_a_sure_encoder_leads_where_landmarks_are_unsure(side):
+    for seed in range(5):
+        keypoints, observation = misled(seed, side)
+        (alone,) = LIFTER([observation], CAMERA)
+        (met,) = LIFTER([dataclasses.replace(observation, encoded=told(keypoints))], CAMERA)
+        wrong, right = (np.linalg.norm(h.keypoints - keypoints, axis=-1).mean() for h in (alone, met))
+        assert right < 0.008 and right < 0.3 * wrong, seed
+        np.testing.assert_allclose(met.keypoints_2d, CAMERA.project(keypoints), atol=3.0)
+
+
+def test_an_unsure_encoder_changes_nothing():
+    keypoints, observation = misled(1, Side.RIGHT)
+    elsewhere = dataclasses.replace(told(keypoints, 1e6, 1e6), presence=0.0)
+    (alone,) = LIFTER([observation], CAMERA)
+    (met,) = LIFTER([dataclasses.replace(observation, encoded=elsewhere)], CAMERA)
+    np.testing.assert_allclose(met.keypoints, alone.keypoints, atol=1e-6)
+
+
+def test_the_distance_it_tells_counts():
+    keypoints = hand(2)[3]
+    nearer = dataclasses.replace(told(keypoints), wrist=keypoints[0] * 0.95)
+    (plain,), (moved,) = (LIFTER([observe(keypoints, Side.RIGHT, encoded=e)], CAMERA) for e in (None, nearer))
+    assert np.linalg.norm(moved.keypoints[0]) < 0.98 * np.linalg.norm(plain.keypoints[0])
+    assert moved.position_stddev < plain.position_stddev
+    np.testing.assert_allclose(CAMERA.project(moved.keypoints), CAMERA.project(keypoints), atol=1.5)
+
+
+def test_mirror_images_give_mirrored_results(path, networks, scenes, frames):
+    encoder = HandEncoder(EncoderSession(path), networks)
+    hands = {
+        h.side: MODEL.kinematics(h.side).forward(h.rotations, h.betas, h.translation)[0] for h in scenes[0].hands
+    }
+    flipped = np.ascontiguousarray(frames[0][:, ::-1])
+    straight = encoder(frames[0], [observe(hands[side], side) for side in Side], CAMERA)
+    mirrored = encoder(flipped, [observe(mirror_points(hands[side.other]), side) for side in Side], CAMERA)
+    for a, b in zip(straight, reversed(mirrored), strict=True):
+        pixels = mirror_pixels(b.encoded.keypoints_2d, CAMERA.width)
+        assert np.abs(pixels - a.encoded.keypoints_2d).max() < 0.02 * a.roi.size
+        np.testing.assert_allclose(mirror_points(b.encoded.joints), a.encoded.joints, atol=0.005)
+        np.testing.assert_allclose(mirror_points(b.encoded.wrist), a.encoded.wrist, atol=0.02)
+        np.testing.assert_allclose(mirror_points(b.encoded.to_other), a.encoded.to_other, atol=0.02)
+
+
+def test_what_the_tracker_saw_is_not_looked_at_again(path, networks, frames):
+    """In a stream the encoder takes its features from the squares that were read for the landmarks."""
+    counts = []
+
+    class Counted:
+        def __init__(self, session):
+            self._session = session
+
+        def __getattr__(self, name):
+            return getattr(self._session, name)
+
+        def run(self, count=1):
+            counts.append(count)
+            return self._session.run(count)
+
+    counted = dataclasses.replace(networks, landmark=Counted(networks.landmark))
+    config = ReconstructorConfig(encoder=str(path), smoothing_cutoff=0.0)
+    reconstructor = TwoHandReconstructor(config, LandmarkLocator(config, counted))
+    for number, frame in enumerate(frames):
+        counts.clear()
+        estimate = reconstructor(frame, CAMERA, stamp=number / 30)
+    assert estimate.left.found and estimate.right.found
+    assert counts == [2]
+    assert estimate.timings["encode"] > 0.0
+    assert sum(estimate.timings[name] for name in ("locate", "encode", "refine")) == pytest.approx(
+        estimate.timings["total"], rel=0.05
+    )
+    plain = TwoHandReconstructor(dataclasses.replace(config, encoder="none"))
+    for number, frame in enumerate(frames):
+        expected = plain(frame, CAMERA, stamp=number / 30)
+    assert expected.timings["encode"] == 0.0
+    for side in Side:
+        apart = np.linalg.norm(estimate.hand(side).keypoints_2d - expected.hand(side).keypoints_2d, axis=-1)
+        assert apart.mean() < 0.1 * np.ptp(expected.hand(side).keypoints_2d, axis=0).max()
+
+
+def test_still_images_too(path, frames):
+    reconstructor = TwoHandReconstructor.from_config(encoder=str(path))
+    estimate = reconstructor.reconstruct_image(frames[0], CAMERA)
+    assert estimate.left.found and estimate.right.found and estimate.timings["encode"] > 0.0
+
+
+def test_what_is_no_encoder_is_refused(networks, tmp_path):
+    with pytest.raises(ConfigError, match=r"encoder must be 'none'.*got 'larg'"):
+        load_encoder(ReconstructorConfig(encoder="larg"), networks)
+    with pytest.raises(ConfigError, match="no_such"):
+        load_encoder(ReconstructorConfig(encoder=str(tmp_path / "no_such.onnx")), networks)
