@@ -91,9 +91,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--dataset", choices=("synthetic",), default="synthetic")
     sub.add_argument(
         "--split", default="val", choices=("val", "test", "test-occluded", "test-interacting"),
-        help="which clips, or with --encoder which samples (default: %(default)s)",
+        help="which clips, single images or, with --encoder, crops (default: %(default)s)",
     )  # fmt: skip
-    sub.add_argument("--frames", type=int, default=300, help="frames of each clip, or samples (default: %(default)s)")
+    sub.add_argument("--frames", type=int, default=300, help="frames of each clip, or images (default: %(default)s)")
+    sub.add_argument(
+        "--stills",
+        action="store_true",
+        help="single images by themselves; always so for test-occluded and -interacting",
+    )
     sub.add_argument("--encoder", type=Path, help="measure this encoder.safetensors alone, on crops of single scenes")
     sub.add_argument("--config", help="YAML file with settings")
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one setting")
@@ -180,11 +185,14 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
         from .evaluation.encoder import evaluate_encoder, load_encoder, predictor
 
         report = evaluate_encoder(predictor(load_encoder(options.encoder)), options.split, options.frames)
-    elif options.split in SPLITS:
-        reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
-        report = evaluate_synthetic(reconstructor, options.split, options.frames)
     else:
-        raise CommandError(f"--split {options.split} has single scenes and no clips: give --encoder FILE")
+        reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
+        if options.stills or options.split not in SPLITS:
+            from .evaluation.stills import evaluate_stills
+
+            report = evaluate_stills(reconstructor, options.split, options.frames)
+        else:
+            report = evaluate_synthetic(reconstructor, options.split, options.frames)
     for name, value in report["metrics"]["estimate"].items():
         if value is not None:
             low, high = report["ci95"]["estimate"][name]
