@@ -99,7 +99,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="single images by themselves; always so for test-occluded and -interacting",
     )
-    sub.add_argument("--encoder", type=Path, help="measure this encoder.safetensors alone, on crops of single scenes")
+    sub.add_argument(
+        "--encoder", help="measure an encoder alone, on crops of single scenes: its name, .onnx or .safetensors"
+    )
     sub.add_argument("--config", help="YAML file with settings")
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one setting")
 
@@ -182,9 +184,11 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from .reconstructor import TwoHandReconstructor
 
     if options.encoder:
-        from .evaluation.encoder import evaluate_encoder, load_encoder, predictor
+        from .evaluation.encoder import evaluate_encoder, load_encoder, predictor, session_predictor
 
-        report = evaluate_encoder(predictor(load_encoder(options.encoder)), options.split, options.frames)
+        trained = options.encoder.endswith(".safetensors")
+        encoder = predictor(load_encoder(options.encoder)) if trained else session_predictor(options.encoder)
+        report = evaluate_encoder(encoder, options.split, options.frames)
     else:
         reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
         if options.stills or options.split not in SPLITS:

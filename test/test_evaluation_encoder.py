@@ -6,8 +6,9 @@ import torch
 
 from hand_recon_ros.cli import main
 from hand_recon_ros.config import ConfigError
+from hand_recon_ros.encode.network import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.encode.outputs import HandsOutput
-from hand_recon_ros.evaluation.encoder import _SEED, evaluate_encoder, load_encoder
+from hand_recon_ros.evaluation.encoder import _SEED, evaluate_encoder, load_encoder, predictor, session_predictor
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.synthetic.stream import OCCLUDED_JOINTS, SampleStream
 
@@ -66,5 +67,20 @@ def test_other_files_are_refused(tmp_path, capsys):
     (tmp_path / "x.safetensors").write_bytes(b"nothing")
     with pytest.raises(ConfigError, match="not an encoder"):
         load_encoder(tmp_path / "x.safetensors")
-    assert main(["evaluate", "--split", "test-occluded", "--json"]) == 1
-    assert "--encoder" in capsys.readouterr().err
+    assert main(["evaluate", "--encoder", "nothing", "--json"]) == 1
+    assert "got 'nothing'" in capsys.readouterr().err
+
+
+def test_an_exported_encoder_is_measured_as_the_pipeline_runs_it(tmp_path):
+    pytest.importorskip("onnx")
+    from hand_recon_ros.training.export import export_onnx
+
+    torch.manual_seed(0)
+    model = FusionAlignmentEncoder(EncoderConfig(width=32, layers=1, heads=2), load_hand_model()).eval()
+    export_onnx(model, tmp_path / "encoder.onnx")
+    one, other = (
+        evaluate_encoder(encoder, "val", COUNT)["metrics"]["estimate"]
+        for encoder in (predictor(model), session_predictor(str(tmp_path / "encoder.onnx")))
+    )
+    for name, value in one.items():
+        assert other[name] == (None if value is None else pytest.approx(value, rel=0.02, abs=0.02)), name

@@ -25,20 +25,25 @@ _LAPLACE = math.sqrt(2.0)
 """Standard deviation of a Laplace distribution over its mean absolute value, which is what the encoder tells."""
 
 
+def encoder_file(name: str) -> Path:
+    """The exported encoder of a name or path; raises ConfigError where there is no such file."""
+    path = ASSETS / f"encoder_{name}.onnx"
+    path = path if path.exists() else Path(name).expanduser()
+    if not path.is_file():
+        shipped = sorted(file.stem.removeprefix("encoder_") for file in ASSETS.glob("encoder_*.onnx"))
+        raise ConfigError(
+            f"encoder must be {', '.join(map(repr, ['none', *shipped]))} or the path of an exported encoder (.onnx), "
+            f"got {name!r}"
+        )
+    return path
+
+
 def load_encoder(config: ReconstructorConfig, networks: LandmarkNetworks) -> HandEncoder:
     """The encoder that the settings name.
 
     Raises ConfigError where ``encoder`` is neither a name nor a file, and SessionError where the file is no encoder.
     """
-    path = ASSETS / f"encoder_{config.encoder}.onnx"
-    path = path if path.exists() else Path(config.encoder).expanduser()
-    if not path.is_file():
-        shipped = sorted(file.stem.removeprefix("encoder_") for file in ASSETS.glob("encoder_*.onnx"))
-        raise ConfigError(
-            f"encoder must be {', '.join(map(repr, ['none', *shipped]))} or the path of an exported encoder (.onnx), "
-            f"got {config.encoder!r}"
-        )
-    return HandEncoder(EncoderSession(path, config.threads), networks)
+    return HandEncoder(EncoderSession(encoder_file(config.encoder), config.threads), networks)
 
 
 class HandEncoder:

@@ -10,18 +10,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..config import ConfigError, checked
+from ..config import ConfigError, ReconstructorConfig, checked
 from ..datasets.crops import Crops, sample_crops
 from ..datasets.sample import Sample
+from ..encode.hand_encoder import encoder_file
 from ..encode.network import EncoderConfig, FusionAlignmentEncoder
 from ..encode.outputs import HandsOutput
+from ..encode.session import EncoderSession
 from ..hand_model import load_hand_model
+from ..locate.landmarks import stem_of
+from ..locate.networks import LandmarkNetworks
 from ..synthetic.stream import OCCLUDED_JOINTS, SampleStream
+from ..types import Side
 from . import metrics
 from .intervals import interval
 
 PER_HAND = ("mpjpe_mm", "pa_mpjpe_mm", "wrist_error_mm", "error_2d_px", "pck_0_05", "pck_0_1")
 PER_PAIR = ("mrrpe_mm", "mrrpe_occluded_mm", "mrrpe_told_mm", "mrrpe_told_occluded_mm")
+INPUTS = ("crops", "rays", "pairs", "shown")
 _BATCH = 16
 _SEED = 90210
 
@@ -61,6 +67,32 @@ def predictor(model: FusionAlignmentEncoder, device: str = "cpu") -> Encoder:
         rays, pairs, shown = (batch[name].to(device) for name in ("rays", "pairs", "shown"))
         output = model(stems, rays, pairs, shown.flip(1), priors)
         return HandsOutput(*(value.float().cpu() for value in output.hands))
+
+    return predict
+
+
+def session_predictor(name: str) -> Encoder:
+    """As :func:`predictor`, with an exported encoder, by name or path, as the pipeline runs it."""
+    path = encoder_file(name)
+    session = EncoderSession(path)
+    networks = LandmarkNetworks.load(ReconstructorConfig(encoder=str(path)))
+
+    def content(crops: np.ndarray) -> np.ndarray:
+        if not session.takes_stems:
+            return crops
+        networks.landmark.inputs[: len(crops)] = crops[..., ::-1]
+        return np.stack([stem_of(outputs) for outputs in networks.landmark.run(len(crops))])
+
+    def predict(batch: dict[str, torch.Tensor]) -> HandsOutput:
+        parts: list[list[np.ndarray]] = [[] for _ in HandsOutput._fields]
+        for crops, rays, pairs, shown in zip(*(batch[name].numpy() for name in INPUTS), strict=True):
+            seen = np.flatnonzero(shown)
+            others = np.full(len(seen), float(len(seen) == len(Side)))
+            said = session.run(content(crops[seen]), rays[seen], pairs[seen], others)
+            for part, value in zip(parts, said, strict=True):
+                part.append(np.zeros((2, *value.shape[1:]), dtype=np.float32))
+                part[-1][seen] = value
+        return HandsOutput(*(torch.from_numpy(np.stack(part)) for part in parts))
 
     return predict
 
@@ -130,4 +162,3 @@ def _measure(values: dict[str, list[np.ndarray]], sample: Sample, crops: Crops, 
             values[f"{name}_mm"].append(error)
             if occluded:
                 values[f"{name}_occluded_mm"].append(error)
-

@@ -60,7 +60,6 @@ def decode(outputs: tuple[np.ndarray, ...], roi: RotatedBox, size: int, mirrored
     """Landmarks from the outputs of the network for one square: 63 screen, presence, handedness, 63 world, and inner
     features if there are any; ``mirrored`` if they are those of the square's mirror image."""
     screen, presence, right, world = _mirrored(outputs[:4], size) if mirrored else outputs[:4]
-    inner = outputs[4:]
     screen = screen.reshape(21, 3).astype(np.float64)
     world = world.reshape(21, 3).astype(np.float64)
     world[:, :2] = world[:, :2] @ roi.axes.T
@@ -71,9 +70,14 @@ def decode(outputs: tuple[np.ndarray, ...], roi: RotatedBox, size: int, mirrored
         presence=float(presence.reshape(-1)[0]),
         right=float(right.reshape(-1)[0]),
         roi=roi,
-        stem=np.concatenate([features.ravel() for features in inner]) if inner else None,
+        stem=stem_of(outputs) if len(outputs) > 4 else None,
         mirrored=mirrored,
     )
+
+
+def stem_of(outputs: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Inner features of one square, one after another (N,), from the outputs of a network that gives them."""
+    return np.concatenate([features.ravel() for features in outputs[4:]])
 
 
 def read_landmarks(
