@@ -24,8 +24,12 @@ PIXEL_SIGMA = 0.022
 """Standard deviation of a landmark in the image, in units of the hand's extent there."""
 DIRECTION_SIGMA = 0.2
 """Standard deviation of a bone's direction (rad)."""
-ENCODER_CAUTION = 1.0
-"""Factor on the standard deviations that the encoder tells."""
+CAUTION_ALONE, CAUTION_TOGETHER = 2.0, 0.7
+"""Factors on the standard deviations that the encoder tells for a hand by itself and for hands that overlap in the
+image. The landmark network has learnt from real hands seen alone, the encoder from rendered ones that hide each other:
+the first leads where a hand is alone, the second where two meet."""
+_MEETING = 0.25
+"""Overlap of the hands' boxes in the image, as a share of the smaller, from which on hands are together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,10 +79,12 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
     world = world @ np.swapaxes(rotations_towards(palm_ray), -1, -2)
     directions = _directions(world)
     wrist, wrist_precision = np.zeros((len(observations), 3)), np.zeros(len(observations))
+    together = min(_overlap(pixels) / _MEETING, 1.0)
+    caution = CAUTION_ALONE + together * (CAUTION_TOGETHER - CAUTION_ALONE)
     for i, observation in enumerate(observations):
         if observation.encoded is not None:
             told = observation.encoded
-            known = np.minimum(PIXEL_SIGMA * 2.0 * extent[i] / (ENCODER_CAUTION * told.stddev_2d), 1.0)
+            known = np.minimum(PIXEL_SIGMA * 2.0 * extent[i] / (caution * told.stddev_2d), 1.0)
             known = known * told.presence
             share = (known**2 / (known**2 + scores[i] ** 2))[:, None]
             pixels[i] += share * (told.keypoints_2d - pixels[i])
@@ -86,7 +92,7 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
             both_ends = 0.5 * (share[CHILDREN] + share[PARENTS])
             directions[i] += both_ends * (_directions(told.joints) - directions[i])
             scores[i] = np.minimum(np.hypot(known, scores[i]), 1.0)
-            wrist[i], wrist_precision[i] = told.wrist, 1.0 / (ENCODER_CAUTION * told.wrist_stddev)
+            wrist[i], wrist_precision[i] = told.wrist, 1.0 / told.wrist_stddev
     rays = camera.unproject(pixels)
     for i, observation in enumerate(observations):
         if observation.shown_side == Side.LEFT:
@@ -114,6 +120,15 @@ def _spread(points: np.ndarray) -> np.ndarray:
     """Root mean square distance of points (B, N, D) from their middle (B,)."""
     centred = points - points.mean(axis=1, keepdims=True)
     return np.sqrt(np.mean(np.sum(centred**2, axis=-1), axis=1))
+
+
+def _overlap(pixels: np.ndarray) -> float:
+    """Overlap of the boxes around the keypoints (B, 21, 2) of two hands, as a share of the smaller; 0 for one hand."""
+    if len(pixels) < 2:
+        return 0.0
+    low, high = pixels.min(axis=1), pixels.max(axis=1)
+    shared = np.prod(np.maximum(high.min(axis=0) - low.max(axis=0), 0.0))
+    return float(shared / max(np.prod(high - low, axis=1).min(), 1e-9))
 
 
 def _directions(shape: np.ndarray) -> np.ndarray:
