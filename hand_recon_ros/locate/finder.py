@@ -1,9 +1,9 @@
 """The hand finder: left and right hands in a whole image, from what the palm detector sees inside.
 
-Palms that are hidden, edge-on or behind other fingers are no palms to the palm detector, but its features show that there
-are hands. A small convolutional head on them, trained on rendered pairs of hands (``hand-recon train finder``), says for
-each side where the hand's square has its centre, as a heatmap with the square's offset, size and direction in each cell
-("Objects as Points", arXiv 1904.07850). It is part of the palm detector's graph, so it costs no second look.
+Palms that are hidden, edge-on or behind other fingers are no palms to the palm detector, but its features show that
+there are hands. A small convolutional head on them, trained on rendered pairs of hands (``hand-recon train finder``),
+says for each side where the hand's square has its centre, as a heatmap with the square's offset, size and direction in
+each cell ("Objects as Points", arXiv 1904.07850). It is part of the palm detector's graph: no second look is needed.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ FEATURES = tuple(FEATURE_SHAPES)
 GRID = 24
 """Cells per side of the maps."""
 CHANNELS = 6
-"""Of a side's map: logit of the heatmap; offset x, y of the square's centre from the cell's, cells; logarithm of its side
-in units of the view; cosine and sine of its angle."""
+"""Of a side's map: logit of the heatmap; offset x, y of the square's centre from the cell's, cells; logarithm of its
+side in units of the view; cosine and sine of its angle."""
 
-_SAME = 0.2
-"""Squares this alike are one hand's."""
+LIKELY = 0.3
+"""Score from which on a hand is worth a look."""
+SAME = 0.2
+"""Squares this alike are one hand's: see :func:`crops.alike`."""
 _UNLIKELY = 0.02
 """What is at least granted to the side that the finder does not name."""
 
@@ -66,7 +68,8 @@ def decode(maps: np.ndarray, threshold: float, view: RotatedBox) -> list[FoundHa
     maps = maps.reshape(len(Side), CHANNELS, GRID, GRID)
     heat = maps[:, 0]
     padded = np.pad(heat, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
-    around = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2)).max(axis=(-1, -2))
+    shifts = [(row, column) for row in range(3) for column in range(3)]
+    around = np.max([padded[:, row : row + GRID, column : column + GRID] for row, column in shifts], axis=0)
     threshold = min(max(threshold, 1e-9), 1 - 1e-9)
     peaks = np.argwhere((heat == around) & (heat >= math.log(threshold / (1 - threshold))))
     found: list[tuple[float, Side, RotatedBox]] = []
@@ -89,7 +92,7 @@ def _merged(found: Sequence[tuple[float, Side, RotatedBox]]) -> list[FoundHand]:
     rest, hands = list(found), []
     while rest:
         score, side, roi = rest[0]
-        same = [alike(roi, other, _SAME) for _, _, other in rest]
+        same = [alike(roi, other, SAME) for _, _, other in rest]
         of_other = [s for (s, other, _), is_same in zip(rest, same, strict=True) if is_same and other != side]
         evidence = math.log(score / max(_UNLIKELY, *of_other, 0.0))
         hands.append(FoundHand(score, evidence if side == Side.RIGHT else -evidence, roi))
