@@ -242,7 +242,7 @@ def test_what_only_the_finder_sees_is_looked_at_and_little_more(stage):
     networks, locator = stage
     networks.shown = [Shown((200, 300), 0.03), Shown((450, 300), 0.97, palm=0.0)]
     square = tracking_box(networks.shown[1].keypoints)
-    networks.found = [FoundHand(0.9, 3.0, square), FoundHand(0.6, 3.0, RotatedBox((60.0, 60.0), 90.0))]
+    networks.found = [FoundHand(0.9, square), FoundHand(0.6, RotatedBox((60.0, 60.0), 90.0))]
     left, right = locator.locate(frame())
     assert left is not None and right is not None
     np.testing.assert_allclose(right.keypoints_2d, networks.shown[1].keypoints)

@@ -1,5 +1,5 @@
-"""From a whole frame to what the hand finder is trained on: views as the palm detector sees them, and the hands' squares
-in them."""
+"""From a whole frame to what the hand finder is trained on: views as the palm detector sees them, and the squares of
+the hands in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well hands are found in single frames: candidates of palm detector and finder, and what the locator makes of them.
+"""How well hands are found in single frames: candidates of palm detector and finder, and what becomes of them.
 
 ``hand-recon evaluate --finding``."""
 
