@@ -180,3 +180,16 @@ def test_running_needs_no_torch():
         "LandmarkLocator; LandmarkLocator(ReconstructorConfig()); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
+
+
+def test_a_pair_that_palms_alone_do_not_give():
+    sample = SampleStream("val").frame(7, 640, 480)
+    assert sample.present.all()
+    found = {}
+    for with_finder in (False, True):
+        networks = LandmarkNetworks.load(ReconstructorConfig(), with_finder)
+        pair = LandmarkLocator(ReconstructorConfig(), networks).locate_image(Frame(sample.image, sample.camera))
+        found[with_finder] = [
+            pair[side] is not None and same_hand(pair[side].keypoints_2d, sample.keypoints_2d[side]) for side in Side
+        ]
+    assert found == {False: [False, True], True: [True, True]}

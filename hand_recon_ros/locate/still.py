@@ -31,9 +31,11 @@ _SURE_SIDE = 0.8
 _SMALLEST_HAND = 16.0
 _LEAST_PRESENCE = 0.75
 _LEAST_PRESENCE_SUPPORTED = 0.6
+"""For a hand that the finder sees, too."""
 _LOW_LIKELY = 0.15
 _HANDS_PER_VIEW = 2
 _NEW = 0.1
+"""Squares of the finder more alike than this are looked at once."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,16 +91,16 @@ class _Finder:
         palms, hands = self.networks.detect(self.image, low, view, _LOW_LIKELY)
         self.seen_by_finder += hands
         sure = [hand for hand in self.found if hand.presence >= _SURE_PRESENCE]
-        rois, detected = [], []
+        rois, detected, squares = [], [], []
         for palm in palms[:_CANDIDATES_PER_VIEW]:
             if not any(is_palm_of(palm, hand) for hand in sure) and self._is_new(palm.roi, 0.05):
                 rois.append(palm.roi)
                 detected.append(palm.score >= self.config.min_detection_score)
         for found in hands[:_HANDS_PER_VIEW]:
             if not any(alike(found.roi, hand.next_roi(), SAME) for hand in sure) and self._is_new(found.roi, _NEW):
-                rois.append(found.roi)
-                detected.append(False)
+                squares.append(found.roi)
         self._add(rois, detected)
+        self._add(squares, [False] * len(squares), only_new=True)
 
     def _is_new(self, roi: RotatedBox, tolerance: float) -> bool:
         """Whether a square is worth a look: it then counts as looked at."""
@@ -116,8 +118,12 @@ class _Finder:
         """Add the hands the landmark network sees in squares that no detection supports."""
         self._add(rois, [False] * len(rois))
 
-    def _add(self, rois: list[RotatedBox], detected: list[bool]) -> None:
-        """Look at squares and keep what turns out to be a hand in two more looks, each in the last one's square."""
+    def _add(self, rois: list[RotatedBox], detected: list[bool], only_new: bool = False) -> None:
+        """Look at squares and keep what turns out to be a hand in two more looks, each in the last one's square.
+
+        With ``only_new`` the looks say nothing about hands that were found before: the finder's squares are turned less
+        exactly than palms, and a hand that is not upright looks left or right by chance.
+        """
         looks = [[hand] for hand in self.networks.read(self.image, rois)]
         for _ in range(2):
             going_on = [i for i, seen in enumerate(looks) if not self._is_settled(seen)]
@@ -127,6 +133,8 @@ class _Finder:
         for seen, sure in zip(looks, detected, strict=True):
             evidence = [log_odds(hand.right) for hand in seen if hand.presence >= 0.5]
             known = self._known(seen[-1])
+            if only_new and any(same_hand(hand.keypoints, seen[-1].keypoints) for hand in self.found):
+                continue
             if known is not None:
                 self.evidence[known] += evidence
             elif len(seen) == 3 and self._is_hand(seen[1], seen[2], sure):
