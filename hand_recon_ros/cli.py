@@ -81,10 +81,10 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=("mp4", "png"), default="png", help="one video or single pictures (%(default)s)"
     )
 
-    sub = command("train", _train, "train the encoder or the refiner")
-    sub.add_argument("what", choices=("encoder", "refiner"))
+    sub = command("train", _train, "train the encoder, the hand finder or the refiner")
+    sub.add_argument("what", choices=("encoder", "finder", "refiner"))
     sub.add_argument("--config", type=Path, required=True, help="YAML file of the recipe")
-    sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    sub.add_argument("--resume", action="store_true", help="go on from the encoder's last checkpoint")
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one training setting")
 
     sub = command("evaluate", _evaluate, "measure accuracy against ground truth")
@@ -102,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--encoder", help="measure an encoder alone, on crops of single scenes: its name, .onnx or .safetensors"
     )
+    sub.add_argument("--finding", action="store_true", help="measure how well hands are found, in single frames")
     sub.add_argument("--config", help="YAML file with settings")
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one setting")
 
@@ -173,7 +174,11 @@ def _synth(options: argparse.Namespace) -> dict[str, Any]:
 
 def _train(options: argparse.Namespace) -> dict[str, Any]:
     if options.what == "refiner":
-        raise CommandError(f"version {__version__} has no refiner to train, only the encoder")
+        raise CommandError(f"version {__version__} has no refiner to train, only the encoder and the finder")
+    if options.what == "finder":
+        from .training.finder import train_finder
+
+        return train_finder(options.config, **_overrides(options.set))
     from .training.encoder import train_encoder
 
     return train_encoder(options.config, options.resume, **_overrides(options.set))
@@ -183,6 +188,16 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from .evaluation.synthetic import SPLITS, evaluate_synthetic
     from .reconstructor import TwoHandReconstructor
 
+    if options.finding:
+        from .evaluation.finding import evaluate_finding
+
+        report = evaluate_finding(options.split, options.frames)
+        for part, rows in report["metrics"].items():
+            print(f"{part}: {report['n'][part]} frames", file=sys.stderr)
+            for name, figures in rows.items():
+                said = "  ".join(f"{figure} {value:.3f}" for figure, value in figures.items())
+                print(f"{name:>16}  {said}", file=sys.stderr)
+        return report
     if options.encoder:
         from .evaluation.encoder import evaluate_encoder, load_encoder, predictor, session_predictor
 

@@ -11,7 +11,10 @@ from test_locate_sides import OPEN_HAND
 from hand_recon_ros import Camera, Frame, Side
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.locate import LandmarkLocator
+from hand_recon_ros.locate.crops import tracking_box
+from hand_recon_ros.locate.finder import FoundHand
 from hand_recon_ros.locate.landmarks import HandLandmarks
+from hand_recon_ros.locate.networks import Detections
 from hand_recon_ros.locate.observation import RotatedBox
 from hand_recon_ros.locate.palm import PalmDetection
 
@@ -38,10 +41,11 @@ class PretendedNetworks:
 
     def __init__(self) -> None:
         self.shown: list[Shown] = []
+        self.found: list[FoundHand] = []
         self.detections = 0
         self.looks = 0
 
-    def detect(self, image, threshold, view=None):
+    def detect(self, image, threshold, view=None, likely=0.5):
         self.detections += 1
         palms = []
         for hand in sorted(self.shown, key=lambda hand: -hand.palm):
@@ -50,7 +54,7 @@ class PretendedNetworks:
                 half = 0.3 * hand.size
                 roi = RotatedBox(tuple(center - [0, half]), 2.6 * 2 * half)
                 palms.append(PalmDetection(hand.palm, np.concatenate([center - half, center + half]), roi))
-        return palms
+        return Detections(palms, [hand for hand in self.found if hand.score >= likely])
 
     def read(self, image, rois, mirrored=False):
         self.looks += len(rois)
@@ -232,3 +236,14 @@ def test_when_tracks_meet_each_keeps_its_own_hand_or_goes(stage):
         found = [observation for observation in pair if observation is not None]
         assert len({observation.side for observation in found}) == len(found)
     assert pair[0] is None and pair[1].track_id == 2
+
+
+def test_what_only_the_finder_sees_is_looked_at_and_little_more(stage):
+    networks, locator = stage
+    networks.shown = [Shown((200, 300), 0.03), Shown((450, 300), 0.97, palm=0.0)]
+    square = tracking_box(networks.shown[1].keypoints)
+    networks.found = [FoundHand(0.9, square), FoundHand(0.6, RotatedBox((60.0, 60.0), 90.0))]
+    left, right = locator.locate(frame())
+    assert left is not None and right is not None
+    np.testing.assert_allclose(right.keypoints_2d, networks.shown[1].keypoints)
+    assert networks.looks <= 2 * 2

@@ -36,11 +36,13 @@ FRAMEWORK = {
     ],
 }
 # Keypoints 0, 4, 8, 20 of the hands that can be seen clearly, as found by this locator and looked at in overlays:
-# test1 the woman's raised hand, test2 the hand under the trumpet, test3 the front hand, test5 both hands.
+# test1 the woman's raised hand, test2 the hand under the trumpet (its wrist is below the picture), test3 the front one,
+# test4 the gloved hand on the shears, test5 both hands.
 SEEN = {
     "test1.jpg": {"RIGHT": [[333, 337], [377, 225], [362, 224], [271, 220]]},
-    "test2.jpg": {"LEFT": [[536, 494], [398, 386], [354, 260], [357, 478]]},
+    "test2.jpg": {"LEFT": [[549, 520], [398, 386], [354, 260], [357, 478]]},
     "test3.jpg": {"RIGHT": [[353, 396], [479, 529], [579, 377], [468, 227]]},
+    "test4.jpg": {"RIGHT": [[679, 1317], [636, 872], [835, 780], [950, 1060]]},
     "test5.jpg": {
         "LEFT": [[721, 893], [709, 651], [779, 520], [592, 654]],
         "RIGHT": [[509, 904], [489, 668], [404, 548], [580, 640]],

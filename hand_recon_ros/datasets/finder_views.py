@@ -1,5 +1,5 @@
-"""From a whole frame to what the hand finder is trained on: views of it as the palm detector sees them, and the squares
-of the hands in them."""
+"""From a whole frame to what the hand finder is trained on: views as the palm detector sees them, and the squares of
+the hands in them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class FinderView(NamedTuple):
 def frame_views(sample: Sample, rng: np.random.Generator, size: int) -> list[FinderView]:
     """Two views of a frame: all of it, and some square of it, each mirrored half of the time."""
     some = some_view(sample, rng)
-    return [frame_view(sample, None, size, bool(rng.random() < 0.5)), frame_view(sample, some, size, rng.random() < 0.5)]
+    return [frame_view(sample, view, size, bool(rng.random() < 0.5)) for view in (None, some)]
 
 
 def some_view(sample: Sample, rng: np.random.Generator) -> RotatedBox:

@@ -1,16 +1,15 @@
 """The hand finder: left and right hands in a whole image, from what the palm detector sees inside.
 
-Palms that are hidden, edge-on or behind other fingers are no palms to the palm detector, but its features show that there
-are hands. A small convolutional head on them, trained on rendered pairs of hands (``hand-recon train finder``), says for
-each side where the hand's square has its centre, as a heatmap with the square's offset, size and direction in each cell
-("Objects as Points", arXiv 1904.07850). It is part of the palm detector's graph, so it costs no second look.
+Palms that are hidden, edge-on or behind other fingers are no palms to the palm detector, but its features show that
+there are hands. A small convolutional head on them, trained on rendered pairs of hands (``hand-recon train finder``),
+says for each side where the hand's square has its centre, as a heatmap with the square's offset, size and direction in
+each cell ("Objects as Points", arXiv 1904.07850). It is part of the palm detector's graph: no second look is needed.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +25,13 @@ FEATURES = tuple(FEATURE_SHAPES)
 GRID = 24
 """Cells per side of the maps."""
 CHANNELS = 6
-"""Of a side's map: logit of the heatmap; offset x, y of the square's centre from the cell's, cells; logarithm of its side
-in units of the view; cosine and sine of its angle."""
+"""Of a side's map: logit of the heatmap; offset x, y of the square's centre from the cell's, cells; logarithm of its
+side in units of the view; cosine and sine of its angle."""
 
-_SAME = 0.2
-"""Squares this alike are one hand's."""
-_UNLIKELY = 0.02
-"""What is at least granted to the side that the finder does not name."""
+LIKELY = 0.3
+"""Score from which on a hand is worth a look."""
+SAME = 0.2
+"""Squares this alike are one hand's: see :func:`crops.alike`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +40,10 @@ class FoundHand:
 
     Attributes:
         score: probability, 0..1.
-        evidence: log odds that it is, or looks like, a right hand.
         roi: the square to look for landmarks in.
     """
 
     score: float
-    evidence: float
     roi: RotatedBox
 
 
@@ -61,20 +58,25 @@ def finder_file() -> Path:
 def decode(maps: np.ndarray, threshold: float, view: RotatedBox) -> list[FoundHand]:
     """Hands above a score, best first, from the maps (2 x CHANNELS, GRID, GRID) of a view of the image.
 
-    Peaks of both sides with the same square are one hand whose side is in doubt.
+    Peaks of both sides with the same square are one hand. Which peak is the higher one says too little of the side: the
+    landmark network says more.
     """
     maps = maps.reshape(len(Side), CHANNELS, GRID, GRID)
     heat = maps[:, 0]
     padded = np.pad(heat, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
-    around = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2)).max(axis=(-1, -2))
+    shifts = [(row, column) for row in range(3) for column in range(3)]
+    around = np.max([padded[:, row : row + GRID, column : column + GRID] for row, column in shifts], axis=0)
     threshold = min(max(threshold, 1e-9), 1 - 1e-9)
     peaks = np.argwhere((heat == around) & (heat >= math.log(threshold / (1 - threshold))))
-    found: list[tuple[float, Side, RotatedBox]] = []
+    found = []
     for side, row, column in peaks:
         score = 1 / (1 + math.exp(-min(max(float(heat[side, row, column]), -60.0), 60.0)))
-        found.append((score, Side(int(side)), _square(maps[side, 1:, row, column], int(row), int(column), view)))
-    found.sort(key=lambda hand: -hand[0])
-    return _merged(found)
+        found.append(FoundHand(score, _square(maps[side, 1:, row, column], int(row), int(column), view)))
+    kept: list[FoundHand] = []
+    for hand in sorted(found, key=lambda hand: -hand.score):
+        if not any(alike(hand.roi, other.roi, SAME) for other in kept):
+            kept.append(hand)
+    return kept
 
 
 def _square(values: np.ndarray, row: int, column: int, view: RotatedBox) -> RotatedBox:
@@ -82,16 +84,3 @@ def _square(values: np.ndarray, row: int, column: int, view: RotatedBox) -> Rota
     center = view.to_image(np.array([column + 0.5 + x, row + 0.5 + y]) / GRID)
     size = math.exp(min(max(log_size, -5.0), 2.0)) * view.size
     return RotatedBox((float(center[0]), float(center[1])), size, math.atan2(sin, cos) + view.angle)
-
-
-def _merged(found: Sequence[tuple[float, Side, RotatedBox]]) -> list[FoundHand]:
-    """Each hand once, with what speaks for either side of it."""
-    rest, hands = list(found), []
-    while rest:
-        score, side, roi = rest[0]
-        same = [alike(roi, other, _SAME) for _, _, other in rest]
-        of_other = [s for (s, other, _), is_same in zip(rest, same, strict=True) if is_same and other != side]
-        evidence = math.log(score / max(_UNLIKELY, *of_other, 0.0))
-        hands.append(FoundHand(score, evidence if side == Side.RIGHT else -evidence, roi))
-        rest = [hand for hand, is_same in zip(rest, same, strict=True) if not is_same]
-    return hands

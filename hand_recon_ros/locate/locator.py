@@ -10,6 +10,7 @@ from ..config import ReconstructorConfig
 from ..types import Frame, Side
 from .crops import alike
 from .duplicates import distinct, is_palm_of
+from .finder import SAME
 from .landmarks import HandLandmarks, joint_scores
 from .networks import LandmarkNetworks
 from .observation import Observation
@@ -23,6 +24,8 @@ Pair = tuple[Observation | None, Observation | None]
 _FIRST_PASS_PRESENCE = 0.2
 """A palm's own square is often off: a hand seen this faintly in it gets a second look in that of its landmarks."""
 _SPARE_CANDIDATES = 1
+_FOUND_CANDIDATES = 1
+"""Hands that only the finder sees and that are looked at where there are palms enough for all free slots."""
 _SAME_LOOK = 0.06
 _STRAYED = 0.08
 """A followed hand whose own square lies further than this (part of its size) from the one it was seen in moved faster
@@ -134,10 +137,14 @@ class LandmarkLocator:
     def _detect(self, image: np.ndarray) -> list[Track]:
         """New hands in an image, none of which is already followed; at most as many as there are free slots."""
         view = of_attempt(self._attempt, image.shape[1], image.shape[0])
-        palms = self.networks.detect(image, self.config.min_detection_score, view)
+        palms, hands = self.networks.detect(image, self.config.min_detection_score, view)
         new = [palm for palm in palms if not any(is_palm_of(palm, track.hand) for track in self._tracks)]
         free = len(Side) - len(self._tracks)
-        first = self.networks.read(image, [palm.roi for palm in new[: free + _SPARE_CANDIDATES]])
+        rois = [palm.roi for palm in new[: free + _SPARE_CANDIDATES]]
+        seen = [*(palm.roi for palm in palms), *(track.hand.next_roi() for track in self._tracks)]
+        others = [hand.roi for hand in hands if not any(alike(hand.roi, roi, SAME) for roi in seen)]
+        rois += others[: max(_FOUND_CANDIDATES, free - len(rois))]
+        first = self.networks.read(image, rois)
         first = [hand for hand in first if hand.presence >= _FIRST_PASS_PRESENCE]
         # Only those that would get a slot are worth a second look.
         first = self._worth_a_slot([*(track.hand for track in self._tracks), *first])

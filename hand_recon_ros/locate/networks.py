@@ -1,41 +1,56 @@
-"""The two landmark networks, loaded once and used for every frame."""
+"""The networks that find hands and their landmarks, loaded once and used for every frame."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from ..config import ReconstructorConfig
 from ..runtime.model_files import HAND_LANDMARKS, PALM_DETECTION, find_model
 from ..runtime.sessions import Session, open_session
+from .finder import LIKELY, FoundHand, finder_file
+from .finder import decode as hands_in
 from .landmarks import HandLandmarks, read_landmarks
 from .observation import RotatedBox
-from .palm import PalmDetection, detect_palms
+from .palm import PalmDetection, palms_in, show
 
 _PARALLEL_CROPS = 2
 _STEM_READERS = ("conv2d_22/Conv2D", "conv2d_30/Conv2D")
 """The landmark network's layers that read its map at stride 16 and its map at stride 32."""
 
 
+class Detections(NamedTuple):
+    """Where hands may be, best first each: palms, and whole hands that the finder sees."""
+
+    palms: list[PalmDetection]
+    hands: list[FoundHand]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class LandmarkNetworks:
-    """Palm detector and landmark network. Not for use by two threads at once: their input buffers are shared."""
+    """Palm detector and landmark network. Not for use by two threads at once: their input buffers are shared.
+
+    A palm detector without the finder's head finds palms only.
+    """
 
     palm: Session
     landmark: Session
 
     @classmethod
-    def load(cls, config: ReconstructorConfig) -> LandmarkNetworks:
-        """Find, check and load both networks and run each once, so that the first frame takes no longer than others.
+    def load(cls, config: ReconstructorConfig, finder: bool = True) -> LandmarkNetworks:
+        """Find, check and load the networks and run each once, so that the first frame takes no longer than others.
 
+        Without ``finder`` only palms are detected.
         Raises ModelFileError where a file is missing or altered and SessionError where it cannot be run.
         """
         paths = [find_model(model, config.model_dir) for model in (PALM_DETECTION, HAND_LANDMARKS)]
-        # bfloat16 moves landmarks by 0.6 px and world points by 2.4 mm; palm boxes are only where to look.
+        head = finder_file() if finder else None
+        # bfloat16 moves landmarks by 0.6 px and world points by 2.4 mm; detections are only where to look.
         networks = cls(
-            palm=open_session(paths[0], threads=config.threads, reduced_precision=True),
+            palm=open_session(paths[0], threads=config.threads, reduced_precision=True, head=head),
             landmark=open_session(
                 paths[1], threads=config.threads, capacity=_PARALLEL_CROPS,
                 inner=() if config.encoder == "none" else _STEM_READERS,
@@ -46,9 +61,14 @@ class LandmarkNetworks:
             networks.landmark.run(count)
         return networks
 
-    def detect(self, image: np.ndarray, threshold: float, view: RotatedBox | None = None) -> list[PalmDetection]:
-        """Palms in a BGR image, or in a square view of it, best first."""
-        return detect_palms(self.palm, image, threshold, view)
+    def detect(
+        self, image: np.ndarray, threshold: float, view: RotatedBox | None = None, likely: float = LIKELY
+    ) -> Detections:
+        """Palms above ``threshold`` and hands above ``likely`` in a BGR image, or in a square view of it."""
+        view = show(self.palm, image, view)
+        raw, logits, *maps = self.palm.run(1)[0]
+        palms = palms_in(raw, logits, threshold, view, self.palm.size)
+        return Detections(palms, hands_in(maps[0], likely, view) if maps else [])
 
     def read(
         self, image: np.ndarray, rois: Sequence[RotatedBox], mirrored: bool | Sequence[bool] = False

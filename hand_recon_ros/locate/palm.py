@@ -106,20 +106,23 @@ def weighted_nms(scores: np.ndarray, values: np.ndarray, iou: float = NMS_IOU) -
     return np.array(merged_scores), np.stack(merged_values)
 
 
-def detect_palms(
-    session: Session, image: np.ndarray, threshold: float, view: RotatedBox | None = None
-) -> list[PalmDetection]:
-    """Palms in a BGR image, best first, in its pixels.
+def show(session: Session, image: np.ndarray, view: RotatedBox | None = None) -> RotatedBox:
+    """Put a BGR image into the network's input; returns the square of the image that is shown.
 
-    ``view`` is the square of the image given to the network, turned or reaching beyond the image as it likes; without
-    it, the whole image is fitted in upright.
+    ``view`` is this square, turned or reaching beyond the image as it likes; without it, the whole image is fitted in
+    upright.
     """
     if view is None:
-        view = letterbox(image, session.inputs[0])
-    else:
-        crop(image, view, session.inputs[0], repeat_border=False)
-    raw, logits = session.run(1)[0]
-    scores, values = weighted_nms(*decode(raw, logits, threshold, session.size))
+        return letterbox(image, session.inputs[0])
+    crop(image, view, session.inputs[0], repeat_border=False)
+    return view
+
+
+def palms_in(
+    raw: np.ndarray, logits: np.ndarray, threshold: float, view: RotatedBox, size: int = 192
+) -> list[PalmDetection]:
+    """Palms in pixels of the image, best first, from the network's outputs for a view of it: see :func:`decode`."""
+    scores, values = weighted_nms(*decode(raw, logits, threshold, size))
     return [in_image(score, value, view) for score, value in zip(scores, values, strict=True)]
 
 

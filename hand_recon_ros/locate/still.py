@@ -12,6 +12,7 @@ from ..types import Side
 from .consensus import averaged
 from .crops import alike
 from .duplicates import is_palm_of, part_of, same_hand
+from .finder import LIKELY, SAME, FoundHand
 from .landmarks import UNSTEADY, HandLandmarks
 from .networks import LandmarkNetworks
 from .observation import RotatedBox
@@ -29,6 +30,12 @@ _SURE_PRESENCE = 0.8
 _SURE_SIDE = 0.8
 _SMALLEST_HAND = 16.0
 _LEAST_PRESENCE = 0.75
+_LEAST_PRESENCE_SUPPORTED = 0.6
+"""For a hand that the finder sees, too."""
+_LOW_LIKELY = 0.15
+_HANDS_PER_VIEW = 2
+_NEW = 0.1
+"""Squares of the finder more alike than this are looked at once."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,29 +81,49 @@ class _Finder:
         self.networks, self.image, self.config = networks, image, config
         self.found: list[HandLandmarks] = []
         self.evidence: list[list[float]] = []
+        self.seen_by_finder: list[FoundHand] = []
         self.looked_at: list[RotatedBox] = []
         self.dropped: set[int] = set()
 
     def look(self, view: RotatedBox | None) -> None:
         """Detect palms in a view and add the hands they lead to."""
         low = min(_LOW_DETECTION, self.config.min_detection_score)
-        palms = self.networks.detect(self.image, low, view)[:_CANDIDATES_PER_VIEW]
-        new = []
-        for palm in palms:
-            known = any(is_palm_of(palm, hand) for hand in self.found if hand.presence >= _SURE_PRESENCE)
-            if known or any(alike(palm.roi, roi, 0.05) for roi in self.looked_at):
-                continue
-            if len(self.looked_at) < _MOST_CANDIDATES:
-                self.looked_at.append(palm.roi)
-                new.append(palm)
-        self._add([palm.roi for palm in new], [palm.score >= self.config.min_detection_score for palm in new])
+        palms, hands = self.networks.detect(self.image, low, view, _LOW_LIKELY)
+        self.seen_by_finder += hands
+        sure = [hand for hand in self.found if hand.presence >= _SURE_PRESENCE]
+        rois, detected, squares = [], [], []
+        for palm in palms[:_CANDIDATES_PER_VIEW]:
+            if not any(is_palm_of(palm, hand) for hand in sure) and self._is_new(palm.roi, 0.05):
+                rois.append(palm.roi)
+                detected.append(palm.score >= self.config.min_detection_score)
+        for found in hands[:_HANDS_PER_VIEW]:
+            if not any(alike(found.roi, hand.next_roi(), SAME) for hand in sure) and self._is_new(found.roi, _NEW):
+                squares.append(found.roi)
+        self._add(rois, detected)
+        self._add(squares, [False] * len(squares), only_new=True)
+
+    def _is_new(self, roi: RotatedBox, tolerance: float) -> bool:
+        """Whether a square is worth a look: it then counts as looked at."""
+        if len(self.looked_at) >= _MOST_CANDIDATES or any(alike(roi, other, tolerance) for other in self.looked_at):
+            return False
+        self.looked_at.append(roi)
+        return True
+
+    def _is_supported(self, hand: HandLandmarks) -> bool:
+        """Whether the finder sees this hand, too."""
+        own = hand.next_roi()
+        return any(seen.score >= LIKELY and alike(seen.roi, own, SAME) for seen in self.seen_by_finder)
 
     def take_as_hand(self, rois: list[RotatedBox]) -> None:
         """Add the hands the landmark network sees in squares that no detection supports."""
         self._add(rois, [False] * len(rois))
 
-    def _add(self, rois: list[RotatedBox], detected: list[bool]) -> None:
-        """Look at squares and keep what turns out to be a hand in two more looks, each in the last one's square."""
+    def _add(self, rois: list[RotatedBox], detected: list[bool], only_new: bool = False) -> None:
+        """Look at squares and keep what turns out to be a hand in two more looks, each in the last one's square.
+
+        With ``only_new`` the looks say nothing about hands that were found before: the finder's squares are turned less
+        exactly than palms, and a hand that is not upright looks left or right by chance.
+        """
         looks = [[hand] for hand in self.networks.read(self.image, rois)]
         for _ in range(2):
             going_on = [i for i, seen in enumerate(looks) if not self._is_settled(seen)]
@@ -106,6 +133,8 @@ class _Finder:
         for seen, sure in zip(looks, detected, strict=True):
             evidence = [log_odds(hand.right) for hand in seen if hand.presence >= 0.5]
             known = self._known(seen[-1])
+            if only_new and any(same_hand(hand.keypoints, seen[-1].keypoints) for hand in self.found):
+                continue
             if known is not None:
                 self.evidence[known] += evidence
             elif len(seen) == 3 and self._is_hand(seen[1], seen[2], sure):
@@ -128,7 +157,7 @@ class _Finder:
         presence = min(before.presence, hand.presence)
         if hand.size < _SMALLEST_HAND:
             return False
-        if detected:
+        if detected or self._is_supported(hand):
             return bool(presence >= self.config.min_presence and moved < _SETTLED)
         return bool(presence >= max(_LEAST_PRESENCE, self.config.min_presence) and moved < _SETTLED_WELL)
 
@@ -174,7 +203,8 @@ class _Finder:
 
     def _looked_at_again(self, index: int) -> StillHand | None:
         hand, spread, evidence = averaged(self.networks, self.image, self.found[index], self.evidence[index])
-        if hand.presence < max(_LEAST_PRESENCE, self.config.min_presence) or spread.mean() > UNSTEADY * hand.size:
+        least = _LEAST_PRESENCE_SUPPORTED if self._is_supported(hand) else _LEAST_PRESENCE
+        if hand.presence < max(least, self.config.min_presence) or spread.mean() > UNSTEADY * hand.size:
             return None
         return StillHand(hand, evidence, spread)
 

@@ -126,10 +126,11 @@ def _with_head(
     """
     for parameter in head.get_parameters():
         features = _read_by(model, parameter.get_friendly_name(), path)
-        if not parameter.get_output_partial_shape(0).compatible(features.get_partial_shape()):
+        expected, found = parameter.get_output_partial_shape(0), features.get_partial_shape()
+        if not expected.compatible(found):
             raise SessionError(
-                f"{os.fspath(head_path)}: its input {parameter.get_friendly_name()} is "
-                f"{parameter.get_output_partial_shape(0)}, but {os.fspath(path)} has {features.get_partial_shape()} there"
+                f"{os.fspath(head_path)}: its input {parameter.get_friendly_name()} is {expected}, but "
+                f"{os.fspath(path)} has {found} there"
             )
         parameter.output(0).replace(features)
     return openvino.Model([*model.get_results(), *head.get_results()], model.get_parameters(), "with head")

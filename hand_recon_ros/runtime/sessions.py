@@ -48,8 +48,8 @@ def open_session(
         threads: CPU threads it may use.
         capacity: the most images one ``run`` takes.
         reduced_precision: allow bfloat16 where the CPU computes in it; else float32 throughout.
-        head: a second network on inner tensors of the first, run with it as one graph; its outputs come last. Its inputs
-            bear the names of the convolutions of the first network that read those tensors. For ``capacity`` 1.
+        head: a second network on inner tensors of the first, run with it as one graph; its outputs come last. Its
+            inputs bear the names of the convolutions of the first that read those tensors. For ``capacity`` 1.
         inner: names of convolutions or linear layers whose inputs, (C, H, W) or (N,), become outputs too.
 
     Raises SessionError where no runtime for it can be imported or the file cannot be loaded.
@@ -62,4 +62,6 @@ def open_session(
             f"`pip install openvino` has wheels for Linux, Windows and macOS on x86-64 and arm64; this is "
             f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
         ) from error
-    return OpenVinoSession(path, threads=threads, capacity=capacity, reduced_precision=reduced_precision, head=head, inner=inner)
+    return OpenVinoSession(
+        path, threads=threads, capacity=capacity, reduced_precision=reduced_precision, head=head, inner=inner
+    )

@@ -1,4 +1,4 @@
-"""Training of the hand finder's head on the palm detector's features of rendered frames: ``hand-recon train finder``."""
+"""Training of the hand finder's head on features of rendered frames: ``hand-recon train finder``."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class FinderTraining:
     cache: str = setting("out/train/finder/features", "folder for the features of the frames")
     seed: int = setting(0, "of weights and frames", low=0)
     frames: int = setting(12000, "rendered frames, two views of each", low=1)
-    epochs: int = setting(6, "how often each view is seen", low=1)
+    epochs: int = setting(1, "how often each view is seen", low=1)
     batch: int = setting(32, "views of a step", low=1)
-    learning_rate: float = setting(2e-3, "at its highest", low=0.0)
+    learning_rate: float = setting(3e-3, "at its highest", low=0.0)
     weight_decay: float = setting(0.02, "of AdamW", low=0.0)
     warm_up: int = setting(100, "steps until the learning rate is at its highest", low=0)
     workers: int = setting(2, "processes that render frames and compute their features", low=0)
     threads: int = setting(1, "CPU threads of the training process", low=1)
-    validation: int = setting(500, "frames of the validation, the first of the split", low=1)
+    validation: int = setting(200, "frames of the validation, the first of the split", low=1)
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **overrides: Any) -> FinderTraining:
@@ -139,7 +139,7 @@ class FinderTrainer:
         return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
 
     def run(self) -> dict[str, float]:
-        """Train and export; returns the last validation's figures."""
+        """Train, and export after every epoch; returns the last validation's figures."""
         from torch.utils.tensorboard import SummaryWriter
         from tqdm import tqdm
 
@@ -160,7 +160,7 @@ class FinderTrainer:
                     writer.add_scalar(f"val/{name}", value, step)
                 said = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
                 bar.write(f"epoch {epoch + 1}: {said}", file=sys.stderr)
-        export_head(self.accelerator.unwrap_model(self.head), self.out / "finder.onnx")
+                export_head(self.accelerator.unwrap_model(self.head), self.out / "finder.onnx")
         return figures
 
     def _batches(self, epoch: int) -> Iterator[dict[str, torch.Tensor]]:

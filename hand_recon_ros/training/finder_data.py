@@ -1,4 +1,4 @@
-"""What the hand finder is trained on: the palm detector's features of rendered frames, computed once and kept on disk."""
+"""What the hand finder is trained on: the palm detector's features of rendered frames, computed once and kept."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ _ARRAYS = {
 
 
 class FeatureDataset(Dataset[dict[str, np.ndarray]]):
-    """Numbered frames of a split as arrays (V, ...) of V views: features by the names of FEATURES, boxes and asked as in
-    :class:`FinderView`. Two views of a frame to learn from, or with ``whole`` the whole frame alone."""
+    """Numbered frames of a split as arrays (V, ...) of V views: features by name, boxes and asked as in FinderView.
+
+    Two views of a frame to learn from, or with ``whole`` the whole frame alone.
+    """
 
     def __init__(self, split: str, seed: int, hand_model: HandModel, whole: bool) -> None:
         self.whole, self.seed = whole, seed
