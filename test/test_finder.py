@@ -169,9 +169,9 @@ def test_missing_and_wrong_files(tmp_path, monkeypatch):
     broken.write_bytes(b"no network")
     with pytest.raises(SessionError, match=r"broken\.onnx: OpenVINO cannot read"):
         open_session(find_model(PALM_DETECTION), head=broken)
-    with pytest.raises(SessionError, match="no convolution 'classifier_palm_8'"):
+    with pytest.raises(SessionError, match="no layer 'classifier_palm_8'"):
         open_session(find_model(HAND_LANDMARKS), head=finder.finder_file())
-    with pytest.raises(SessionError, match="no convolution 'nonsense'"):
+    with pytest.raises(SessionError, match="no layer 'nonsense'"):
         open_session(find_model(PALM_DETECTION), inner=["nonsense"])
 
 
