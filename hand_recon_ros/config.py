@@ -110,7 +110,7 @@ class ReconstructorConfig:
     )
     threads: int = setting(2, "threads of the CPU runtime", low=1, high=64)
     encoder: str = setting(
-        "none", "learned encoder beside the landmark networks: none, small, or the path of one (.onnx)"
+        "small", "learned encoder beside the landmark networks: none, small, or the path of one (.onnx)"
     )
     hand_model: str = setting(
         "", "path of a hand model in MANO's layout (.npz, .safetensors); empty is the embedded hand"

@@ -40,7 +40,8 @@ def script():
 
 
 def reconstructor(script, **settings):
-    return TwoHandReconstructor(checked(ReconstructorConfig, {"smoothing_cutoff": 0.0, **settings}), locator=script)
+    config = checked(ReconstructorConfig, {"encoder": "none", "smoothing_cutoff": 0.0, **settings})
+    return TwoHandReconstructor(config, locator=script)
 
 
 def test_an_empty_image_has_two_lost_slots(script):

@@ -12,6 +12,7 @@ from hand_recon_ros.datasets.crops import sample_crops
 from hand_recon_ros.encode.hand_chain import HandChain
 from hand_recon_ros.encode.network import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.encode.priors import exact_priors
+from hand_recon_ros.encode.session import EncoderSession
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.synthetic.stream import SampleStream
 from hand_recon_ros.training.data import CropDataset
@@ -82,6 +83,7 @@ def test_a_short_run_learns(tmp_path, capsys):
 
     with safe_open(tmp_path / "run" / "encoder.safetensors", "pt") as file:
         assert '"size": "small"' in file.metadata()["encoder"]
+    assert EncoderSession(result["exported"]).takes_stems
 
 
 def test_the_stem_of_another_process_is_the_networks():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import openvino
@@ -40,15 +41,18 @@ class EncoderSession:
         self._first = "stems" if self.takes_stems else "crops"
         shape = [int(dimension.get_length()) for dimension in list(model.input(self._first).partial_shape)[1:]]
         self.input_shape = tuple(shape) if self.takes_stems else (shape[1], shape[2], shape[0])
-        self._requests = {}
-        for count in (1, 2):
-            sized = core.read_model(os.fspath(path))
+        config = cpu_config(core, threads, reduced_precision)
+
+        def compiled(count: int) -> openvino.InferRequest:
+            sized = model.clone()
             shapes = {self._first: shape, "rays": [RAY_FEATURES], "pairs": [PAIR_FEATURES], "others": []}
             sized.reshape({name: [count, *rest] for name, rest in shapes.items()})
             if not self.takes_stems:
                 sized = _with_pictures(sized)
-            compiled = core.compile_model(sized, "CPU", cpu_config(core, threads, reduced_precision))
-            self._requests[count] = compiled.create_infer_request()
+            return core.compile_model(sized, "CPU", config).create_infer_request()
+
+        with ThreadPoolExecutor() as pool:  # compiling takes one core about a second each
+            self._requests = dict(zip((1, 2), pool.map(compiled, (1, 2)), strict=True))
 
     def run(self, images: np.ndarray, rays: np.ndarray, pairs: np.ndarray, others: np.ndarray) -> HandsOutput:
         """What is to be said of one hand or two: arrays (H, ...) in the order given.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import platform
@@ -50,6 +51,7 @@ def run_benchmark(seconds: float = 3.0, ros: bool = True) -> dict[str, Any]:
         reconstructor = TwoHandReconstructor.from_config()
         reconstructor.warm_up()
         results += _pipeline(reconstructor, frames, camera, seconds)
+        results.append(_row("a training sample, rendered on one core", _samples(seconds)))
         rows, more = _peers(frames, seconds, Path(scratch))
         results += rows
         notes += more
@@ -130,17 +132,21 @@ def _pipeline(
         reconstructor.reset()
         stream = _there_and_back(frames[hands])
         found = 0
+        encoding: list[float] = []
 
-        def follow(stream: Iterator[np.ndarray] = stream) -> None:
+        def follow(stream: Iterator[np.ndarray] = stream, encoding: list[float] = encoding) -> None:
             nonlocal stamp, found
             stamp += 1.0 / 30.0
             estimate = reconstructor(next(stream), camera, stamp)
             found = int(estimate.left.found) + int(estimate.right.found)
+            encoding.append(estimate.timings["encode"])
 
         durations = _timed(follow, seconds)
         if found != hands:
             raise RuntimeError(f"the benchmark's clip shows {hands} hands, but {found} were tracked at its end")
         rows.append(_row(f"tracking, {hands} hand{'s' * (hands > 1)}", durations, limit))
+        if reconstructor.config.encoder != "none":
+            rows.append(_row("of these, the encoder", encoding, 10.0))
         # What no code of ours can make faster, for the machine at hand.
         alone = _timed(functools.partial(networks.landmark.run, hands), seconds / 3)
         rows.append(_row(f"of these, the landmark network on {hands} crop{'s' * (hands > 1)}", alone))
@@ -165,6 +171,15 @@ def _pipeline(
     still = frames[2][0]
     search = _timed(lambda: reconstructor.reconstruct_image(still, camera), seconds)
     return [*rows, _row("still image, thorough search", search)]
+
+
+def _samples(seconds: float) -> list[float]:
+    """How long each sample of the training stream takes."""
+    from ..synthetic import SampleStream
+
+    numbers = itertools.count()
+    stream = SampleStream("train", _SEED)
+    return _timed(lambda: stream[next(numbers)], seconds)
 
 
 def _starts(code: str, repeats: int) -> list[float]:

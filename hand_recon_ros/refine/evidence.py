@@ -24,7 +24,7 @@ PIXEL_SIGMA = 0.022
 """Standard deviation of a landmark in the image, in units of the hand's extent there."""
 DIRECTION_SIGMA = 0.2
 """Standard deviation of a bone's direction (rad)."""
-CAUTION_ALONE, CAUTION_TOGETHER = 2.0, 0.7
+CAUTION_ALONE, CAUTION_TOGETHER = 2.0, 0.5
 """Factors on the standard deviations that the encoder tells for a hand by itself and for hands that overlap in the
 image. The landmark network has learnt from real hands seen alone, the encoder from rendered ones that hide each other:
 the first leads where a hand is alone, the second where two meet."""

@@ -23,6 +23,7 @@ from ..config import ConfigError, checked, setting
 from ..encode.network import EncoderConfig, FusionAlignmentEncoder
 from ..hand_model import load_hand_model
 from .data import CropDataset, to_device
+from .export import export_onnx
 from .losses import LossWeights, encoder_loss
 from .validation import Validation
 
@@ -227,6 +228,15 @@ class EncoderTrainer:
         save_file(weights, self.out / "encoder.part", metadata)
         (self.out / "encoder.part").replace(self.out / "encoder.safetensors")
 
+    def export(self) -> Path | None:
+        """Write the averaged weights as ``encoder.onnx``, for the pipeline; None for an encoder that needs priors."""
+        if not self.accelerator.is_main_process or self.recipe.encoder.fusion == "priors":
+            return None
+        model = FusionAlignmentEncoder(self.recipe.encoder, self.hand_model, weights_follow=True)
+        model.load_state_dict({name: value.cpu() for name, value in self.average.items()})
+        export_onnx(model.eval(), self.out / "encoder.onnx")
+        return self.out / "encoder.onnx"
+
     @property
     def _decisive(self) -> dict[str, Any]:
         """What must not change between the parts of a run."""
@@ -286,12 +296,14 @@ def _progress(start: int, end: int, shown: bool) -> Iterator[Any]:
 
 
 def train_encoder(path: str | os.PathLike[str], resume: bool = False, **overrides: Any) -> dict[str, Any]:
-    """Train by a recipe file; what is printed at the end."""
+    """Train by a recipe file, to the end, and export the result; what is printed then."""
     begin = time.perf_counter()
     trainer = EncoderTrainer(Recipe.from_yaml(path, **overrides), resume)
     figures = trainer.run()
+    exported = trainer.export()
     return {
-        "out": str(trainer.out), "steps": trainer.step, "seconds": round(time.perf_counter() - begin, 1),
+        "out": str(trainer.out), "exported": str(exported or ""), "steps": trainer.step,
+        "seconds": round(time.perf_counter() - begin, 1),
         "samples": trainer.step * trainer.recipe.training.batch,
         "validation": {name: round(float(np.float64(value)), 4) for name, value in figures.items()},
     }  # fmt: skip
