@@ -14,10 +14,8 @@ from ..synthetic.stream import OCCLUDED_JOINTS, SampleStream
 from ..types import HandState, Side, TwoHandEstimate
 from . import metrics
 from .intervals import interval
+from .synthetic import PER_HAND
 
-PER_HAND = (
-    "mpjpe_mm", "mpvpe_mm", "pa_mpjpe_mm", "pa_mpvpe_mm", "wrist_error_mm", "error_2d_px", "pck_0_05", "pck_0_1",
-)  # fmt: skip
 PER_PAIR = ("mrrpe_mm", "mrrpe_occluded_mm")
 COUNTS = ("found", "both_found", "false_hands")
 _SEED = 90211

@@ -25,6 +25,7 @@ from ..hand_model import load_hand_model
 from .data import CropDataset, to_device
 from .export import export_onnx
 from .losses import LossWeights, encoder_loss
+from .recipe import recipe_sections
 from .validation import Validation
 
 
@@ -62,19 +63,11 @@ class Recipe:
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **overrides: Any) -> Recipe:
         """Raises ConfigError for what is not in a recipe; ``overrides`` are of the section ``training``."""
-        import yaml
-
-        try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not a recipe: {error}") from error
-        sections = {"encoder", "losses", "training"}
-        if not isinstance(content, dict) or set(content) - sections:
-            raise ConfigError(f"{path}: expected the sections {sorted(sections)}, got {sorted(content)}")
+        content = recipe_sections(path, ("encoder", "losses", "training"))
         recipe = cls(
-            checked(EncoderConfig, content.get("encoder") or {}),
-            checked(LossWeights, content.get("losses") or {}),
-            checked(EncoderTraining, {**(content.get("training") or {}), **overrides}),
+            checked(EncoderConfig, content["encoder"]),
+            checked(LossWeights, content["losses"]),
+            checked(EncoderTraining, {**content["training"], **overrides}),
         )
         if recipe.encoder.fusion == "aligned" and recipe.losses.teacher <= 0:
             raise ConfigError("losses.teacher is 0: nothing would teach the priors' tokens that the encoder follows")

@@ -17,13 +17,14 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch.nn import functional
 
-from ..config import ConfigError, checked, setting
+from ..config import checked, setting
 from ..evaluation.finding import Tally
 from ..locate.finder import CHANNELS, FEATURES, GRID, decode
 from ..locate.observation import RotatedBox
 from ..types import Side
 from .finder_data import FeatureCache
 from .finder_head import FinderHead, export_head
+from .recipe import recipe_sections
 
 _SPREAD = 0.06
 """Standard deviation of a heatmap's peak as a part of the square's side: two landmark looks from a centre this far off
@@ -52,15 +53,7 @@ class FinderTraining:
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **overrides: Any) -> FinderTraining:
         """Raises ConfigError for what is not in a recipe."""
-        import yaml
-
-        try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not a recipe: {error}") from error
-        if not isinstance(content, dict) or set(content) - {"training"}:
-            raise ConfigError(f"{path}: expected the section 'training', got {sorted(content)}")
-        return checked(cls, {**(content.get("training") or {}), **overrides})
+        return checked(cls, {**recipe_sections(path, ("training",))["training"], **overrides})
 
 
 def targets(boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

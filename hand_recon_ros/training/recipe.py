@@ -1,0 +1,27 @@
+"""Recipe files of the trainings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config import ConfigError
+
+
+def recipe_sections(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The sections of a YAML recipe by name, empty where it leaves one out.
+
+    Raises ConfigError where the file cannot be read or has other sections.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a recipe: {error}") from error
+    if not isinstance(content, dict) or set(content) - set(names):
+        expected = f"section {names[0]!r}" if len(names) == 1 else f"sections {sorted(names)}"
+        raise ConfigError(f"{path}: expected the {expected}, got {sorted(content)}")
+    return {name: content.get(name) or {} for name in names}
