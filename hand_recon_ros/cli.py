@@ -85,7 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("what", choices=("encoder", "finder", "refiner"))
     sub.add_argument("--config", type=Path, required=True, help="YAML file of the recipe")
     sub.add_argument("--resume", action="store_true", help="go on from the encoder's last checkpoint")
-    sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one training setting")
+    sub.add_argument(
+        "--set", action="append", default=[], metavar="[SECTION.]NAME=VALUE",
+        help="override one setting of the recipe, of its section training where none is named",
+    )  # fmt: skip
 
     sub = command("evaluate", _evaluate, "measure accuracy against ground truth")
     sub.add_argument("--dataset", choices=("synthetic",), default="synthetic")

@@ -10,6 +10,7 @@ from hand_recon_ros.cli import main
 from hand_recon_ros.config import ConfigError
 from hand_recon_ros.datasets.crops import sample_crops
 from hand_recon_ros.encode.hand_chain import HandChain
+from hand_recon_ros.encode.landmark_trunk import LandmarkTrunk
 from hand_recon_ros.encode.network import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.encode.priors import exact_priors
 from hand_recon_ros.encode.session import EncoderSession
@@ -95,6 +96,28 @@ def test_the_stem_of_another_process_is_the_networks():
     np.testing.assert_allclose(arrays["stems"], expected, atol=0.02, rtol=0.002)
 
 
+def test_samples_are_kept_for_other_runs(tmp_path, monkeypatch):
+    computed = CropDataset("val", 0, MODEL, 0.5, None)[1]
+    first = CropDataset("val", 0, MODEL, 0.5, None, tmp_path)[1]
+    monkeypatch.setattr(SampleStream, "__getitem__", lambda *_: pytest.fail("computed again"))
+    again = CropDataset("val", 0, MODEL, 0.5, None, tmp_path)[1]
+    assert set(computed) == set(first) == set(again)
+    for name, values in computed.items():
+        np.testing.assert_array_equal(first[name], values)
+        np.testing.assert_array_equal(again[name], values)
+        assert again[name].dtype == values.dtype
+    with pytest.raises(pytest.fail.Exception):  # other priors are other samples
+        CropDataset("val", 0, MODEL, 0.0, None, tmp_path)[1]
+
+
+def test_a_trunk_from_scratch_keeps_the_signal():
+    torch.manual_seed(0)
+    trunk = LandmarkTrunk()
+    with torch.no_grad():
+        features = trunk(torch.rand(4, 3, 224, 224), features_only=True)
+    assert 0.1 < features.stride16.std(dim=0).mean() < 10 and 0.1 < features.pooled.std() < 10
+
+
 def test_the_large_one_takes_a_step(tmp_path):
     path = recipe(tmp_path, steps=1, batch=1, validation=1, checkpoint_every=1)
     content = yaml.safe_load(path.read_text())
@@ -123,6 +146,12 @@ def test_recipes_are_checked(tmp_path):
     path.write_text("losses: {teacher: 0}")
     with pytest.raises(ConfigError, match="teacher is 0"):
         Recipe.from_yaml(path)
+    path.write_text("training: {steps: 3}")
+    changed = Recipe.from_yaml(path, batch=4, **{"encoder.fusion": "unaligned", "training.seed": 5})
+    assert (changed.training.steps, changed.training.batch, changed.training.seed) == (3, 4, 5)
+    assert changed.encoder.fusion == "unaligned"
+    with pytest.raises(ConfigError, match="no section 'encode'"):
+        Recipe.from_yaml(path, **{"encode.fusion": "none"})
     path.write_text("trainning: {}")
     with pytest.raises(ConfigError, match="expected the sections"):
         Recipe.from_yaml(path)

@@ -103,9 +103,15 @@ class Convolution(nn.Conv2d):
         # lopsided, which nn.Conv2d cannot do itself.
         before = (kernel - stride) // 2
         after = kernel - stride - before
+        self.activated = activated
         super().__init__(inputs, outputs, kernel, stride, before if before == after else 0, groups=groups)
         self.border = (before, after)
-        self.activated = activated
+
+    def reset_parameters(self) -> None:
+        """Random weights that keep the signal's size through any number of layers (He et al. 2015): none is normed."""
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu" if self.activated else "linear")
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(B, inputs, H, W) -> (B, outputs, H/stride, W/stride)."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -26,16 +28,41 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
         hand_model: of the hands.
         corrupted: how much the priors are spoilt.
         stem: an encoder whose stem is computed here, in the loader's process; None leaves the crops as they are.
+        cache: a folder where samples are kept once they are computed, about 300 kB each, and looked for; empty: none.
     """
 
     def __init__(
-        self, split: str, seed: int, hand_model: HandModel, corrupted: float, stem: FusionAlignmentEncoder | None
+        self,
+        split: str,
+        seed: int,
+        hand_model: HandModel,
+        corrupted: float,
+        stem: FusionAlignmentEncoder | None,
+        cache: str | os.PathLike[str] = "",
     ) -> None:
         self.split, self.seed, self.corrupted = split, seed, corrupted
         self._stream = SampleStream(split, seed, hand_model)
         self._early = stem.backbones if stem is not None else None
+        self._cache: Path | None = None
+        if cache:
+            content = "crops" if stem is None else "stems"
+            self._cache = Path(cache) / f"{split}-{seed}-{corrupted:g}-{content}"
+            self._cache.mkdir(parents=True, exist_ok=True)
 
     def __getitem__(self, number: int) -> dict[str, np.ndarray]:
+        if self._cache is None:
+            return self._compute(number)
+        path = self._cache / f"{number:08d}.npz"
+        if not path.exists():
+            # Written beside and moved: several runs may fill the folder.
+            part = path.with_suffix(f".{os.getpid()}.part")
+            with part.open("wb") as file:
+                np.savez(file, **self._compute(number))  # type: ignore[arg-type]
+            part.replace(path)
+        with np.load(path) as kept:
+            return dict(kept)
+
+    def _compute(self, number: int) -> dict[str, np.ndarray]:
         cv2.setNumThreads(0)  # the cores belong to the processes
         rng = np.random.default_rng([self.seed, number, 77])
         sample = self._stream[number]

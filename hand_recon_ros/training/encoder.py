@@ -46,6 +46,7 @@ class EncoderTraining:
     precision: str = setting("no", "mixed precision", choices=("no", "bf16", "fp16"))
     workers: int = setting(1, "processes that make samples", low=0)
     threads: int = setting(1, "CPU threads of the training process", low=1)
+    cache: str = setting("", "folder that keeps computed samples for other runs on the same ones; empty: none is kept")
     corrupted: float = setting(0.5, "how much the training's priors are spoilt, 0 none, 1 as real models err", low=0.0)
     validate_every: int = setting(250, "steps between validations", low=1)
     validation: int = setting(128, "samples of a validation, the first of the split", low=1)
@@ -62,12 +63,12 @@ class Recipe:
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **overrides: Any) -> Recipe:
-        """Raises ConfigError for what is not in a recipe; ``overrides`` are of the section ``training``."""
-        content = recipe_sections(path, ("encoder", "losses", "training"))
+        """Raises ConfigError for what is not in a recipe; ``overrides`` as :func:`recipe_sections` takes them."""
+        content = recipe_sections(path, ("encoder", "losses", "training"), overrides)
         recipe = cls(
             checked(EncoderConfig, content["encoder"]),
             checked(LossWeights, content["losses"]),
-            checked(EncoderTraining, {**content["training"], **overrides}),
+            checked(EncoderTraining, content["training"]),
         )
         if recipe.encoder.fusion == "aligned" and recipe.losses.teacher <= 0:
             raise ConfigError("losses.teacher is 0: nothing would teach the priors' tokens that the encoder follows")
@@ -184,7 +185,8 @@ class EncoderTrainer:
         # Processes of their own take the stem's work off this one; a GPU does it faster than they would.
         apart = split == "train" and options.workers > 0 and self.accelerator.device.type == "cpu"
         apart = apart and self._plain_model.backbones.frozen
-        return CropDataset(split, options.seed, self.hand_model, corrupted, stem=self._plain_model if apart else None)
+        stem = self._plain_model if apart else None
+        return CropDataset(split, options.seed, self.hand_model, corrupted, stem, options.cache)
 
     def _loader(self, last: int) -> DataLoader[Any]:
         options, accelerator = self.recipe.training, self.accelerator

@@ -53,7 +53,7 @@ class FinderTraining:
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **overrides: Any) -> FinderTraining:
         """Raises ConfigError for what is not in a recipe."""
-        return checked(cls, {**recipe_sections(path, ("training",))["training"], **overrides})
+        return checked(cls, recipe_sections(path, ("training",), overrides)["training"])
 
 
 def targets(boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

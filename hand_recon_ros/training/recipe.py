@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..config import ConfigError
 
 
-def recipe_sections(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def recipe_sections(
+    path: str | os.PathLike[str], names: Sequence[str], overrides: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
     """The sections of a YAML recipe by name, empty where it leaves one out.
 
-    Raises ConfigError where the file cannot be read or has other sections.
+    Args:
+        path: the recipe.
+        names: the sections it may have.
+        overrides: settings that replace the recipe's, as ``section.setting``, or ``setting`` for section ``training``.
+
+    Raises ConfigError where the file cannot be read or has other sections, or an override names another.
     """
     import yaml
 
@@ -24,4 +31,10 @@ def recipe_sections(path: str | os.PathLike[str], names: Sequence[str]) -> dict[
     if not isinstance(content, dict) or set(content) - set(names):
         expected = f"section {names[0]!r}" if len(names) == 1 else f"sections {sorted(names)}"
         raise ConfigError(f"{path}: expected the {expected}, got {sorted(content)}")
-    return {name: content.get(name) or {} for name in names}
+    sections = {name: dict(content.get(name) or {}) for name in names}
+    for name, value in overrides.items():
+        section, _, setting = name.rpartition(".")
+        if (section or "training") not in sections:
+            raise ConfigError(f"{name}: a recipe has no section {section!r}, expected one of {sorted(sections)}")
+        sections[section or "training"][setting] = value
+    return sections
