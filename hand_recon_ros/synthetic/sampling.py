@@ -11,6 +11,7 @@ from ..camera import Camera
 from ..hand_model import HandModel
 from ..skeleton import WRIST, wrist_rotation
 from ..types import Side
+from .accessories import Accessory, worn_by
 from .arrangements import ARRANGEMENTS, Placed, arranged
 from .backgrounds import KINDS, background
 from .finish import Finish
@@ -38,6 +39,7 @@ class TrainingScene:
         hands: at most one of each side.
         joints: (2, 21, 3) metres, camera frame; NaN for an absent hand.
         things: objects in front of the hands or in them.
+        worn: rings and watches on the hands.
         camera: of the whole frame; window: of the training picture, the same optical centre.
         lighting: lamps and sky.
         finish: from light to picture.
@@ -52,6 +54,7 @@ class TrainingScene:
     hands: tuple[HandPose, ...]
     joints: np.ndarray
     things: tuple[Thing, ...]
+    worn: tuple[Accessory, ...]
     camera: Camera
     window: Camera
     lighting: Lighting
@@ -96,13 +99,14 @@ def sample_scene(seed: int, split: str, number: int, hand_model: HandModel) -> T
     present = [hand.side for hand in hands]
     window = window_camera(camera, camera.project(joints[present]), rng)
     things = _things(joints, present, rng) + _upper_arms(hands, joints, view, person, camera)
+    accessories = tuple(accessory for accessory in worn_by(person) if accessory.side in present)
     lighting = Lighting.sample(rng)
     # Every lamp costs a shadow map: one is enough mostly.
     lighting = dataclasses.replace(lighting, lamps=lighting.lamps[: 2 if rng.random() < 0.4 else 1])
     distance = float(np.nanmean(joints[..., 2]))
     finish = Finish.sample(rng, window.K[0, 0] / camera.K[0, 0], distance)
     return TrainingScene(
-        split, seed, number, name, person, hands, joints, things, camera, window, lighting, finish, place
+        split, seed, number, name, person, hands, joints, things, accessories, camera, window, lighting, finish, place
     )
 
 
