@@ -24,7 +24,7 @@ from .surface import FOREARM_LENGTH, Arm, elbow_direction, wrist_bend
 from .viewpoints import sample_camera, sample_view, window_camera
 
 _PEOPLE_AT_ONCE, _PERSON_LASTS = 16, 2048
-_PLACES_AT_ONCE, _PLACE_LASTS = 32, 1024
+_PLACES_AT_ONCE, _PLACE_LASTS, _PLACES_OF_A_SPLIT = 32, 1024, 10**6
 _ROOM = (288, 384)
 
 
@@ -88,8 +88,8 @@ def sample_scene(seed: int, split: str, number: int, hand_model: HandModel) -> T
     rng = chance(split, seed, number)
     name = _arrangement(rng)
     person = identity(_turn(split, seed, number, rng, _PEOPLE_AT_ONCE, _PERSON_LASTS, *PEOPLE[split]))
-    first = 10**6 * (1 + SPLITS.index(split))
-    place = _turn(split, seed, number, rng, _PLACES_AT_ONCE, _PLACE_LASTS, first, first + 10**6)
+    first = _PLACES_OF_A_SPLIT * (1 + SPLITS.index(split))
+    place = _turn(split, seed, number, rng, _PLACES_AT_ONCE, _PLACE_LASTS, first, first + _PLACES_OF_A_SPLIT)
     placed = arranged(name, rng, hand_model, person.betas)
     for attempt in range(12):
         camera, worn = sample_camera(rng)
@@ -210,13 +210,18 @@ def _upper_arms(
 _PLACES: dict[int, np.ndarray] = {}
 
 
+def place_kind(place: int) -> str:
+    """Of which of backgrounds.KINDS the background with a number is."""
+    return KINDS[int(np.random.default_rng(place).choice(len(KINDS), p=(0.3, 0.25, 0.23, 0.07, 0.15)))]
+
+
 def place_picture(place: int) -> np.ndarray:
     """The background with a number: linear RGB (288, 384, 3) float32; the last few are kept."""
     if place not in _PLACES:
         while len(_PLACES) >= 2 * _PLACES_AT_ONCE:
             _PLACES.pop(next(iter(_PLACES)))
-        kind = KINDS[int(np.random.default_rng(place).choice(len(KINDS), p=(0.35, 0.3, 0.27, 0.08)))]
-        _PLACES[place] = background(kind, *_ROOM, place)
+        split = SPLITS[place // _PLACES_OF_A_SPLIT - 1]
+        _PLACES[place] = background(place_kind(place), *_ROOM, place, split=split)
     return _PLACES[place]
 
 
