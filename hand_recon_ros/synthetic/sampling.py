@@ -162,8 +162,11 @@ def _elbow(hand: HandPose, joints: np.ndarray) -> np.ndarray:
 
 
 def _plausible(hands: tuple[HandPose, ...], joints: np.ndarray, camera: Camera) -> bool:
-    """Whether most of every hand is in the frame and no forearm comes out of the lens."""
+    """Whether most of every hand is in the frame, no forearm comes out of the lens, and the lens folds nothing back."""
     low, high = np.zeros(2), np.array([camera.width, camera.height])
+    points = joints[[hand.side for hand in hands]]
+    if np.any(camera.D) and not np.allclose(camera.unproject(camera.project(points)), points / points[..., 2:]):
+        return False
     for hand in hands:
         pixels = camera.project(joints[hand.side])
         if np.all((pixels > low) & (pixels < high), axis=1).mean() < 0.5:
