@@ -15,10 +15,12 @@ README = HERE / "README.md"
 EXTRAS = {
     "synthetic": ["scipy>=1.11"],
     "encode": ["transformers>=4.45"],
-    "training": ["accelerate>=1.0", "onnx>=1.16", "scipy>=1.11", "tensorboard>=2.15", "transformers>=4.45"],
-    "evaluation": ["matplotlib", "scipy>=1.11", "trimesh"],
-    "dev": ["hypothesis", "mypy", "pytest", "ruff", "scipy>=1.11", "trimesh"],
-}
+    "training": [
+        "accelerate>=1.0", "onnx>=1.16", "scikit-image>=0.22", "scipy>=1.11", "tensorboard>=2.15", "transformers>=4.45",
+    ],
+    "evaluation": ["matplotlib", "scikit-image>=0.22", "scipy>=1.11", "trimesh"],
+    "dev": ["hypothesis", "mypy", "pytest", "ruff", "scikit-image>=0.22", "scipy>=1.11", "trimesh"],
+}  # fmt: skip
 
 setup(
     name="hand_recon_ros",

@@ -184,7 +184,7 @@ def test_running_needs_no_torch():
 
 
 def test_a_pair_that_palms_alone_do_not_give():
-    sample = SampleStream("val").frame(7, 640, 480)
+    sample = SampleStream("val").frame(23, 640, 480)
     assert sample.present.all()
     found = {}
     for with_finder in (False, True):
@@ -193,4 +193,4 @@ def test_a_pair_that_palms_alone_do_not_give():
         found[with_finder] = [
             pair[side] is not None and same_hand(pair[side].keypoints_2d, sample.keypoints_2d[side]) for side in Side
         ]
-    assert found == {False: [False, True], True: [True, True]}
+    assert found == {False: [False, False], True: [True, True]}

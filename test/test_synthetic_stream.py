@@ -9,7 +9,7 @@ import functools
 import numpy as np
 import pytest
 
-from hand_recon_ros import Camera, Side
+from hand_recon_ros import Side
 from hand_recon_ros.datasets import Sample
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.skeleton import wrist_rotation
@@ -20,6 +20,7 @@ from hand_recon_ros.synthetic.preview import contact_sheet
 from hand_recon_ros.synthetic.sampling import TrainingScene, arrangement_of, sample_scene
 from hand_recon_ros.synthetic.settling import Pair, mesh_distance
 from hand_recon_ros.synthetic.stream import BOX_OVERLAP, OCCLUDED_JOINTS, TOUCHING, SampleStream, box_overlap
+from hand_recon_ros.synthetic.viewpoints import sample_camera
 from hand_recon_ros.synthetic.windows import hidden_keypoints, render_frame, render_window
 
 MODEL = load_hand_model()
@@ -171,12 +172,46 @@ def test_a_board_in_front_hides_everything_and_one_behind_nothing() -> None:
 
 
 def test_outside_of_the_frame_nothing_is_seen() -> None:
-    cut = dataclasses.replace(scenes()[0], camera=Camera(scenes()[0].camera.K, 40, 30))
+    cut = dataclasses.replace(scenes()[0], camera=dataclasses.replace(scenes()[0].camera, width=40, height=30))
     sample = render_window(cut, MODEL)
     pixels = cut.camera.project(cut.joints)
     outside = ~np.all((pixels > -0.5) & (pixels < (39.5, 29.5)), axis=-1)
     assert not (sample.keypoint_visible | sample.occluded)[outside].any()
     assert (sample.image[sample.labels == 0] == 0).mean() > 0.5
+
+
+def test_some_lenses_distort_and_bend_pictures_as_they_bend_keypoints() -> None:
+    distorted = [scene for scene in scenes() if np.any(scene.camera.D)]
+    assert 3 <= len(distorted) <= 16
+    shifts = []
+    for scene in distorted:
+        assert scene.camera.distortion_model == "plumb_bob" and np.array_equal(scene.window.D, scene.camera.D)
+        sample = render_window(dataclasses.replace(scene, things=(), worn=()), MODEL)
+        pinhole = dataclasses.replace(sample.camera, distortion_model="none", D=np.zeros(0))
+        shifts.append(np.nanmax(np.abs(pinhole.project(sample.joints) - sample.keypoints_2d)))
+        if len(scene.hands) > 1:
+            continue
+        (hand,) = scene.hands
+        vertices = MODEL.mesh(hand.side, hand.rotations, hand.betas, hand.translation).astype(float)
+        columns, rows = np.rint(sample.camera.project(vertices)).astype(int).T
+        height, width = sample.labels.shape
+        inside = (columns > 1) & (rows > 1) & (columns < width - 2) & (rows < height - 2)
+        # Of the hand, or of its arm that is in front of it.
+        assert (sample.labels[rows[inside], columns[inside]] > 0).mean() > 0.93
+    assert max(shifts) > 5.0
+
+
+def test_a_lens_folds_nothing_into_the_frame() -> None:
+    rng = np.random.default_rng(8)
+    cameras = [camera for camera, _ in (sample_camera(rng) for _ in range(400)) if np.any(camera.D)]
+    assert 0.12 < len(cameras) / 400 < 0.28
+    for camera in cameras:
+        border = np.array([[0.0, 0.0], [camera.width, 0.0], [0.0, camera.height], [camera.width, camera.height]])
+        rays = camera.unproject(border)
+        assert np.allclose(camera.project(rays), border, atol=1e-3)
+        # Pixels go on outwards beyond the corners.
+        outer = camera.project(rays * (1.15, 1.15, 1.0)) - camera.K[:2, 2]
+        assert (np.linalg.norm(outer, axis=1) > np.linalg.norm(border - camera.K[:2, 2], axis=1)).all()
 
 
 def test_the_frame_shows_the_same_scene() -> None:

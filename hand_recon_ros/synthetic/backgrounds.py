@@ -1,4 +1,4 @@
-"""Backgrounds made by program: rooms, desks, gradients and clutter, out of focus."""
+"""Backgrounds: rooms, desks, gradients and clutter made by program, out of focus, and parts of photographs."""
 
 from __future__ import annotations
 
@@ -9,27 +9,33 @@ import cv2
 import numpy as np
 
 from .noise import noise_image
+from .photographs import photograph
 from .skin import to_linear
 
-KINDS = ("room", "desk", "clutter", "plain")
+KINDS = ("room", "desk", "clutter", "plain", "photograph")
 
 
-def background(kind: str, height: int, width: int, seed: int, skin: np.ndarray | None = None) -> np.ndarray:
+def background(
+    kind: str, height: int, width: int, seed: int, skin: np.ndarray | None = None, split: str = "train"
+) -> np.ndarray:
     """A linear RGB picture (height, width, 3) float32 with no hand in it.
 
     Args:
-        kind: one of KINDS: a room behind somebody at a webcam, a desk seen from above, random shapes, a plain wall.
+        kind: one of KINDS: a room behind somebody at a webcam, a desk seen from above, random shapes, a plain wall,
+            part of a photograph.
         height, width: pixels.
         seed: the same seed gives the same picture.
         skin: linear RGB of the person's skin; any by default.
+        split: whose photographs may be shown.
 
-    Raises ValueError for another kind.
+    Raises ValueError for another kind or split, ConfigError for a photograph where scikit-image is not installed.
     """
     painters: dict[str, Callable[..., np.ndarray]] = {
         "room": functools.partial(_room, skin=skin),
         "desk": _desk,
         "clutter": _clutter,
         "plain": _plain,
+        "photograph": functools.partial(photograph, split),
     }
     if kind not in painters:
         raise ValueError(f"unknown background {kind!r}, expected one of: {', '.join(KINDS)}")

@@ -66,15 +66,22 @@ class Thing:
         """The texture (F, T, 5) float32 of that mesh."""
         weights = texel_weights(GRID)
         local = (surface.vertices - self.centre) @ self.axes
-        points = np.einsum("tk,fkc->ftc", weights, local[surface.faces]).reshape(-1, 3)
-        strength, cells = self.pattern
-        pattern = fractal_noise(points, cells, 2, self.seed)
-        if self.seed % 3 == 0:
-            pattern = np.sign(pattern)
-        albedo = to_linear(self.colour) * np.exp(strength * pattern)[:, None]
-        gloss, height = np.full(len(points), self.gloss), np.zeros(len(points))
-        texture = np.column_stack([np.clip(albedo, 0.004, 0.95), gloss, height])
-        return texture.reshape(len(surface.faces), -1, 5).astype(np.float32)
+        points = np.einsum("tk,fkc->ftc", weights, local[surface.faces])
+        return painted(points, self.colour, self.gloss, self.pattern, self.seed)
+
+
+def painted(
+    points: np.ndarray, colour: tuple[float, float, float], gloss: float, pattern: tuple[float, float], seed: int
+) -> np.ndarray:
+    """A texture (F, T, 5) float32 from points (F, T, 3), metres, of a surface: attributes as a Thing's."""
+    flat = points.reshape(-1, 3)
+    strength, cells = pattern
+    noise = fractal_noise(flat, cells, 2, seed)
+    if seed % 3 == 0:
+        noise = np.sign(noise)
+    albedo = to_linear(colour) * np.exp(strength * noise)[:, None]
+    texture = np.column_stack([np.clip(albedo, 0.004, 0.95), np.full(len(flat), gloss), np.zeros(len(flat))])
+    return texture.reshape(*points.shape[:2], 5).astype(np.float32)
 
 
 def _power(x: np.ndarray, exponent: float) -> np.ndarray:

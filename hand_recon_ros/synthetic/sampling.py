@@ -11,6 +11,7 @@ from ..camera import Camera
 from ..hand_model import HandModel
 from ..skeleton import WRIST, wrist_rotation
 from ..types import Side
+from .accessories import Accessory, worn_by
 from .arrangements import ARRANGEMENTS, Placed, arranged
 from .backgrounds import KINDS, background
 from .finish import Finish
@@ -23,7 +24,7 @@ from .surface import FOREARM_LENGTH, Arm, elbow_direction, wrist_bend
 from .viewpoints import sample_camera, sample_view, window_camera
 
 _PEOPLE_AT_ONCE, _PERSON_LASTS = 16, 2048
-_PLACES_AT_ONCE, _PLACE_LASTS = 32, 1024
+_PLACES_AT_ONCE, _PLACE_LASTS, _PLACES_OF_A_SPLIT = 32, 1024, 10**6
 _ROOM = (288, 384)
 
 
@@ -38,6 +39,7 @@ class TrainingScene:
         hands: at most one of each side.
         joints: (2, 21, 3) metres, camera frame; NaN for an absent hand.
         things: objects in front of the hands or in them.
+        worn: rings and watches on the hands.
         camera: of the whole frame; window: of the training picture, the same optical centre.
         lighting: lamps and sky.
         finish: from light to picture.
@@ -52,6 +54,7 @@ class TrainingScene:
     hands: tuple[HandPose, ...]
     joints: np.ndarray
     things: tuple[Thing, ...]
+    worn: tuple[Accessory, ...]
     camera: Camera
     window: Camera
     lighting: Lighting
@@ -85,8 +88,8 @@ def sample_scene(seed: int, split: str, number: int, hand_model: HandModel) -> T
     rng = chance(split, seed, number)
     name = _arrangement(rng)
     person = identity(_turn(split, seed, number, rng, _PEOPLE_AT_ONCE, _PERSON_LASTS, *PEOPLE[split]))
-    first = 10**6 * (1 + SPLITS.index(split))
-    place = _turn(split, seed, number, rng, _PLACES_AT_ONCE, _PLACE_LASTS, first, first + 10**6)
+    first = _PLACES_OF_A_SPLIT * (1 + SPLITS.index(split))
+    place = _turn(split, seed, number, rng, _PLACES_AT_ONCE, _PLACE_LASTS, first, first + _PLACES_OF_A_SPLIT)
     placed = arranged(name, rng, hand_model, person.betas)
     for attempt in range(12):
         camera, worn = sample_camera(rng)
@@ -96,13 +99,14 @@ def sample_scene(seed: int, split: str, number: int, hand_model: HandModel) -> T
     present = [hand.side for hand in hands]
     window = window_camera(camera, camera.project(joints[present]), rng)
     things = _things(joints, present, rng) + _upper_arms(hands, joints, view, person, camera)
+    accessories = tuple(accessory for accessory in worn_by(person) if accessory.side in present)
     lighting = Lighting.sample(rng)
     # Every lamp costs a shadow map: one is enough mostly.
     lighting = dataclasses.replace(lighting, lamps=lighting.lamps[: 2 if rng.random() < 0.4 else 1])
     distance = float(np.nanmean(joints[..., 2]))
     finish = Finish.sample(rng, window.K[0, 0] / camera.K[0, 0], distance)
     return TrainingScene(
-        split, seed, number, name, person, hands, joints, things, camera, window, lighting, finish, place
+        split, seed, number, name, person, hands, joints, things, accessories, camera, window, lighting, finish, place
     )
 
 
@@ -158,8 +162,11 @@ def _elbow(hand: HandPose, joints: np.ndarray) -> np.ndarray:
 
 
 def _plausible(hands: tuple[HandPose, ...], joints: np.ndarray, camera: Camera) -> bool:
-    """Whether most of every hand is in the frame and no forearm comes out of the lens."""
+    """Whether most of every hand is in the frame, no forearm comes out of the lens, and the lens folds nothing back."""
     low, high = np.zeros(2), np.array([camera.width, camera.height])
+    points = joints[[hand.side for hand in hands]]
+    if np.any(camera.D) and not np.allclose(camera.unproject(camera.project(points)), points / points[..., 2:]):
+        return False
     for hand in hands:
         pixels = camera.project(joints[hand.side])
         if np.all((pixels > low) & (pixels < high), axis=1).mean() < 0.5:
@@ -206,13 +213,18 @@ def _upper_arms(
 _PLACES: dict[int, np.ndarray] = {}
 
 
+def place_kind(place: int) -> str:
+    """Of which of backgrounds.KINDS the background with a number is."""
+    return KINDS[int(np.random.default_rng(place).choice(len(KINDS), p=(0.3, 0.25, 0.23, 0.07, 0.15)))]
+
+
 def place_picture(place: int) -> np.ndarray:
     """The background with a number: linear RGB (288, 384, 3) float32; the last few are kept."""
     if place not in _PLACES:
         while len(_PLACES) >= 2 * _PLACES_AT_ONCE:
             _PLACES.pop(next(iter(_PLACES)))
-        kind = KINDS[int(np.random.default_rng(place).choice(len(KINDS), p=(0.35, 0.3, 0.27, 0.08)))]
-        _PLACES[place] = background(kind, *_ROOM, place)
+        split = SPLITS[place // _PLACES_OF_A_SPLIT - 1]
+        _PLACES[place] = background(place_kind(place), *_ROOM, place, split=split)
     return _PLACES[place]
 
 

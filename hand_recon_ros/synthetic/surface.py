@@ -128,7 +128,7 @@ class LimbTopology:
         tube = _Tube(hand[self.ring], axis_frame, arm, self.side)
         rings = tube.rings(_RINGS)
         index = self._count + np.arange(rings.shape[0] * rings.shape[1]).reshape(rings.shape[:2])
-        forearm_faces = _tube_faces(np.concatenate([self.ring[None], index]))
+        forearm_faces = tube_faces(np.concatenate([self.ring[None], index]))
         parts.append(rings.reshape(-1, 3))
         faces.append(forearm_faces)
         kinds.append(np.full(len(forearm_faces), FOREARM, dtype=np.uint8))
@@ -140,7 +140,7 @@ class LimbTopology:
             cloth = tube.rings(np.concatenate([stations[:1] + 0.004, stations]), offsets)
             start = self._count + rings.shape[0] * rings.shape[1]
             index = start + np.arange(cloth.shape[0] * cloth.shape[1]).reshape(cloth.shape[:2])
-            sleeve_faces = _tube_faces(index)
+            sleeve_faces = tube_faces(index)
             parts.append(cloth.reshape(-1, 3))
             faces.append(sleeve_faces)
             kinds.append(np.full(len(sleeve_faces), SLEEVE, dtype=np.uint8))
@@ -230,7 +230,7 @@ def _smooth(x: np.ndarray | float) -> np.ndarray:
     return x * x * (3 - 2 * x)
 
 
-def _tube_faces(rings: np.ndarray) -> np.ndarray:
+def tube_faces(rings: np.ndarray) -> np.ndarray:
     """Triangles between rings of vertex indices (R, N)."""
     a, b = rings[:-1], np.roll(rings[:-1], -1, axis=1)
     c, d = rings[1:], np.roll(rings[1:], -1, axis=1)

@@ -22,18 +22,39 @@ _DEVICES = (
 )
 
 
+_DISTORTED = 0.2
+"""Share of cameras whose images are not rectified."""
+
+
 def sample_camera(rng: np.random.Generator) -> tuple[Camera, bool]:
     """A camera, and whether it is worn on the head.
 
     Webcams, wide and narrow; an RGB-D camera's colour image (about 69 degrees); a phone held upright (65-75 degrees
-    along its longer side); a head-mounted camera.
+    along its longer side); a head-mounted camera. Every fifth has a lens that distorts.
     """
     shares = np.array([device[0] for device in _DEVICES])
     _, width, height, low, high, worn = _DEVICES[rng.choice(len(_DEVICES), p=shares / shares.sum())]
     focal = width / (2 * np.tan(np.radians(rng.uniform(low, high)) / 2))
     centre = np.array([(width - 1) / 2, (height - 1) / 2]) + rng.normal(0, 0.01, 2) * width
     K = np.array([[focal, 0, centre[0]], [0, focal * np.exp(rng.normal(0, 0.003)), centre[1]], [0, 0, 1.0]])
-    return Camera(K=K, width=width, height=height), bool(worn or rng.random() < 0.12)
+    camera = Camera(K=K, width=width, height=height)
+    # Chance of its own: what is drawn after the lens does not depend on it.
+    lens = rng.spawn(1)[0]
+    if lens.random() < _DISTORTED:
+        camera = dataclasses.replace(camera, distortion_model="plumb_bob", D=_distortion(camera, lens))
+    return camera, bool(worn or rng.random() < 0.12)
+
+
+def _distortion(camera: Camera, rng: np.random.Generator) -> np.ndarray:
+    """Plumb-bob coefficients (5,) of an ordinary lens: a barrel mostly, a cushion seldom, slightly out of line.
+
+    Pixels at the corners move by 12 % of their distance from the middle at most: the image is folded nowhere near it.
+    """
+    corner = np.hypot(camera.width, camera.height) / (2 * camera.K[0, 0])
+    moved = rng.uniform(-0.12, -0.02) if rng.random() < 0.75 else rng.uniform(0.01, 0.06)
+    k1 = moved / corner**2
+    k2 = -k1 * rng.uniform(0.0, 0.3) / corner**2
+    return np.array([k1, k2, *rng.normal(0, 0.0008, 2), 0.0])
 
 
 def sample_view(rng: np.random.Generator, worn: bool) -> np.ndarray:
@@ -51,7 +72,7 @@ def sample_view(rng: np.random.Generator, worn: bool) -> np.ndarray:
 
 
 def window_camera(camera: Camera, keypoints: np.ndarray, rng: np.random.Generator) -> Camera:
-    """The camera of the window around the hands with ``keypoints`` (N, 21, 2), pixels of ``camera`` without distortion.
+    """The camera of the window around the hands with ``keypoints`` (N, 21, 2), pixels of ``camera``.
 
     The larger hand's extent becomes 150 to 230 pixels, less only where that would make the window too large.
     """
@@ -70,7 +91,7 @@ def window_camera(camera: Camera, keypoints: np.ndarray, rng: np.random.Generato
     K[0, 0] *= scale
     K[1, 1] *= scale
     K[0, 1] *= scale
-    return Camera(K=K, width=width, height=height)
+    return dataclasses.replace(camera, K=K, width=width, height=height)
 
 
 def resized(camera: Camera, width: int, height: int) -> Camera:

@@ -11,8 +11,10 @@ from ..camera import Camera
 from ..datasets.sample import BACKGROUND, OTHER, Sample
 from ..hand_model import HandModel
 from ..types import Side
+from .accessories import Band, pieces
 from .identities import limb_texture, mean_colour
 from .lighting import sky_irradiance
+from .occluders import Thing
 from .rasterizer import Raster, rasterize
 from .sampling import TrainingScene, backdrop
 from .scene import FLESH, Limb, blockers, joined, limb_of
@@ -31,7 +33,7 @@ class _Mesh:
     """All that is drawn, limbs first. ``owners`` (F,) int8 of its faces."""
 
     limbs: list[Limb]
-    things: list[Surface]
+    things: list[tuple[Thing | Band, Surface]]
     surface: Surface
     owners: np.ndarray
 
@@ -60,15 +62,21 @@ def hidden_keypoints(scene: TrainingScene, hand_model: HandModel) -> np.ndarray:
 
 def _mesh(scene: TrainingScene, hand_model: HandModel) -> _Mesh:
     limbs = [limb_of(pose, hand_model) for pose in scene.hands]
-    things = [thing.surface() for thing in scene.things]
+    worn = [
+        piece
+        for accessory in scene.worn
+        for limb in limbs
+        if limb.pose.side == accessory.side
+        for piece in pieces(accessory, limb, hand_model)
+    ]
+    things = [(thing, thing.surface()) for thing in (*scene.things, *worn)]
     owners = [
         np.where(limb.surface.kinds == HAND, int(limb.pose.side), int(limb.pose.side) + _ARM).astype(np.int8)
         for limb in limbs
     ]
-    owners += [
-        np.full(len(mesh.faces), thing.owner, dtype=np.int8) for thing, mesh in zip(scene.things, things, strict=True)
-    ]
-    return _Mesh(limbs, things, joined([*(limb.surface for limb in limbs), *things]), np.concatenate(owners))
+    owners += [np.full(len(surface.faces), thing.owner, dtype=np.int8) for thing, surface in things]
+    surface = joined([*(limb.surface for limb in limbs), *(surface for _, surface in things)])
+    return _Mesh(limbs, things, surface, np.concatenate(owners))
 
 
 def _raster(mesh: _Mesh, camera: Camera) -> Raster:
@@ -205,7 +213,7 @@ _LABELS = np.array([1 + Side.LEFT, 1 + Side.RIGHT, OTHER, OTHER, OTHER, BACKGROU
 def _shaded(scene: TrainingScene, hand_model: HandModel, mesh: _Mesh, raster: Raster, behind: np.ndarray) -> np.ndarray:
     surface, number = mesh.surface, scene.person.number
     textures = [limb_texture(hand_model, limb.pose.side, number) for limb in mesh.limbs]
-    textures += [thing.texture(drawn) for thing, drawn in zip(scene.things, mesh.things, strict=True)]
+    textures += [thing.texture(drawn) for thing, drawn in mesh.things]
     bounce = np.mean([mean_colour(hand_model, limb.pose.side, number) for limb in mesh.limbs], axis=0)
     # Soft light is worked out for the vertices of the coarse hands, the arms and the things only.
     asked = np.zeros(len(surface.vertices), dtype=bool)

@@ -1,0 +1,51 @@
+"""Photographs behind hands: which, whose, and what is said where they are missing."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from hand_recon_ros.config import ConfigError
+from hand_recon_ros.synthetic import photographs
+from hand_recon_ros.synthetic.backgrounds import background
+from hand_recon_ros.synthetic.identities import SPLITS
+from hand_recon_ros.synthetic.photographs import PHOTOGRAPHS
+from hand_recon_ros.synthetic.sampling import place_kind, place_picture
+
+
+def test_no_photograph_is_in_two_splits() -> None:
+    names = [name for split in SPLITS for name in PHOTOGRAPHS[split]]
+    assert set(PHOTOGRAPHS) == set(SPLITS) and len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_all_photographs_of_a_split_are_there_and_no_others_are_opened(split: str, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    opened, read = set(), photographs._opened
+    monkeypatch.setattr(photographs, "_opened", lambda name: opened.add(name) or read(name))
+    for seed in range(60):
+        picture = background("photograph", 60, 80, seed, split=split)
+        assert picture.shape == (60, 80, 3) and picture.max() > 0.002 and np.isfinite(picture).all()
+    assert opened == set(PHOTOGRAPHS[split])
+
+
+def test_places_of_a_split_show_its_photographs(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    opened, read = set(), photographs._opened
+    monkeypatch.setattr(photographs, "_opened", lambda name: opened.add(name) or read(name))
+    for number, split in enumerate(SPLITS, start=1):
+        places = [p for p in range(10**6 * number + 500, 10**6 * number + 2500) if place_kind(p) == "photograph"]
+        assert 0.12 < len(places) / 2000 < 0.18
+        opened.clear()
+        for place in places[:12]:
+            place_picture(place)
+        assert opened and opened <= set(PHOTOGRAPHS[split])
+
+
+def test_without_scikit_image_the_message_says_what_to_install(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    photographs._opened.cache_clear()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'hand_recon_ros\[training\]'"):
+        background("photograph", 60, 80, 1)
+    with pytest.raises(ValueError, match="unknown split 'holdout', expected one of: train, val, test"):
+        background("photograph", 60, 80, 1, split="holdout")
