@@ -23,7 +23,7 @@ from ..locate.networks import LandmarkNetworks
 from ..synthetic.stream import OCCLUDED_JOINTS, SampleStream
 from ..types import Side
 from . import metrics
-from .intervals import interval
+from .figures import PER_JOINT, HandErrors, Values, add_hand, summary
 
 PER_HAND = ("mpjpe_mm", "pa_mpjpe_mm", "wrist_error_mm", "error_2d_px", "pck_0_05", "pck_0_1")
 PER_PAIR = ("mrrpe_mm", "mrrpe_occluded_mm", "mrrpe_told_mm", "mrrpe_told_occluded_mm")
@@ -109,7 +109,7 @@ def evaluate_encoder(encoder: Encoder, split: str = "val", count: int = 500) -> 
     from ..encode.priors import exact_priors
 
     stream = SampleStream(split, _SEED, load_hand_model())
-    values: dict[str, list[np.ndarray]] = {name: [] for name in (*PER_HAND, *PER_PAIR)}
+    values: Values = {name: [] for name in (*PER_HAND, *PER_PAIR, PER_JOINT)}
     for start in range(0, count, _BATCH):
         numbers = range(start, min(start + _BATCH, count))
         samples = [stream[number] for number in numbers]
@@ -121,36 +121,31 @@ def evaluate_encoder(encoder: Encoder, split: str = "val", count: int = 500) -> 
         hands = encoder(batch)
         for index, (sample, crops) in enumerate(zip(samples, cut, strict=True)):
             _measure(values, sample, crops, HandsOutput(*(part[index].numpy().astype(np.float64) for part in hands)))
-    pooled = {name: np.concatenate([np.atleast_1d(part) for part in parts]) for name, parts in values.items() if parts}
     return {
         "dataset": "synthetic", "split": split, "n": count,
         "protocol": "encoder alone, jittered crops of the true hands, wrist root, not rescaled",
-        "metrics": {"estimate": {name: float(pooled[name].mean()) if name in pooled else None for name in values}},
-        "ci95": {"estimate": {name: interval(pooled[name]) if name in pooled else None for name in values}},
+        **summary(values),
     }  # fmt: skip
 
 
-def _measure(values: dict[str, list[np.ndarray]], sample: Sample, crops: Crops, hands: HandsOutput) -> None:
+def _measure(values: Values, sample: Sample, crops: Crops, hands: HandsOutput) -> dict[Side, HandErrors]:
+    """Add one sample's values to the lists; returns the errors of its hands."""
+    errors = {}
     wrists: list[np.ndarray | None] = [None, None]
     for frame in crops.frames:
         if frame is None or not sample.present[frame.side]:
             continue
         side = frame.side
         wrist = frame.position_out(hands.places[side, 0], float(np.exp(hands.log_width[side])))
-        joints = frame.points_out(hands.joints[side])[None]
-        truth = sample.joints[side][None]
         wrists[side] = wrist
-        values["mpjpe_mm"].append(metrics.mpjpe(joints, truth))
-        values["pa_mpjpe_mm"].append(metrics.pa_mpjpe(joints, truth))
-        values["wrist_error_mm"].append(metrics.wrist_error(joints + wrist, truth))
-        inside = crops.arrays["place_weights"][side] > 0
-        if inside.any():
-            pixels, seen = frame.pixels_out(hands.places[side])[inside], sample.keypoints_2d[side]
-            errors = np.linalg.norm(pixels - seen[inside], axis=-1)
-            values["error_2d_px"].append(errors.mean(keepdims=True))
-            size = np.ptp(seen, axis=0).max()
-            for name, share in (("pck_0_05", 0.05), ("pck_0_1", 0.1)):
-                values[name].append((errors < share * size).mean(keepdims=True))
+        errors[side] = add_hand(
+            values,
+            frame.points_out(hands.joints[side]) + wrist,
+            sample.joints[side],
+            frame.pixels_out(hands.places[side]),
+            sample.keypoints_2d[side],
+            crops.arrays["place_weights"][side] > 0,
+        )
     if wrists[0] is not None and wrists[1] is not None:
         true = sample.joints[:1, 0], sample.joints[1:, 0]
         left, right = (frame for frame in crops.frames if frame is not None)
@@ -162,3 +157,4 @@ def _measure(values: dict[str, list[np.ndarray]], sample: Sample, crops: Crops, 
             values[f"{name}_mm"].append(error)
             if occluded:
                 values[f"{name}_occluded_mm"].append(error)
+    return errors

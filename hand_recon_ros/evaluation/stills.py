@@ -13,7 +13,7 @@ from ..reconstructor import TwoHandReconstructor
 from ..synthetic.stream import OCCLUDED_JOINTS, SampleStream
 from ..types import HandState, Side, TwoHandEstimate
 from . import metrics
-from .intervals import interval
+from .figures import PER_JOINT, HandErrors, Values, add_hand, summary
 from .synthetic import PER_HAND
 
 PER_PAIR = ("mrrpe_mm", "mrrpe_occluded_mm")
@@ -35,26 +35,25 @@ def evaluate_stills(reconstructor: TwoHandReconstructor, split: str = "val", cou
     Intervals are 95 % bootstrap percentiles.
     """
     stream = SampleStream(split, _SEED, load_hand_model())
-    values: dict[str, list[np.ndarray]] = {name: [] for name in (*COUNTS, *PER_HAND, *PER_PAIR)}
+    values: Values = {name: [] for name in (*COUNTS, *PER_HAND, *PER_PAIR, PER_JOINT)}
     for number in range(count):
         sample = stream.frame(number, *_SIZE)
         measure(values, sample, reconstructor.reconstruct_image(sample.image, sample.camera), reconstructor)
-    pooled = {name: np.concatenate([np.atleast_1d(part) for part in parts]) for name, parts in values.items() if parts}
     return {
         "dataset": "synthetic", "split": split, "n": count,
         "protocol": "single images, wrist root, not rescaled, hands that were found",
         "config": dataclasses.asdict(reconstructor.config),
-        "metrics": {"estimate": {name: float(pooled[name].mean()) if name in pooled else None for name in values}},
-        "ci95": {"estimate": {name: interval(pooled[name]) if name in pooled else None for name in values}},
+        **summary(values),
     }  # fmt: skip
 
 
 def measure(
-    values: dict[str, list[np.ndarray]], sample: Sample, estimate: TwoHandEstimate, reconstructor: TwoHandReconstructor
-) -> None:
-    """Add one image's values to the lists."""
+    values: Values, sample: Sample, estimate: TwoHandEstimate, reconstructor: TwoHandReconstructor
+) -> dict[Side, HandErrors]:
+    """Add one image's values to the lists; returns the errors of the hands that were found."""
     model = reconstructor.hand_model
     found = [False, False]
+    errors = {}
     for side in Side:
         hand, there = estimate.hand(side), bool(sample.present[side])
         seen = sample.keypoints_2d[side]
@@ -70,20 +69,13 @@ def measure(
         values["found"].append(np.array([found[side]], dtype=float))
         if not found[side]:
             continue
-        truth, joints = sample.joints[side][None], hand.joints[None]
-        mesh = model.mesh(side, sample.rotations[side], sample.betas[side], sample.translation[side])[None]
-        wrist, true_wrist = joints[:, :1], truth[:, :1]
-        values["mpjpe_mm"].append(metrics.mpjpe(joints, truth))
-        values["pa_mpjpe_mm"].append(metrics.pa_mpjpe(joints, truth))
-        values["wrist_error_mm"].append(metrics.wrist_error(joints, truth))
-        values["mpvpe_mm"].append(metrics.mpjpe(hand.vertices[None] - wrist, mesh - true_wrist, root=None))
-        values["pa_mpvpe_mm"].append(metrics.pa_mpjpe(hand.vertices[None], mesh))
         last = np.array([sample.camera.width, sample.camera.height]) - 1
         inside = ((seen >= 0) & (seen <= last)).all(axis=1)
-        if inside.any():
-            values["error_2d_px"].append(error_2d[inside].mean(keepdims=True))
-            for name, share in (("pck_0_05", 0.05), ("pck_0_1", 0.1)):
-                values[name].append((error_2d[inside] < share * size).mean(keepdims=True))
+        errors[side] = add_hand(values, hand.joints, sample.joints[side], hand.keypoints_2d, seen, inside)
+        mesh = model.mesh(side, sample.rotations[side], sample.betas[side], sample.translation[side])[None]
+        wrist, true_wrist = hand.joints[0], sample.joints[side, 0]
+        values["mpvpe_mm"].append(metrics.mpjpe(hand.vertices[None] - wrist, mesh - true_wrist, root=None))
+        values["pa_mpvpe_mm"].append(metrics.pa_mpjpe(hand.vertices[None], mesh))
     if sample.present.all():
         values["both_found"].append(np.array([all(found)], dtype=float))
     if all(found):
@@ -92,3 +84,4 @@ def measure(
         values["mrrpe_mm"].append(error)
         if (sample.occluded.mean(axis=1) >= OCCLUDED_JOINTS).any():
             values["mrrpe_occluded_mm"].append(error)
+    return errors

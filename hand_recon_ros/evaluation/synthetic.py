@@ -13,7 +13,7 @@ from ..runtime.model_files import cache_dir
 from ..synthetic import Clip, load_clip, rendered_clip
 from ..types import HandState, Side
 from . import metrics
-from .intervals import interval
+from .figures import PCK_SHARES, PER_JOINT, summary
 
 SPLITS = {
     "val": (("webcam", 1001), ("egocentric", 1002)),
@@ -51,27 +51,29 @@ def evaluate_synthetic(
     folder = clips or cache_dir() / "clips"
     rendered = [load_clip(rendered_clip(folder, frames, seed, view)) for view, seed in SPLITS[split]]
     samples = [_measure(reconstructor, clip) for clip in rendered]
-    pooled = {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
     names = (*PER_HAND, *PER_PAIR, *PENETRATION, "jitter_mm")
-    estimate, intervals = {}, {}
-    for name in names:
-        values = pooled[name][np.isfinite(pooled[name])] if name in pooled else np.zeros(0)
-        estimate[name] = float(values.mean()) if values.size else None
-        intervals[name] = interval(values) if values.size else None
+    values = {name: [s[name][np.isfinite(s[name])] for s in samples if name in s] for name in names}
+    figures = summary({**values, PER_JOINT: [sample[PER_JOINT] for sample in samples]})
+    tracked = np.concatenate([sample["tracked"] for sample in samples])
+    others = {"refined": None, "ground_truth": dict.fromkeys(names)}
     return {
         "dataset": "synthetic",
         "split": split,
-        "n": int(len(pooled["tracked"])),
+        "n": len(tracked),
         "protocol": "wrist root, not rescaled, joints of the mesh's own rig, TRACKED hands only",
         "config": dataclasses.asdict(reconstructor.config),
-        "found": {side.label: float(pooled["tracked"][:, side].mean()) for side in Side},
-        "metrics": {"estimate": estimate, "refined": None, "ground_truth": dict.fromkeys(names)},
-        "ci95": {"estimate": intervals, "refined": None, "ground_truth": dict.fromkeys(names)},
+        "found": {side.label: float(tracked[:, side].mean()) for side in Side},
+        "metrics": {**figures["metrics"], **others},
+        "ci95": {**figures["ci95"], **others},
+        PER_JOINT: figures[PER_JOINT],
     }
 
 
 def _measure(reconstructor: TwoHandReconstructor, clip: Clip) -> dict[str, np.ndarray]:
-    """Per-frame values of one clip: (N, 2) for hands, (N,) for pairs; NaN where there is nothing to measure."""
+    """Per-frame values of one clip: (N, 2) for hands, (N,) for pairs; NaN where there is nothing to measure.
+
+    PER_JOINT is (K, 21), of the K hands that were measured, frame by frame, the left one first.
+    """
     truth, count = clip.truth, len(clip)
     vertices = truth["vertices"].shape[-2]
     joints, meshes = np.full((count, 2, 21, 3), np.nan), np.full((count, 2, vertices, 3), np.nan)
@@ -91,7 +93,8 @@ def _measure(reconstructor: TwoHandReconstructor, clip: Clip) -> dict[str, np.nd
     result = {name: np.full((count, 2), np.nan) for name in PER_HAND} | {"tracked": used | ~there}
     true_joints, true_vertices = truth["joints"][used], truth["vertices"][used].astype(np.float64)
     wrists, true_wrists = joints[used][:, :1], true_joints[:, :1]
-    result["mpjpe_mm"][used] = metrics.mpjpe(joints[used], true_joints)
+    result[PER_JOINT] = metrics.joint_errors(joints[used], true_joints)
+    result["mpjpe_mm"][used] = result[PER_JOINT].mean(axis=-1)
     result["pa_mpjpe_mm"][used] = metrics.pa_mpjpe(joints[used], true_joints)
     result["wrist_error_mm"][used] = metrics.wrist_error(joints[used], true_joints)
     result["mpvpe_mm"][used] = metrics.mpjpe(meshes[used] - wrists, true_vertices - true_wrists, root=None)
@@ -100,7 +103,7 @@ def _measure(reconstructor: TwoHandReconstructor, clip: Clip) -> dict[str, np.nd
     error_2d = metrics.point_errors(pixels[used], truth["keypoints_2d"][used])
     size = truth["boxes"][used][:, 2:].max(axis=-1, keepdims=True)
     result["error_2d_px"][used] = error_2d.mean(axis=-1)
-    for name, share in (("pck_0_05", 0.05), ("pck_0_1", 0.1)):
+    for name, share in PCK_SHARES.items():
         result[name][used] = (error_2d < share * size).mean(axis=-1)
     both = used.all(axis=1)
     result["mrrpe_mm"] = np.full(count, np.nan)
@@ -108,4 +111,3 @@ def _measure(reconstructor: TwoHandReconstructor, clip: Clip) -> dict[str, np.nd
     result["mrrpe_mm"][both] = metrics.mrrpe(pairs[0][:, 0], pairs[0][:, 1], pairs[1][:, 0], pairs[1][:, 1])
     result["jitter_mm"] = np.linalg.norm(np.diff(joints, n=3, axis=0), axis=-1).mean(axis=-1) * 1e3
     return result
-
