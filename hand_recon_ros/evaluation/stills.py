@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..reconstructor import TwoHandReconstructor
 from ..synthetic.stream import OCCLUDED_JOINTS, SampleStream
 from ..types import HandState, Side, TwoHandEstimate
 from . import metrics
+from .cases import Case
 from .figures import PER_JOINT, HandErrors, Values, add_hand, summary
 from .synthetic import PER_HAND
 
@@ -24,7 +26,9 @@ _ELSEWHERE = 0.5
 """A reported hand whose keypoints lie further than this from the true ones (part of the true box) is not that hand."""
 
 
-def evaluate_stills(reconstructor: TwoHandReconstructor, split: str = "val", count: int = 300) -> dict[str, Any]:
+def evaluate_stills(
+    reconstructor: TwoHandReconstructor, split: str = "val", count: int = 300, cases: list[Case] | None = None
+) -> dict[str, Any]:
     """Measure a reconstructor on whole images of the first samples of a split of the stream, each by itself.
 
     A hand is found where one of its side is reported on it; errors are over found hands: root-relative ones from the
@@ -32,19 +36,28 @@ def evaluate_stills(reconstructor: TwoHandReconstructor, split: str = "val", cou
     ``occluded`` form over those in which at least 30 % of a hand's keypoints are hidden by something else. 2D errors
     are over keypoints inside the image, PCK against the larger side of the true box. ``found`` is over hands,
     ``both_found`` over images with two, ``false_hands`` how many of an image are reported where there are none.
-    Intervals are 95 % bootstrap percentiles.
+    Intervals are 95 % bootstrap percentiles. ``cases``, where given, gets one entry for each image.
     """
     stream = SampleStream(split, _SEED, load_hand_model())
     values: Values = {name: [] for name in (*COUNTS, *PER_HAND, *PER_PAIR, PER_JOINT)}
     for number in range(count):
         sample = stream.frame(number, *_SIZE)
-        measure(values, sample, reconstructor.reconstruct_image(sample.image, sample.camera), reconstructor)
+        estimate = reconstructor.reconstruct_image(sample.image, sample.camera)
+        errors = measure(values, sample, estimate, reconstructor)
+        if cases is not None:
+            pixels = np.stack([estimate.hand(side).keypoints_2d for side in Side])
+            picture = functools.partial(_image, stream, number)
+            cases.append(Case(number, sample.name, sample.arrangement, errors, pixels, sample.keypoints_2d, picture))
     return {
         "dataset": "synthetic", "split": split, "n": count,
         "protocol": "single images, wrist root, not rescaled, hands that were found",
         "config": dataclasses.asdict(reconstructor.config),
         **summary(values),
     }  # fmt: skip
+
+
+def _image(stream: SampleStream, number: int) -> np.ndarray:
+    return stream.frame(number, *_SIZE).image
 
 
 def measure(

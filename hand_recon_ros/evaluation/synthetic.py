@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from ..reconstructor import TwoHandReconstructor
@@ -13,13 +15,17 @@ from ..runtime.model_files import cache_dir
 from ..synthetic import Clip, load_clip, rendered_clip
 from ..types import HandState, Side
 from . import metrics
-from .figures import PCK_SHARES, PER_JOINT, summary
+from .cases import Case
+from .figures import PCK_SHARES, PER_JOINT, HandErrors, summary
 
 SPLITS = {
     "val": (("webcam", 1001), ("egocentric", 1002)),
     "test": (("webcam", 2001), ("egocentric", 2002), ("webcam", 2003), ("egocentric", 2004)),
 }
 """View and seed of each clip of a split. Seeds below 1000 are free for everything else; nothing is tuned on test."""
+
+_MOMENT = 15
+"""Frames of a clip of which a report shows one at most."""
 
 PER_HAND = (
     "mpjpe_mm", "mpvpe_mm", "pa_mpjpe_mm", "pa_mpvpe_mm", "wrist_error_mm", "error_2d_px", "pck_0_05", "pck_0_1",
@@ -31,7 +37,11 @@ PENETRATION = (
 
 
 def evaluate_synthetic(
-    reconstructor: TwoHandReconstructor, split: str = "val", frames: int = 300, clips: Path | None = None
+    reconstructor: TwoHandReconstructor,
+    split: str = "val",
+    frames: int = 300,
+    clips: Path | None = None,
+    cases: list[Case] | None = None,
 ) -> dict[str, Any]:
     """Measure a reconstructor on the clips of a split.
 
@@ -45,12 +55,13 @@ def evaluate_synthetic(
         split: a key of SPLITS.
         frames: length of each clip.
         clips: folder the rendered clips are kept in (default: the user's cache).
+        cases: where given, gets one entry for each frame.
 
     Returns the report that ``hand-recon evaluate --json`` prints; metrics that are not measured are None.
     """
     folder = clips or cache_dir() / "clips"
     rendered = [load_clip(rendered_clip(folder, frames, seed, view)) for view, seed in SPLITS[split]]
-    samples = [_measure(reconstructor, clip) for clip in rendered]
+    samples = [_measure(reconstructor, clip, cases) for clip in rendered]
     names = (*PER_HAND, *PER_PAIR, *PENETRATION, "jitter_mm")
     values = {name: [s[name][np.isfinite(s[name])] for s in samples if name in s] for name in names}
     figures = summary({**values, PER_JOINT: [sample[PER_JOINT] for sample in samples]})
@@ -69,7 +80,7 @@ def evaluate_synthetic(
     }
 
 
-def _measure(reconstructor: TwoHandReconstructor, clip: Clip) -> dict[str, np.ndarray]:
+def _measure(reconstructor: TwoHandReconstructor, clip: Clip, cases: list[Case] | None = None) -> dict[str, np.ndarray]:
     """Per-frame values of one clip: (N, 2) for hands, (N,) for pairs; NaN where there is nothing to measure.
 
     PER_JOINT is (K, 21), of the K hands that were measured, frame by frame, the left one first.
@@ -105,9 +116,41 @@ def _measure(reconstructor: TwoHandReconstructor, clip: Clip) -> dict[str, np.nd
     result["error_2d_px"][used] = error_2d.mean(axis=-1)
     for name, share in PCK_SHARES.items():
         result[name][used] = (error_2d < share * size).mean(axis=-1)
+    if cases is not None:
+        cases += _cases(clip, pixels, used, result[PER_JOINT], error_2d / size, len(cases))
     both = used.all(axis=1)
     result["mrrpe_mm"] = np.full(count, np.nan)
     pairs = joints[both], truth["joints"][both]
     result["mrrpe_mm"][both] = metrics.mrrpe(pairs[0][:, 0], pairs[0][:, 1], pairs[1][:, 0], pairs[1][:, 1])
     result["jitter_mm"] = np.linalg.norm(np.diff(joints, n=3, axis=0), axis=-1).mean(axis=-1) * 1e3
     return result
+
+
+def _cases(
+    clip: Clip, pixels: np.ndarray, used: np.ndarray, errors: np.ndarray, shares: np.ndarray, first: int
+) -> list[Case]:
+    """One case for each frame of a clip, numbered from ``first`` on, from keypoints (N, 2, 21, 2) as estimated, and
+    the errors (K, 21) of the hands that are ``used`` (N, 2)."""
+    measured = iter(map(HandErrors, errors, shares))
+    name = f"{clip.folder.name.rpartition('-')[0]} frame"
+    return [
+        Case(
+            number=first + frame,
+            name=f"{name} {frame}",
+            arrangement=str(clip.truth["phase"][frame]),
+            errors={side: next(measured) for side in Side if used[frame, side]},
+            estimated=pixels[frame],
+            true=clip.truth["keypoints_2d"][frame],
+            picture=functools.partial(_picture, clip.folder, frame),
+            moment=f"{name} {frame // _MOMENT}",
+        )
+        for frame in range(len(clip))
+    ]
+
+
+def _picture(folder: Path, frame: int) -> np.ndarray:
+    path = folder / "images" / f"{frame:06d}.png"
+    image = cv2.imread(str(path))
+    if image is None:
+        raise OSError(f"{path}: missing, or not a picture")
+    return image
