@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ class CommandError(RuntimeError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status: 0, 1 for a failure that was explained, 2 for unusable arguments."""
     options = _parser().parse_args(arguments)
+    options.line = shlex.join(["hand-recon", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         result = options.run(options)
     except _expected_errors() as error:
@@ -106,6 +109,10 @@ def _parser() -> argparse.ArgumentParser:
         "--encoder", help="measure an encoder alone, on crops of single scenes: its name, .onnx or .safetensors"
     )
     sub.add_argument("--finding", action="store_true", help="measure how well hands are found, in single frames")
+    sub.add_argument(
+        "--report", type=Path, metavar="DIR",
+        help="write DIR/report.html too: figures, errors of each keypoint, PCK curves, and the worst pictures drawn",
+    )  # fmt: skip
     sub.add_argument("--config", help="YAML file with settings")
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one setting")
 
@@ -192,6 +199,8 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from .reconstructor import TwoHandReconstructor
 
     if options.finding:
+        if options.report:
+            raise CommandError("--report shows errors of keypoints, which --finding does not measure: leave one out")
         from .evaluation.finding import evaluate_finding
 
         report = evaluate_finding(options.split, options.frames)
@@ -201,25 +210,39 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
                 said = "  ".join(f"{figure} {value:.3f}" for figure, value in figures.items())
                 print(f"{name:>16}  {said}", file=sys.stderr)
         return report
+    cases = _report_folder(options.report) if options.report else None
     if options.encoder:
         from .evaluation.encoder import evaluate_encoder, load_encoder, predictor, session_predictor
 
         trained = options.encoder.endswith(".safetensors")
         encoder = predictor(load_encoder(options.encoder)) if trained else session_predictor(options.encoder)
-        report = evaluate_encoder(encoder, options.split, options.frames)
+        report = evaluate_encoder(encoder, options.split, options.frames, cases)
     else:
         reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
         if options.stills or options.split not in SPLITS:
             from .evaluation.stills import evaluate_stills
 
-            report = evaluate_stills(reconstructor, options.split, options.frames)
+            report = evaluate_stills(reconstructor, options.split, options.frames, cases)
         else:
-            report = evaluate_synthetic(reconstructor, options.split, options.frames)
+            report = evaluate_synthetic(reconstructor, options.split, options.frames, cases=cases)
     for name, value in report["metrics"]["estimate"].items():
         if value is not None:
             low, high = report["ci95"]["estimate"][name]
             print(f"{name:>16} {value:9.3f}   [{low:.3f}, {high:.3f}]", file=sys.stderr)
+    if cases is not None:
+        from .evaluation.report import write_report
+
+        print(f"report -> {write_report(options.report, _plain(report), cases, options.line)}", file=sys.stderr)
     return report
+
+
+def _report_folder(folder: Path) -> list[Any]:
+    """Where the pictures of a report are gathered, once it is sure, before anything is measured, that it can be
+    written."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise CommandError("--report draws with matplotlib: pip install matplotlib")
+    folder.mkdir(parents=True, exist_ok=True)
+    return []
 
 
 def _benchmark(options: argparse.Namespace) -> dict[str, Any]:

@@ -70,6 +70,26 @@ def draw_overlay(
     return picture
 
 
+def draw_bones(
+    picture: np.ndarray, pixels: np.ndarray, colours: Sequence[tuple[int, int, int]], thickness: int = 1
+) -> None:
+    """Draw a hand's bones into a picture; those with an end that is NaN or far outside are left out.
+
+    Args:
+        picture: uint8 (H, W, 3).
+        pixels: keypoints (21, 2).
+        colours: of each of the five fingers, in the order of the picture's channels.
+        thickness: of the lines, pixels.
+    """
+    pixels = _drawable(pixels)
+    fixed = np.rint(np.nan_to_num(pixels) * (1 << _SHIFT)).astype(int).tolist()
+    valid = np.isfinite(pixels).all(axis=1)
+    for parent, child in BONES:
+        if valid[parent] and valid[child]:
+            colour = colours[(child - 1) // 4]
+            cv2.line(picture, fixed[parent], fixed[child], colour, thickness, cv2.LINE_AA, _SHIFT)
+
+
 def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, width: int = 1280) -> np.ndarray:
     """Small pictures side by side, row by row.
 
@@ -153,14 +173,9 @@ def _front_faces(hand: HandEstimate, camera: Camera) -> tuple[np.ndarray, np.nda
 
 def _draw_skeleton(picture: np.ndarray, pixels: np.ndarray) -> None:
     thickness = max(1, round(min(picture.shape[:2]) / 300))
+    draw_bones(picture, pixels, FINGER_COLOURS, thickness)
     fixed = np.rint(np.nan_to_num(pixels) * (1 << _SHIFT)).astype(int)
-    valid = np.isfinite(pixels).all(axis=1)
-    for parent, child in BONES:
-        if valid[parent] and valid[child]:
-            colour = FINGER_COLOURS[(child - 1) // 4]
-            ends = tuple(map(int, fixed[parent])), tuple(map(int, fixed[child]))
-            cv2.line(picture, ends[0], ends[1], colour, thickness, cv2.LINE_AA, _SHIFT)
-    for k in np.flatnonzero(valid):
+    for k in np.flatnonzero(np.isfinite(pixels).all(axis=1)):
         colour = (255, 255, 255) if k == WRIST else FINGER_COLOURS[(k - 1) // 4]
         centre = tuple(map(int, fixed[k]))
         cv2.circle(picture, centre, (thickness + 1) << _SHIFT, (30, 30, 30), -1, cv2.LINE_AA, _SHIFT)

@@ -61,9 +61,9 @@ class Oracle:
         return TwoHandEstimate(*hands)
 
 
-def evaluated(clips, **oracle):
+def evaluated(clips, cases=None, **oracle):
     clip = load_clip(rendered_clip(clips, FRAMES, 5))
-    return synthetic.evaluate_synthetic(Oracle(clip, **oracle), "val", FRAMES, clips)
+    return synthetic.evaluate_synthetic(Oracle(clip, **oracle), "val", FRAMES, clips, cases)
 
 
 def test_the_truth_has_no_error(clips):
@@ -89,6 +89,22 @@ def test_a_lost_hand_counts_as_not_found(clips):
     report = evaluated(clips, lose={(frame, Side.LEFT) for frame in range(5)})
     assert report["found"] == {"left": 0.75, "right": 1.0}
     assert report["metrics"]["estimate"]["mrrpe_mm"] == pytest.approx(0.0, abs=2e-4)
+
+
+def test_every_frame_is_a_case_with_its_own_errors_and_picture(clips):
+    cases = []
+    report = evaluated(clips, cases, scale=1.1, lose={(3, Side.LEFT)})
+    assert [case.number for case in cases] == list(range(FRAMES))
+    assert cases[2].missed == [] and cases[3].missed == [Side.LEFT]
+    errors = [hand.joints_mm for case in cases for hand in case.errors.values()]
+    assert len(errors) == 2 * FRAMES - 1
+    np.testing.assert_allclose(report["per_joint_mm"]["estimate"], np.mean(errors, axis=0))
+    clip = load_clip(rendered_clip(clips, FRAMES, 5))
+    true = clip.truth["joints"][3, Side.RIGHT]
+    expected = 100.0 * np.linalg.norm(true - true[0], axis=-1)  # a tenth, in mm
+    np.testing.assert_allclose(cases[3].errors[Side.RIGHT].joints_mm, expected, atol=1e-3)
+    np.testing.assert_allclose(cases[3].errors[Side.RIGHT].shares, 0.0, atol=1e-6)
+    np.testing.assert_array_equal(cases[3].picture(), list(clip.images())[3])
 
 
 def test_golden_accuracy(clips):

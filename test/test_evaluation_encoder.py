@@ -63,6 +63,24 @@ def test_the_relation_is_measured_as_it_was_told():
     assert farther["mrrpe_told_occluded_mm"] == pytest.approx(np.mean(hidden), abs=0.05)
 
 
+def test_a_case_is_the_pair_of_crops_that_was_measured():
+    cases, shown = [], []
+
+    def encoder(batch):
+        shown.extend(batch["crops"].numpy())
+        return oracle(shift=0.05)(batch)
+
+    evaluate_encoder(encoder, "val", 3, cases)
+    for number, (case, crops) in enumerate(zip(cases, shown, strict=True)):
+        np.testing.assert_array_equal(case.picture()[..., ::-1], np.concatenate(list(crops), axis=1))
+        assert case.number == number and not case.missed
+        for side in case.errors:
+            np.testing.assert_allclose(case.estimated[side] - case.true[side], 0.05 * 224, atol=1e-3)
+            place = case.true[side, 9, 0] - 224 * side  # the middle finger's base lies in the hand's own crop
+            assert 0 < place < 224
+    assert any(len(case.errors) == 2 for case in cases)
+
+
 def test_other_files_are_refused(tmp_path, capsys):
     (tmp_path / "x.safetensors").write_bytes(b"nothing")
     with pytest.raises(ConfigError, match="not an encoder"):

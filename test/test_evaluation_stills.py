@@ -85,6 +85,18 @@ def test_what_is_not_found_is_counted():
     assert missed["found"] == 0.0 and missed["false_hands"] > 0.5 and missed["mpjpe_mm"] is None
 
 
+def test_every_image_is_a_case_with_its_own_picture():
+    cases = []
+    stills.evaluate_stills(Oracle(sides=(Side.RIGHT,)), "val", COUNT, cases)
+    stream = SampleStream("val", stills._SEED, MODEL)
+    for number, case in enumerate(cases):
+        sample = stream.frame(number, 320, 240)
+        assert (case.number, case.name, case.arrangement) == (number, sample.name, sample.arrangement)
+        assert case.missed == [Side.LEFT] * bool(sample.present[Side.LEFT])
+        np.testing.assert_array_equal(case.true, sample.keypoints_2d)
+    np.testing.assert_array_equal(cases[-1].picture(), stream.frame(COUNT - 1, 320, 240).image)
+
+
 def test_the_command(capsys):
     assert main(["evaluate", "--split", "test-interacting", "--frames", "2", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)

@@ -25,6 +25,11 @@ RAY_FEATURES = 5
 PAIR_FEATURES = 5
 
 
+def crop_pixels(places: np.ndarray, size: int) -> np.ndarray:
+    """Places (..., 2) in units of a crop, as of :meth:`CropFrame.pixels_in`, in pixels of the crop, ``size`` wide."""
+    return (places + 0.5) * size - 0.5
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class CropFrame:
     """Where a crop was cut, and whose it is.

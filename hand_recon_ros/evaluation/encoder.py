@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import torch
 
 from ..config import ConfigError, ReconstructorConfig, checked
-from ..datasets.crops import Crops, sample_crops
+from ..datasets.crops import CROP_SIZE, Crops, sample_crops
 from ..datasets.sample import Sample
+from ..encode.crop_frame import crop_pixels
 from ..encode.hand_encoder import encoder_file
 from ..encode.network import EncoderConfig, FusionAlignmentEncoder
 from ..encode.outputs import HandsOutput
+from ..encode.priors import PriorProvider
 from ..encode.session import EncoderSession
 from ..hand_model import load_hand_model
 from ..locate.landmarks import stem_of
@@ -23,7 +26,8 @@ from ..locate.networks import LandmarkNetworks
 from ..synthetic.stream import OCCLUDED_JOINTS, SampleStream
 from ..types import Side
 from . import metrics
-from .intervals import interval
+from .cases import Case
+from .figures import PER_JOINT, HandErrors, Values, add_hand, summary
 
 PER_HAND = ("mpjpe_mm", "pa_mpjpe_mm", "wrist_error_mm", "error_2d_px", "pck_0_05", "pck_0_1")
 PER_PAIR = ("mrrpe_mm", "mrrpe_occluded_mm", "mrrpe_told_mm", "mrrpe_told_occluded_mm")
@@ -97,60 +101,81 @@ def session_predictor(name: str) -> Encoder:
     return predict
 
 
-def evaluate_encoder(encoder: Encoder, split: str = "val", count: int = 500) -> dict[str, Any]:
+def evaluate_encoder(
+    encoder: Encoder, split: str = "val", count: int = 500, cases: list[Case] | None = None
+) -> dict[str, Any]:
     """Measure an encoder on the first samples of a split of the stream.
 
     Root-relative errors are from the wrist, not rescaled; PA with scale and without reflection; MRRPE from the two
     hands' metric wrists, and ``told`` directly as the vector to the other hand, the mean of what both hands say; the
     ``occluded`` forms over the pairs in which at least 30 % of a hand's keypoints are hidden
     by something else. 2D errors are in pixels of the sample's picture and PCK is against the larger side of the true
-    box, over keypoints inside the crop. Intervals are 95 % bootstrap percentiles.
+    box, over keypoints inside the crop. Intervals are 95 % bootstrap percentiles. ``cases``, where given, gets one
+    entry for each sample, whose picture is the pair of crops.
     """
     from ..encode.priors import exact_priors
 
     stream = SampleStream(split, _SEED, load_hand_model())
-    values: dict[str, list[np.ndarray]] = {name: [] for name in (*PER_HAND, *PER_PAIR)}
+    values: Values = {name: [] for name in (*PER_HAND, *PER_PAIR, PER_JOINT)}
     for start in range(0, count, _BATCH):
         numbers = range(start, min(start + _BATCH, count))
         samples = [stream[number] for number in numbers]
-        cut = [
-            sample_crops(sample, np.random.default_rng([_SEED, number]), exact_priors, wrong=False)
-            for number, sample in zip(numbers, samples, strict=True)
-        ]
+        cut = [_cut(sample, number, exact_priors) for number, sample in zip(numbers, samples, strict=True)]
         batch = torch.utils.data.default_collate([crops.arrays for crops in cut])
         hands = encoder(batch)
         for index, (sample, crops) in enumerate(zip(samples, cut, strict=True)):
-            _measure(values, sample, crops, HandsOutput(*(part[index].numpy().astype(np.float64) for part in hands)))
-    pooled = {name: np.concatenate([np.atleast_1d(part) for part in parts]) for name, parts in values.items() if parts}
+            output = HandsOutput(*(part[index].numpy().astype(np.float64) for part in hands))
+            errors = _measure(values, sample, crops, output)
+            if cases is not None:
+                cases.append(_case(stream, start + index, sample, crops, output.places, errors))
     return {
         "dataset": "synthetic", "split": split, "n": count,
         "protocol": "encoder alone, jittered crops of the true hands, wrist root, not rescaled",
-        "metrics": {"estimate": {name: float(pooled[name].mean()) if name in pooled else None for name in values}},
-        "ci95": {"estimate": {name: interval(pooled[name]) if name in pooled else None for name in values}},
+        **summary(values),
     }  # fmt: skip
 
 
-def _measure(values: dict[str, list[np.ndarray]], sample: Sample, crops: Crops, hands: HandsOutput) -> None:
+def _cut(sample: Sample, number: int, provider: PriorProvider | None = None) -> Crops:
+    return sample_crops(sample, np.random.default_rng([_SEED, number]), provider, wrong=False)
+
+
+def _case(
+    stream: SampleStream, number: int, sample: Sample, crops: Crops, places: np.ndarray, errors: dict[Side, HandErrors]
+) -> Case:
+    """``places`` are the keypoints (2, 21, 2) as estimated, in units of the crops."""
+    shown = crops.arrays["shown"][:, None, None] > 0
+    beside = np.array([[0, 0], [CROP_SIZE, 0]])[:, None]
+    estimated, true = (
+        np.where(shown, crop_pixels(of.astype(np.float64), CROP_SIZE) + beside, np.nan)
+        for of in (places, crops.arrays["places"])
+    )
+    picture = functools.partial(_pair_of_crops, stream, number)
+    return Case(number, sample.name, sample.arrangement, errors, estimated, true, picture)
+
+
+def _pair_of_crops(stream: SampleStream, number: int) -> np.ndarray:
+    """Both crops of a sample as the encoder sees them, the left hand's on the left, uint8 (S, 2 S, 3) BGR."""
+    return np.concatenate(list(_cut(stream[number], number).arrays["crops"]), axis=1)[..., ::-1].copy()
+
+
+def _measure(values: Values, sample: Sample, crops: Crops, hands: HandsOutput) -> dict[Side, HandErrors]:
+    """Add one sample's values to the lists; returns the errors of its hands."""
+    errors = {}
     wrists: list[np.ndarray | None] = [None, None]
     for frame in crops.frames:
         if frame is None or not sample.present[frame.side]:
             continue
         side = frame.side
         wrist = frame.position_out(hands.places[side, 0], float(np.exp(hands.log_width[side])))
-        joints = frame.points_out(hands.joints[side])[None]
-        truth = sample.joints[side][None]
         wrists[side] = wrist
-        values["mpjpe_mm"].append(metrics.mpjpe(joints, truth))
-        values["pa_mpjpe_mm"].append(metrics.pa_mpjpe(joints, truth))
-        values["wrist_error_mm"].append(metrics.wrist_error(joints + wrist, truth))
-        inside = crops.arrays["place_weights"][side] > 0
-        if inside.any():
-            pixels, seen = frame.pixels_out(hands.places[side])[inside], sample.keypoints_2d[side]
-            errors = np.linalg.norm(pixels - seen[inside], axis=-1)
-            values["error_2d_px"].append(errors.mean(keepdims=True))
-            size = np.ptp(seen, axis=0).max()
-            for name, share in (("pck_0_05", 0.05), ("pck_0_1", 0.1)):
-                values[name].append((errors < share * size).mean(keepdims=True))
+        errors[side] = add_hand(
+            values,
+            frame.points_out(hands.joints[side]) + wrist,
+            sample.joints[side],
+            frame.pixels_out(hands.places[side]),
+            sample.keypoints_2d[side],
+            crops.arrays["place_weights"][side] > 0,
+        )
     if wrists[0] is not None and wrists[1] is not None:
         true = sample.joints[:1, 0], sample.joints[1:, 0]
         left, right = (frame for frame in crops.frames if frame is not None)
@@ -162,3 +187,4 @@ def _measure(values: dict[str, list[np.ndarray]], sample: Sample, crops: Crops, 
             values[f"{name}_mm"].append(error)
             if occluded:
                 values[f"{name}_occluded_mm"].append(error)
+    return errors

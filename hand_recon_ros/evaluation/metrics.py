@@ -11,7 +11,7 @@ import numpy as np
 
 from ..skeleton import MIDDLE_MCP, WRIST
 
-__all__ = ["mpjpe", "mrrpe", "pa_mpjpe", "point_errors", "procrustes", "wrist_error"]
+__all__ = ["joint_errors", "mpjpe", "mrrpe", "pa_mpjpe", "point_errors", "procrustes", "wrist_error"]
 
 _MM = 1000.0
 
@@ -22,13 +22,14 @@ def point_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.linalg.norm(predicted - truth, axis=-1)
 
 
-def mpjpe(predicted: np.ndarray, truth: np.ndarray, root: int | None = WRIST, rescale: bool = False) -> np.ndarray:
-    """Mean per-joint position error, mm.
+def joint_errors(
+    predicted: np.ndarray, truth: np.ndarray, root: int | None = WRIST, rescale: bool = False
+) -> np.ndarray:
+    """Position error (..., 21) of each keypoint, mm.
 
     Args:
         predicted, truth: keypoints (..., 21, 3), metres.
-        root: keypoint both hands are moved to before they are compared; None compares absolute positions. The root's
-            own error of zero is part of the mean, as in InterNet's and InterWild's protocol.
+        root: keypoint both hands are moved to before they are compared; None compares absolute positions.
         rescale: scale the prediction about the root to the truth's length from wrist to middle MCP (IntagHand, DIR).
     """
     predicted, truth = _pair(predicted, truth)
@@ -40,7 +41,15 @@ def mpjpe(predicted: np.ndarray, truth: np.ndarray, root: int | None = WRIST, re
     if rescale:
         lengths = [np.linalg.norm(p[..., MIDDLE_MCP, :] - p[..., WRIST, :], axis=-1) for p in (predicted, truth)]
         predicted = predicted * (lengths[1] / lengths[0])[..., None, None]
-    return point_errors(predicted, truth).mean(axis=-1) * _MM
+    return point_errors(predicted, truth) * _MM
+
+
+def mpjpe(predicted: np.ndarray, truth: np.ndarray, root: int | None = WRIST, rescale: bool = False) -> np.ndarray:
+    """Mean per-joint position error, mm; arguments as in :func:`joint_errors`.
+
+    The root's own error of zero is part of the mean, as in InterNet's and InterWild's protocol.
+    """
+    return joint_errors(predicted, truth, root, rescale).mean(axis=-1)
 
 
 def procrustes(

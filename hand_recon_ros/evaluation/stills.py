@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from ..reconstructor import TwoHandReconstructor
 from ..synthetic.stream import OCCLUDED_JOINTS, SampleStream
 from ..types import HandState, Side, TwoHandEstimate
 from . import metrics
-from .intervals import interval
+from .cases import Case
+from .figures import PER_JOINT, HandErrors, Values, add_hand, summary
 from .synthetic import PER_HAND
 
 PER_PAIR = ("mrrpe_mm", "mrrpe_occluded_mm")
@@ -24,7 +26,9 @@ _ELSEWHERE = 0.5
 """A reported hand whose keypoints lie further than this from the true ones (part of the true box) is not that hand."""
 
 
-def evaluate_stills(reconstructor: TwoHandReconstructor, split: str = "val", count: int = 300) -> dict[str, Any]:
+def evaluate_stills(
+    reconstructor: TwoHandReconstructor, split: str = "val", count: int = 300, cases: list[Case] | None = None
+) -> dict[str, Any]:
     """Measure a reconstructor on whole images of the first samples of a split of the stream, each by itself.
 
     A hand is found where one of its side is reported on it; errors are over found hands: root-relative ones from the
@@ -32,29 +36,37 @@ def evaluate_stills(reconstructor: TwoHandReconstructor, split: str = "val", cou
     ``occluded`` form over those in which at least 30 % of a hand's keypoints are hidden by something else. 2D errors
     are over keypoints inside the image, PCK against the larger side of the true box. ``found`` is over hands,
     ``both_found`` over images with two, ``false_hands`` how many of an image are reported where there are none.
-    Intervals are 95 % bootstrap percentiles.
+    Intervals are 95 % bootstrap percentiles. ``cases``, where given, gets one entry for each image.
     """
     stream = SampleStream(split, _SEED, load_hand_model())
-    values: dict[str, list[np.ndarray]] = {name: [] for name in (*COUNTS, *PER_HAND, *PER_PAIR)}
+    values: Values = {name: [] for name in (*COUNTS, *PER_HAND, *PER_PAIR, PER_JOINT)}
     for number in range(count):
         sample = stream.frame(number, *_SIZE)
-        measure(values, sample, reconstructor.reconstruct_image(sample.image, sample.camera), reconstructor)
-    pooled = {name: np.concatenate([np.atleast_1d(part) for part in parts]) for name, parts in values.items() if parts}
+        estimate = reconstructor.reconstruct_image(sample.image, sample.camera)
+        errors = measure(values, sample, estimate, reconstructor)
+        if cases is not None:
+            pixels = np.stack([estimate.hand(side).keypoints_2d for side in Side])
+            picture = functools.partial(_image, stream, number)
+            cases.append(Case(number, sample.name, sample.arrangement, errors, pixels, sample.keypoints_2d, picture))
     return {
         "dataset": "synthetic", "split": split, "n": count,
         "protocol": "single images, wrist root, not rescaled, hands that were found",
         "config": dataclasses.asdict(reconstructor.config),
-        "metrics": {"estimate": {name: float(pooled[name].mean()) if name in pooled else None for name in values}},
-        "ci95": {"estimate": {name: interval(pooled[name]) if name in pooled else None for name in values}},
+        **summary(values),
     }  # fmt: skip
 
 
+def _image(stream: SampleStream, number: int) -> np.ndarray:
+    return stream.frame(number, *_SIZE).image
+
+
 def measure(
-    values: dict[str, list[np.ndarray]], sample: Sample, estimate: TwoHandEstimate, reconstructor: TwoHandReconstructor
-) -> None:
-    """Add one image's values to the lists."""
+    values: Values, sample: Sample, estimate: TwoHandEstimate, reconstructor: TwoHandReconstructor
+) -> dict[Side, HandErrors]:
+    """Add one image's values to the lists; returns the errors of the hands that were found."""
     model = reconstructor.hand_model
     found = [False, False]
+    errors = {}
     for side in Side:
         hand, there = estimate.hand(side), bool(sample.present[side])
         seen = sample.keypoints_2d[side]
@@ -70,20 +82,13 @@ def measure(
         values["found"].append(np.array([found[side]], dtype=float))
         if not found[side]:
             continue
-        truth, joints = sample.joints[side][None], hand.joints[None]
-        mesh = model.mesh(side, sample.rotations[side], sample.betas[side], sample.translation[side])[None]
-        wrist, true_wrist = joints[:, :1], truth[:, :1]
-        values["mpjpe_mm"].append(metrics.mpjpe(joints, truth))
-        values["pa_mpjpe_mm"].append(metrics.pa_mpjpe(joints, truth))
-        values["wrist_error_mm"].append(metrics.wrist_error(joints, truth))
-        values["mpvpe_mm"].append(metrics.mpjpe(hand.vertices[None] - wrist, mesh - true_wrist, root=None))
-        values["pa_mpvpe_mm"].append(metrics.pa_mpjpe(hand.vertices[None], mesh))
         last = np.array([sample.camera.width, sample.camera.height]) - 1
         inside = ((seen >= 0) & (seen <= last)).all(axis=1)
-        if inside.any():
-            values["error_2d_px"].append(error_2d[inside].mean(keepdims=True))
-            for name, share in (("pck_0_05", 0.05), ("pck_0_1", 0.1)):
-                values[name].append((error_2d[inside] < share * size).mean(keepdims=True))
+        errors[side] = add_hand(values, hand.joints, sample.joints[side], hand.keypoints_2d, seen, inside)
+        mesh = model.mesh(side, sample.rotations[side], sample.betas[side], sample.translation[side])[None]
+        wrist, true_wrist = hand.joints[0], sample.joints[side, 0]
+        values["mpvpe_mm"].append(metrics.mpjpe(hand.vertices[None] - wrist, mesh - true_wrist, root=None))
+        values["pa_mpvpe_mm"].append(metrics.pa_mpjpe(hand.vertices[None], mesh))
     if sample.present.all():
         values["both_found"].append(np.array([all(found)], dtype=float))
     if all(found):
@@ -92,3 +97,4 @@ def measure(
         values["mrrpe_mm"].append(error)
         if (sample.occluded.mean(axis=1) >= OCCLUDED_JOINTS).any():
             values["mrrpe_occluded_mm"].append(error)
+    return errors

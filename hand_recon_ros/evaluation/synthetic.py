@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from ..reconstructor import TwoHandReconstructor
@@ -13,13 +15,17 @@ from ..runtime.model_files import cache_dir
 from ..synthetic import Clip, load_clip, rendered_clip
 from ..types import HandState, Side
 from . import metrics
-from .intervals import interval
+from .cases import Case
+from .figures import PCK_SHARES, PER_JOINT, HandErrors, summary
 
 SPLITS = {
     "val": (("webcam", 1001), ("egocentric", 1002)),
     "test": (("webcam", 2001), ("egocentric", 2002), ("webcam", 2003), ("egocentric", 2004)),
 }
 """View and seed of each clip of a split. Seeds below 1000 are free for everything else; nothing is tuned on test."""
+
+_MOMENT = 15
+"""Frames of a clip of which a report shows one at most."""
 
 PER_HAND = (
     "mpjpe_mm", "mpvpe_mm", "pa_mpjpe_mm", "pa_mpvpe_mm", "wrist_error_mm", "error_2d_px", "pck_0_05", "pck_0_1",
@@ -31,7 +37,11 @@ PENETRATION = (
 
 
 def evaluate_synthetic(
-    reconstructor: TwoHandReconstructor, split: str = "val", frames: int = 300, clips: Path | None = None
+    reconstructor: TwoHandReconstructor,
+    split: str = "val",
+    frames: int = 300,
+    clips: Path | None = None,
+    cases: list[Case] | None = None,
 ) -> dict[str, Any]:
     """Measure a reconstructor on the clips of a split.
 
@@ -45,33 +55,36 @@ def evaluate_synthetic(
         split: a key of SPLITS.
         frames: length of each clip.
         clips: folder the rendered clips are kept in (default: the user's cache).
+        cases: where given, gets one entry for each frame.
 
     Returns the report that ``hand-recon evaluate --json`` prints; metrics that are not measured are None.
     """
     folder = clips or cache_dir() / "clips"
     rendered = [load_clip(rendered_clip(folder, frames, seed, view)) for view, seed in SPLITS[split]]
-    samples = [_measure(reconstructor, clip) for clip in rendered]
-    pooled = {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
+    samples = [_measure(reconstructor, clip, cases) for clip in rendered]
     names = (*PER_HAND, *PER_PAIR, *PENETRATION, "jitter_mm")
-    estimate, intervals = {}, {}
-    for name in names:
-        values = pooled[name][np.isfinite(pooled[name])] if name in pooled else np.zeros(0)
-        estimate[name] = float(values.mean()) if values.size else None
-        intervals[name] = interval(values) if values.size else None
+    values = {name: [s[name][np.isfinite(s[name])] for s in samples if name in s] for name in names}
+    figures = summary({**values, PER_JOINT: [sample[PER_JOINT] for sample in samples]})
+    tracked = np.concatenate([sample["tracked"] for sample in samples])
+    others = {"refined": None, "ground_truth": dict.fromkeys(names)}
     return {
         "dataset": "synthetic",
         "split": split,
-        "n": int(len(pooled["tracked"])),
+        "n": len(tracked),
         "protocol": "wrist root, not rescaled, joints of the mesh's own rig, TRACKED hands only",
         "config": dataclasses.asdict(reconstructor.config),
-        "found": {side.label: float(pooled["tracked"][:, side].mean()) for side in Side},
-        "metrics": {"estimate": estimate, "refined": None, "ground_truth": dict.fromkeys(names)},
-        "ci95": {"estimate": intervals, "refined": None, "ground_truth": dict.fromkeys(names)},
+        "found": {side.label: float(tracked[:, side].mean()) for side in Side},
+        "metrics": {**figures["metrics"], **others},
+        "ci95": {**figures["ci95"], **others},
+        PER_JOINT: figures[PER_JOINT],
     }
 
 
-def _measure(reconstructor: TwoHandReconstructor, clip: Clip) -> dict[str, np.ndarray]:
-    """Per-frame values of one clip: (N, 2) for hands, (N,) for pairs; NaN where there is nothing to measure."""
+def _measure(reconstructor: TwoHandReconstructor, clip: Clip, cases: list[Case] | None = None) -> dict[str, np.ndarray]:
+    """Per-frame values of one clip: (N, 2) for hands, (N,) for pairs; NaN where there is nothing to measure.
+
+    PER_JOINT is (K, 21), of the K hands that were measured, frame by frame, the left one first.
+    """
     truth, count = clip.truth, len(clip)
     vertices = truth["vertices"].shape[-2]
     joints, meshes = np.full((count, 2, 21, 3), np.nan), np.full((count, 2, vertices, 3), np.nan)
@@ -91,7 +104,8 @@ def _measure(reconstructor: TwoHandReconstructor, clip: Clip) -> dict[str, np.nd
     result = {name: np.full((count, 2), np.nan) for name in PER_HAND} | {"tracked": used | ~there}
     true_joints, true_vertices = truth["joints"][used], truth["vertices"][used].astype(np.float64)
     wrists, true_wrists = joints[used][:, :1], true_joints[:, :1]
-    result["mpjpe_mm"][used] = metrics.mpjpe(joints[used], true_joints)
+    result[PER_JOINT] = metrics.joint_errors(joints[used], true_joints)
+    result["mpjpe_mm"][used] = result[PER_JOINT].mean(axis=-1)
     result["pa_mpjpe_mm"][used] = metrics.pa_mpjpe(joints[used], true_joints)
     result["wrist_error_mm"][used] = metrics.wrist_error(joints[used], true_joints)
     result["mpvpe_mm"][used] = metrics.mpjpe(meshes[used] - wrists, true_vertices - true_wrists, root=None)
@@ -100,8 +114,10 @@ def _measure(reconstructor: TwoHandReconstructor, clip: Clip) -> dict[str, np.nd
     error_2d = metrics.point_errors(pixels[used], truth["keypoints_2d"][used])
     size = truth["boxes"][used][:, 2:].max(axis=-1, keepdims=True)
     result["error_2d_px"][used] = error_2d.mean(axis=-1)
-    for name, share in (("pck_0_05", 0.05), ("pck_0_1", 0.1)):
+    for name, share in PCK_SHARES.items():
         result[name][used] = (error_2d < share * size).mean(axis=-1)
+    if cases is not None:
+        cases += _cases(clip, pixels, used, result[PER_JOINT], error_2d / size, len(cases))
     both = used.all(axis=1)
     result["mrrpe_mm"] = np.full(count, np.nan)
     pairs = joints[both], truth["joints"][both]
@@ -109,3 +125,32 @@ def _measure(reconstructor: TwoHandReconstructor, clip: Clip) -> dict[str, np.nd
     result["jitter_mm"] = np.linalg.norm(np.diff(joints, n=3, axis=0), axis=-1).mean(axis=-1) * 1e3
     return result
 
+
+def _cases(
+    clip: Clip, pixels: np.ndarray, used: np.ndarray, errors: np.ndarray, shares: np.ndarray, first: int
+) -> list[Case]:
+    """One case for each frame of a clip, numbered from ``first`` on, from keypoints (N, 2, 21, 2) as estimated, and
+    the errors (K, 21) of the hands that are ``used`` (N, 2)."""
+    measured = iter(map(HandErrors, errors, shares))
+    name = f"{clip.folder.name.rpartition('-')[0]} frame"
+    return [
+        Case(
+            number=first + frame,
+            name=f"{name} {frame}",
+            arrangement=str(clip.truth["phase"][frame]),
+            errors={side: next(measured) for side in Side if used[frame, side]},
+            estimated=pixels[frame],
+            true=clip.truth["keypoints_2d"][frame],
+            picture=functools.partial(_picture, clip.folder, frame),
+            moment=f"{name} {frame // _MOMENT}",
+        )
+        for frame in range(len(clip))
+    ]
+
+
+def _picture(folder: Path, frame: int) -> np.ndarray:
+    path = folder / "images" / f"{frame:06d}.png"
+    image = cv2.imread(str(path))
+    if image is None:
+        raise OSError(f"{path}: missing, or not a picture")
+    return image

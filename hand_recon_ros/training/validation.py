@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 
 from ..datasets.crops import CROP_SIZE
+from ..encode.crop_frame import crop_pixels
 from ..encode.network import FusionAlignmentEncoder
 from ..encode.outputs import HandsOutput
 from ..evaluation import metrics
-from ..skeleton import BONES
+from ..overlay import draw_bones
 from .data import CropDataset, to_device
 
 _BATCH = 16
@@ -63,17 +63,14 @@ class Validation:
             for side in range(2):
                 shown = np.ascontiguousarray(batch["crops"][sample, side].numpy())
                 if batch["present"][sample, side] > 0:
-                    _draw(shown, batch["places"][sample, side].numpy(), (255, 255, 255))
-                    _draw(shown, self._places[0][sample, side], (0, 255, 0))
+                    for places, colour in (
+                        (batch["places"][sample, side].numpy(), (255, 255, 255)),
+                        (self._places[0][sample, side], (0, 255, 0)),
+                    ):
+                        draw_bones(shown, crop_pixels(places, CROP_SIZE), (colour,) * 5)
                 pair.append(shown)
             rows.append(np.concatenate(pair, axis=0))
         return np.concatenate(rows, axis=1)
-
-
-def _draw(picture: np.ndarray, places: np.ndarray, colour: tuple[int, int, int]) -> None:
-    pixels = np.clip((places + 0.5) * CROP_SIZE, -1000, 1000).astype(int)
-    for a, b in BONES:
-        cv2.line(picture, pixels[a].tolist(), pixels[b].tolist(), colour, 1, cv2.LINE_AA)
 
 
 def _errors(hands: HandsOutput, truth: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:

@@ -1,0 +1,121 @@
+"""An evaluation as one HTML file that needs nothing beside it: figures, curves, and the worst pictures drawn."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from .. import __version__
+from . import plots
+from .cases import Case, distinct, worst_and_median
+from .figures import PER_JOINT
+
+FILE = "report.html"
+_MISSED = 8
+_STYLE = """
+body { font: 15px/1.45 sans-serif; max-width: 1320px; margin: 2em auto; padding: 0 1em; color: #222 }
+table { border-collapse: collapse; margin: 1em 0 } td, th { padding: .15em .9em; text-align: right }
+td:first-child, th:first-child { text-align: left } tr { border-bottom: 1px solid #ddd }
+pre, code { background: #f3f3f3; padding: .2em .4em; white-space: pre-wrap } .tables { display: flex; gap: 4em }
+.gallery { display: flex; flex-wrap: wrap; gap: 12px; align-items: flex-start } figure { margin: 0; width: 420px }
+figure img { width: 100% } figcaption { font-size: 13px } h2 { margin-top: 1.6em } .plot { max-width: 100% }
+"""
+
+
+def write_report(folder: Path, report: dict[str, Any], cases: Sequence[Case], command: str) -> Path:
+    """Write ``report.html`` into a folder, which is made where it is missing, and return its path.
+
+    Args:
+        folder: an earlier report in it is replaced.
+        report: what an evaluation returns: metrics, intervals, per-joint errors, and how they were measured.
+        cases: its pictures.
+        command: the command line that made it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE
+    path.write_text("\n".join(_page(report, cases, command)) + "\n", encoding="utf-8")
+    return path
+
+
+def _page(report: dict[str, Any], cases: Sequence[Case], command: str) -> Iterator[str]:
+    title = escape(f"{report['dataset']}, {report['split']}: {report['n']} pictures")
+    yield f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+    yield f"<style>{_STYLE}</style></head><body>\n<h1>{title}</h1>"
+    yield f"<p>{escape(report['protocol'])}; hand_recon_ros {__version__}, made by</p>\n<pre>{escape(command)}</pre>"
+    if "config" in report:
+        settings = escape(json.dumps(report["config"], indent=1, default=str))
+        yield f"<details><summary>Settings</summary><pre>{settings}</pre></details>"
+    yield '<div class="tables">'
+    yield from _table(("", "mean", "95 % interval"), _figures(report))
+    yield from _table(("arrangement", "hands", "not found", "MPJPE, mm", "median"), _arrangements(cases))
+    yield "</div>"
+    hands = [errors for case in cases for errors in case.errors.values()]
+    if hands:
+        yield "<h2>Errors</h2>"
+        yield _plot(plots.joint_bars(report[PER_JOINT]["estimate"]), "mean error of each keypoint")
+        yield _plot(plots.pck_curves(hands), "PCK over thresholds")
+        yield _plot(plots.distribution(hands), "distribution of errors")
+    yield (
+        "<p>Below, keypoints are green as estimated and white as they are; a picture's error is that of its worse "
+        "hand. Where crops are shown, the left hand's is on the left, and mirrored as the encoder sees it.</p>"
+    )
+    worst, median = worst_and_median(cases)
+    missed = distinct(case for case in cases if case.missed)[:_MISSED]
+    for name, chosen in (("Largest errors", worst), ("Around the median", median), ("Hands not found", missed)):
+        if chosen:
+            yield f'<h2>{name}</h2>\n<div class="gallery">'
+            yield from map(_shown, chosen)
+            yield "</div>"
+    yield "</body></html>"
+
+
+def _figures(report: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for side, share in report.get("found", {}).items():
+        yield f"found, {side}", f"{share:.3f}", ""
+    for name, value in report["metrics"]["estimate"].items():
+        if value is None:
+            yield name, "&ndash;", ""
+        else:
+            low, high = report["ci95"]["estimate"][name]
+            yield name, f"{value:.3f}", f"[{low:.3f}, {high:.3f}]"
+
+
+def _arrangements(cases: Sequence[Case]) -> Iterator[tuple[str, str, str, str, str]]:
+    for arrangement in sorted({case.arrangement for case in cases}):
+        of = [case for case in cases if case.arrangement == arrangement]
+        errors = [hand.joints_mm.mean() for case in of for hand in case.errors.values()]
+        missed = sum(len(case.missed) for case in of)
+        said = (f"{np.mean(errors):.1f}", f"{np.median(errors):.1f}") if errors else ("&ndash;", "&ndash;")
+        yield arrangement, str(len(errors) + missed), str(missed), *said
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield "<table><tr>" + "".join(f"<th>{name}</th>" for name in head) + "</tr>"
+    for first, *others in rows:
+        yield f"<tr><td>{escape(first)}</td>" + "".join(f"<td>{text}</td>" for text in others) + "</tr>"
+    yield "</table>"
+
+
+def _shown(case: Case) -> str:
+    errors = [f"{side.label} {hand.joints_mm.mean():.1f} mm" for side, hand in case.errors.items()]
+    errors += [f"{side.label} not found" for side in case.missed]
+    encoded = cv2.imencode(".jpg", case.drawn(), [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+    return (
+        f'<figure><img src="{_data(encoded, "jpeg")}" alt="{escape(case.name)}"><figcaption><b>{case.number}</b> '
+        f"{escape(case.arrangement)}: {', '.join(errors)}<br><small>{escape(case.name)}</small></figcaption></figure>"
+    )
+
+
+def _plot(png: bytes, text: str) -> str:
+    return f'<p><img class="plot" src="{_data(png, "png")}" alt="{text}"></p>'
+
+
+def _data(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
