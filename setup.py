@@ -16,8 +16,8 @@ EXTRAS = {
     "synthetic": ["scipy>=1.11"],
     "encode": ["transformers>=4.45"],
     "training": ["accelerate>=1.0", "onnx>=1.16", "scipy>=1.11", "tensorboard>=2.15", "transformers>=4.45"],
-    "evaluation": ["matplotlib", "scipy>=1.11", "trimesh"],
-    "dev": ["hypothesis", "mypy", "pytest", "ruff", "scipy>=1.11", "trimesh"],
+    "evaluation": ["manifold3d>=3", "matplotlib", "scipy>=1.11", "trimesh"],
+    "dev": ["hypothesis", "manifold3d>=3", "mypy", "pytest", "ruff", "scipy>=1.11", "trimesh"],
 }
 
 setup(
