@@ -17,15 +17,16 @@ from ..encode.hand_encoder import encoder_file
 from ..encode.network import EncoderConfig, FusionAlignmentEncoder
 from ..encode.outputs import HandsOutput
 from ..encode.session import EncoderSession
-from ..hand_model import load_hand_model
+from ..hand_model import HandModel, load_hand_model
 from ..locate.landmarks import stem_of
 from ..locate.networks import LandmarkNetworks
 from ..synthetic.stream import OCCLUDED_JOINTS, SampleStream
 from ..types import Side
 from . import metrics
-from .intervals import interval
+from .intervals import report
+from .penetration import PENETRATION, Penetrations
+from .synthetic import PER_HAND
 
-PER_HAND = ("mpjpe_mm", "pa_mpjpe_mm", "wrist_error_mm", "error_2d_px", "pck_0_05", "pck_0_1")
 PER_PAIR = ("mrrpe_mm", "mrrpe_occluded_mm", "mrrpe_told_mm", "mrrpe_told_occluded_mm")
 INPUTS = ("crops", "rays", "pairs", "shown")
 _BATCH = 16
@@ -102,13 +103,15 @@ def evaluate_encoder(encoder: Encoder, split: str = "val", count: int = 500) -> 
 
     Root-relative errors are from the wrist, not rescaled; PA with scale and without reflection; MRRPE from the two
     hands' metric wrists, and ``told`` directly as the vector to the other hand, the mean of what both hands say; the
-    ``occluded`` forms over the pairs in which at least 30 % of a hand's keypoints are hidden
-    by something else. 2D errors are in pixels of the sample's picture and PCK is against the larger side of the true
-    box, over keypoints inside the crop. Intervals are 95 % bootstrap percentiles.
+    ``occluded`` forms over the pairs in which at least 30 % of a hand's keypoints are hidden by something else.
+    Penetration is that of the meshes at the metric wrists, beside the truth's. 2D errors are in pixels of the sample's
+    picture and PCK is against the larger side of the true box, over keypoints inside the crop. Intervals are 95 %
+    bootstrap percentiles.
     """
     from ..encode.priors import exact_priors
 
-    stream = SampleStream(split, _SEED, load_hand_model())
+    hand_model = load_hand_model()
+    stream, penetrations = SampleStream(split, _SEED, hand_model), Penetrations()
     values: dict[str, list[np.ndarray]] = {name: [] for name in (*PER_HAND, *PER_PAIR)}
     for start in range(0, count, _BATCH):
         numbers = range(start, min(start + _BATCH, count))
@@ -120,18 +123,27 @@ def evaluate_encoder(encoder: Encoder, split: str = "val", count: int = 500) -> 
         batch = torch.utils.data.default_collate([crops.arrays for crops in cut])
         hands = encoder(batch)
         for index, (sample, crops) in enumerate(zip(samples, cut, strict=True)):
-            _measure(values, sample, crops, HandsOutput(*(part[index].numpy().astype(np.float64) for part in hands)))
+            said = HandsOutput(*(part[index].numpy().astype(np.float64) for part in hands))
+            _measure(values, penetrations, sample, crops, said, hand_model)
     pooled = {name: np.concatenate([np.atleast_1d(part) for part in parts]) for name, parts in values.items() if parts}
+    estimate, truth = penetrations.pooled()
     return {
         "dataset": "synthetic", "split": split, "n": count,
         "protocol": "encoder alone, jittered crops of the true hands, wrist root, not rescaled",
-        "metrics": {"estimate": {name: float(pooled[name].mean()) if name in pooled else None for name in values}},
-        "ci95": {"estimate": {name: interval(pooled[name]) if name in pooled else None for name in values}},
+        **report((*values, *PENETRATION), pooled | estimate, truth),
     }  # fmt: skip
 
 
-def _measure(values: dict[str, list[np.ndarray]], sample: Sample, crops: Crops, hands: HandsOutput) -> None:
+def _measure(
+    values: dict[str, list[np.ndarray]],
+    penetrations: Penetrations,
+    sample: Sample,
+    crops: Crops,
+    hands: HandsOutput,
+    hand_model: HandModel,
+) -> None:
     wrists: list[np.ndarray | None] = [None, None]
+    meshes, true_meshes = [], []
     for frame in crops.frames:
         if frame is None or not sample.present[frame.side]:
             continue
@@ -143,6 +155,12 @@ def _measure(values: dict[str, list[np.ndarray]], sample: Sample, crops: Crops, 
         values["mpjpe_mm"].append(metrics.mpjpe(joints, truth))
         values["pa_mpjpe_mm"].append(metrics.pa_mpjpe(joints, truth))
         values["wrist_error_mm"].append(metrics.wrist_error(joints + wrist, truth))
+        mesh = frame.points_out(_mesh_from_wrist(hand_model, hands.rotations[side], hands.betas[side]))
+        true_mesh = hand_model.mesh(side, sample.rotations[side], sample.betas[side], sample.translation[side])
+        meshes.append(mesh + wrist)
+        true_meshes.append(true_mesh)
+        values["mpvpe_mm"].append(metrics.mpjpe(mesh[None], (true_mesh - truth[0, 0])[None], root=None))
+        values["pa_mpvpe_mm"].append(metrics.pa_mpjpe(mesh[None], true_mesh[None]))
         inside = crops.arrays["place_weights"][side] > 0
         if inside.any():
             pixels, seen = frame.pixels_out(hands.places[side])[inside], sample.keypoints_2d[side]
@@ -152,6 +170,7 @@ def _measure(values: dict[str, list[np.ndarray]], sample: Sample, crops: Crops, 
             for name, share in (("pck_0_05", 0.05), ("pck_0_1", 0.1)):
                 values[name].append((errors < share * size).mean(keepdims=True))
     if wrists[0] is not None and wrists[1] is not None:
+        penetrations.add(meshes, true_meshes, [hand_model.faces(side) for side in Side], sample.keypoints_2d)
         true = sample.joints[:1, 0], sample.joints[1:, 0]
         left, right = (frame for frame in crops.frames if frame is not None)
         to_right = left.points_out(hands.to_other[0]), -right.points_out(hands.to_other[1])
@@ -162,3 +181,9 @@ def _measure(values: dict[str, list[np.ndarray]], sample: Sample, crops: Crops, 
             values[f"{name}_mm"].append(error)
             if occluded:
                 values[f"{name}_occluded_mm"].append(error)
+
+
+def _mesh_from_wrist(hand_model: HandModel, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
+    """Vertices (V, 3) of a right hand in the crop frame, metres from its wrist."""
+    wrist = hand_model.kinematics(Side.RIGHT).rest_keypoints(betas)[0]
+    return hand_model.mesh(Side.RIGHT, rotations, betas, -wrist)

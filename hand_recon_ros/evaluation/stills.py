@@ -13,7 +13,8 @@ from ..reconstructor import TwoHandReconstructor
 from ..synthetic.stream import OCCLUDED_JOINTS, SampleStream
 from ..types import HandState, Side, TwoHandEstimate
 from . import metrics
-from .intervals import interval
+from .intervals import report
+from .penetration import PENETRATION, Penetrations
 from .synthetic import PER_HAND
 
 PER_PAIR = ("mrrpe_mm", "mrrpe_occluded_mm")
@@ -29,32 +30,38 @@ def evaluate_stills(reconstructor: TwoHandReconstructor, split: str = "val", cou
 
     A hand is found where one of its side is reported on it; errors are over found hands: root-relative ones from the
     wrist, not rescaled; PA with scale and without reflection; MRRPE over pairs both of which are found, its
-    ``occluded`` form over those in which at least 30 % of a hand's keypoints are hidden by something else. 2D errors
-    are over keypoints inside the image, PCK against the larger side of the true box. ``found`` is over hands,
-    ``both_found`` over images with two, ``false_hands`` how many of an image are reported where there are none.
-    Intervals are 95 % bootstrap percentiles.
+    ``occluded`` form over those in which at least 30 % of a hand's keypoints are hidden by something else; penetration
+    over the same pairs, beside the truth's. 2D errors are over keypoints inside the image, PCK against the larger side
+    of the true box. ``found`` is over hands, ``both_found`` over images with two, ``false_hands`` how many of an image
+    are reported where there are none. Intervals are 95 % bootstrap percentiles.
     """
     stream = SampleStream(split, _SEED, load_hand_model())
     values: dict[str, list[np.ndarray]] = {name: [] for name in (*COUNTS, *PER_HAND, *PER_PAIR)}
+    penetrations = Penetrations()
     for number in range(count):
         sample = stream.frame(number, *_SIZE)
-        measure(values, sample, reconstructor.reconstruct_image(sample.image, sample.camera), reconstructor)
+        estimate = reconstructor.reconstruct_image(sample.image, sample.camera)
+        measure(values, penetrations, sample, estimate, reconstructor)
     pooled = {name: np.concatenate([np.atleast_1d(part) for part in parts]) for name, parts in values.items() if parts}
+    estimated, truth = penetrations.pooled()
     return {
         "dataset": "synthetic", "split": split, "n": count,
         "protocol": "single images, wrist root, not rescaled, hands that were found",
         "config": dataclasses.asdict(reconstructor.config),
-        "metrics": {"estimate": {name: float(pooled[name].mean()) if name in pooled else None for name in values}},
-        "ci95": {"estimate": {name: interval(pooled[name]) if name in pooled else None for name in values}},
+        **report((*values, *PENETRATION), pooled | estimated, truth),
     }  # fmt: skip
 
 
 def measure(
-    values: dict[str, list[np.ndarray]], sample: Sample, estimate: TwoHandEstimate, reconstructor: TwoHandReconstructor
+    values: dict[str, list[np.ndarray]],
+    penetrations: Penetrations,
+    sample: Sample,
+    estimate: TwoHandEstimate,
+    reconstructor: TwoHandReconstructor,
 ) -> None:
     """Add one image's values to the lists."""
     model = reconstructor.hand_model
-    found = [False, False]
+    found, meshes = [False, False], []
     for side in Side:
         hand, there = estimate.hand(side), bool(sample.present[side])
         seen = sample.keypoints_2d[side]
@@ -71,7 +78,8 @@ def measure(
         if not found[side]:
             continue
         truth, joints = sample.joints[side][None], hand.joints[None]
-        mesh = model.mesh(side, sample.rotations[side], sample.betas[side], sample.translation[side])[None]
+        meshes.append(model.mesh(side, sample.rotations[side], sample.betas[side], sample.translation[side]))
+        mesh = meshes[-1][None]
         wrist, true_wrist = joints[:, :1], truth[:, :1]
         values["mpjpe_mm"].append(metrics.mpjpe(joints, truth))
         values["pa_mpjpe_mm"].append(metrics.pa_mpjpe(joints, truth))
@@ -87,6 +95,8 @@ def measure(
     if sample.present.all():
         values["both_found"].append(np.array([all(found)], dtype=float))
     if all(found):
+        estimated, faces = [estimate.hand(side).vertices for side in Side], [model.faces(side) for side in Side]
+        penetrations.add(estimated, meshes, faces, sample.keypoints_2d)
         wrists = estimate.left.joints[:1], estimate.right.joints[:1]
         error = metrics.mrrpe(wrists[0], wrists[1], sample.joints[:1, 0], sample.joints[1:, 0])
         values["mrrpe_mm"].append(error)
