@@ -40,16 +40,20 @@ def signed_distances(
         points: where to ask.
         spheres: centres and radii (B, S, 4).
         pairs: the two spheres of each capsule (P, 2).
-        allowed: which capsules count for which point (N, P); all by default. Where none does, the distance is infinite.
+        allowed: which capsules count for which point, (N, P) or (B, N, P); all by default. Where none
+            does, the distance is infinite.
     """
     starts, ends = pairs.unbind(dim=1)
     with torch.no_grad():
         # On a CPU a few samples at a time: what is in between then stays in the cache.
         few = 4 if points.device.type == "cpu" else max(len(points), 1)
         parts = [
-            _nearest(points[i : i + few], spheres[i : i + few, starts], spheres[i : i + few, ends], allowed)
+            _nearest(
+                points[i : i + few], spheres[i : i + few, starts], spheres[i : i + few, ends],
+                allowed if allowed is None or allowed.dim() == 2 else allowed[i : i + few],
+            )
             for i in range(0, len(points), few)
-        ]
+        ]  # fmt: skip
         nearest, share, none = (torch.cat(part) for part in zip(*parts, strict=True))
     rows = torch.arange(len(spheres), device=spheres.device)[:, None]
     sphere = torch.lerp(spheres[rows, starts[nearest]], spheres[rows, ends[nearest]], share[..., None])
@@ -132,13 +136,20 @@ class CollisionModel(nn.Module):
         keep("mirror", mirror)
         self.parents = JOINT_PARENTS.tolist()
 
-    def pose(self, rotations: torch.Tensor, betas: torch.Tensor, translation: torch.Tensor) -> PosedHands:
+    def pose(
+        self,
+        rotations: torch.Tensor,
+        betas: torch.Tensor,
+        translation: torch.Tensor,
+        chosen: torch.Tensor | None = None,
+    ) -> PosedHands:
         """Pose both hands.
 
         Args:
             rotations: (B, 2, 16, 3, 3) of the joints relative to their parents, in the order of skeleton.JOINT_NAMES.
             betas: (B, 2, 10).
             translation: (B, 2, 3), metres: all as :meth:`HandModel.mesh` takes them.
+            chosen: which of the skin points are wanted (B, 2, K); all of them by default.
         """
         # The left hand is posed as a right one in the mirror, so that mirrored hands give mirrored results.
         mirror = self.mirror[:, 0]
@@ -163,9 +174,12 @@ class CollisionModel(nn.Module):
         features = (rotations[:, :, MANO_FROM_HOUSE[1:]] - torch.eye(3).to(rotations)).flatten(-3)
         shaped = torch.einsum("hvs,bhs->bhv", self.skin_shapedirs, betas)
         shaped = shaped + torch.einsum("hvf,bhf->bhv", self.skin_posedirs, features)
-        skin = self.skin_template + shaped.unflatten(-1, (-1, 3))
+        skin, skin_weights = self.skin_template + shaped.unflatten(-1, (-1, 3)), self.skin_weights
+        if chosen is not None:
+            skin = skin.gather(2, chosen[..., None].expand(-1, -1, -1, 3))
+            skin_weights = skin_weights[torch.arange(2, device=skin.device)[:, None], chosen]
         spheres = torch.cat([carried(centres, self.proxy_weights), radii.clamp(min=0.001)[..., None]], dim=-1)
-        return PosedHands(spheres, carried(skin, self.skin_weights), joints * self.mirror)
+        return PosedHands(spheres, carried(skin, skin_weights), joints * self.mirror)
 
     def between(self, hands: PosedHands) -> torch.Tensor:
         """Signed distances (B, 2, N), metres, of each hand's skin to the other hand's capsules, negative inside."""
