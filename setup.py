@@ -18,8 +18,8 @@ EXTRAS = {
     "training": [
         "accelerate>=1.0", "onnx>=1.16", "scikit-image>=0.22", "scipy>=1.11", "tensorboard>=2.15", "transformers>=4.45",
     ],
-    "evaluation": ["matplotlib", "scikit-image>=0.22", "scipy>=1.11", "trimesh"],
-    "dev": ["hypothesis", "mypy", "pytest", "ruff", "scikit-image>=0.22", "scipy>=1.11", "trimesh"],
+    "evaluation": ["manifold3d>=3", "matplotlib", "scikit-image>=0.22", "scipy>=1.11", "trimesh"],
+    "dev": ["hypothesis", "manifold3d>=3", "mypy", "pytest", "ruff", "scikit-image>=0.22", "scipy>=1.11", "trimesh"],
 }  # fmt: skip
 
 setup(

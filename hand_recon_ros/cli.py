@@ -228,7 +228,9 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     for name, value in report["metrics"]["estimate"].items():
         if value is not None:
             low, high = report["ci95"]["estimate"][name]
-            print(f"{name:>16} {value:9.3f}   [{low:.3f}, {high:.3f}]", file=sys.stderr)
+            true = report["metrics"]["ground_truth"][name]
+            beside = "" if true is None else f"   ground truth {true:.3f}"
+            print(f"{name:>16} {value:9.3f}   [{low:.3f}, {high:.3f}]{beside}", file=sys.stderr)
     if cases is not None:
         from .evaluation.report import write_report
 

@@ -8,6 +8,8 @@ import pytest
 from hand_recon_ros import HandEstimate, HandState, Side, TwoHandEstimate, TwoHandReconstructor
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.evaluation import synthetic
+from hand_recon_ros.evaluation.penetration import PENETRATION
+from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.synthetic import load_clip, rendered_clip
 
 FRAMES = 20
@@ -27,6 +29,7 @@ class Oracle:
     """Says the truth, moved and scaled on request."""
 
     config = ReconstructorConfig()
+    hand_model = load_hand_model()
 
     def __init__(self, clip, shift=(0.0, 0.0, 0.0), scale=1.0, lose=()):
         self.clip, self.shift, self.scale, self.lose = clip, np.array(shift), scale, lose
@@ -73,7 +76,10 @@ def test_the_truth_has_no_error(clips):
     for name in ("mpjpe_mm", "mpvpe_mm", "pa_mpjpe_mm", "pa_mpvpe_mm", "mrrpe_mm", "wrist_error_mm", "error_2d_px"):
         assert estimate[name] == pytest.approx(0.0, abs=2e-4), name
     assert estimate["pck_0_05"] == estimate["pck_0_1"] == 1.0
-    assert estimate["pen_rate_2mm"] is None and report["metrics"]["refined"] is None
+    assert report["metrics"]["refined"] is None
+    for name in PENETRATION:
+        assert estimate[name] == report["metrics"]["ground_truth"][name], name
+    assert estimate["pen_rate_2mm"] is not None
 
 
 def test_known_errors_score_what_they_are(clips):

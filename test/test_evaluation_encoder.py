@@ -36,6 +36,10 @@ def test_the_truth_scores_zero():
     for name in ("mpjpe_mm", "pa_mpjpe_mm", "wrist_error_mm", "mrrpe_mm", "mrrpe_told_mm", "error_2d_px"):
         assert found[name] == pytest.approx(0.0, abs=0.05), name
     assert found["pck_0_05"] == 1.0 and report["n"] == COUNT
+    assert found["mpvpe_mm"] == pytest.approx(0.0, abs=0.05) and found["pa_mpvpe_mm"] == pytest.approx(0.0, abs=0.05)
+    true = report["metrics"]["ground_truth"]
+    assert found["pen_depth_mm"] == pytest.approx(true["pen_depth_mm"], abs=0.05)
+    assert found["contact_ratio"] == true["contact_ratio"] and report["metrics"]["refined"] is None
     low, high = report["ci95"]["estimate"]["mpjpe_mm"]
     assert low <= found["mpjpe_mm"] <= high
 

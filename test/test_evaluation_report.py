@@ -12,7 +12,7 @@ from hand_recon_ros import Side
 from hand_recon_ros.cli import main
 from hand_recon_ros.evaluation import metrics, stills
 from hand_recon_ros.evaluation.cases import ESTIMATED, TRUE, Case, worst_and_median
-from hand_recon_ros.evaluation.figures import PCK_SHARES, PER_JOINT, HandErrors, add_hand, summary
+from hand_recon_ros.evaluation.figures import PER_HAND, PER_JOINT, HandErrors, add_hand, pooled, summary
 from hand_recon_ros.evaluation.plots import pck
 from hand_recon_ros.evaluation.report import write_report
 
@@ -28,14 +28,15 @@ def case(number, error, picture=None, **fields):
 
 
 def lists():
-    return {name: [] for name in ("mpjpe_mm", "pa_mpjpe_mm", "wrist_error_mm", "error_2d_px", *PCK_SHARES, PER_JOINT)}
+    return {name: [] for name in (*PER_HAND, PER_JOINT)}
 
 
 def report_of(errors):
     values = lists()
     values["mpjpe_mm"] = [np.array([error]) for error in errors]
     values[PER_JOINT] = [np.full((1, 21), error) for error in errors]
-    return {"dataset": "synthetic", "split": "val", "n": len(errors), "protocol": "by hand", **summary(values)}
+    figures = summary(pooled(values), {})
+    return {"dataset": "synthetic", "split": "val", "n": len(errors), "protocol": "by hand", **figures}
 
 
 class Page(HTMLParser):
@@ -132,10 +133,10 @@ def test_errors_of_each_keypoint_by_hand():
     values = lists()
     counted = np.arange(21) >= 5
     for hand in joints:
-        errors = add_hand(values, truth + hand, truth, off, pixels, counted)
+        errors = add_hand(values, truth + hand, truth, truth + hand, truth, off, pixels, counted)
     assert errors.joints_mm[4] == pytest.approx(1.0) and np.isnan(errors.shares[:5]).all()
     np.testing.assert_allclose(errors.shares[5:], [0.08] * 5 + [0.04] * 11)
-    found = summary(values)
+    found = summary(pooled(values), {})
     expected = np.zeros(21)
     expected[4] = 3.0  # of 5 and 1 mm
     np.testing.assert_allclose(found[PER_JOINT]["estimate"], expected, atol=1e-9)

@@ -9,6 +9,7 @@ from hand_recon_ros import HandEstimate, HandState, Side, TwoHandEstimate
 from hand_recon_ros.cli import main
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.evaluation import stills
+from hand_recon_ros.evaluation.penetration import PENETRATION
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.synthetic.stream import SampleStream
 
@@ -53,8 +54,8 @@ def small(monkeypatch):
     monkeypatch.setattr(stills, "_SIZE", (320, 240))
 
 
-def evaluated(oracle):
-    return stills.evaluate_stills(oracle, "val", COUNT)["metrics"]["estimate"]
+def evaluated(oracle, column="estimate"):
+    return stills.evaluate_stills(oracle, "val", COUNT)["metrics"][column]
 
 
 def test_the_truth_scores_zero():
@@ -62,6 +63,18 @@ def test_the_truth_scores_zero():
     for name in ("mpjpe_mm", "pa_mpjpe_mm", "mpvpe_mm", "pa_mpvpe_mm", "wrist_error_mm", "mrrpe_mm", "error_2d_px"):
         assert found[name] == pytest.approx(0.0, abs=1e-3), name
     assert found["found"] == found["both_found"] == found["pck_0_05"] == 1.0 and found["false_hands"] == 0.0
+    true = evaluated(Oracle(), "ground_truth")
+    for name in PENETRATION:
+        assert found[name] is not None and found[name] == pytest.approx(true[name]), name
+
+
+def test_hands_pushed_into_each_other_penetrate():
+    def together(fields):
+        return {**fields, "mesh": fields["mesh"] - fields["mesh"].mean(axis=0) + [0.0, 0.0, 0.5]}
+
+    found, true = evaluated(Oracle(together)), evaluated(Oracle(together), "ground_truth")
+    assert found["pen_rate_5mm"] == 1.0 and found["pen_depth_mm"] > 10.0 and found["pen_vol_cm3"] > 20.0
+    assert true["pen_rate_5mm"] == 0.0 and true["pen_depth_mm"] < 3.0
 
 
 def test_known_errors_score_what_they_are():

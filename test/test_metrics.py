@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from hand_recon_ros.evaluation import metrics
+from hand_recon_ros.evaluation.intervals import reduction_interval
 
 
 def hand(seed: int = 0, *batch: int) -> np.ndarray:
@@ -94,3 +95,14 @@ def test_mrrpe_is_the_error_of_the_vector_between_the_wrists():
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"\(20, 3\) and \(21, 3\)"):
         metrics.mpjpe(np.zeros((20, 3)), np.zeros((21, 3)))
+
+
+def test_how_much_less_is_bounded_by_the_pairs():
+    rng = np.random.default_rng(0)
+    before = rng.uniform(50.0, 150.0, 200)
+    low, high = reduction_interval(before, 0.8 * before)
+    assert low == pytest.approx(0.2) and high == pytest.approx(0.2)
+    low, high = reduction_interval(before, before * rng.uniform(0.6, 1.0, 200))
+    assert 0.15 < low < 0.2 < high < 0.25
+    low, high = reduction_interval(before, rng.permutation(before))
+    assert low < 0.0 < high

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,18 @@ from ..encode.crop_frame import crop_pixels
 from ..encode.hand_encoder import encoder_file
 from ..encode.network import EncoderConfig, FusionAlignmentEncoder
 from ..encode.outputs import HandsOutput
-from ..encode.priors import PriorProvider
+from ..encode.priors import CorruptedPriors, PriorProvider
 from ..encode.session import EncoderSession
-from ..hand_model import load_hand_model
+from ..hand_model import HandModel, load_hand_model
 from ..locate.landmarks import stem_of
 from ..locate.networks import LandmarkNetworks
 from ..synthetic.stream import OCCLUDED_JOINTS, SampleStream
 from ..types import Side
 from . import metrics
 from .cases import Case
-from .figures import PER_JOINT, HandErrors, Values, add_hand, summary
+from .figures import PER_HAND, PER_JOINT, HandErrors, Values, add_hand, pooled, summary
+from .penetration import Penetrations
 
-PER_HAND = ("mpjpe_mm", "pa_mpjpe_mm", "wrist_error_mm", "error_2d_px", "pck_0_05", "pck_0_1")
 PER_PAIR = ("mrrpe_mm", "mrrpe_occluded_mm", "mrrpe_told_mm", "mrrpe_told_occluded_mm")
 INPUTS = ("crops", "rays", "pairs", "shown")
 _BATCH = 16
@@ -59,18 +59,24 @@ def load_encoder(path: str | Path) -> FusionAlignmentEncoder:
 Encoder = Callable[[dict[str, torch.Tensor]], HandsOutput]
 
 
-def predictor(model: FusionAlignmentEncoder, device: str = "cpu") -> Encoder:
-    """What gives the hands of a batch of :func:`datasets.crops.sample_crops`; priors only where the encoder needs
-    them."""
+def predictor(model: FusionAlignmentEncoder, device: str = "cpu", teacher: bool = False) -> Encoder:
+    """What gives the hands of a batch of :func:`datasets.crops.sample_crops`; priors only where the encoder needs them.
+
+    With ``teacher`` an aligned encoder reads the priors' own tokens instead of those it imagines.
+    """
     model = model.to(device)
 
     @torch.no_grad()
     def predict(batch: dict[str, torch.Tensor]) -> HandsOutput:
         stems = model.stems_of(batch["crops"].to(device))
-        priors = batch["priors"].to(device).float() if model.config.fusion == "priors" else None
+        needed = teacher or model.config.fusion == "priors"
+        priors = batch["priors"].to(device).float() if needed else None
         rays, pairs, shown = (batch[name].to(device) for name in ("rays", "pairs", "shown"))
         output = model(stems, rays, pairs, shown.flip(1), priors)
-        return HandsOutput(*(value.float().cpu() for value in output.hands))
+        hands = output.teacher if teacher else output.hands
+        if hands is None:
+            raise ValueError(f"an encoder with fusion {model.config.fusion!r} does not read the priors' tokens")
+        return HandsOutput(*(value.float().cpu() for value in hands))
 
     return predict
 
@@ -108,31 +114,49 @@ def evaluate_encoder(
 
     Root-relative errors are from the wrist, not rescaled; PA with scale and without reflection; MRRPE from the two
     hands' metric wrists, and ``told`` directly as the vector to the other hand, the mean of what both hands say; the
-    ``occluded`` forms over the pairs in which at least 30 % of a hand's keypoints are hidden
-    by something else. 2D errors are in pixels of the sample's picture and PCK is against the larger side of the true
-    box, over keypoints inside the crop. Intervals are 95 % bootstrap percentiles. ``cases``, where given, gets one
-    entry for each sample, whose picture is the pair of crops.
+    ``occluded`` forms over the pairs in which at least 30 % of a hand's keypoints are hidden by something else.
+    Penetration is that of the meshes at the metric wrists, beside the truth's. 2D errors are in pixels of the sample's
+    picture and PCK is against the larger side of the true box, over keypoints inside the crop. Intervals are 95 %
+    bootstrap percentiles. ``cases``, where given, gets one entry for each sample, whose picture is the pair of crops.
     """
-    from ..encode.priors import exact_priors
-
-    stream = SampleStream(split, _SEED, load_hand_model())
-    values: Values = {name: [] for name in (*PER_HAND, *PER_PAIR, PER_JOINT)}
-    for start in range(0, count, _BATCH):
-        numbers = range(start, min(start + _BATCH, count))
-        samples = [stream[number] for number in numbers]
-        cut = [_cut(sample, number, exact_priors) for number, sample in zip(numbers, samples, strict=True)]
-        batch = torch.utils.data.default_collate([crops.arrays for crops in cut])
-        hands = encoder(batch)
-        for index, (sample, crops) in enumerate(zip(samples, cut, strict=True)):
-            output = HandsOutput(*(part[index].numpy().astype(np.float64) for part in hands))
-            errors = _measure(values, sample, crops, output)
-            if cases is not None:
-                cases.append(_case(stream, start + index, sample, crops, output.places, errors))
+    ((estimate, truth),) = measure_encoders([encoder], split, count, cases=cases)
     return {
         "dataset": "synthetic", "split": split, "n": count,
         "protocol": "encoder alone, jittered crops of the true hands, wrist root, not rescaled",
-        **summary(values),
+        **summary(estimate, truth),
     }  # fmt: skip
+
+
+def measure_encoders(
+    encoders: Sequence[Encoder], split: str, count: int, spoilt: float = 0.0, cases: list[Case] | None = None
+) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Measure several encoders on the same samples: of each its values by figure and the truth's penetration.
+
+    ``spoilt`` is how much the priors are that an encoder may need, as in :class:`encode.priors.CorruptedPriors`;
+    ``cases`` are of the first encoder.
+    """
+    hand_model = load_hand_model()
+    stream = SampleStream(split, _SEED, hand_model)
+    results: list[tuple[Values, Penetrations]] = [
+        ({name: [] for name in (*PER_HAND, *PER_PAIR, PER_JOINT)}, Penetrations()) for _ in encoders
+    ]
+    for start in range(0, count, _BATCH):
+        numbers = range(start, min(start + _BATCH, count))
+        samples = [stream[number] for number in numbers]
+        cut = [
+            _cut(sample, number, CorruptedPriors(np.random.default_rng([_SEED, number, 1]), spoilt))
+            for number, sample in zip(numbers, samples, strict=True)
+        ]
+        batch = torch.utils.data.default_collate([crops.arrays for crops in cut])
+        for encoder, (values, penetrations) in zip(encoders, results, strict=True):
+            hands = encoder(batch)
+            for index, (sample, crops) in enumerate(zip(samples, cut, strict=True)):
+                output = HandsOutput(*(part[index].numpy().astype(np.float64) for part in hands))
+                errors = _measure(values, penetrations, sample, crops, output, hand_model)
+                if cases is not None and encoder is encoders[0]:
+                    cases.append(_case(stream, start + index, sample, crops, output.places, errors))
+    measured = [(pooled(values), *penetrations.pooled()) for values, penetrations in results]
+    return [(values | estimate, truth) for values, estimate, truth in measured]
 
 
 def _cut(sample: Sample, number: int, provider: PriorProvider | None = None) -> Crops:
@@ -158,25 +182,38 @@ def _pair_of_crops(stream: SampleStream, number: int) -> np.ndarray:
     return np.concatenate(list(_cut(stream[number], number).arrays["crops"]), axis=1)[..., ::-1].copy()
 
 
-def _measure(values: Values, sample: Sample, crops: Crops, hands: HandsOutput) -> dict[Side, HandErrors]:
+def _measure(
+    values: Values,
+    penetrations: Penetrations,
+    sample: Sample,
+    crops: Crops,
+    hands: HandsOutput,
+    hand_model: HandModel,
+) -> dict[Side, HandErrors]:
     """Add one sample's values to the lists; returns the errors of its hands."""
     errors = {}
     wrists: list[np.ndarray | None] = [None, None]
+    meshes, true_meshes = [], []
     for frame in crops.frames:
         if frame is None or not sample.present[frame.side]:
             continue
         side = frame.side
         wrist = frame.position_out(hands.places[side, 0], float(np.exp(hands.log_width[side])))
         wrists[side] = wrist
+        meshes.append(frame.points_out(_mesh_from_wrist(hand_model, hands.rotations[side], hands.betas[side])) + wrist)
+        true_meshes.append(hand_model.mesh(side, sample.rotations[side], sample.betas[side], sample.translation[side]))
         errors[side] = add_hand(
             values,
             frame.points_out(hands.joints[side]) + wrist,
             sample.joints[side],
+            meshes[-1],
+            true_meshes[-1],
             frame.pixels_out(hands.places[side]),
             sample.keypoints_2d[side],
             crops.arrays["place_weights"][side] > 0,
         )
     if wrists[0] is not None and wrists[1] is not None:
+        penetrations.add(meshes, true_meshes, [hand_model.faces(side) for side in Side], sample.keypoints_2d)
         true = sample.joints[:1, 0], sample.joints[1:, 0]
         left, right = (frame for frame in crops.frames if frame is not None)
         to_right = left.points_out(hands.to_other[0]), -right.points_out(hands.to_other[1])
@@ -188,3 +225,9 @@ def _measure(values: Values, sample: Sample, crops: Crops, hands: HandsOutput) -
             if occluded:
                 values[f"{name}_occluded_mm"].append(error)
     return errors
+
+
+def _mesh_from_wrist(hand_model: HandModel, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
+    """Vertices (V, 3) of a right hand in the crop frame, metres from its wrist."""
+    wrist = hand_model.kinematics(Side.RIGHT).rest_keypoints(betas)[0]
+    return hand_model.mesh(Side.RIGHT, rotations, betas, -wrist)

@@ -10,6 +10,9 @@ import numpy as np
 from . import metrics
 from .intervals import interval
 
+PER_HAND = (
+    "mpjpe_mm", "mpvpe_mm", "pa_mpjpe_mm", "pa_mpvpe_mm", "wrist_error_mm", "error_2d_px", "pck_0_05", "pck_0_1",
+)  # fmt: skip
 PER_JOINT = "per_joint_mm"
 """Name under which values hold the joint errors (N, 21) of hands; in a report it stands beside "metrics"."""
 PCK_SHARES = {"pck_0_05": 0.05, "pck_0_1": 0.1}
@@ -31,6 +34,8 @@ def add_hand(
     values: Values,
     joints: np.ndarray,
     true_joints: np.ndarray,
+    vertices: np.ndarray,
+    true_vertices: np.ndarray,
     pixels: np.ndarray,
     true_pixels: np.ndarray,
     counted: np.ndarray,
@@ -38,18 +43,21 @@ def add_hand(
     """Add one hand's values to the lists.
 
     Args:
-        values: gets mpjpe_mm, pa_mpjpe_mm, wrist_error_mm and PER_JOINT, and where a keypoint counts error_2d_px and
-            PCK_SHARES.
+        values: gets PER_HAND and PER_JOINT, those in the picture where a keypoint counts.
         joints, true_joints: keypoints (21, 3) in the camera frame, metres.
+        vertices, true_vertices: of the meshes (V, 3), likewise.
         pixels, true_pixels: keypoints (21, 2) in the picture; the true box is that of ``true_pixels``.
         counted: which keypoints count in the picture (21,) bool.
     """
-    joints, true_joints = joints[None], true_joints[None]
+    joints, true_joints, vertices, true_vertices = joints[None], true_joints[None], vertices[None], true_vertices[None]
     errors = metrics.joint_errors(joints, true_joints)
     values[PER_JOINT].append(errors)
     values["mpjpe_mm"].append(errors.mean(axis=-1))
     values["pa_mpjpe_mm"].append(metrics.pa_mpjpe(joints, true_joints))
     values["wrist_error_mm"].append(metrics.wrist_error(joints, true_joints))
+    from_wrist, true_from_wrist = vertices - joints[:, :1], true_vertices - true_joints[:, :1]
+    values["mpvpe_mm"].append(metrics.mpjpe(from_wrist, true_from_wrist, root=None))
+    values["pa_mpvpe_mm"].append(metrics.pa_mpjpe(vertices, true_vertices))
     shares = np.full(len(pixels), np.nan)
     if counted.any():
         error_2d = metrics.point_errors(pixels[counted], true_pixels[counted])
@@ -60,19 +68,32 @@ def add_hand(
     return HandErrors(errors[0], shares)
 
 
-def summary(values: Mapping[str, Sequence[np.ndarray]]) -> dict[str, dict[str, Any]]:
-    """Means and 95 % bootstrap intervals of values, the part of a report that all evaluations share.
-
-    Returns {"metrics", "ci95", "per_joint_mm"}, each with the entry "estimate": figure -> mean, figure -> [low, high],
-    and the mean error of each of the 21 keypoints from the wrist, mm. What has no values is None.
-    """
-    pooled = {
+def pooled(values: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarray]:
+    """Figure -> all its values; (N,), of PER_JOINT (N, 21)."""
+    return {
         name: np.concatenate([np.atleast_1d(part) for part in parts]) if parts else np.zeros(0)
         for name, parts in values.items()
     }
-    joints = pooled.pop(PER_JOINT)
-    return {
-        "metrics": {"estimate": {name: float(found.mean()) if found.size else None for name, found in pooled.items()}},
-        "ci95": {"estimate": {name: interval(found) if found.size else None for name, found in pooled.items()}},
-        PER_JOINT: {"estimate": joints.mean(axis=0).tolist() if joints.size else None},
+
+
+def summary(estimate: Mapping[str, np.ndarray], ground_truth: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Means and 95 % bootstrap intervals of values (N,) by figure: the part of a report that all evaluations share.
+
+    Returns "metrics" and "ci95", each with "estimate" and "ground_truth": figure -> mean and figure -> [low, high] of
+    the values that are not NaN, None where there are none; PER_JOINT: the mean error of each of the 21 keypoints from
+    the wrist, mm; and "boolean_failures": of how many pairs the volume of the intersection could not be computed.
+    """
+    names = [name for name in estimate if name != PER_JOINT]
+    result: dict[str, Any] = {
+        part: {"estimate": None, "refined": None, "ground_truth": None} for part in ("metrics", "ci95")
     }
+    failures = {}
+    for column, values in (("estimate", estimate), ("ground_truth", ground_truth)):
+        finite = {name: values[name][np.isfinite(values[name])] for name in names if name in values}
+        counted = {name: found for name, found in finite.items() if found.size}
+        result["metrics"][column] = {name: float(counted[name].mean()) if name in counted else None for name in names}
+        result["ci95"][column] = {name: interval(counted[name]) if name in counted else None for name in names}
+        failures[column] = int(np.isnan(values.get("pen_vol_cm3", np.zeros(0))).sum())
+    joints = estimate[PER_JOINT]
+    per_joint = {"estimate": joints.mean(axis=0).tolist() if joints.size else None}
+    return {**result, PER_JOINT: per_joint, "boolean_failures": failures}

@@ -9,6 +9,19 @@ _RESAMPLES = 1000
 
 def interval(values: np.ndarray) -> list[float]:
     """Lower and upper bound of the 95 % percentile interval of the mean of ``values`` (N,)."""
+    return _percentiles([values[chosen].mean() for chosen in _resamples(len(values))])
+
+
+def reduction_interval(before: np.ndarray, after: np.ndarray) -> list[float]:
+    """As :func:`interval`, of what share lower the mean of ``after`` is than that of ``before``, (N,) each of the same
+    samples in the same order."""
+    return _percentiles([1.0 - after[chosen].mean() / before[chosen].mean() for chosen in _resamples(len(before))])
+
+
+def _resamples(count: int) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
-    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(_RESAMPLES)]
-    return [float(bound) for bound in np.percentile(means, [2.5, 97.5])]
+    return [rng.integers(count, size=count) for _ in range(_RESAMPLES)]
+
+
+def _percentiles(figures: list[float]) -> list[float]:
+    return [float(bound) for bound in np.percentile(figures, [2.5, 97.5])]

@@ -15,8 +15,8 @@ from ..synthetic.stream import OCCLUDED_JOINTS, SampleStream
 from ..types import HandState, Side, TwoHandEstimate
 from . import metrics
 from .cases import Case
-from .figures import PER_JOINT, HandErrors, Values, add_hand, summary
-from .synthetic import PER_HAND
+from .figures import PER_HAND, PER_JOINT, HandErrors, Values, add_hand, pooled, summary
+from .penetration import Penetrations
 
 PER_PAIR = ("mrrpe_mm", "mrrpe_occluded_mm")
 COUNTS = ("found", "both_found", "false_hands")
@@ -33,26 +33,29 @@ def evaluate_stills(
 
     A hand is found where one of its side is reported on it; errors are over found hands: root-relative ones from the
     wrist, not rescaled; PA with scale and without reflection; MRRPE over pairs both of which are found, its
-    ``occluded`` form over those in which at least 30 % of a hand's keypoints are hidden by something else. 2D errors
-    are over keypoints inside the image, PCK against the larger side of the true box. ``found`` is over hands,
-    ``both_found`` over images with two, ``false_hands`` how many of an image are reported where there are none.
-    Intervals are 95 % bootstrap percentiles. ``cases``, where given, gets one entry for each image.
+    ``occluded`` form over those in which at least 30 % of a hand's keypoints are hidden by something else; penetration
+    over the same pairs, beside the truth's. 2D errors are over keypoints inside the image, PCK against the larger side
+    of the true box. ``found`` is over hands, ``both_found`` over images with two, ``false_hands`` how many of an image
+    are reported where there are none. Intervals are 95 % bootstrap percentiles. ``cases``, where given, gets one entry
+    for each image.
     """
     stream = SampleStream(split, _SEED, load_hand_model())
     values: Values = {name: [] for name in (*COUNTS, *PER_HAND, *PER_PAIR, PER_JOINT)}
+    penetrations = Penetrations()
     for number in range(count):
         sample = stream.frame(number, *_SIZE)
         estimate = reconstructor.reconstruct_image(sample.image, sample.camera)
-        errors = measure(values, sample, estimate, reconstructor)
+        errors = measure(values, penetrations, sample, estimate, reconstructor)
         if cases is not None:
             pixels = np.stack([estimate.hand(side).keypoints_2d for side in Side])
             picture = functools.partial(_image, stream, number)
             cases.append(Case(number, sample.name, sample.arrangement, errors, pixels, sample.keypoints_2d, picture))
+    estimated, truth = penetrations.pooled()
     return {
         "dataset": "synthetic", "split": split, "n": count,
         "protocol": "single images, wrist root, not rescaled, hands that were found",
         "config": dataclasses.asdict(reconstructor.config),
-        **summary(values),
+        **summary(pooled(values) | estimated, truth),
     }  # fmt: skip
 
 
@@ -61,12 +64,15 @@ def _image(stream: SampleStream, number: int) -> np.ndarray:
 
 
 def measure(
-    values: Values, sample: Sample, estimate: TwoHandEstimate, reconstructor: TwoHandReconstructor
+    values: Values,
+    penetrations: Penetrations,
+    sample: Sample,
+    estimate: TwoHandEstimate,
+    reconstructor: TwoHandReconstructor,
 ) -> dict[Side, HandErrors]:
     """Add one image's values to the lists; returns the errors of the hands that were found."""
     model = reconstructor.hand_model
-    found = [False, False]
-    errors = {}
+    found, meshes, errors = [False, False], [], {}
     for side in Side:
         hand, there = estimate.hand(side), bool(sample.present[side])
         seen = sample.keypoints_2d[side]
@@ -84,14 +90,16 @@ def measure(
             continue
         last = np.array([sample.camera.width, sample.camera.height]) - 1
         inside = ((seen >= 0) & (seen <= last)).all(axis=1)
-        errors[side] = add_hand(values, hand.joints, sample.joints[side], hand.keypoints_2d, seen, inside)
-        mesh = model.mesh(side, sample.rotations[side], sample.betas[side], sample.translation[side])[None]
-        wrist, true_wrist = hand.joints[0], sample.joints[side, 0]
-        values["mpvpe_mm"].append(metrics.mpjpe(hand.vertices[None] - wrist, mesh - true_wrist, root=None))
-        values["pa_mpvpe_mm"].append(metrics.pa_mpjpe(hand.vertices[None], mesh))
+        mesh = model.mesh(side, sample.rotations[side], sample.betas[side], sample.translation[side])
+        meshes.append(mesh)
+        errors[side] = add_hand(
+            values, hand.joints, sample.joints[side], hand.vertices, mesh, hand.keypoints_2d, seen, inside
+        )
     if sample.present.all():
         values["both_found"].append(np.array([all(found)], dtype=float))
     if all(found):
+        estimated, faces = [estimate.hand(side).vertices for side in Side], [model.faces(side) for side in Side]
+        penetrations.add(estimated, meshes, faces, sample.keypoints_2d)
         wrists = estimate.left.joints[:1], estimate.right.joints[:1]
         error = metrics.mrrpe(wrists[0], wrists[1], sample.joints[:1, 0], sample.joints[1:, 0])
         values["mrrpe_mm"].append(error)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .cache import rendered_clip
     from .clips import Clip, load_clip, write_clip
+    from .interactions import Interactions, interaction_stream, sample_interactions
     from .motion import Motion, sample_motion
     from .sampling import TrainingScene, sample_scene
     from .scene import HandPose, Rendering, Scene, render_scene
@@ -18,17 +19,20 @@ if TYPE_CHECKING:
 _HOMES = {
     "Clip": "clips",
     "HandPose": "scene",
+    "Interactions": "interactions",
     "Motion": "motion",
     "Rendering": "scene",
     "SampleStream": "stream",
     "Scene": "scene",
     "TrainingScene": "sampling",
     "clip_scenes": "staging",
+    "interaction_stream": "interactions",
     "load_clip": "clips",
     "render_frame": "windows",
     "render_scene": "scene",
     "render_window": "windows",
     "rendered_clip": "cache",
+    "sample_interactions": "interactions",
     "sample_motion": "motion",
     "sample_scene": "sampling",
     "write_clip": "clips",
@@ -37,17 +41,20 @@ _HOMES = {
 __all__ = [
     "Clip",
     "HandPose",
+    "Interactions",
     "Motion",
     "Rendering",
     "SampleStream",
     "Scene",
     "TrainingScene",
     "clip_scenes",
+    "interaction_stream",
     "load_clip",
     "render_frame",
     "render_scene",
     "render_window",
     "rendered_clip",
+    "sample_interactions",
     "sample_motion",
     "sample_scene",
     "write_clip",

@@ -1,0 +1,125 @@
+"""Two hands in contact without penetration: endless plausible pairs, each a function of its split, seed and number.
+
+Hands are laid out as in the stream of images (:mod:`arrangements`), which lets them press into each other a little, and
+relaxed (:mod:`relaxing`) until they touch and no more. What the exact test on the closed meshes still finds too deep,
+or not in contact, is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from ..hand_model import HandModel, load_hand_model
+from ..skeleton import WRIST
+from ..types import Side
+from .arrangements import arranged
+from .identities import PEOPLE, SPLITS, identity
+from .relaxing import Pairs, Relaxation
+from .viewpoints import sample_camera, sample_view
+
+INTERACTIONS = {
+    "clasped": 0.18,
+    "interlaced": 0.18,
+    "palm to palm": 0.14,
+    "fingertips": 0.14,
+    "finger on palm": 0.13,
+    "fist in hand": 0.13,
+    "crossing": 0.04,
+    "behind": 0.03,
+    "side by side": 0.03,
+}
+"""Arrangements that pairs begin with, and their shares before any is left out."""
+MOST_DEPTH = 0.001
+"""PenDepth from which on a pair is left out, metres."""
+_CHANCE = 53
+_BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Interactions:
+    """N pairs of hands, dimension 1 is the side; metres, in the frame of a camera that looks at them.
+
+    Attributes:
+        rotations: of the joints relative to their parents (N, 2, 16, 3, 3); the first is the orientation.
+        betas: (N, 2, 10).
+        translation: of the hand model (N, 2, 3); wrists: positions of the wrists (N, 2, 3).
+        arrangements: how the hands lie to each other, N of INTERACTIONS.
+        numbers: which of the split's pairs they are (N,).
+        depths: PenDepth (N,), metres, at most MOST_DEPTH.
+    """
+
+    rotations: np.ndarray
+    betas: np.ndarray
+    translation: np.ndarray
+    wrists: np.ndarray
+    arrangements: tuple[str, ...]
+    numbers: np.ndarray
+    depths: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+def started(split: str, seed: int, numbers: Iterable[int], hand_model: HandModel) -> tuple[Pairs, tuple[str, ...]]:
+    """Pairs as they are laid out, in front of a camera, before they are relaxed, and their arrangements.
+
+    Raises ValueError for another split.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}, expected one of: {', '.join(SPLITS)}")
+    names, shares = list(INTERACTIONS), np.array(list(INTERACTIONS.values()))
+    parts, chosen = [], []
+    for number in numbers:
+        rng = np.random.default_rng([_CHANCE, SPLITS.index(split), seed, number])
+        name = names[int(rng.choice(len(names), p=shares / shares.sum()))]
+        betas = identity(int(rng.integers(*PEOPLE[split]))).betas
+        placed = arranged(name, rng, hand_model, betas)
+        camera, worn = sample_camera(rng)
+        view = sample_view(rng, worn)
+        distance = np.exp(rng.uniform(np.log(0.25), np.log(0.6 if worn else 1.4)))
+        middle = distance * camera.unproject(rng.uniform(0.2, 0.8, 2) * (camera.width, camera.height))
+        rotations = placed.rotations.copy()
+        rotations[:, 0] = view @ rotations[:, 0]
+        rest = np.stack([hand_model.kinematics(side).rest_keypoints(betas[side])[WRIST] for side in Side])
+        parts.append((rotations, betas, placed.keypoints[:, WRIST] @ view.T + middle - rest))
+        chosen.append(name)
+    return Pairs(*(np.stack(part) for part in zip(*parts, strict=True))), tuple(chosen)
+
+
+def sample_interactions(
+    split: str, seed: int, numbers: Iterable[int], hand_model: HandModel | None = None
+) -> Interactions:
+    """Those of the split's pairs ``numbers`` that are good, in that order; no two splits share chance or people."""
+    hand_model = hand_model or load_hand_model()
+    return _sample(split, seed, numbers, hand_model, Relaxation(hand_model))
+
+
+def interaction_stream(
+    split: str = "train", seed: int = 0, start: int = 0, batch: int = _BATCH, hand_model: HandModel | None = None
+) -> Iterator[Interactions]:
+    """All good pairs of a split from number ``start`` on, without end: of ``batch`` numbers at a time."""
+    hand_model = hand_model or load_hand_model()
+    relaxation = Relaxation(hand_model)
+    for first in itertools.count(start, batch):
+        yield _sample(split, seed, range(first, first + batch), hand_model, relaxation)
+
+
+def _sample(
+    split: str, seed: int, numbers: Iterable[int], hand_model: HandModel, relaxation: Relaxation
+) -> Interactions:
+    numbers = np.array(list(numbers))
+    begun, names = started(split, seed, numbers.tolist(), hand_model)
+    pairs, depths, touching = relaxation(begun)
+    good = np.flatnonzero((depths <= MOST_DEPTH) & touching)
+    rest = np.stack(
+        [hand_model.kinematics(side).rest_keypoints(pairs.betas[:, side])[:, WRIST] for side in Side], axis=1
+    )
+    return Interactions(
+        rotations=pairs.rotations[good], betas=pairs.betas[good], translation=pairs.translation[good],
+        wrists=(pairs.translation + rest)[good], arrangements=tuple(names[i] for i in good), numbers=numbers[good],
+        depths=depths[good],
+    )  # fmt: skip

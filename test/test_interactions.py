@@ -1,0 +1,90 @@
+"""Interacting pairs: in contact, not inside each other, within the joints' limits, and the same at every call."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from hand_recon_ros import Side
+from hand_recon_ros.hand_model import load_hand_model
+from hand_recon_ros.refine.solids import gap_between, penetration_depth
+from hand_recon_ros.skeleton import WRIST
+from hand_recon_ros.synthetic.identities import PEOPLE, identity
+from hand_recon_ros.synthetic.interactions import (
+    INTERACTIONS,
+    MOST_DEPTH,
+    interaction_stream,
+    sample_interactions,
+    started,
+)
+from hand_recon_ros.synthetic.relaxing import Relaxation, measured
+
+MODEL = load_hand_model()
+COUNT = 20
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return sample_interactions("val", 0, range(COUNT), MODEL)
+
+
+def test_most_pairs_are_good_and_better_than_they_began(pairs):
+    assert len(pairs) >= 0.7 * COUNT and len(set(pairs.arrangements)) >= 4
+    begun, names = started("val", 0, pairs.numbers.tolist(), MODEL)
+    before, _ = measured(begun, MODEL)
+    assert names == pairs.arrangements and set(names) <= set(INTERACTIONS)
+    assert (before > MOST_DEPTH).mean() > 0.3 and before.mean() > 5 * pairs.depths.mean()
+
+
+def test_hands_touch_and_are_not_inside_each_other(pairs):
+    for i in range(len(pairs)):
+        left, right = (
+            MODEL.mesh(side, pairs.rotations[i, side], pairs.betas[i, side], pairs.translation[i, side])
+            for side in Side
+        )
+        hands = (left, MODEL.faces(Side.LEFT), right, MODEL.faces(Side.RIGHT))
+        assert penetration_depth(*hands) == pytest.approx(pairs.depths[i], abs=1e-6)
+        assert pairs.depths[i] <= MOST_DEPTH and gap_between(*hands, 0.02) < 0.005
+
+
+def test_poses_stay_anatomical_and_in_front_of_the_camera(pairs):
+    for side in Side:
+        kinematics = MODEL.kinematics(side)
+        rotations, betas = pairs.rotations[:, side], pairs.betas[:, side]
+        np.testing.assert_allclose(kinematics.clamp_rotations(rotations), rotations, atol=1e-5)
+        np.testing.assert_allclose(np.linalg.det(rotations), 1.0, atol=1e-9)
+        keypoints, _ = kinematics.forward(rotations, betas, pairs.translation[:, side])
+        np.testing.assert_allclose(keypoints[:, WRIST], pairs.wrists[:, side], atol=1e-9)
+        assert keypoints[..., 2].min() > 0.05
+
+
+def test_a_pair_depends_on_its_number_only(pairs):
+    some = [int(number) for number in pairs.numbers[[5, 2]]]
+    again = sample_interactions("val", 0, some, MODEL)
+    assert again.numbers.tolist() == some
+    for one, other in zip((5, 2), range(2), strict=True):
+        np.testing.assert_allclose(again.translation[other], pairs.translation[one], atol=2e-4)
+        np.testing.assert_allclose(again.rotations[other], pairs.rotations[one], atol=5e-3)
+
+
+def test_splits_share_no_people_and_no_chance():
+    people = {}
+    for split in PEOPLE:
+        begun, _ = started(split, 0, range(8), MODEL)
+        people[split] = {tuple(betas.round(6).ravel()) for betas in begun.betas}
+        known = {tuple(identity(n).betas.round(6).ravel()) for n in range(*PEOPLE["val"])}
+        assert (people[split] <= known) == (split == "val")
+    assert all(not a & b for a, b in itertools.combinations(people.values(), 2))
+    with pytest.raises(ValueError, match="unknown split 'all'"):
+        sample_interactions("all", 0, range(1), MODEL)
+
+
+def test_hands_that_touch_without_penetration_hardly_move(pairs):
+    relaxed, depths, touching = Relaxation(MODEL)(pairs)
+    assert (depths <= MOST_DEPTH).all() and touching.mean() > 0.9
+    assert np.median(np.linalg.norm(relaxed.translation - pairs.translation, axis=-1)) < 0.003
+
+
+def test_the_endless_stream_goes_on_where_it_is_told():
+    first = next(interaction_stream("val", 0, start=6, batch=3, hand_model=MODEL))
+    assert set(first.numbers) <= {6, 7, 8}
