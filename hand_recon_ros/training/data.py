@@ -52,7 +52,7 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
     def __getitem__(self, number: int) -> dict[str, np.ndarray]:
         if self._cache is None:
             return self._compute(number)
-        path = self._cache / f"{number:08d}.npz"
+        path = self._path(number)
         if not path.exists():
             # Written beside and moved: several runs may fill the folder.
             part = path.with_suffix(f".{os.getpid()}.part")
@@ -61,6 +61,14 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
             part.replace(path)
         with np.load(path) as kept:
             return dict(kept)
+
+    def is_kept(self, number: int) -> bool:
+        """Whether a sample is in the cache."""
+        return self._cache is not None and self._path(number).exists()
+
+    def _path(self, number: int) -> Path:
+        assert self._cache is not None
+        return self._cache / f"{number:08d}.npz"
 
     def _compute(self, number: int) -> dict[str, np.ndarray]:
         cv2.setNumThreads(0)  # the cores belong to the processes
