@@ -2,7 +2,8 @@
 """Make the pictures of README.md and docs/: ``.venv/bin/python tools/make_figures.py [out/demo]``.
 
 docs/images/frames.png is drawn from the embedded hand. docs/images/demo.jpg shows frames of the rendered clip beside
-what the node made of them; it needs the results of ``make demo``.
+what the node made of them; it needs the results of ``make demo``. docs/images/encoder_curve.png is the validation along
+the training of the encoder, ``--training out/train/encoder_small``.
 """
 
 from __future__ import annotations
@@ -100,11 +101,32 @@ def demo_figure(out: Path, columns: int = 4, width: int = 320) -> np.ndarray:
     return np.vstack([np.hstack(row) for row in rows])
 
 
+def curve_figure(training: Path, to: Path) -> None:
+    """Errors on the validation samples over the steps of a training."""
+    import torch
+    from matplotlib.figure import Figure
+
+    history = torch.load(training / "checkpoint.pt", map_location="cpu", weights_only=True)["history"]
+    figure = Figure(figsize=(7.2, 2.8), dpi=100, layout="constrained")
+    steps = [entry["step"] for entry in history]
+    for axes, (name, label) in zip(
+        figure.subplots(1, 3),
+        {"mpjpe_mm": "MPJPE, mm", "pa_mpjpe_mm": "PA-MPJPE, mm", "to_other_mm": "to the other wrist, mm"}.items(),
+        strict=True,
+    ):
+        axes.plot(steps, [entry[name] for entry in history], marker=".")
+        axes.set(xlabel="steps of 16 samples", title=label)
+        axes.grid(alpha=0.3)
+    figure.savefig(to)
+
+
 def main() -> int:
     """Write the pictures whose sources are there."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("demo", nargs="?", type=Path, default=Path("out/demo"), help="folder of the demonstration")
-    demo = parser.parse_args().demo
+    parser.add_argument("--training", type=Path, default=Path("out/train/encoder_small"), help="folder of a training")
+    options = parser.parse_args()
+    demo = options.demo
     IMAGES.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(IMAGES / "frames.png"), frames_figure(), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     if (demo / "run" / "run.json").exists():
@@ -112,6 +134,10 @@ def main() -> int:
         cv2.imwrite(str(IMAGES / "demo.jpg"), demo_figure(demo), [cv2.IMWRITE_JPEG_QUALITY, 85])
     else:
         print(f"{demo}: no demonstration there, docs/images/demo.jpg is left as it is", file=sys.stderr)
+    if (options.training / "checkpoint.pt").exists():
+        curve_figure(options.training, IMAGES / "encoder_curve.png")
+    else:
+        print(f"{options.training}: no training there, docs/images/encoder_curve.png is left as it is", file=sys.stderr)
     return 0
 
 
