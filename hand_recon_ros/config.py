@@ -112,6 +112,10 @@ class ReconstructorConfig:
     encoder: str = setting(
         "small", "learned encoder beside the landmark networks: none, small, or the path of one (.onnx)"
     )
+    encoder_interval: int = setting(
+        2, "frames between two looks of the encoder at hands that are apart; where they meet it looks at every frame",
+        low=1, high=1000, live=True,
+    )  # fmt: skip
     hand_model: str = setting(
         "", "path of a hand model in MANO's layout (.npz, .safetensors); empty is the embedded hand"
     )

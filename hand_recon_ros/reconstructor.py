@@ -14,6 +14,8 @@ import numpy as np
 
 from .config import ConfigError, ReconstructorConfig, checked, read_yaml, settings_of
 from .encode.hand_encoder import load_encoder
+from .encode.other_hand import with_other_hand
+from .encode.stream import EncoderStream
 from .hand_model import load_hand_model
 from .locate import LandmarkLocator, Observation
 from .locate.crops import tracking_box
@@ -29,6 +31,8 @@ _FRAME_WEIGHT = 1.0 / 30.0
 
 _STILL_ITERATIONS = 8
 """Gauss-Newton steps for a still image, where nobody waits for the next one."""
+_STILL_LOOKS = 3
+"""Looks at a hand that only the encoder sees, in a still image."""
 
 
 class _Track:
@@ -82,6 +86,7 @@ class TwoHandReconstructor:
         self.hand_model = load_hand_model(self.config.hand_model)
         self._locator = LandmarkLocator(self.config) if locator is None else locator
         self._encoder = None if self.config.encoder == "none" else load_encoder(self.config, self._locator.networks)
+        self._stream = None if self._encoder is None else EncoderStream(self._encoder)
         self._lifter = Lifter(self.hand_model, self.config.solver_iterations)
         self._faces = {side: self.hand_model.faces(side) for side in Side}
         self._next_track_id = 1
@@ -124,6 +129,8 @@ class TwoHandReconstructor:
         self._tracks = {side: _Track(self.config) for side in Side}
         self._last_stamp = -math.inf
         self._locator.reset()
+        if self._stream is not None:
+            self._stream.reset()
 
     def warm_up(self) -> None:
         """Use every part once, so that the first image is as fast as the others (the networks are warm once loaded).
@@ -172,7 +179,8 @@ class TwoHandReconstructor:
         self._last_stamp = stamp
         observations = [o for o in self._locator.locate(frame) if o is not None]
         located = time.perf_counter()
-        observations = self._encoded(observations, frame)
+        if self._stream is not None:
+            observations = self._stream(frame, observations, self.config)
         encoded = time.perf_counter()
         followed, sides = {o.track_id for o in observations}, {o.side for o in observations}
         for side, track in self._tracks.items():
@@ -190,10 +198,6 @@ class TwoHandReconstructor:
         hands = [seen[side] if side in seen else self._unseen(side, camera, stamp) for side in Side]
         return self._estimate(hands, camera, stamp, (begin, located, encoded))
 
-    def _encoded(self, observations: list[Observation], frame: Frame) -> list[Observation]:
-        """The observations with what the encoder says of them, if there is one."""
-        return self._encoder(frame.image, observations, frame.camera) if self._encoder is not None else observations
-
     def reconstruct_image(self, image_bgr: np.ndarray, camera: Camera) -> TwoHandEstimate:
         """Both hands in one still image: a thorough search, and no tracking state used or kept.
 
@@ -206,7 +210,10 @@ class TwoHandReconstructor:
         begin, camera = time.perf_counter(), frame.camera
         observations = [o for o in self._locator.locate_image(frame) if o is not None]
         located = time.perf_counter()
-        observations = self._encoded(observations, frame)
+        if self._encoder is not None and len(observations) == 1:
+            observations = with_other_hand(self._encoder, frame.image, observations[0], camera, looks=_STILL_LOOKS)
+        elif self._encoder is not None:
+            observations = self._encoder(frame.image, observations, camera)
         encoded = time.perf_counter()
         iterations = max(self.config.solver_iterations, _STILL_ITERATIONS)
         lifted = self._lifter(observations, camera, iterations=iterations)

@@ -77,7 +77,7 @@ def test_shapes(fusion):
     shapes = {
         "rotations": (16, 3, 3), "betas": (10,), "joints": (21, 3), "places": (21, 2), "place_scales": (21,),
         "depths": (21,), "log_width": (), "log_width_scale": (), "to_other": (3,), "presence": (),
-        "segmentation": (3, 28, 28),
+        "segmentation": (3, 28, 28), "other_square": (5,), "other_shown": (),
     }  # fmt: skip
     assert {name: tuple(value.shape[2:]) for name, value in output.hands._asdict().items()} == shapes
     assert all(value.shape[:2] == (BATCH, 2) for value in output.hands)
@@ -186,6 +186,8 @@ def truth(batch, seed=0):
         "places": torch.rand(batch, 2, 21, 2, generator=generator) - 0.5, "place_weights": torch.ones(batch, 2, 21),
         "log_width": torch.randn(batch, 2, generator=generator) * 0.2 - 1.2,
         "to_other": torch.randn(batch, 2, 3, generator=generator) * 0.1,
+        "other_square": torch.randn(batch, 2, 5, generator=generator), "other_shown": torch.ones(batch, 2),
+        "other_asked": torch.ones(batch, 2),
         "segmentation": torch.randint(0, 3, (batch, 2, 28, 28), generator=generator, dtype=torch.uint8),
     }  # fmt: skip
 

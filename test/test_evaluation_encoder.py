@@ -25,6 +25,7 @@ def oracle(width=1.0, scale=1.0, shift=0.0, apart=1.0):
             rotations=batch["rotations"], betas=batch["betas"], joints=joints, places=places, place_scales=empty,
             depths=joints[..., 2], log_width=batch["log_width"] + np.log(width), log_width_scale=empty,
             to_other=batch["to_other"] * apart, presence=empty, segmentation=empty,
+            other_square=empty, other_shown=empty,
         )  # fmt: skip
 
     return predict

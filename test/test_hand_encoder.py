@@ -12,7 +12,7 @@ from hand_recon_ros.config import ConfigError, ReconstructorConfig
 from hand_recon_ros.encode.hand_encoder import HandEncoder, load_encoder
 from hand_recon_ros.encode.network import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.encode.session import EncoderSession
-from hand_recon_ros.locate import Encoded, LandmarkLocator
+from hand_recon_ros.locate import Encoded, LandmarkLocator, RotatedBox
 from hand_recon_ros.locate.networks import LandmarkNetworks
 from hand_recon_ros.refine.lifting import Lifter
 from hand_recon_ros.skeleton import mirror_pixels, mirror_points
@@ -52,6 +52,7 @@ def told(keypoints, sigma=0.5, distance_sigma=0.002, camera=CAMERA):
     return Encoded(
         presence=1.0, keypoints_2d=camera.project(keypoints), stddev_2d=np.full(21, sigma),
         joints=keypoints - keypoints[0], wrist=keypoints[0], wrist_stddev=distance_sigma, to_other=None,
+        other_square=RotatedBox((0.0, 0.0), 1.0), other_shown=0.0,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from hand_recon_ros.encode.network import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.encode.priors import exact_priors
 from hand_recon_ros.encode.session import EncoderSession
 from hand_recon_ros.hand_model import load_hand_model
+from hand_recon_ros.locate.crops import alike, tracking_box
 from hand_recon_ros.synthetic.stream import SampleStream
 from hand_recon_ros.training.data import CropDataset
 from hand_recon_ros.training.encoder import EncoderTrainer, Recipe
@@ -50,6 +51,26 @@ def test_what_is_true_in_a_crop(number):
         lengths = np.linalg.norm(arrays["to_other"], axis=1)
         between = np.linalg.norm(sample.joints[0, 0] - sample.joints[1, 0])
         np.testing.assert_allclose(lengths, between, atol=1e-5)
+
+
+def test_where_the_other_hand_is():
+    """What is asked for is the square around the other hand's keypoints, also where nobody follows that hand."""
+    shown = 0
+    stream = SampleStream("val", 0, MODEL)
+    for number in range(12):
+        sample = stream[number]
+        crops = sample_crops(sample, np.random.default_rng(number))
+        for side, frame in zip(Side, crops.frames, strict=True):
+            if frame is None or not crops.arrays["present"][side]:
+                assert not crops.arrays["other_asked"][side]
+            elif crops.arrays["other_shown"][side]:
+                shown += 1
+                square, truth = frame.square_out(crops.arrays["other_square"][side]), sample.keypoints_2d[side.other]
+                assert sample.present[side.other] and alike(square, tracking_box(truth), 1e-4)
+            elif crops.arrays["other_asked"][side] and sample.present[side.other]:
+                away = frame.pixels_in(np.array(tracking_box(sample.keypoints_2d[side.other]).center))
+                assert np.abs(away).max() >= 0.9 or sample.keypoint_visible[side.other].sum() < 4
+    assert shown > 3
 
 
 def test_a_run_that_was_stopped_ends_like_one_that_was_not(tmp_path):

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from ..encode.crop_frame import CropFrame
-from ..encode.network import SEGMENTATION_SIZE
+from ..encode.heads import SEGMENTATION_SIZE
 from ..encode.priors import CHANNELS, GRID, PriorProvider, SceneTruth, segmentation_classes
 from ..locate.crops import tracking_box
 from ..locate.observation import RotatedBox
@@ -22,6 +22,11 @@ _SWAPPED = 0.04
 """Share of crops that are cut for the wrong side: the encoder has to say that this is not the hand it is taken for."""
 _UNTRACKED = 0.05
 """Share of samples in which one of two hands has no crop."""
+_NEAR, _FAR = 0.7, 0.9
+"""A hand is told from the other one's crop when the middle of its square lies up to the first from that crop's, in
+units of the crop; up to the second it may be."""
+_SEEN = 4
+"""Keypoints of a hand that must be visible for that."""
 
 
 def jittered_box(keypoints: np.ndarray, rng: np.random.Generator) -> RotatedBox:
@@ -57,7 +62,8 @@ def sample_crops(
     With ``wrong`` some are of nothing, or of the other side's hand, for the encoder to learn to say so.
 
     Arrays are (2, ...), left then right: crops uint8 (2, S, S, 3) RGB; rays, pairs, shown; priors float16; and the
-    truth: present, rotations, betas, joints (from the wrist), places, place_weights, log_width, to_other, segmentation.
+    truth: present, rotations, betas, joints (from the wrist), places, place_weights, log_width, to_other, segmentation;
+    other_square, other_shown and other_asked, whether that counts.
     """
     frames: list[CropFrame | None] = [None, None]
     own = sample.present.copy()
@@ -93,6 +99,7 @@ def sample_crops(
         result["segmentation"][side] = _most(segmentation_classes(frame, sample.labels), SEGMENTATION_SIZE)
         if own[side]:
             _truth(result, sample, frame, bool(own[side.other]))
+            _other_square(result, sample, frame)
     return Crops((frames[0], frames[1]), result)
 
 
@@ -134,7 +141,7 @@ def _empty() -> dict[str, np.ndarray]:
         "present": zeros(), "both": zeros(),
         "rotations": np.tile(np.eye(3, dtype=np.float32), (2, 16, 1, 1)), "betas": zeros(10),
         "joints": zeros(21, 3), "places": zeros(21, 2), "place_weights": zeros(21), "log_width": zeros(),
-        "to_other": zeros(3),
+        "to_other": zeros(3), "other_square": zeros(5), "other_shown": zeros(), "other_asked": zeros(),
         "segmentation": np.zeros((2, SEGMENTATION_SIZE, SEGMENTATION_SIZE), dtype=np.uint8),
     }  # fmt: skip
 
@@ -154,3 +161,17 @@ def _truth(result: dict[str, np.ndarray], sample: Sample, frame: CropFrame, both
     if both:
         result["both"][side] = 1.0
         result["to_other"][side] = frame.points_in(sample.joints[side.other, 0]) - frame.points_in(wrist)
+
+
+def _other_square(result: dict[str, np.ndarray], sample: Sample, frame: CropFrame) -> None:
+    """Where the other hand is, whether somebody follows it or not."""
+    side, other = frame.side, frame.side.other
+    result["other_asked"][side] = 1.0
+    if not sample.present[other]:
+        return
+    square = frame.pair_features(CropFrame(tracking_box(sample.keypoints_2d[other]), other, sample.camera))
+    away = np.abs(square[:2]).max()
+    if away < _NEAR and sample.keypoint_visible[other].sum() >= _SEEN:
+        result["other_square"][side], result["other_shown"][side] = square, 1.0
+    elif away < _FAR:
+        result["other_asked"][side] = 0.0

@@ -147,3 +147,11 @@ class CropFrame:
         turn = other.box.angle - self.box.angle
         turn = -turn if self._mirrored else turn
         return np.array([*place, math.log(other.box.size / self.box.size), math.cos(turn), math.sin(turn)])
+
+    def square_out(self, features: np.ndarray) -> RotatedBox:
+        """The square of the image that :meth:`pair_features` tell of, which need not be exact."""
+        x, y, log_size, cos, sin = (float(value) for value in features)
+        turn = math.atan2(-sin if self._mirrored else sin, cos)
+        center = self.pixels_out(np.array([x, y]))
+        size = self.box.size * math.exp(min(max(log_size, -2.0), 2.0))
+        return RotatedBox((float(center[0]), float(center[1])), size, self.box.angle + turn)

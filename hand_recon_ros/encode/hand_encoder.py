@@ -11,6 +11,7 @@ import numpy as np
 
 from ..config import ConfigError, ReconstructorConfig
 from ..locate.crops import tracking_box
+from ..locate.landmarks import HandLandmarks
 from ..locate.networks import LandmarkNetworks
 from ..locate.observation import Encoded, Observation, RotatedBox
 from ..types import Camera, Side
@@ -73,6 +74,10 @@ class HandEncoder:
             for i, observation in enumerate(observations)
         ]
 
+    def landmarks(self, image: np.ndarray, square: RotatedBox, mirrored: bool) -> HandLandmarks:
+        """What the landmark network sees in a square of a BGR image, or in its mirror image."""
+        return self._networks.read(image, [square], mirrored)[0]
+
     def _crop(self, image: np.ndarray, observation: Observation, camera: Camera) -> tuple[CropFrame, np.ndarray]:
         """Where an observation is looked at, and what the session takes of that."""
         side, stem = observation.shown_side, observation.stem
@@ -103,4 +108,6 @@ def _encoded(frame: CropFrame, hand: HandsOutput, both: bool) -> Encoded:
         wrist=wrist,
         wrist_stddev=float(np.linalg.norm(wrist) * hand.log_width_scale) * _LAPLACE,
         to_other=frame.points_out(hand.to_other) if both else None,
+        other_square=frame.square_out(hand.other_square),
+        other_shown=1.0 / (1.0 + math.exp(-hand.other_shown)),
     )

@@ -22,15 +22,11 @@ from torch import nn
 from ..config import setting
 from ..hand_model import HandModel
 from . import priors
-from .backbones import Backbone, Reading, make_backbones, spread
+from .backbones import Backbone, Reading, make_backbones
 from .crop_frame import PAIR_FEATURES, RAY_FEATURES
-from .hand_chain import HandChain, matrix_from_6d, palm_frame, to_6d
+from .hand_chain import HandChain
+from .heads import Heads, OtherHand, mlp
 from .outputs import HandsOutput
-
-JOINTS_2D = 21
-SEGMENTATION_SIZE = 28
-SEGMENTATION_CLASSES = 3
-"""The rest, this hand, the other hand."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +75,8 @@ class FusionAlignmentEncoder(nn.Module):
         self.project_pooled = nn.Linear(told, width)
         self.places = nn.Parameter(_waves(grid, width))
         self.kinds = nn.Parameter(torch.randn(4, width) * 0.5)  # pooled, image, second, the other hand's
-        self.embed_ray = _mlp(RAY_FEATURES, width, width)
-        self.embed_pair = _mlp(PAIR_FEATURES, width, width)
+        self.embed_ray = mlp(RAY_FEATURES, width, width)
+        self.embed_pair = mlp(PAIR_FEATURES, width, width)
         if config.fusion in ("aligned", "priors"):
             self.project_priors = _PriorProjection(width, grid, config.prior_groups)
         if config.fusion in ("unaligned", "aligned"):
@@ -88,7 +84,8 @@ class FusionAlignmentEncoder(nn.Module):
                                                 nn.Conv2d(width, width, 1))  # fmt: skip
         self.layers = nn.ModuleList(_Layer(width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
-        self.heads = _Heads(width, grid, told)
+        self.heads = Heads(width, grid, told)
+        self.find_other = OtherHand(width, grid)
 
     def stem(self, crops: torch.Tensor) -> torch.Tensor:
         """Features of crops (N, 3, S, S), RGB in 0..1, that are not trained."""
@@ -168,7 +165,9 @@ class FusionAlignmentEncoder(nn.Module):
         if second is not None:
             kept = kept + nn.functional.pad(x[:, :, 1 + first.shape[1] :], (0, 0, 1, 0))
         kept = self.norm(kept)
-        output: HandsOutput = self.heads(kept.flatten(0, 1), pooled, reading, self.chain)
+        # Told from what this crop shows, before anything is known of another.
+        found = self.find_other(first if second is None else first + second)
+        output: HandsOutput = self.heads(kept.flatten(0, 1), pooled, reading, found, self.chain)
         hands = HandsOutput(*(part.reshape(batch, -1, *part.shape[1:]) for part in output))
         # Sideways the other hand lies about where its crop does; what is left to be told is how far off that is.
         aside = pairs[..., :2] * hands.log_width.detach().clamp(-3.0, 1.0).exp()[..., None]
@@ -182,10 +181,6 @@ def _numbers(reading: Reading) -> torch.Tensor:
     """A reading as features (N, _READING) of one size."""
     logits = reading.logits.clamp(-8.0, 8.0) / 4.0
     return torch.cat([reading.places.flatten(1) * 4.0, reading.joints.flatten(1) * 15.0, logits], dim=-1)
-
-
-def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
 
 
 def _waves(grid: int, width: int) -> torch.Tensor:
@@ -238,7 +233,7 @@ class _Layer(nn.Module):
         self.heads = heads
         self.norm, self.norm_other, self.norm_feed = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
         self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
-        self.out, self.feed = nn.Linear(width, width), _mlp(width, 4 * width, width)
+        self.out, self.feed = nn.Linear(width, width), mlp(width, 4 * width, width)
 
     def forward(self, own: torch.Tensor, other: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         """(B, H, N, width) each; ``hidden`` (B, H) says whose other hand is not there."""
@@ -255,76 +250,3 @@ class _Layer(nn.Module):
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
         return x.reshape(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
-
-
-class _Heads(nn.Module):
-    """What is read off the kept tokens: the pooled one gives the parameters, those of the image what lies where.
-
-    Where the backbone has a reading of its own, orientation, places, depths and width are told as what to add to it.
-    """
-
-    def __init__(self, width: int, grid: int, pooled: int) -> None:
-        super().__init__()
-        self.grid, self.fine = grid, SEGMENTATION_SIZE // grid
-        self.trunk = nn.Sequential(nn.Linear(2 * width + pooled, 4 * width), nn.GELU(), nn.Linear(4 * width, 2 * width),
-                                   nn.GELU())  # fmt: skip
-        self.numbers = nn.Linear(2 * width, 96 + 10 + 2 + 3 + 1 + JOINTS_2D)
-        self.spatial = nn.Linear(width, JOINTS_2D * 5 + SEGMENTATION_CLASSES * self.fine**2)
-        with torch.no_grad():
-            self.numbers.weight *= 0.1
-            self.numbers.bias.zero_()
-            self.numbers.bias[6:96] = to_6d(torch.eye(3).expand(15, 3, 3)).flatten()
-            self.numbers.bias[112:] = 2.0  # at first a reading counts for more than the votes
-            self.spatial.weight *= 0.3
-        cells = (torch.arange(grid) + 0.5) / grid - 0.5
-        rows, columns = torch.meshgrid(cells, cells, indexing="ij")
-        self.register_buffer("cells", torch.stack([columns, rows], dim=-1).reshape(1, grid * grid, 1, 2), False)
-        # Without a reading: fingers up, as crops are turned, palm to the camera.
-        self.register_buffer("upright", torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, 1.0]), False)
-
-    cells: torch.Tensor
-    upright: torch.Tensor
-
-    def forward(self, kept: torch.Tensor, pooled: torch.Tensor, reading: Reading | None,
-                chain: HandChain) -> HandsOutput:  # fmt: skip
-        """Of tokens (N, 1 + grid * grid, width), pooled features (N, P) and the backbone's own reading."""
-        count = kept.shape[0]
-        summary = torch.cat([kept[:, 0], kept[:, 1:].mean(dim=1), pooled], dim=-1)
-        numbers = self.numbers(self.trunk(summary)).float()
-        spatial = self.spatial(kept[:, 1:]).float()
-        joints = spatial[..., : 5 * JOINTS_2D].reshape(count, self.grid**2, JOINTS_2D, 5)
-        # Each cell votes for where a joint lies and how far behind the wrist; the vote's weight is the heatmap.
-        votes = joints[..., 0].softmax(dim=1)[..., None]
-        places = (votes * (self.cells + joints[..., 1:3] * 0.2)).sum(dim=1)
-        others = (votes * joints[..., 3:]).sum(dim=1)
-        depths, log_width, start = others[..., 1] * 0.1, numbers[:, 106], self.upright
-        with torch.autocast(kept.device.type, enabled=False):  # half precision would cost a millimetre
-            if reading is None:
-                log_width = log_width - 1.44  # crops are 0.24 m wide on average
-            else:
-                known = Reading(*(part.float() for part in reading))
-                start = to_6d(palm_frame(known.joints) @ palm_frame(chain.template).T)
-                places = places.lerp(known.places, numbers[:, 112:].sigmoid()[..., None])
-                depths = depths + known.joints[..., 2]
-                log_width = log_width + (spread(known.joints[..., :2]) / spread(known.places)).log()
-            rotations = matrix_from_6d(torch.cat([numbers[:, :6] + start, numbers[:, 6:96]], dim=-1).reshape(-1, 16, 6))
-            betas = numbers[:, 96:106]
-            joints_3d = chain(rotations, betas)
-        segmentation = spatial[..., 5 * JOINTS_2D :].reshape(
-            count, self.grid, self.grid, SEGMENTATION_CLASSES, self.fine, self.fine
-        )
-        return HandsOutput(
-            rotations=rotations,
-            betas=betas,
-            joints=joints_3d,
-            places=places,
-            place_scales=nn.functional.softplus(others[..., 0] - 3.0) + 1e-3,
-            depths=depths,
-            log_width=log_width,
-            log_width_scale=nn.functional.softplus(numbers[:, 107] - 2.0) + 1e-3,
-            to_other=numbers[:, 108:111],
-            presence=numbers[:, 111],
-            segmentation=segmentation.permute(0, 3, 1, 4, 2, 5).reshape(
-                count, SEGMENTATION_CLASSES, SEGMENTATION_SIZE, SEGMENTATION_SIZE
-            ),
-        )

@@ -20,6 +20,9 @@ class HandsOutput(NamedTuple):
         log_width: log of the crop's width in metres at the wrist.
         log_width_scale: expected absolute error of it.
         to_other: from this wrist to the other hand's (3,), metres, crop frame.
+        other_square: where in the image the square around the other hand is, told from this crop alone, (5,) as
+            CropFrame.pair_features.
+        other_shown: logit of that hand being there to be seen, with the middle of its square in this crop or near it.
         presence: logit of the crop showing the hand it is taken to show.
         segmentation: logits (3, 28, 28): the rest, this hand, the other one.
     """
@@ -33,5 +36,7 @@ class HandsOutput(NamedTuple):
     log_width: Any
     log_width_scale: Any
     to_other: Any
+    other_square: Any
+    other_shown: Any
     presence: Any
     segmentation: Any

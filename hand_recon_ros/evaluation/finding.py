@@ -18,10 +18,10 @@ from ..datasets.finder_views import frame_view
 from ..datasets.sample import Sample
 from ..locate import LandmarkLocator
 from ..locate.crops import tracking_box
-from ..locate.duplicates import same_hand
+from ..locate.duplicates import box_overlap, same_hand
 from ..locate.networks import LandmarkNetworks
 from ..locate.observation import Observation, RotatedBox
-from ..synthetic.stream import BOX_OVERLAP, SampleStream, box_overlap
+from ..synthetic.stream import BOX_OVERLAP, SampleStream
 from ..types import Frame, Side
 
 _CENTER, _FACTOR, _ANGLE = 0.2, 1.4, math.radians(45)

@@ -61,3 +61,10 @@ def distinct(hands: Sequence[HandLandmarks], evidence: Sequence[float]) -> list[
         if not any(same_hand(hands[index].keypoints, hands[other].keypoints) for other in kept):
             kept.append(index)
     return sorted(kept)
+
+
+def box_overlap(pixels: np.ndarray) -> float:
+    """Share of the smaller hand's box that lies in the other's, from keypoints (2, 21, 2)."""
+    low, high = pixels.min(axis=1), pixels.max(axis=1)
+    common = np.maximum(high.min(axis=0) - low.max(axis=0), 0.0).prod()
+    return float(common / max((high - low).prod(axis=1).min(), 1e-9))

@@ -56,6 +56,8 @@ class Encoded:
         wrist: (3,), metres, in the camera's frame.
         wrist_stddev: standard deviation to be expected of its distance, metres.
         to_other: from this wrist to the other hand's (3,), metres, in the camera's axes; None where there is no other.
+        other_square: the square to look for the other hand in, told from this hand's alone.
+        other_shown: probability that it is there, 0..1.
     """
 
     presence: float
@@ -65,6 +67,8 @@ class Encoded:
     wrist: np.ndarray
     wrist_stddev: float
     to_other: np.ndarray | None
+    other_square: RotatedBox
+    other_shown: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

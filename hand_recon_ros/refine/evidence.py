@@ -9,6 +9,7 @@ import numpy as np
 
 from ..hand_model import rotations_towards
 from ..locate import Observation
+from ..locate.duplicates import box_overlap
 from ..skeleton import KEYPOINT_PARENTS, PALM, mirror_points
 from ..types import Camera, Side
 
@@ -79,7 +80,7 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
     world = world @ np.swapaxes(rotations_towards(palm_ray), -1, -2)
     directions = _directions(world)
     wrist, wrist_precision = np.zeros((len(observations), 3)), np.zeros(len(observations))
-    together = min(_overlap(pixels) / _MEETING, 1.0)
+    together = min(box_overlap(pixels) / _MEETING, 1.0) if len(pixels) == 2 else 0.0
     caution = CAUTION_ALONE + together * (CAUTION_TOGETHER - CAUTION_ALONE)
     for i, observation in enumerate(observations):
         if observation.encoded is not None:
@@ -120,15 +121,6 @@ def _spread(points: np.ndarray) -> np.ndarray:
     """Root mean square distance of points (B, N, D) from their middle (B,)."""
     centred = points - points.mean(axis=1, keepdims=True)
     return np.sqrt(np.mean(np.sum(centred**2, axis=-1), axis=1))
-
-
-def _overlap(pixels: np.ndarray) -> float:
-    """Overlap of the boxes around the keypoints (B, 21, 2) of two hands, as a share of the smaller; 0 for one hand."""
-    if len(pixels) < 2:
-        return 0.0
-    low, high = pixels.min(axis=1), pixels.max(axis=1)
-    shared = np.prod(np.maximum(high.min(axis=0) - low.max(axis=0), 0.0))
-    return float(shared / max(np.prod(high - low, axis=1).min(), 1e-9))
 
 
 def _directions(shape: np.ndarray) -> np.ndarray:

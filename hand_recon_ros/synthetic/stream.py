@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-import numpy as np
-
 from ..datasets.sample import Sample
 from ..hand_model import HandModel, load_hand_model
+from ..locate.duplicates import box_overlap
 from .arrangements import SINGLE
 from .identities import SPLITS
 from .sampling import TrainingScene, arrangement_of, sample_scene
@@ -98,10 +97,3 @@ def interacting(scene: TrainingScene, hand_model: HandModel) -> bool:
         return True
     first, second = (hand_model.mesh(h.side, h.rotations, h.betas, h.translation) for h in scene.hands)
     return mesh_distance(first, second) < TOUCHING
-
-
-def box_overlap(pixels: np.ndarray) -> float:
-    """Share of the smaller hand's box that lies in the other's, from keypoints (2, 21, 2)."""
-    low, high = pixels.min(axis=1), pixels.max(axis=1)
-    common = np.maximum(high.min(axis=0) - low.max(axis=0), 0.0).prod()
-    return float(common / max((high - low).prod(axis=1).min(), 1e-9))

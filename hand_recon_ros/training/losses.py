@@ -24,6 +24,7 @@ class LossWeights:
     width: float = setting(1.0, "L1 of the log width of the crop")
     scales: float = setting(0.05, "Laplace likelihood of the errors of places and width under the scales told for them")
     to_other: float = setting(1.0, "L1 from one wrist to the other, dm")
+    other_square: float = setting(0.5, "L1 of the other hand's square, middle in thirds of this one, and cross entropy")
     presence: float = setting(0.2, "cross entropy")
     segmentation: float = setting(0.2, "cross entropy")
     alignment: float = setting(0.5, "mean square of imagined against fused tokens, the latter's gradient stopped")
@@ -73,6 +74,9 @@ def _hands_terms(hands: HandsOutput, truth: dict[str, torch.Tensor]) -> dict[str
     segmentation = nn.functional.cross_entropy(
         hands.segmentation.flatten(0, 1), truth["segmentation"].long().flatten(0, 1), reduction="none"
     ).reshape(*there.shape, -1)
+    square = (hands.other_square - truth["other_square"]).abs()
+    square = square * square.new_tensor([3.0, 3.0, 2.0, 1.0, 1.0])
+    looked = nn.functional.binary_cross_entropy_with_logits(hands.other_shown, truth["other_shown"], reduction="none")
     depth_error = (hands.depths - truth["joints"][..., 2]).abs() * truth["place_weights"]
     return {
         "rotations": mean((hands.rotations - truth["rotations"]).abs()),
@@ -83,6 +87,7 @@ def _hands_terms(hands: HandsOutput, truth: dict[str, torch.Tensor]) -> dict[str
         "width": mean(width),
         "scales": mean(scales),
         "to_other": mean((hands.to_other - truth["to_other"]).abs(), truth["both"]) * 10.0,
+        "other_square": mean(square, truth["other_shown"]) + mean(looked, truth["other_asked"]),
         "presence": mean(presence, shown),
         "segmentation": mean(segmentation, shown),
     }

@@ -36,7 +36,8 @@ class Validation:
     @torch.no_grad()
     def __call__(self, model: FusionAlignmentEncoder, device: torch.device) -> dict[str, float]:
         """Figures of an encoder: joints from the wrist, aligned joints and the vector to the other wrist in mm,
-        the place error as a share of the crop, the width's error, presence's accuracy."""
+        the place error as a share of the crop, the width's error, how far off the middle of the other hand's square is
+        as a share of it, presence's accuracy."""
         model.eval()
         values: dict[str, list[np.ndarray]] = {}
         self._places = []
@@ -85,11 +86,15 @@ def _errors(hands: HandsOutput, truth: dict[str, torch.Tensor]) -> dict[str, np.
     to_other = array(hands.to_other)[both], array(truth["to_other"])[both]
     relative = np.linalg.norm(to_other[0] - to_other[1], axis=-1).ravel()
     shown = array(truth["shown"]) > 0
+    other = array(truth["other_shown"]) > 0
+    squares, true_squares = array(hands.other_square)[other], array(truth["other_square"])[other]
+    away = np.linalg.norm(squares[:, :2] - true_squares[:, :2], axis=-1) / np.exp(true_squares[:, 2])
     return {
         "mpjpe_mm": metrics.mpjpe(joints, true_joints),
         "pa_mpjpe_mm": metrics.pa_mpjpe(joints, true_joints),
         "to_other_mm": relative * 1e3,
         "place_error": (place_error * weights).sum(axis=-1) / np.maximum(weights.sum(axis=-1), 1.0),
         "width_error": np.abs(np.expm1(array(hands.log_width) - array(truth["log_width"])))[there],
+        "other_away": away,
         "presence": ((array(hands.presence) > 0) == there)[shown].astype(np.float64),
     }
