@@ -9,6 +9,7 @@ the training of the encoder, ``--training out/train/encoder_small``.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
@@ -42,9 +43,10 @@ def posed(model, side: Side, where: list[float], tilt: float, camera: Camera) ->
     return HandEstimate(
         side=side, state=HandState.TRACKED, score=1.0, side_score=1.0, track_id=1, since_measurement=0.0, joints=joints,
         joint_scores=np.ones(21), keypoints_2d=camera.project(joints),
-        vertices=model.mesh(side, rotations, np.zeros(10), translation), faces=model.faces(side), rotations=rotations,
-        betas=np.zeros(10), translation=translation, wrist_pose=wrist_pose(joints, right=side == Side.RIGHT),
-        roi=(0.0, 0.0, 0.0, 0.0), scale_source=ScaleSource.PRIOR, position_stddev=0.0,
+        mesh=functools.partial(model.mesh, side, rotations, np.zeros(10), translation), faces=model.faces(side),
+        rotations=rotations, betas=np.zeros(10), translation=translation,
+        wrist_pose=wrist_pose(joints, right=side == Side.RIGHT), roi=(0.0, 0.0, 0.0, 0.0),
+        scale_source=ScaleSource.PRIOR, position_stddev=0.0,
     )  # fmt: skip
 
 
