@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from ..hand_model import HandModel
-from ..skeleton import JOINT_PARENTS, KEYPOINT_PARENTS
 from ..types import Side
 
 
@@ -51,16 +50,13 @@ class HandChain(nn.Module):
     def forward(self, rotations: torch.Tensor, betas: torch.Tensor) -> torch.Tensor:
         """Keypoints (B, 21, 3), metres from the wrist, of rotations (B, 16, 3, 3) and betas (B, 10)."""
         rest = self.template + torch.einsum("kxs,bs->bkx", self.shapedirs, betas)
-        turned = [rotations[:, 0]]
-        for joint in range(1, 16):
-            turned.append(turned[int(JOINT_PARENTS[joint])] @ rotations[:, joint])
-        points, joint_of = [rest[:, 0] - rest[:, 0]], {0: 0}
-        joint = 0
-        for keypoint in range(1, 21):
-            parent = int(KEYPOINT_PARENTS[keypoint])
-            bone = rest[:, keypoint] - rest[:, parent]
-            points.append(points[parent] + (turned[joint_of[parent]] @ bone[..., None])[..., 0])
-            if keypoint % 4:  # every fourth is a fingertip
-                joint += 1
-                joint_of[keypoint] = joint
-        return torch.stack(points, dim=1)
+        # All five fingers at once, joint by joint.
+        local = rotations[:, 1:].unflatten(1, (5, 3))
+        turned = [rotations[:, None, 0].expand(-1, 5, -1, -1)]
+        for level in range(3):
+            turned.append(turned[-1] @ local[:, :, level])
+        fingers = rest[:, 1:].unflatten(1, (5, 4))
+        before = torch.cat([rest[:, None, :1].expand(-1, 5, -1, -1), fingers[:, :, :-1]], dim=2)
+        steps = (torch.stack(turned, dim=2) @ (fingers - before)[..., None])[..., 0]
+        points = steps.cumsum(dim=2).flatten(1, 2)
+        return torch.cat([rest[:, :1] - rest[:, :1], points], dim=1)
