@@ -15,6 +15,9 @@ from torch import nn
 from ..encode.crop_frame import PAIR_FEATURES, RAY_FEATURES
 from ..encode.network import FusionAlignmentEncoder
 from ..encode.outputs import HandsOutput
+from ..refine.diffusion import TIMES
+from ..refine.pair_vector import CONFIDENCES, INPUTS, PAIR
+from ..refine.prior_network import TwoHandPrior
 
 _OPSET = 17
 _SMALL = 256  # numbers: what is smaller stays in single precision
@@ -55,6 +58,20 @@ def export_onnx(encoder: FusionAlignmentEncoder, path: str | os.PathLike[str], h
     example = images, torch.zeros(2, RAY_FEATURES), torch.zeros(2, PAIR_FEATURES), torch.ones(2)
     metadata = {"encoder": json.dumps({"size": encoder.config.size, "input_size": size})}
     write_onnx(_Inference(encoder), example, path, inputs, HandsOutput._fields, half, metadata, count="hands")
+
+
+def export_prior(prior: TwoHandPrior, path: str | os.PathLike[str], half: bool = True) -> None:
+    """Write a two-hand prior for ``refine.denoiser.Denoiser``; ``half`` as in :func:`export_onnx`.
+
+    Inputs ``x_t``, ``t``, ``condition`` and ``confidence``, all float32 with a batch axis, in plain numbers; output
+    ``x0``. The scales that noise is measured in are among the metadata, entry ``prior``, with the schedule's name.
+    """
+    example = torch.zeros(2, PAIR), torch.zeros(2), torch.ones(2, PAIR), torch.ones(2, CONFIDENCES)
+    notes = {
+        "schedule": "squaredcos_cap_v2", "times": TIMES, "mean": prior.mean.tolist(), "std": prior.std.tolist(),
+    }  # fmt: skip
+    metadata = {"prior": json.dumps(notes)}
+    write_onnx(prior, example, path, list(INPUTS), ["x0"], half, metadata, count="pairs")
 
 
 def write_onnx(
