@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import math
 import os
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 
 from ..config import ConfigError, checked, setting
 from ..encode.network import EncoderConfig, FusionAlignmentEncoder
 from ..hand_model import load_hand_model
 from .data import CropDataset, to_device
+from .engine import Trainer
 from .export import export_onnx
 from .losses import LossWeights, encoder_loss
 from .recipe import recipe_sections
@@ -75,153 +70,67 @@ class Recipe:
         return recipe
 
 
-class EncoderTrainer:
-    """One training run; its state goes to ``<out>/checkpoint.pt`` and comes back from there.
+class EncoderTrainer(Trainer):
+    """A run of :class:`Trainer`: samples are numbered, and a step's samples do not depend on what came before."""
 
-    Started again from a checkpoint it goes on as if it had not stopped: samples are numbered, and a step's samples do
-    not depend on what came before.
-    """
+    name = "encoder"
 
     def __init__(self, recipe: Recipe, resume: bool = False) -> None:
-        options = recipe.training
-        torch.set_num_threads(options.threads)
-        set_seed(options.seed)
-        self.recipe, self.out = recipe, Path(options.out)
-        self.out.mkdir(parents=True, exist_ok=True)
-        self.accelerator = Accelerator(mixed_precision=options.precision)
+        self.recipe = recipe
+        self._validation: Validation | None = None
+        super().__init__(recipe.training, resume)
+
+    def make_model(self) -> FusionAlignmentEncoder:
+        """An encoder with the weights it starts from."""
         self.hand_model = load_hand_model()
-        model = FusionAlignmentEncoder(recipe.encoder, self.hand_model)
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(model, options), lr=options.learning_rate, weight_decay=options.weight_decay
-        )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
-        self.model, self.optimizer = self.accelerator.prepare(model, self.optimizer)
-        self.average = {name: value.detach().clone() for name, value in self._plain_model.state_dict().items()}
-        self.step = 0
-        self.history: list[dict[str, float]] = []
-        if resume:
-            self._load()
-        elif self._checkpoint.exists():
-            raise ConfigError(f"{self._checkpoint} is of an earlier run: go on with --resume, or choose another out")
+        return FusionAlignmentEncoder(self.recipe.encoder, self.hand_model)
 
-    @property
-    def _plain_model(self) -> FusionAlignmentEncoder:
-        model: FusionAlignmentEncoder = self.accelerator.unwrap_model(self.model)
-        return model
+    def parameter_groups(self, model: Any) -> list[dict[str, Any]]:
+        """See :func:`parameter_groups`."""
+        return parameter_groups(model, self.recipe.training)
 
-    @property
-    def _checkpoint(self) -> Path:
-        return self.out / "checkpoint.pt"
+    def figures(self) -> dict[str, float]:
+        """Of the first samples of the validation split."""
+        if self._validation is None:
+            self._validation = Validation(self._dataset("val", corrupted=0.0), self.recipe.training.validation)
+        return self._validation(self.plain_model, self.accelerator.device)
 
-    def _rate(self, step: int) -> float:
-        """Share of the learning rate at a step: linear warm-up, then half a cosine."""
-        options = self.recipe.training
-        if step < options.warm_up:
-            return (step + 1) / options.warm_up
-        done = (step - options.warm_up) / max(1, options.steps - options.warm_up)
-        return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+    def shown(self, terms: dict[str, float]) -> dict[str, str]:
+        """Loss and joints."""
+        return {**super().shown(terms), "joints_mm": f"{terms['joints'] * 100:.1f}"}
 
-    def run(self, until: int = 0) -> dict[str, float]:
-        """Train to the end, or to a step; returns the last validation's figures."""
-        options, accelerator = self.recipe.training, self.accelerator
-        last = min(until or options.steps, options.steps)
-        validation = Validation(self._dataset("val", corrupted=0.0), options.validation)
-        loader = self._loader(last)
-        with self._writer() as writer, _progress(self.step, last, accelerator.is_main_process) as bar:
-            for batch in loader:
-                terms = self._update(batch)
-                self.step += 1
-                bar.update(1)
-                if self.step % 10 == 0:
-                    bar.set_postfix(loss=f"{terms['loss']:.3f}", joints_mm=f"{terms['joints'] * 100:.1f}")
-                    self._log(writer, "train", terms)
-                if self.step % options.validate_every == 0 or self.step == last:
-                    figures = self.validate(validation)
-                    self.history.append({"step": self.step, **figures})
-                    self._log(writer, "val", figures)
-                    if writer is not None:
-                        writer.add_image("val/crops", validation.picture(), self.step, dataformats="HWC")
-                    said = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
-                    if self.accelerator.is_main_process:
-                        bar.write(f"step {self.step}: {said}", file=sys.stderr)
-                if self.step % options.checkpoint_every == 0 or self.step == last:
-                    self.save()
-        return self.history[-1] if self.history else {}
+    def draw(self, writer: Any) -> None:
+        """Crops with keypoints."""
+        if self._validation is not None:
+            writer.add_image("val/crops", self._validation.picture(), self.step, dataformats="HWC")
 
-    def validate(self, validation: Validation) -> dict[str, float]:
-        """Figures of the averaged weights on the first samples of the validation split."""
-        model = self._plain_model
-        own = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        model.load_state_dict(self.average)
-        try:
-            return validation(model, self.accelerator.device)
-        finally:
-            model.load_state_dict(own)
-
-    def _update(self, batch: dict[str, torch.Tensor]) -> dict[str, float]:
-        self.model.train()
-        batch = to_device(batch, self.accelerator.device, self._plain_model)
+    def loss(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """See :func:`encoder_loss`."""
+        batch = to_device(batch, self.accelerator.device, self.plain_model)
         with self.accelerator.autocast():
             others = batch["shown"].flip(1)
             output = self.model(batch["stems"], batch["rays"], batch["pairs"], others, batch["priors"])
-            loss, terms = encoder_loss(output, batch, self.recipe.losses)
-        self.optimizer.zero_grad()
-        self.accelerator.backward(loss)
-        if self.recipe.training.clip > 0:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.training.clip)
-        self.optimizer.step()
-        self.schedule.step()
-        decay = min(self.recipe.training.average, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for name, value in self._plain_model.state_dict().items():
-                if value.is_floating_point():
-                    self.average[name].lerp_(value, 1.0 - decay)
-                else:
-                    self.average[name].copy_(value)  # a counter
-        return {"loss": float(loss.detach()), **{name: float(term) for name, term in terms.items()}}
+            return encoder_loss(output, batch, self.recipe.losses)
 
     def _dataset(self, split: str, corrupted: float) -> CropDataset:
         options = self.recipe.training
         # Processes of their own take the stem's work off this one; a GPU does it faster than they would.
         apart = split == "train" and options.workers > 0 and self.accelerator.device.type == "cpu"
-        apart = apart and self._plain_model.backbones.frozen
-        stem = self._plain_model if apart else None
+        apart = apart and self.plain_model.backbones.frozen
+        stem = self.plain_model if apart else None
         return CropDataset(split, options.seed, self.hand_model, corrupted, stem, options.cache)
 
-    def _loader(self, last: int) -> DataLoader[Any]:
-        options, accelerator = self.recipe.training, self.accelerator
-        share, rest = divmod(options.batch, accelerator.num_processes)
-        if rest:
-            raise ConfigError(f"batch {options.batch} cannot be shared evenly by {accelerator.num_processes} processes")
-        first = options.batch * accelerator.process_index // accelerator.num_processes
+    def batches(self, last: int) -> DataLoader[Any]:
+        """Samples of the training split, of numbers that follow from the step."""
+        options, share = self.recipe.training, self.share_of_batch()
         numbers = [
-            list(range(step * options.batch + first, step * options.batch + first + share))
+            list(range(step * options.batch + share.start, step * options.batch + share.stop))
             for step in range(self.step, last)
         ]
         return DataLoader(
             self._dataset("train", options.corrupted), batch_sampler=numbers, num_workers=options.workers,
-            prefetch_factor=4 if options.workers else None, pin_memory=accelerator.device.type == "cuda",
+            prefetch_factor=4 if options.workers else None, pin_memory=self.accelerator.device.type == "cuda",
         )  # fmt: skip
-
-    def save(self) -> None:
-        """Write the checkpoint, and the averaged weights as ``encoder.safetensors``."""
-        if not self.accelerator.is_main_process:
-            return
-        from safetensors.torch import save_file
-
-        state = {
-            "recipe": self._decisive, "step": self.step, "history": self.history,
-            "model": self._plain_model.state_dict(), "average": self.average,
-            "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
-        }  # fmt: skip
-        # Written beside and moved: a run may be ended at any moment, also in here.
-        part = self._checkpoint.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(self._checkpoint)
-        weights = {name: value.contiguous() for name, value in self.average.items()}
-        metadata = {"encoder": json.dumps(dataclasses.asdict(self.recipe.encoder)), "step": str(self.step)}
-        save_file(weights, self.out / "encoder.part", metadata)
-        (self.out / "encoder.part").replace(self.out / "encoder.safetensors")
 
     def export(self) -> Path | None:
         """Write the averaged weights as ``encoder.onnx``, for the pipeline; None for an encoder that needs priors."""
@@ -233,41 +142,18 @@ class EncoderTrainer:
         return self.out / "encoder.onnx"
 
     @property
-    def _decisive(self) -> dict[str, Any]:
-        """What must not change between the parts of a run."""
+    def decisive(self) -> dict[str, Any]:
+        """Encoder, losses, and what the samples depend on."""
         options = self.recipe.training
         return {
             "encoder": dataclasses.asdict(self.recipe.encoder), "losses": dataclasses.asdict(self.recipe.losses),
             "seed": options.seed, "batch": options.batch,
         }  # fmt: skip
 
-    def _load(self) -> None:
-        if not self._checkpoint.exists():
-            return
-        state = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
-        for name, value in self._decisive.items():
-            if state["recipe"][name] != value:
-                raise ConfigError(f"{self._checkpoint} was made with {name} {state['recipe'][name]}, not {value}")
-        self._plain_model.load_state_dict(state["model"])
-        self.average = {name: value.to(self.accelerator.device) for name, value in state["average"].items()}
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.step, self.history = state["step"], state["history"]
-
-    @contextlib.contextmanager
-    def _writer(self) -> Iterator[Any]:
-        if not self.accelerator.is_main_process:
-            yield None
-            return
-        from torch.utils.tensorboard import SummaryWriter
-
-        with SummaryWriter(str(self.out / "log"), purge_step=self.step) as writer:
-            yield writer
-
-    def _log(self, writer: Any, part: str, values: dict[str, float]) -> None:
-        if writer is not None:
-            for name, value in values.items():
-                writer.add_scalar(f"{part}/{name}", value, self.step)
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The encoder's settings."""
+        return {"encoder": json.dumps(dataclasses.asdict(self.recipe.encoder))}
 
 
 def parameter_groups(model: FusionAlignmentEncoder, options: EncoderTraining) -> list[dict[str, Any]]:
@@ -280,14 +166,6 @@ def parameter_groups(model: FusionAlignmentEncoder, options: EncoderTraining) ->
     rate = options.learning_rate
     groups = [{"params": new, "lr": rate}, {"params": known, "lr": rate * options.pretrained_rate}]
     return [group for group in groups if group["params"]]
-
-
-@contextlib.contextmanager
-def _progress(start: int, end: int, shown: bool) -> Iterator[Any]:
-    from tqdm import tqdm
-
-    with tqdm(total=end, initial=start, unit="step", file=sys.stderr, disable=not shown, smoothing=0.1) as bar:
-        yield bar
 
 
 def train_encoder(path: str | os.PathLike[str], resume: bool = False, **overrides: Any) -> dict[str, Any]:

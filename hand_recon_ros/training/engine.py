@@ -1,0 +1,258 @@
+"""What trainings have in common: optimiser, schedule, average of the weights, checkpoints, logs and the way through."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from ..config import ConfigError
+
+
+class Options(Protocol):
+    """Settings that every recipe has; read-only."""
+
+    @property
+    def out(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def warm_up(self) -> int: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def average(self) -> float: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def validate_every(self) -> int: ...
+    @property
+    def checkpoint_every(self) -> int: ...
+
+
+class Trainer(abc.ABC):
+    """One training run; its state goes to ``<out>/checkpoint.pt`` and comes back from there.
+
+    Started again from a checkpoint it goes on as if it had not stopped: a step's batch must be a function of the
+    recipe and the step's number alone.
+
+    Attributes:
+        model: as the accelerator made it ready; average: the moving average of its weights by name.
+        step: how many are done.
+        history: figures of all validations.
+    """
+
+    name: str
+    """Of the network; its weights are written to ``<out>/<name>.safetensors``."""
+
+    def __init__(self, options: Options, resume: bool = False) -> None:
+        """Raises ConfigError where ``out`` holds a run that is not to be resumed, or one of another recipe."""
+        self.options, self.out = options, Path(options.out)
+        torch.set_num_threads(options.threads)
+        set_seed(options.seed)
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.accelerator = Accelerator(mixed_precision=options.precision)
+        model = self.make_model()
+        self.optimizer: Any = torch.optim.AdamW(
+            self.parameter_groups(model), lr=options.learning_rate, weight_decay=options.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        self.model: Any = None
+        self.model, self.optimizer = self.accelerator.prepare(model, self.optimizer)
+        self.average = {name: value.detach().clone() for name, value in self.plain_model.state_dict().items()}
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        if resume:
+            self._load()
+        elif self._checkpoint.exists():
+            raise ConfigError(f"{self._checkpoint} is of an earlier run: go on with --resume, or choose another out")
+
+    @abc.abstractmethod
+    def make_model(self) -> torch.nn.Module:
+        """The network, with its first weights."""
+
+    def parameter_groups(self, model: torch.nn.Module) -> list[dict[str, Any]]:
+        """What is trained, as the optimiser takes it."""
+        return [{"params": [parameter for parameter in model.parameters() if parameter.requires_grad]}]
+
+    @abc.abstractmethod
+    def batches(self, last: int) -> Iterable[Any]:
+        """Batches of this process for the steps from ``step`` to ``last``."""
+
+    @abc.abstractmethod
+    def loss(self, batch: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Loss of a batch, and its terms by name."""
+
+    @abc.abstractmethod
+    def figures(self) -> dict[str, float]:
+        """Of the validation, by name, of the weights as they are in the model."""
+
+    @property
+    @abc.abstractmethod
+    def decisive(self) -> dict[str, Any]:
+        """What must not change between the parts of a run."""
+
+    @property
+    @abc.abstractmethod
+    def metadata(self) -> dict[str, str]:
+        """What is written into the file of weights, beside the step."""
+
+    def shown(self, terms: dict[str, float]) -> dict[str, str]:
+        """What of a step's terms is shown beside the bar of progress."""
+        return {"loss": f"{terms['loss']:.3f}"}
+
+    def draw(self, writer: Any) -> None:  # noqa: B027
+        """Add pictures of the last validation to a TensorBoard log; not every training has some."""
+
+    @property
+    def plain_model(self) -> Any:
+        """The network itself."""
+        return self.accelerator.unwrap_model(self.model)
+
+    def run(self, until: int = 0) -> dict[str, float]:
+        """Train to the end, or to a step; returns the last validation's figures."""
+        options, main = self.options, self.accelerator.is_main_process
+        last = min(until or options.steps, options.steps)
+        with self._writer() as writer, _progress(self.step, last, main) as bar:
+            for batch in self.batches(last):
+                terms = self._update(batch)
+                self.step += 1
+                bar.update(1)
+                if self.step % 10 == 0:
+                    bar.set_postfix(self.shown(terms))
+                    self._log(writer, "train", terms)
+                if self.step % options.validate_every == 0 or self.step == last:
+                    figures = self.validate()
+                    self.history.append({"step": self.step, **figures})
+                    self._log(writer, "val", figures)
+                    if writer is not None:
+                        self.draw(writer)
+                    said = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
+                    if main:
+                        bar.write(f"step {self.step}: {said}", file=sys.stderr)
+                if self.step % options.checkpoint_every == 0 or self.step == last:
+                    self.save()
+        return self.history[-1] if self.history else {}
+
+    def validate(self) -> dict[str, float]:
+        """Figures of the averaged weights."""
+        model = self.plain_model
+        own = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        model.load_state_dict(self.average)
+        try:
+            return self.figures()
+        finally:
+            model.load_state_dict(own)
+
+    def save(self) -> None:
+        """Write the checkpoint, and the averaged weights as a file of their own."""
+        if not self.accelerator.is_main_process:
+            return
+        from safetensors.torch import save_file
+
+        state = {
+            "recipe": self.decisive, "step": self.step, "history": self.history,
+            "model": self.plain_model.state_dict(), "average": self.average,
+            "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
+        }  # fmt: skip
+        # Written beside and moved: a run may be ended at any moment, also in here.
+        part = self._checkpoint.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(self._checkpoint)
+        weights = {name: value.contiguous() for name, value in self.average.items()}
+        part = self.out / f"{self.name}.part"
+        save_file(weights, part, {**self.metadata, "step": str(self.step)})
+        part.replace(self.out / f"{self.name}.safetensors")
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.out / "checkpoint.pt"
+
+    def _rate(self, step: int) -> float:
+        """Share of the learning rate at a step: linear warm-up, then half a cosine."""
+        if step < self.options.warm_up:
+            return (step + 1) / self.options.warm_up
+        done = (step - self.options.warm_up) / max(1, self.options.steps - self.options.warm_up)
+        return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+
+    def _update(self, batch: Any) -> dict[str, float]:
+        self.model.train()
+        loss, terms = self.loss(batch)
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        if self.options.clip > 0:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        decay = min(self.options.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.plain_model.state_dict().items():
+                if value.is_floating_point():
+                    self.average[name].lerp_(value, 1.0 - decay)
+                else:
+                    self.average[name].copy_(value)  # a counter
+        return {"loss": float(loss.detach()), **{name: float(term) for name, term in terms.items()}}
+
+    def share_of_batch(self) -> slice:
+        """Which samples of every step's batch are this process's. Raises ConfigError for a batch that is not shared
+        evenly."""
+        processes, batch = self.accelerator.num_processes, self.options.batch
+        share, rest = divmod(batch, processes)
+        if rest:
+            raise ConfigError(f"batch {batch} cannot be shared evenly by {processes} processes")
+        first = batch * self.accelerator.process_index // processes
+        return slice(first, first + share)
+
+    def _load(self) -> None:
+        if not self._checkpoint.exists():
+            return
+        state = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
+        for name, value in self.decisive.items():
+            if state["recipe"][name] != value:
+                raise ConfigError(f"{self._checkpoint} was made with {name} {state['recipe'][name]}, not {value}")
+        self.plain_model.load_state_dict(state["model"])
+        self.average = {name: value.to(self.accelerator.device) for name, value in state["average"].items()}
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.step, self.history = state["step"], state["history"]
+
+    @contextlib.contextmanager
+    def _writer(self) -> Iterator[Any]:
+        if not self.accelerator.is_main_process:
+            yield None
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        with SummaryWriter(str(self.out / "log"), purge_step=self.step) as writer:
+            yield writer
+
+    def _log(self, writer: Any, part: str, values: dict[str, float]) -> None:
+        if writer is not None:
+            for name, value in values.items():
+                writer.add_scalar(f"{part}/{name}", value, self.step)
+
+
+@contextlib.contextmanager
+def _progress(start: int, end: int, shown: bool) -> Iterator[Any]:
+    from tqdm import tqdm
+
+    with tqdm(total=end, initial=start, unit="step", file=sys.stderr, disable=not shown, smoothing=0.1) as bar:
+        yield bar
