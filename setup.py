@@ -16,7 +16,8 @@ EXTRAS = {
     "synthetic": ["scipy>=1.11"],
     "encode": ["transformers>=4.45"],
     "training": [
-        "accelerate>=1.0", "onnx>=1.16", "scikit-image>=0.22", "scipy>=1.11", "tensorboard>=2.15", "transformers>=4.45",
+        "accelerate>=1.0", "diffusers>=0.30", "onnx>=1.16", "scikit-image>=0.22", "scipy>=1.11", "tensorboard>=2.15",
+        "transformers>=4.45",
     ],
     "evaluation": ["manifold3d>=3", "matplotlib", "scikit-image>=0.22", "scipy>=1.11", "trimesh"],
     "dev": ["hypothesis", "manifold3d>=3", "mypy", "pytest", "ruff", "scikit-image>=0.22", "scipy>=1.11", "trimesh"],

@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("train", _train, "train the encoder, the hand finder or the refiner")
     sub.add_argument("what", choices=("encoder", "finder", "refiner"))
     sub.add_argument("--config", type=Path, required=True, help="YAML file of the recipe")
-    sub.add_argument("--resume", action="store_true", help="go on from the encoder's last checkpoint")
+    sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint; not of the finder")
     sub.add_argument(
         "--set", action="append", default=[], metavar="[SECTION.]NAME=VALUE",
         help="override one setting of the recipe, of its section training where none is named",
@@ -184,7 +184,11 @@ def _synth(options: argparse.Namespace) -> dict[str, Any]:
 
 def _train(options: argparse.Namespace) -> dict[str, Any]:
     if options.what == "refiner":
-        raise CommandError(f"version {__version__} has no refiner to train, only the encoder and the finder")
+        if importlib.util.find_spec("diffusers") is None:
+            raise CommandError("the refiner's noise schedule is diffusers': pip install diffusers")
+        from .training.refiner import train_refiner
+
+        return train_refiner(options.config, options.resume, **_overrides(options.set))
     if options.what == "finder":
         from .training.finder import train_finder
 

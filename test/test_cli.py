@@ -80,7 +80,7 @@ def test_reconstructing_a_rendered_video_finds_its_hands(tmp_path, capsys):
         (["reconstruct", "x.jpg", "--set", "nonsense"], "NAME=VALUE"),
         (["reconstruct", "x.jpg", "--set", "hand_model=/no/model.npz"], "/no/model.npz"),
         (["synth", "--out", "x", "--frames", "0"], "--frames must be at least 1"),
-        (["train", "refiner", "--config", "x.yaml"], "no refiner to train"),
+        (["train", "refiner", "--config", "x.yaml"], "x.yaml: not a recipe"),
         (["models", "verify", "--dest", "/no/folder"], "/no/folder"),
     ],
 )

@@ -1,0 +1,92 @@
+"""What the two-hand prior is trained on: pairs of hands in contact, computed once and kept in a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from ..hand_model import load_hand_model
+from ..synthetic.interactions import sample_interactions
+
+BLOCK = 64
+"""Numbers of the stream of pairs in one file; some of them are no good and left out."""
+_ARRAYS = ("rotations", "betas", "wrists", "depths")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PairsOfHands:
+    """N plausible pairs of hands, left then right; metres, camera frame.
+
+    Attributes:
+        rotations: (N, 2, 16, 3, 3); betas: (N, 2, 10); wrists: (N, 2, 3), as in ``synthetic.interactions``.
+        depths: PenDepth (N,).
+    """
+
+    rotations: np.ndarray
+    betas: np.ndarray
+    wrists: np.ndarray
+    depths: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.depths)
+
+
+class _Blocks(Dataset[dict[str, np.ndarray]]):
+    """Blocks of a split's pairs, each from its file, which is written if it is not there."""
+
+    def __init__(self, folder: Path, split: str, seed: int) -> None:
+        self._folder, self._split, self._seed = folder, split, seed
+
+    def __getitem__(self, number: int) -> dict[str, np.ndarray]:
+        path = self._folder / f"{number:05d}.npz"
+        if not path.exists():
+            numbers = range(number * BLOCK, (number + 1) * BLOCK)
+            pairs = sample_interactions(self._split, self._seed, numbers, load_hand_model())
+            # Written beside and moved: several runs may fill the folder.
+            part = path.with_suffix(f".{os.getpid()}.part")
+            with part.open("wb") as file:
+                np.savez(file, **{name: getattr(pairs, name).astype(np.float32) for name in _ARRAYS})
+            part.replace(path)
+        with np.load(path) as kept:
+            return dict(kept)
+
+
+def kept_pairs(folder: str | os.PathLike[str], split: str, seed: int, count: int, workers: int = 0) -> PairsOfHands:
+    """The first ``count`` good pairs of a split, from ``folder`` as far as they are there; the rest is computed (about
+    a dozen a second and core) and kept, so that a run that was stopped goes on.
+
+    Args:
+        folder: of the cache; files of other splits and seeds may be in it too.
+        split, seed: of the pairs, see :func:`synthetic.interactions.sample_interactions`.
+        count: how many pairs.
+        workers: processes of their own that compute; 0 is none.
+    """
+    from tqdm import tqdm
+
+    place = Path(folder) / f"{split}-{seed}"
+    place.mkdir(parents=True, exist_ok=True)
+    # A data loader gives its blocks in order, whichever process is done first.
+    loader: Any = DataLoader(
+        _Blocks(place, split, seed), sampler=itertools.count(),
+        batch_size=None, num_workers=workers, prefetch_factor=1 if workers else None, collate_fn=_same,
+    )  # fmt: skip
+    blocks, found = [], 0
+    with tqdm(total=count, unit="pair", desc=f"{split} pairs", file=sys.stderr, smoothing=0.1) as bar:
+        for block in loader:
+            blocks.append(block)
+            bar.update(min(len(block["depths"]), count - found))
+            found += len(block["depths"])
+            if found >= count:
+                break
+    return PairsOfHands(**{name: np.concatenate([block[name] for block in blocks])[:count] for name in _ARRAYS})
+
+
+def _same(block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return block
