@@ -28,8 +28,8 @@ def cosine_alphas_cumprod() -> np.ndarray:
     return np.cumprod(1.0 - np.array(betas))
 
 
-def noised(x: np.ndarray, noise: np.ndarray, alpha: float) -> np.ndarray:
-    """``x`` at the time where the share of signal is ``alpha``; ``noise`` as ``x``, standard normal."""
+def noised(x: np.ndarray, noise: np.ndarray | float, alpha: float) -> np.ndarray:
+    """``x`` at the time where the share of signal is ``alpha``; ``noise`` as ``x``, standard normal, or 0 for none."""
     return math.sqrt(alpha) * x + math.sqrt(1.0 - alpha) * noise
 
 

@@ -36,27 +36,33 @@ class PriorValidation:
 
     @torch.no_grad()
     def __call__(self, model: TwoHandPrior, device: torch.device) -> dict[str, float]:
-        """Figures before (the estimate), after one step, and after DDIM sampling from the noised estimate.
+        """Figures before (the estimate), after one step, after DDIM sampling from the estimate at t = START (``after``)
+        and over the whole of the schedule (``whole``), the two latter begun without noise, as the pipeline does.
 
         Mean distances in mm: keypoints from their hand's wrist (``hand``), and the vector between the wrists
-        (``wrists``); the same of each kind of estimate after sampling, and how far true estimates are moved; PenDepth
+        (``wrists``); the same of each kind of estimate after sampling, and how far exact estimates are moved; PenDepth
         in mm and the share of pairs with more than 2 mm.
         """
         model.eval()
-        once = self._sampled(model, device, [ONE_STEP])
-        after = self._sampled(model, device, ddim_times(STEPS, START))
+        still = torch.zeros_like(self.noise)
+        after = self._sampled(model, device, ddim_times(STEPS, START), still)
+        told = {
+            "before": self.estimate, "once": self._sampled(model, device, [ONE_STEP], self.noise), "after": after,
+            "whole": self._sampled(model, device, ddim_times(STEPS), still),
+        }  # fmt: skip
         figures: dict[str, float] = {}
-        for name, x in (("before", self.estimate), ("once", once), ("after", after)):
+        for name, x in told.items():
             hand, wrists = self._errors(model, x.to(device))
             figures |= {f"hand_{name}_mm": hand.mean(), f"wrists_{name}_mm": wrists.mean()}
             for number, kind in enumerate(KINDS):
-                if name != "once" and kind != "exact" and (self.kinds == number).any():
-                    chosen = (self.kinds == number).numpy()
+                chosen = (self.kinds == number).numpy()
+                if name not in ("before", "after") or not chosen.any():
+                    continue
+                if kind != "exact":
                     figures[f"hand_{kind}_{name}_mm"] = hand[chosen].mean()
                     figures[f"wrists_{kind}_{name}_mm"] = wrists[chosen].mean()
-            if name == "after" and (self.kinds == KINDS.index("exact")).any():
-                chosen = (self.kinds == KINDS.index("exact")).numpy()
-                figures["hand_moved_mm"], figures["wrists_moved_mm"] = hand[chosen].mean(), wrists[chosen].mean()
+                elif name == "after":
+                    figures["hand_moved_mm"], figures["wrists_moved_mm"] = hand[chosen].mean(), wrists[chosen].mean()
         if self._measured:
             if self._depths_before is None:
                 self._depths_before = self._depths(self.estimate)
@@ -66,8 +72,10 @@ class PriorValidation:
         model.train()
         return {name: float(value) for name, value in figures.items()}
 
-    def _sampled(self, model: TwoHandPrior, device: torch.device, times: list[int]) -> torch.Tensor:
-        """What DDIM makes of the noised estimates, by the code that runs without torch."""
+    def _sampled(
+        self, model: TwoHandPrior, device: torch.device, times: list[int], noise: torch.Tensor
+    ) -> torch.Tensor:
+        """What DDIM makes of the estimates with so much of ``noise``, by the code that runs without torch."""
         estimate, confidence = self.estimate.to(device), self.confidence.to(device)
         alphas = model.alphas.double().cpu().numpy()
 
@@ -77,7 +85,7 @@ class PriorValidation:
             return np.asarray(model.normalised(x0).cpu().numpy())
 
         start = model.normalised(estimate).cpu().numpy()
-        x_t = noised(start, self.noise.numpy(), float(alphas[times[0]]))
+        x_t = noised(start, noise.numpy(), float(alphas[times[0]]))
         x0 = torch.tensor(ddim_loop(predict, x_t, times, alphas), dtype=torch.float32)
         return model.plain(x0.to(device)).cpu()
 
