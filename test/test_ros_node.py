@@ -339,7 +339,7 @@ def test_diagnostics_tell_state_rates_and_problems(dds: NodeOnDds) -> None:
     values = {pair.key: pair.value for pair in status.values}
     assert status.hardware_id == "/image"
     assert values["state"] == "active"
-    assert float(values["images processed per second"]) > 5.0
+    assert 0.0 < float(values["images processed per second"]) <= 50.0
     assert (values["left hand"], values["right hand"], values["calibrated"]) == ("tracked", "tracked", "true")
     assert 0.0 < float(values["latency p50 (ms)"]) <= float(values["latency p95 (ms)"]) < 500.0
     assert int(values["images dropped"]) == dds.node._mailbox.dropped
