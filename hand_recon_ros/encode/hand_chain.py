@@ -26,6 +26,13 @@ def to_6d(rotations: torch.Tensor) -> torch.Tensor:
     return torch.cat([rotations[..., 0], rotations[..., 1]], dim=-1)
 
 
+def skew(vectors: torch.Tensor) -> torch.Tensor:
+    """Matrices (..., 3, 3) whose product with a vector is the cross product of ``vectors`` (..., 3) with it."""
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+
+
 def palm_frame(joints: torch.Tensor) -> torch.Tensor:
     """Axes (..., 3, 3) of the palm of keypoints (..., 21, 3), as columns: across it, along it, out of it."""
     along = nn.functional.normalize(joints[..., 9, :] - joints[..., 0, :], dim=-1, eps=1e-4)

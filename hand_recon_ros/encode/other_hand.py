@@ -49,10 +49,11 @@ def with_other_hand(
     if square is None:
         (alone,) = encoder(image, [seen], camera)
         told = _encoded(alone)
-        square = told.other_square if told.other_shown >= _SHOWN else None
+        if told.other_shown < _SHOWN:
+            return [alone]
+        square = told.other_square
     pair: list[Observation] = []
-    for _ in range(looks if square is not None else 0):
-        assert square is not None
+    for _ in range(looks):
         other = _observation(encoder, image, square, side, seen)
         pair = encoder(image, sorted([seen, other], key=lambda observation: observation.side), camera)
         square = tracking_box(_encoded(pair[side]).keypoints_2d)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 _RESAMPLES = 1000
@@ -18,9 +20,9 @@ def reduction_interval(before: np.ndarray, after: np.ndarray) -> list[float]:
     return _percentiles([1.0 - after[chosen].mean() / before[chosen].mean() for chosen in _resamples(len(before))])
 
 
-def _resamples(count: int) -> list[np.ndarray]:
+def _resamples(count: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(0)
-    return [rng.integers(count, size=count) for _ in range(_RESAMPLES)]
+    return (rng.integers(count, size=count) for _ in range(_RESAMPLES))
 
 
 def _percentiles(figures: list[float]) -> list[float]:

@@ -10,7 +10,7 @@ import openvino
 
 from ..runtime.openvino_session import cpu_config
 from ..runtime.sessions import SessionError
-from .diffusion import TIMES, cosine_alphas_cumprod
+from .diffusion import SCHEDULE, TIMES, cosine_alphas_cumprod
 from .pair_vector import INPUTS
 from .pair_vector import confidences as confidences
 from .pair_vector import pack as pack
@@ -43,7 +43,7 @@ class Denoiser:
             if isinstance(error, SessionError):
                 raise
             raise SessionError(f"{os.fspath(path)}: OpenVINO cannot read this network: {error}") from error
-        if notes["schedule"] != "squaredcos_cap_v2" or notes["times"] != TIMES:
+        if notes["schedule"] != SCHEDULE or notes["times"] != TIMES:
             raise SessionError(f"{os.fspath(path)}: unknown noise schedule {notes['schedule']!r}")
         self.alphas_cumprod = cosine_alphas_cumprod()
         model.reshape({name: [1, size] if size else [1] for name, size in INPUTS.items()})

@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+SCHEDULE = "squaredcos_cap_v2"
+"""What diffusers calls the schedule."""
 TIMES = 1000
 """Time steps of the schedule; at the last there is noise only."""
 _MOST_BETA = 0.999

@@ -12,6 +12,7 @@ import dataclasses
 import numpy as np
 import torch
 
+from ..encode.hand_chain import skew
 from ..hand_model import HandModel
 from ..refine.collision import CollisionModel, PosedHands, geman_mcclure, penetration_loss, signed_distances
 from ..refine.solids import gap_between, penetration_depth
@@ -125,7 +126,7 @@ class Relaxation:
         angles = moved["angles"] * self._signs
         local = _flexed(angles)
         joints = self._frames @ local @ self._frames.mT
-        return torch.cat([(torch.linalg.matrix_exp(_skew(moved["turn"])) @ wrist)[:, :, None], joints], dim=2)
+        return torch.cat([(torch.linalg.matrix_exp(skew(moved["turn"])) @ wrist)[:, :, None], joints], dim=2)
 
     def _chosen(self, hands: PosedHands) -> torch.Tensor:
         """Skin points (N, 2, _NEAR + _OWN): the nearest to the other hand, then the nearest to parts of their own."""
@@ -177,12 +178,6 @@ def _flexed(angles: torch.Tensor) -> torch.Tensor:
         torch.stack([-sf * ca, cf * st + sf * sa * ct, cf * ct - sf * sa * st], dim=-1),
     ]
     return torch.stack(rows, dim=-2)
-
-
-def _skew(vectors: torch.Tensor) -> torch.Tensor:
-    x, y, z = vectors.unbind(-1)
-    zero = torch.zeros_like(x)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
 
 
 def _orthonormal(rotations: np.ndarray) -> np.ndarray:

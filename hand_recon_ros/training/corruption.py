@@ -15,7 +15,7 @@ import math
 import torch
 
 from ..config import setting
-from ..encode.hand_chain import matrix_from_6d, to_6d
+from ..encode.hand_chain import matrix_from_6d, skew, to_6d
 from ..hand_model import HandModel
 from ..refine.pair_vector import ANGLE_UNIT, HAND, RELATION_UNIT, SHAPE_UNIT
 from ..skeleton import NUM_JOINTS
@@ -133,8 +133,6 @@ def rotation_of(vectors: torch.Tensor) -> torch.Tensor:
     """Rotation matrices (..., 3, 3) of axis times angle (..., 3), radians (Rodrigues)."""
     square = vectors.square().sum(-1, keepdim=True)[..., None]
     angle = square.sqrt().clamp(min=1e-6)
-    x, y, z = vectors.unbind(-1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    cross = skew(vectors)
     straight = torch.eye(3, dtype=vectors.dtype, device=vectors.device)
     return straight + angle.sin() / angle * cross + (1.0 - angle.cos()) / angle.square() * cross @ cross

@@ -17,6 +17,7 @@ from ..encode.network import FusionAlignmentEncoder
 from ..encode.priors import CorruptedPriors
 from ..hand_model import HandModel
 from ..synthetic.stream import SampleStream
+from .kept import kept
 
 
 class CropDataset(Dataset[dict[str, np.ndarray]]):
@@ -52,15 +53,7 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
     def __getitem__(self, number: int) -> dict[str, np.ndarray]:
         if self._cache is None:
             return self._compute(number)
-        path = self._path(number)
-        if not path.exists():
-            # Written beside and moved: several runs may fill the folder.
-            part = path.with_suffix(f".{os.getpid()}.part")
-            with part.open("wb") as file:
-                np.savez(file, **self._compute(number))  # type: ignore[arg-type]
-            part.replace(path)
-        with np.load(path) as kept:
-            return dict(kept)
+        return kept(self._path(number), lambda: self._compute(number))
 
     def is_kept(self, number: int) -> bool:
         """Whether a sample is in the cache."""

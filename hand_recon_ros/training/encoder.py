@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -17,7 +15,7 @@ from ..config import ConfigError, checked, setting
 from ..encode.network import EncoderConfig, FusionAlignmentEncoder
 from ..hand_model import load_hand_model
 from .data import CropDataset, to_device
-from .engine import Trainer
+from .engine import Trainer, TrainingOptions, train_to_the_end
 from .export import export_onnx
 from .losses import LossWeights, encoder_loss
 from .recipe import recipe_sections
@@ -25,27 +23,17 @@ from .validation import Validation
 
 
 @dataclasses.dataclass(frozen=True)
-class EncoderTraining:
+class EncoderTraining(TrainingOptions):
     """A recipe. Everything that decides the result is in here; the rest is how fast it comes."""
 
     out: str = setting("out/train/encoder", "folder for checkpoints, logs and the result")
-    seed: int = setting(0, "of weights and samples", low=0)
-    steps: int = setting(2000, "steps of the optimiser", low=1)
     batch: int = setting(16, "samples (pairs of crops) of a step, all processes together", low=1)
     learning_rate: float = setting(5e-4, "at its highest", low=0.0)
     pretrained_rate: float = setting(0.2, "share of the learning rate for layers that come with weights", low=0.0)
-    weight_decay: float = setting(0.01, "of AdamW", low=0.0)
-    warm_up: int = setting(100, "steps until the learning rate is at its highest", low=0)
-    clip: float = setting(1.0, "largest norm of the gradient", low=0.0)
-    average: float = setting(0.998, "decay of the moving average of the weights", low=0.0, high=1.0)
-    precision: str = setting("no", "mixed precision", choices=("no", "bf16", "fp16"))
     workers: int = setting(1, "processes that make samples", low=0)
-    threads: int = setting(1, "CPU threads of the training process", low=1)
     cache: str = setting("", "folder that keeps computed samples for other runs on the same ones; empty: none is kept")
     corrupted: float = setting(0.5, "how much the training's priors are spoilt, 0 none, 1 as real models err", low=0.0)
-    validate_every: int = setting(250, "steps between validations", low=1)
     validation: int = setting(128, "samples of a validation, the first of the split", low=1)
-    checkpoint_every: int = setting(100, "steps between checkpoints", low=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,13 +158,4 @@ def parameter_groups(model: FusionAlignmentEncoder, options: EncoderTraining) ->
 
 def train_encoder(path: str | os.PathLike[str], resume: bool = False, **overrides: Any) -> dict[str, Any]:
     """Train by a recipe file, to the end, and export the result; what is printed then."""
-    begin = time.perf_counter()
-    trainer = EncoderTrainer(Recipe.from_yaml(path, **overrides), resume)
-    figures = trainer.run()
-    exported = trainer.export()
-    return {
-        "out": str(trainer.out), "exported": str(exported or ""), "steps": trainer.step,
-        "seconds": round(time.perf_counter() - begin, 1),
-        "samples": trainer.step * trainer.recipe.training.batch,
-        "validation": {name: round(float(np.float64(value)), 4) for name, value in figures.items()},
-    }  # fmt: skip
+    return train_to_the_end(lambda: EncoderTrainer(Recipe.from_yaml(path, **overrides), resume))

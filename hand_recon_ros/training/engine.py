@@ -4,48 +4,60 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 import math
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from ..config import ConfigError
+from ..config import ConfigError, setting
 
 
-class Options(Protocol):
-    """Settings that every recipe has; read-only."""
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """Settings that every recipe has; those of one training say anew what is otherwise there, and add their own."""
 
-    @property
-    def out(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def warm_up(self) -> int: ...
-    @property
-    def clip(self) -> float: ...
-    @property
-    def average(self) -> float: ...
-    @property
-    def precision(self) -> str: ...
-    @property
-    def threads(self) -> int: ...
-    @property
-    def validate_every(self) -> int: ...
-    @property
-    def checkpoint_every(self) -> int: ...
+    out: str = setting("out/train", "folder for checkpoints, logs and the result")
+    seed: int = setting(0, "of weights and samples", low=0)
+    steps: int = setting(2000, "steps of the optimiser", low=1)
+    batch: int = setting(16, "samples of a step, all processes together", low=1)
+    learning_rate: float = setting(1e-3, "at its highest", low=0.0)
+    weight_decay: float = setting(0.01, "of AdamW", low=0.0)
+    warm_up: int = setting(100, "steps until the learning rate is at its highest", low=0)
+    clip: float = setting(1.0, "largest norm of the gradient", low=0.0)
+    average: float = setting(0.998, "decay of the moving average of the weights", low=0.0, high=1.0)
+    precision: str = setting("no", "mixed precision", choices=("no", "bf16", "fp16"))
+    threads: int = setting(1, "CPU threads of the training process", low=1)
+    validate_every: int = setting(250, "steps between validations", low=1)
+    checkpoint_every: int = setting(100, "steps between checkpoints", low=1)
+
+
+def rate_share(step: int, warm_up: int, steps: int) -> float:
+    """Share of the learning rate at a step of ``steps``: linear warm-up, then half a cosine."""
+    if step < warm_up:
+        return (step + 1) / warm_up
+    done = (step - warm_up) / max(1, steps - warm_up)
+    return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+
+
+def train_to_the_end(make: Callable[[], Trainer]) -> dict[str, Any]:
+    """Make a trainer, train to the end and export the result; what is printed then."""
+    begin = time.perf_counter()
+    trainer = make()
+    figures = trainer.run()
+    exported = trainer.export()
+    return {
+        "out": str(trainer.out), "exported": str(exported or ""), "steps": trainer.step,
+        "seconds": round(time.perf_counter() - begin, 1),
+        "samples": trainer.step * trainer.options.batch,
+        "validation": {name: round(value, 4) for name, value in figures.items()},
+    }  # fmt: skip
 
 
 class Trainer(abc.ABC):
@@ -63,7 +75,7 @@ class Trainer(abc.ABC):
     name: str
     """Of the network; its weights are written to ``<out>/<name>.safetensors``."""
 
-    def __init__(self, options: Options, resume: bool = False) -> None:
+    def __init__(self, options: TrainingOptions, resume: bool = False) -> None:
         """Raises ConfigError where ``out`` holds a run that is not to be resumed, or one of another recipe."""
         self.options, self.out = options, Path(options.out)
         torch.set_num_threads(options.threads)
@@ -74,7 +86,9 @@ class Trainer(abc.ABC):
         self.optimizer: Any = torch.optim.AdamW(
             self.parameter_groups(model), lr=options.learning_rate, weight_decay=options.weight_decay
         )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: rate_share(step, options.warm_up, options.steps)
+        )
         self.model: Any = None
         self.model, self.optimizer = self.accelerator.prepare(model, self.optimizer)
         self.average = {name: value.detach().clone() for name, value in self.plain_model.state_dict().items()}
@@ -104,6 +118,10 @@ class Trainer(abc.ABC):
     @abc.abstractmethod
     def figures(self) -> dict[str, float]:
         """Of the validation, by name, of the weights as they are in the model."""
+
+    @abc.abstractmethod
+    def export(self) -> Path | None:
+        """Write the averaged weights for the pipeline, in the main process; None where nothing is written."""
 
     @property
     @abc.abstractmethod
@@ -185,13 +203,6 @@ class Trainer(abc.ABC):
     @property
     def _checkpoint(self) -> Path:
         return self.out / "checkpoint.pt"
-
-    def _rate(self, step: int) -> float:
-        """Share of the learning rate at a step: linear warm-up, then half a cosine."""
-        if step < self.options.warm_up:
-            return (step + 1) / self.options.warm_up
-        done = (step - self.options.warm_up) / max(1, self.options.steps - self.options.warm_up)
-        return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
 
     def _update(self, batch: Any) -> dict[str, float]:
         self.model.train()

@@ -15,7 +15,7 @@ from torch import nn
 from ..encode.crop_frame import PAIR_FEATURES, RAY_FEATURES
 from ..encode.network import FusionAlignmentEncoder
 from ..encode.outputs import HandsOutput
-from ..refine.diffusion import TIMES
+from ..refine.diffusion import SCHEDULE, TIMES
 from ..refine.pair_vector import CONFIDENCES, INPUTS, PAIR
 from ..refine.prior_network import TwoHandPrior
 
@@ -68,7 +68,7 @@ def export_prior(prior: TwoHandPrior, path: str | os.PathLike[str], half: bool =
     """
     example = torch.zeros(2, PAIR), torch.zeros(2), torch.ones(2, PAIR), torch.ones(2, CONFIDENCES)
     notes = {
-        "schedule": "squaredcos_cap_v2", "times": TIMES, "mean": prior.mean.tolist(), "std": prior.std.tolist(),
+        "schedule": SCHEDULE, "times": TIMES, "mean": prior.mean.tolist(), "std": prior.std.tolist(),
     }  # fmt: skip
     metadata = {"prior": json.dumps(notes)}
     write_onnx(prior, example, path, list(INPUTS), ["x0"], half, metadata, count="pairs")

@@ -22,6 +22,7 @@ from ..evaluation.finding import Tally
 from ..locate.finder import CHANNELS, FEATURES, GRID, decode
 from ..locate.observation import RotatedBox
 from ..types import Side
+from .engine import rate_share
 from .finder_data import FeatureCache
 from .finder_head import FinderHead, export_head
 from .recipe import recipe_sections
@@ -121,15 +122,10 @@ class FinderTrainer:
         self.head, self.optimizer = self.accelerator.prepare(self.head, self.optimizer)
         views = options.frames * self.train.arrays["boxes"].shape[1]
         self.steps_of_epoch = math.ceil(views / options.batch)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
-
-    def _rate(self, step: int) -> float:
-        """Share of the learning rate at a step: linear warm-up, then half a cosine."""
-        options = self.options
-        if step < options.warm_up:
-            return (step + 1) / options.warm_up
-        done = (step - options.warm_up) / max(1, options.epochs * self.steps_of_epoch - options.warm_up)
-        return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+        steps = options.epochs * self.steps_of_epoch
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: rate_share(step, options.warm_up, steps)
+        )
 
     def run(self) -> dict[str, float]:
         """Train, and export after every epoch; returns the last validation's figures."""

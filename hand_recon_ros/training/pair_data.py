@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..hand_model import load_hand_model
 from ..synthetic.interactions import sample_interactions
+from .kept import kept
 
 BLOCK = 64
 """Numbers of the stream of pairs in one file; some of them are no good and left out."""
@@ -45,17 +46,12 @@ class _Blocks(Dataset[dict[str, np.ndarray]]):
         self._folder, self._split, self._seed = folder, split, seed
 
     def __getitem__(self, number: int) -> dict[str, np.ndarray]:
-        path = self._folder / f"{number:05d}.npz"
-        if not path.exists():
-            numbers = range(number * BLOCK, (number + 1) * BLOCK)
-            pairs = sample_interactions(self._split, self._seed, numbers, load_hand_model())
-            # Written beside and moved: several runs may fill the folder.
-            part = path.with_suffix(f".{os.getpid()}.part")
-            with part.open("wb") as file:
-                np.savez(file, **{name: getattr(pairs, name).astype(np.float32) for name in _ARRAYS})
-            part.replace(path)
-        with np.load(path) as kept:
-            return dict(kept)
+        return kept(self._folder / f"{number:05d}.npz", lambda: self._compute(number))
+
+    def _compute(self, number: int) -> dict[str, np.ndarray]:
+        numbers = range(number * BLOCK, (number + 1) * BLOCK)
+        pairs = sample_interactions(self._split, self._seed, numbers, load_hand_model())
+        return {name: getattr(pairs, name).astype(np.float32) for name in _ARRAYS}
 
 
 def kept_pairs(folder: str | os.PathLike[str], split: str, seed: int, count: int, workers: int = 0) -> PairsOfHands:

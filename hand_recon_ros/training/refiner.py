@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,23 +15,22 @@ from diffusers import DDPMScheduler
 
 from ..config import ConfigError, checked, setting
 from ..hand_model import load_hand_model
-from ..refine.diffusion import TIMES
+from ..refine.diffusion import SCHEDULE, TIMES
 from ..refine.pair_vector import HAND, PAIR, pack
 from ..refine.prior_network import PriorConfig, TwoHandPrior
 from .corruption import KINDS, Corruption, CorruptionShares, random_rotations, turned
-from .engine import Trainer
+from .engine import Trainer, TrainingOptions, train_to_the_end
 from .export import export_prior
 from .pair_data import PairsOfHands, kept_pairs
 from .recipe import recipe_sections
 from .refiner_loss import PriorLossWeights, prior_loss
 from .refiner_validation import PriorValidation
 
-SCHEDULE = "squaredcos_cap_v2"
 _LEAST_STD = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
-class RefinerTraining:
+class RefinerTraining(TrainingOptions):
     """A recipe. Everything that decides the result is in here; the rest is how fast it comes."""
 
     out: str = setting("out/train/refiner", "folder for checkpoints, logs and the result")
@@ -44,12 +42,7 @@ class RefinerTraining:
     from_estimate: float = setting(
         0.5, "share of noisy pairs that lie between truth and estimate, as they do in sampling", low=0.0, high=1.0
     )
-    learning_rate: float = setting(1e-3, "at its highest", low=0.0)
-    weight_decay: float = setting(0.01, "of AdamW", low=0.0)
     warm_up: int = setting(200, "steps until the learning rate is at its highest", low=0)
-    clip: float = setting(1.0, "largest norm of the gradient", low=0.0)
-    average: float = setting(0.998, "decay of the moving average of the weights", low=0.0, high=1.0)
-    precision: str = setting("no", "mixed precision", choices=("no", "bf16", "fp16"))
     workers: int = setting(0, "processes that compute pairs", low=0)
     threads: int = setting(2, "CPU threads of the training process", low=1)
     validate_every: int = setting(500, "steps between validations", low=1)
@@ -196,13 +189,4 @@ def scales_of(pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def train_refiner(path: str | os.PathLike[str], resume: bool = False, **overrides: Any) -> dict[str, Any]:
     """Train by a recipe file, to the end, and export the result; what is printed then."""
-    begin = time.perf_counter()
-    trainer = RefinerTrainer(RefinerRecipe.from_yaml(path, **overrides), resume)
-    figures = trainer.run()
-    exported = trainer.export()
-    return {
-        "out": str(trainer.out), "exported": str(exported or ""), "steps": trainer.step,
-        "seconds": round(time.perf_counter() - begin, 1),
-        "samples": trainer.step * trainer.recipe.training.batch,
-        "validation": {name: round(value, 4) for name, value in figures.items()},
-    }  # fmt: skip
+    return train_to_the_end(lambda: RefinerTrainer(RefinerRecipe.from_yaml(path, **overrides), resume))
