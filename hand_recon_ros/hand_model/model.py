@@ -82,6 +82,14 @@ class HandModel:
         )
         return posed[0] if single else posed
 
+    def shaped(self, side: Side, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
+        """Vertices at rest (V, 3), float32, metres, with what shape and pose do to them, before they follow the joints.
+
+        Arguments as those of :meth:`mesh`, of one hand.
+        """
+        rotations, betas = np.asarray(rotations, dtype=np.float64), np.asarray(betas, dtype=np.float64)
+        return self._hands[side].shaped(rotations[None], betas[None])[0]
+
     def layer(self, side: Side) -> Any:
         """The hand as ``smplx.MANOLayer`` (torch): rotation matrices in MANO's order in, flat hand at identity."""
         return self._hands[side].layer
@@ -124,16 +132,19 @@ class _Hand:
         count = len(rotations)
         rest = self.kinematics.rest_keypoints(betas)
         keypoints, turned = self.kinematics.forward(rotations, betas, translation)
-        features = (rotations[:, MANO_FROM_HOUSE[1:]] - np.eye(3)).reshape(count, -1).astype(np.float32)
-        shaped = self._template + betas.astype(np.float32) @ self._shapedirs + features @ self._posedirs
         is_joint = _JOINTS
         offsets = keypoints[:, is_joint] - np.einsum("bjac,bjc->bja", turned, rest[:, is_joint])
         transforms = np.concatenate([turned, offsets[..., None]], axis=-1).astype(np.float32).reshape(count, 16, 12)
         blended = (self._weights @ transforms).reshape(count, -1, 3, 4)
-        shaped = shaped.reshape(count, -1, 3)
+        shaped = self.shaped(rotations, betas)
         posed = np.einsum("bvac,bvc->bva", blended[..., :3], shaped)
         posed += blended[..., 3]
         return posed
+
+    def shaped(self, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
+        features = (rotations[:, MANO_FROM_HOUSE[1:]] - np.eye(3)).reshape(len(rotations), -1).astype(np.float32)
+        shaped = self._template + betas.astype(np.float32) @ self._shapedirs + features @ self._posedirs
+        return shaped.reshape(len(rotations), -1, 3)
 
     @functools.cached_property
     def layer(self) -> Any:

@@ -83,7 +83,7 @@ def _distances(points, spheres, pairs):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _bounds(spheres, pairs):  # type: ignore[no-untyped-def]
+def bounds(spheres, pairs):  # type: ignore[no-untyped-def]
     """A sphere around each capsule: centre and radius (P, 4)."""
     bounds = np.empty((pairs.shape[0], 4))
     for c in range(pairs.shape[0]):
@@ -113,7 +113,7 @@ def _gap(first, second, pairs, most):  # type: ignore[no-untyped-def]
                 square = x * x + y * y + z * z
                 if square < reach * reach:
                     best = math.sqrt(square) - first[i, 3] - second[j, 3]
-    around, other = _bounds(first, pairs), _bounds(second, pairs)
+    around, other = bounds(first, pairs), bounds(second, pairs)
     ball = np.empty(4)
     for c in range(pairs.shape[0]):
         a, b = first[pairs[c, 0]], first[pairs[c, 1]]

@@ -70,8 +70,8 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
     screen = np.stack([observation.screen_depth for observation in observations]).astype(np.float64)
     scores = np.stack([observation.joint_scores for observation in observations]).astype(np.float64).clip(0.02, 1.0)
     centred_world = world - world.mean(axis=1, keepdims=True)
-    extent = _spread(pixels)
-    size = _spread(centred_world[..., :2])
+    extent = spread(pixels)
+    size = spread(centred_world[..., :2])
     depth = screen * (SCREEN_DEPTH_GAIN * size / np.maximum(extent, 1e-6))[:, None]
     world = world - world[:, :1]
     world[..., 2] = WORLD_DEPTH_WEIGHT * world[..., 2] + (1.0 - WORLD_DEPTH_WEIGHT) * (depth - depth[:, :1])
@@ -100,7 +100,7 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
             for values in (rays, world, directions, wrist):
                 values[i] = mirror_points(values[i])
     points = rays[..., :2]
-    scale = _spread(points) * 2.0
+    scale = spread(points) * 2.0
     # One layout whatever the number of hands: the solver is compiled for it.
     return Evidence(
         pixels=pixels,
@@ -117,7 +117,7 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
     )
 
 
-def _spread(points: np.ndarray) -> np.ndarray:
+def spread(points: np.ndarray) -> np.ndarray:
     """Root mean square distance of points (B, N, D) from their middle (B,)."""
     centred = points - points.mean(axis=1, keepdims=True)
     return np.sqrt(np.mean(np.sum(centred**2, axis=-1), axis=1))

@@ -33,7 +33,17 @@ def surface_distances(
     points: np.ndarray, vertices: np.ndarray, faces: np.ndarray, most: float = math.inf
 ) -> np.ndarray:
     """Distances (N,) of ``points`` (N, 3) to the nearest point of any triangle; ``most`` where there is none nearer."""
-    return np.asarray(_distances(_float(points), _float(vertices), _int(faces), most))
+    return np.asarray(_distances(_float(points), _float(vertices), _int(faces), most)[0])
+
+
+def nearest_on_surface(
+    points: np.ndarray, vertices: np.ndarray, faces: np.ndarray, most: float = math.inf
+) -> tuple[np.ndarray, np.ndarray]:
+    """The places (N, 3) of a mesh's surface that are nearest to ``points`` (N, 3), and their triangles (N,) int64; the
+    point itself and -1 where none is nearer than ``most``."""
+    points, vertices, faces = _float(points), _float(vertices), _int(faces)
+    _, nearest = _distances(points, vertices, faces, most)
+    return _places(points, vertices, faces, nearest), nearest
 
 
 def signed_distances(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -62,7 +72,7 @@ def gap_between(
     for points, vertices, faces in ((first, second, second_faces), (second, first, first_faces)):
         near = _in_box(_float(points), vertices, best)
         if len(near):
-            best = min(best, float(_distances(near, _float(vertices), _int(faces), best).min()))
+            best = min(best, float(_distances(near, _float(vertices), _int(faces), best)[0].min()))
     return best
 
 
@@ -71,7 +81,7 @@ def _deepest(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> flo
     if not len(near):
         return 0.0
     inside = near[_winding(near, _float(vertices), _int(faces)) != 0]
-    return float(_distances(inside, _float(vertices), _int(faces), math.inf).max()) if len(inside) else 0.0
+    return float(_distances(inside, _float(vertices), _int(faces), math.inf)[0].max()) if len(inside) else 0.0
 
 
 def _in_box(points: np.ndarray, vertices: np.ndarray, margin: float) -> np.ndarray:
@@ -160,6 +170,7 @@ def _height(px, py, a, b, c):  # type: ignore[no-untyped-def]
 
 @compiled
 def _distances(points, vertices, faces, most):  # type: ignore[no-untyped-def]
+    """Of each point the distance and the triangle; ``most`` and -1 where none is nearer."""
     count = faces.shape[0]
     centres, radii = np.empty((count, 3)), np.empty(count)
     for f in range(count):
@@ -169,16 +180,32 @@ def _distances(points, vertices, faces, most):  # type: ignore[no-untyped-def]
         for corner in range(3):
             radius = max(radius, _square(vertices[faces[f, corner]], centres[f]))
         radii[f] = math.sqrt(radius)
-    result = np.empty(points.shape[0])
+    result, nearest = np.empty(points.shape[0]), np.full(points.shape[0], -1)
     for i in range(points.shape[0]):
         point, best = points[i], most
         for f in range(count):
             reach = best + radii[f]
             if _square(point, centres[f]) < reach * reach:
-                square = _to_triangle(point, vertices[faces[f, 0]], vertices[faces[f, 1]], vertices[faces[f, 2]])
-                best = min(best, math.sqrt(square))
+                a, b, c = vertices[faces[f, 0]], vertices[faces[f, 1]], vertices[faces[f, 2]]
+                v, w = _on_triangle(point, a, b, c)
+                distance = math.sqrt(_from_triangle(point, a, b, c, v, w))
+                if distance < best:
+                    best, nearest[i] = distance, f
         result[i] = best
-    return result
+    return result, nearest
+
+
+@compiled
+def _places(points, vertices, faces, nearest):  # type: ignore[no-untyped-def]
+    places = points.copy()
+    for i in range(points.shape[0]):
+        if nearest[i] < 0:
+            continue
+        a, b, c = vertices[faces[nearest[i], 0]], vertices[faces[nearest[i], 1]], vertices[faces[nearest[i], 2]]
+        v, w = _on_triangle(points[i], a, b, c)
+        for k in range(3):
+            places[i, k] = a[k] + v * (b[k] - a[k]) + w * (c[k] - a[k])
+    return places
 
 
 @compiled
@@ -198,8 +225,9 @@ def _minus(a, b):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _to_triangle(point, a, b, c):  # type: ignore[no-untyped-def]
-    """Squared distance of a point to a triangle, by the region of the triangle's plane that it lies over."""
+def _on_triangle(point, a, b, c):  # type: ignore[no-untyped-def]
+    """The place of a triangle that is nearest to a point, by the region of the triangle's plane that it lies over: the
+    shares of the edges from ``a`` to ``b`` and to ``c``."""
     ab, ac = _minus(b, a), _minus(c, a)
     ap, bp, cp = _minus(point, a), _minus(point, b), _minus(point, c)
     d1, d2, d3, d4, d5, d6 = _dot(ab, ap), _dot(ac, ap), _dot(ab, bp), _dot(ac, bp), _dot(ab, cp), _dot(ac, cp)
@@ -223,7 +251,13 @@ def _to_triangle(point, a, b, c):  # type: ignore[no-untyped-def]
             total = va + vb + vc
             if total > 0.0:
                 v, w = vb / total, vc / total
-    x = ap[0] - v * ab[0] - w * ac[0]
-    y = ap[1] - v * ab[1] - w * ac[1]
-    z = ap[2] - v * ab[2] - w * ac[2]
-    return x * x + y * y + z * z
+    return v, w
+
+
+@compiled
+def _from_triangle(point, a, b, c, v, w):  # type: ignore[no-untyped-def]
+    """Squared distance of a point to a place of a triangle."""
+    square = 0.0
+    for k in range(3):
+        square += (point[k] - a[k] - v * (b[k] - a[k]) - w * (c[k] - a[k])) ** 2
+    return square
