@@ -20,6 +20,7 @@ from .hand_model import load_hand_model
 from .locate import LandmarkLocator, Observation
 from .locate.crops import tracking_box
 from .refine.lifting import LiftedHand, Lifter, ShapePrior
+from .refine.relation import related
 from .runtime.threads import single_threaded_blas
 from .skeleton import mirror_points, wrist_pose
 from .smooth import HandFilter, Life
@@ -194,6 +195,7 @@ class TwoHandReconstructor:
                 self._next_track_id += 1
             track.life.measured(stamp)
         lifted = self._lifter(observations, camera, [self._tracks[o.side].shape for o in observations])
+        lifted = related(lifted, observations)
         seen = {o.side: self._measured(o, hand, camera, stamp) for o, hand in zip(observations, lifted, strict=True)}
         hands = [seen[side] if side in seen else self._unseen(side, camera, stamp) for side in Side]
         return self._estimate(hands, camera, stamp, (begin, located, encoded))
@@ -216,7 +218,7 @@ class TwoHandReconstructor:
             observations = self._encoder(frame.image, observations, camera)
         encoded = time.perf_counter()
         iterations = max(self.config.solver_iterations, _STILL_ITERATIONS)
-        lifted = self._lifter(observations, camera, iterations=iterations)
+        lifted = related(self._lifter(observations, camera, iterations=iterations), observations)
         hands = [HandEstimate.lost(side) for side in Side]
         for observation, hand in zip(observations, lifted, strict=True):
             hands[observation.side] = self._hand(observation, hand, hand.rotations, hand.translation, camera)
