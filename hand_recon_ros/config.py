@@ -116,6 +116,7 @@ class ReconstructorConfig:
         2, "frames between two looks of the encoder at hands that are apart; where they meet it looks at every frame",
         low=1, high=1000, live=True,
     )  # fmt: skip
+    refiner: str = setting("small", "learned prior of two hands that meet: none, small, or the path of one (.onnx)")
     hand_model: str = setting(
         "", "path of a hand model in MANO's layout (.npz, .safetensors); empty is the embedded hand"
     )
@@ -133,6 +134,14 @@ class ReconstructorConfig:
     solver_iterations: int = setting(
         3, "Gauss-Newton steps of the lifting in a stream; a still image gets more", low=1, high=50, live=True
     )
+    refine_steps: int = setting(
+        8, "Gauss-Newton steps that take apart two hands that run into each other; 0 leaves two hands as they are",
+        low=0, high=50, live=True,
+    )  # fmt: skip
+    refine_budget: float = setting(
+        0.015, "time for that in a frame of a stream, after which the best so far is taken; 0 is no limit",
+        unit="s", low=0.0, high=1.0, live=True,
+    )  # fmt: skip
     smoothing_cutoff: float = setting(
         2.0, "One-Euro minimum cutoff frequency; 0 switches smoothing off", unit="Hz", low=0.0, high=100.0, live=True
     )

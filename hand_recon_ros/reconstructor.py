@@ -20,6 +20,8 @@ from .hand_model import load_hand_model
 from .locate import LandmarkLocator, Observation
 from .locate.crops import tracking_box
 from .refine.lifting import LiftedHand, Lifter, ShapePrior
+from .refine.pairing import certainty_of, pair_of, with_pair
+from .refine.refiner import load_refiner
 from .refine.relation import related
 from .runtime.threads import single_threaded_blas
 from .skeleton import mirror_points, wrist_pose
@@ -89,6 +91,7 @@ class TwoHandReconstructor:
         self._encoder = None if self.config.encoder == "none" else load_encoder(self.config, self._locator.networks)
         self._stream = None if self._encoder is None else EncoderStream(self._encoder)
         self._lifter = Lifter(self.hand_model, self.config.solver_iterations)
+        self._refiner = load_refiner(self.config, self.hand_model)
         self._faces = {side: self.hand_model.faces(side) for side in Side}
         self._next_track_id = 1
         self.reset()
@@ -129,6 +132,7 @@ class TwoHandReconstructor:
         """Forget all hands; track ids go on counting."""
         self._tracks = {side: _Track(self.config) for side in Side}
         self._last_stamp = -math.inf
+        self._refiner.reset()
         self._locator.reset()
         if self._stream is not None:
             self._stream.reset()
@@ -157,7 +161,12 @@ class TwoHandReconstructor:
                     detected=True,
                 )  # fmt: skip
             )
-        self._lifter(observations, camera)
+        lifted = self._lifter(observations, camera)
+        hands = [
+            self._hand(seen, hand, hand.rotations, hand.translation, camera)
+            for seen, hand in zip(observations, lifted, strict=True)
+        ]
+        self._refiner.warm_up(pair_of(hands), certainty_of(hands))
 
     def __call__(self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0) -> TwoHandEstimate:
         """Both hands in the next image of a stream.
@@ -198,7 +207,9 @@ class TwoHandReconstructor:
         lifted = related(lifted, observations)
         seen = {o.side: self._measured(o, hand, camera, stamp) for o, hand in zip(observations, lifted, strict=True)}
         hands = [seen[side] if side in seen else self._unseen(side, camera, stamp) for side in Side]
-        return self._estimate(hands, camera, stamp, (begin, located, encoded))
+        # After the filters: what is told shall not penetrate, and what they smooth is what was measured.
+        refined = self._refined(hands, camera, stamp)
+        return self._estimate(hands, refined, camera, stamp, (begin, located, encoded))
 
     def reconstruct_image(self, image_bgr: np.ndarray, camera: Camera) -> TwoHandEstimate:
         """Both hands in one still image: a thorough search, and no tracking state used or kept.
@@ -222,17 +233,39 @@ class TwoHandReconstructor:
         hands = [HandEstimate.lost(side) for side in Side]
         for observation, hand in zip(observations, lifted, strict=True):
             hands[observation.side] = self._hand(observation, hand, hand.rotations, hand.translation, camera)
-        return self._estimate(hands, camera, 0.0, (begin, located, encoded))
+        refined = self._refined(hands, camera, None)
+        return self._estimate(hands, refined, camera, 0.0, (begin, located, encoded))
+
+    def _refined(self, hands: list[HandEstimate], camera: Camera, stamp: float | None) -> list[HandEstimate] | None:
+        """The hands after the two-hand refinement, None where nothing was changed.
+
+        Without a ``stamp`` it is a picture by itself, and no time counts.
+        """
+        steps, budget = self.config.refine_steps, self.config.refine_budget
+        if steps == 0 or not all(hand.found for hand in hands):
+            return None
+        pair = pair_of(hands)
+        refined = self._refiner(
+            pair, certainty_of(hands), steps,
+            budget if stamp is not None and budget > 0.0 else math.inf, stamp, tuple(hand.track_id for hand in hands),
+        )  # fmt: skip
+        if refined is pair:
+            return None
+        return with_pair(hands, refined, self.hand_model, camera, self.config.mirrored_input)
 
     def _estimate(
-        self, hands: list[HandEstimate], camera: Camera, stamp: float, times: tuple[float, float, float]
-    ) -> TwoHandEstimate:
+        self, hands: list[HandEstimate], refined: list[HandEstimate] | None, camera: Camera, stamp: float,
+        times: tuple[float, float, float],
+    ) -> TwoHandEstimate:  # fmt: skip
         """``times`` are those at which work began, hands were located and hands were encoded."""
         end = time.perf_counter()
         begin, located, encoded = times
+        left, right = hands if refined is None else refined
         return TwoHandEstimate(
-            left=hands[Side.LEFT],
-            right=hands[Side.RIGHT],
+            left=left,
+            right=right,
+            refined=refined is not None,
+            unrefined=None if refined is None else (hands[Side.LEFT], hands[Side.RIGHT]),
             stamp=stamp,
             hand_model=self.hand_model.name,
             calibrated=camera.calibrated,

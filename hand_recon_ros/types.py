@@ -160,6 +160,8 @@ class TwoHandEstimate:
         mirrored: the image showed the scene mirrored: geometry is that of the true scene, ``keypoints_2d`` and ``roi``
             are in the image as it was given.
         timings: seconds per step: ``locate``, ``encode``, ``refine``, ``total``.
+        unrefined: the hands, left and right, as they were before the two-hand refinement changed them; None where it
+            changed nothing.
     """
 
     left: HandEstimate
@@ -170,7 +172,15 @@ class TwoHandEstimate:
     refined: bool = False
     mirrored: bool = False
     timings: dict[str, float] = dataclasses.field(default_factory=dict)
+    unrefined: tuple[HandEstimate, HandEstimate] | None = None
 
     def hand(self, side: Side) -> HandEstimate:
         """The hand in the slot of ``side``."""
         return self.right if side == Side.RIGHT else self.left
+
+    def before_refinement(self) -> TwoHandEstimate:
+        """The estimate as it would be without the two-hand refinement."""
+        if self.unrefined is None:
+            return self
+        left, right = self.unrefined
+        return dataclasses.replace(self, left=left, right=right, refined=False, unrefined=None)

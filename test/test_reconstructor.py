@@ -40,7 +40,7 @@ def script():
 
 
 def reconstructor(script, **settings):
-    config = checked(ReconstructorConfig, {"encoder": "none", "smoothing_cutoff": 0.0, **settings})
+    config = checked(ReconstructorConfig, {"encoder": "none", "refiner": "none", "smoothing_cutoff": 0.0, **settings})
     return TwoHandReconstructor(config, locator=script)
 
 

@@ -5,38 +5,22 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from ..config import ConfigError, ReconstructorConfig
+from ..config import ReconstructorConfig
 from ..locate.crops import tracking_box
 from ..locate.landmarks import HandLandmarks
 from ..locate.networks import LandmarkNetworks
 from ..locate.observation import Encoded, Observation, RotatedBox
+from ..runtime.shipped import shipped_network
 from ..types import Camera, Side
 from .crop_frame import PAIR_FEATURES, CropFrame
 from .outputs import HandsOutput
 from .session import EncoderSession
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
-"""Where the encoders that come with the package lie."""
-
 _LAPLACE = math.sqrt(2.0)
 """Standard deviation of a Laplace distribution over its mean absolute value, which is what the encoder tells."""
-
-
-def encoder_file(name: str) -> Path:
-    """The exported encoder of a name or path; raises ConfigError where there is no such file."""
-    path = ASSETS / f"encoder_{name}.onnx"
-    path = path if path.exists() else Path(name).expanduser()
-    if not path.is_file():
-        shipped = sorted(file.stem.removeprefix("encoder_") for file in ASSETS.glob("encoder_*.onnx"))
-        raise ConfigError(
-            f"encoder must be {', '.join(map(repr, ['none', *shipped]))} or the path of an exported encoder (.onnx), "
-            f"got {name!r}"
-        )
-    return path
 
 
 def load_encoder(config: ReconstructorConfig, networks: LandmarkNetworks) -> HandEncoder:
@@ -44,7 +28,7 @@ def load_encoder(config: ReconstructorConfig, networks: LandmarkNetworks) -> Han
 
     Raises ConfigError where ``encoder`` is neither a name nor a file, and SessionError where the file is no encoder.
     """
-    return HandEncoder(EncoderSession(encoder_file(config.encoder), config.threads), networks)
+    return HandEncoder(EncoderSession(shipped_network("encoder", config.encoder), config.threads), networks)
 
 
 class HandEncoder:

@@ -15,7 +15,6 @@ from ..config import ConfigError, ReconstructorConfig, checked
 from ..datasets.crops import CROP_SIZE, Crops, sample_crops
 from ..datasets.sample import Sample
 from ..encode.crop_frame import crop_pixels
-from ..encode.hand_encoder import encoder_file
 from ..encode.network import EncoderConfig, FusionAlignmentEncoder
 from ..encode.outputs import HandsOutput
 from ..encode.priors import CorruptedPriors, PriorProvider
@@ -23,6 +22,7 @@ from ..encode.session import EncoderSession
 from ..hand_model import HandModel, load_hand_model
 from ..locate.landmarks import stem_of
 from ..locate.networks import LandmarkNetworks
+from ..runtime.shipped import shipped_network
 from ..synthetic.stream import OCCLUDED_JOINTS, SampleStream
 from ..types import Side
 from . import metrics
@@ -83,7 +83,7 @@ def predictor(model: FusionAlignmentEncoder, device: str = "cpu", teacher: bool 
 
 def session_predictor(name: str) -> Encoder:
     """As :func:`predictor`, with an exported encoder, by name or path, as the pipeline runs it."""
-    path = encoder_file(name)
+    path = shipped_network("encoder", name)
     session = EncoderSession(path)
     networks = LandmarkNetworks.load(ReconstructorConfig(encoder=str(path)))
 

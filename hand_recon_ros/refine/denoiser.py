@@ -28,8 +28,11 @@ class Denoiser:
         alphas_cumprod: (TIMES,), share of signal at each time.
     """
 
-    def __init__(self, path: str | os.PathLike[str], threads: int = 2) -> None:
-        """Raises SessionError where the file is not an exported prior."""
+    def __init__(self, path: str | os.PathLike[str], threads: int = 1) -> None:
+        """``threads``: of so small a network one computes as fast as two.
+
+        Raises SessionError where the file is not an exported prior.
+        """
         core = openvino.Core()
         try:
             model = core.read_model(os.fspath(path))

@@ -1,0 +1,175 @@
+"""The two-hand refinement at run time: when it runs, within what time, and how its corrections live on in a video."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+import warnings
+from collections.abc import Hashable
+
+import numpy as np
+
+from ..config import ReconstructorConfig
+from ..hand_model import HandModel
+from ..runtime.shipped import shipped_network
+from ..skeleton import WRIST
+from .belief import Belief
+from .chain import Pose, forward
+from .denoiser import Denoiser
+from .flesh import both_frames
+from .guided import confidence_of, denoised
+from .pair import Certainty, HandPair, difference, moved
+from .separation import ENOUGH, Separation
+
+_FADING = 0.15
+"""Time constant, seconds, with which a correction that is no longer needed goes away."""
+_LONGEST = 0.5
+"""A correction older than this, seconds, is forgotten."""
+_SMALLEST = np.array([0.002] * 3 + [0.0002] * 3 + [0.002] * 45)
+"""Corrections below this (rad, m, rad) have gone away."""
+_MEETING = 0.2
+"""Overlap of the hands' boxes in the image from which on a prior is believed; below, in proportion, so that in a video
+its word comes and goes gradually."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Correction:
+    """What was added to hands (2, PER_HAND), when, and to which hands'."""
+
+    step: np.ndarray
+    stamp: float
+    hands: Hashable
+
+
+def load_refiner(config: ReconstructorConfig, hand_model: HandModel) -> Refiner:
+    """The refiner with the prior that the settings name.
+
+    Raises ConfigError where ``refiner`` is neither a name nor a file, and SessionError where the file is no prior.
+    """
+    named = config.refiner != "none"
+    return Refiner(hand_model, Denoiser(shipped_network("refiner", config.refiner)) if named else None)
+
+
+class Refiner:
+    """Refines pairs of hands that meet; remembers, of a stream, how it last took them apart."""
+
+    def __init__(self, hand_model: HandModel, denoiser: Denoiser | None = None) -> None:
+        """``denoiser`` is a learned prior of two hands; without one hands are taken apart and no more."""
+        self._separation = Separation(hand_model)
+        self._denoiser = denoiser
+        self._warned = False
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the last correction."""
+        self._last: _Correction | None = None
+
+    def warm_up(self, pair: HandPair, certainty: Certainty) -> None:
+        """Use every part once on a pair, penetrating or not; nothing is remembered."""
+        self(pair, dataclasses.replace(certainty, overlap=1.0), 1)
+        chain = self._separation.chain
+        self._separation(Belief.about(chain.template, chain.pose(pair), certainty), certainty, 4)
+
+    def __call__(
+        self,
+        pair: HandPair,
+        certainty: Certainty,
+        steps: int,
+        budget: float = math.inf,
+        stamp: float | None = None,
+        hands: Hashable = None,
+    ) -> HandPair:
+        """The pair as two hands can be; ``pair`` itself where nothing is to be repaired.
+
+        A prior, where there is one, is asked about hands that meet in the image. Hands that do not run into each other
+        by more than about a millimetre are not taken apart. In a stream the last way apart is where the next one
+        starts, and it fades where none is needed any more.
+
+        Args:
+            pair: as estimated. Numbers that no hands can have come back as they are, with one warning.
+            certainty: what is certain of it.
+            steps: of Gauss-Newton at most.
+            budget: seconds; then the best so far is what there is.
+            stamp: of a frame of a stream, seconds; None for a picture by itself, which uses and leaves no memory.
+            hands: which hands these are; a correction of others is forgotten.
+        """
+        deadline = time.perf_counter() + budget
+        if not _sane(pair, certainty):
+            return self._untouched(pair)
+        last = self._kept(stamp, hands)
+        asked = self._denoiser is not None and certainty.overlap > 0.0
+        if last is None and not asked and not self._penetrating(pair):
+            return pair
+        chain = self._separation.chain
+        estimate = chain.pose(pair)
+        proposed = self._proposed(pair, estimate, certainty, deadline) if asked else estimate
+        start, before = proposed, pair
+        if last is not None:
+            start = self._within_limits(moved(proposed, last), proposed)
+        if start is not estimate:
+            before = chain.pair(start, forward(chain.template, start))
+        found = None
+        if start is estimate or self._penetrating(before):
+            found = self._separation(Belief.about(chain.template, start, certainty), certainty, steps, deadline)
+        pose, result = (start, before) if found is None else found
+        if stamp is not None:
+            step = difference(pose, proposed)
+            kept = (np.abs(step) > _SMALLEST).any()
+            self._last = _Correction(step, stamp, hands) if kept else None
+        return result
+
+    def _proposed(self, pair: HandPair, estimate: Pose, certainty: Certainty, deadline: float) -> Pose:
+        """What the prior makes of the estimate, as far as the hands meet in the image; the betas stay."""
+        assert self._denoiser is not None
+        separation, template = self._separation, self._separation.chain.template
+        belief = Belief.about(template, estimate, certainty)
+
+        def posed(said: HandPair) -> Pose:
+            return self._within_limits(dataclasses.replace(separation.chain.pose(said), betas=estimate.betas), estimate)
+
+        def guide(said: HandPair) -> HandPair:
+            pose = separation.nudged(Belief(posed(said), belief.information))
+            return separation.chain.pair(pose, forward(template, pose))
+
+        said = posed(denoised(self._denoiser, pair, confidence_of(belief), guide, deadline))
+        return moved(estimate, min(certainty.overlap / _MEETING, 1.0) * difference(said, estimate))
+
+    def _within_limits(self, pose: Pose, before: Pose) -> Pose:
+        """The pose with its angles inside the joints' limits, or where those of ``before`` are."""
+        limits = self._separation.chain.template.limits
+        low, high = np.minimum(limits[..., 0], before.angles), np.maximum(limits[..., 1], before.angles)
+        return dataclasses.replace(pose, angles=np.clip(pose.angles, low, high))
+
+    def _kept(self, stamp: float | None, hands: Hashable) -> np.ndarray | None:
+        """What is left of the last correction (2, PER_HAND), None where there is none."""
+        last = self._last
+        if stamp is None or last is None:
+            return None
+        since = stamp - last.stamp
+        if last.hands != hands or not 0.0 <= since < _LONGEST:
+            self._last = None
+            return None
+        step = last.step * math.exp(-since / _FADING)
+        if (np.abs(step) < _SMALLEST).all():
+            self._last = None
+            return None
+        return step
+
+    def _penetrating(self, pair: HandPair) -> bool:
+        """Whether the hands' proxies overlap by more than ENOUGH: then it is worth to look closer."""
+        flesh = self._separation.flesh
+        rest = both_frames(flesh.joints(pair.betas)[:, WRIST, None])[:, 0]
+        return flesh.proxies.gap(pair.rotations, pair.betas, pair.wrists - rest, 0.0) < -ENOUGH
+
+    def _untouched(self, pair: HandPair) -> HandPair:
+        self._last = None
+        if not self._warned:
+            self._warned = True
+            warnings.warn("hands that cannot be are not refined: numbers are not finite or out of range", stacklevel=3)
+        return pair
+
+
+def _sane(pair: HandPair, certainty: Certainty) -> bool:
+    numbers = (certainty.precision, certainty.position_stddev, certainty.scores)
+    return pair.plausible() and all(np.isfinite(array).all() for array in numbers)

@@ -1,0 +1,349 @@
+"""Refinement of two hands: what it leaves alone, what it repairs, and what it must not do while repairing."""
+
+import dataclasses
+import time
+import warnings
+
+import numpy as np
+import pytest
+from evidence import MODEL, hand
+
+from hand_recon_ros import Side
+from hand_recon_ros.hand_model import rotation_matrices
+from hand_recon_ros.refine import contacts, flesh, passing, separation
+from hand_recon_ros.refine.belief import Belief
+from hand_recon_ros.refine.chain import forward
+from hand_recon_ros.refine.diffusion import cosine_alphas_cumprod, ddim_times
+from hand_recon_ros.refine.guided import START, STEPS, confidence_of, denoised
+from hand_recon_ros.refine.pair import PER_HAND, Certainty, HandPair, PairChain, difference, moved
+from hand_recon_ros.refine.pair_vector import CONFIDENCES, PAIR, pack
+from hand_recon_ros.refine.proxies import load_proxies
+from hand_recon_ros.refine.refiner import Refiner
+from hand_recon_ros.refine.separation import Problem
+from hand_recon_ros.refine.solids import gap_between, penetration_depth
+from hand_recon_ros.skeleton import WRIST, mirror_points, mirror_rotations
+from hand_recon_ros.synthetic.interactions import sample_interactions
+
+FOCAL = 500.0
+CHAIN = PairChain(MODEL)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """True pairs in contact without penetration."""
+    found = sample_interactions("val", 3, range(40), MODEL)
+    return [HandPair(found.rotations[i], found.betas[i], found.wrists[i]) for i in range(len(found))][:20]
+
+
+@pytest.fixture
+def refiner():
+    return Refiner(MODEL)
+
+
+def translation(pair):
+    return pair.wrists - np.stack([MODEL.kinematics(s).rest_keypoints(pair.betas[s])[WRIST] for s in Side])
+
+
+def meshes(pair):
+    return [MODEL.mesh(s, pair.rotations[s], pair.betas[s], translation(pair)[s]) for s in Side]
+
+
+def joints(pair):
+    at = translation(pair)
+    return np.stack([MODEL.kinematics(s).forward(pair.rotations[s], pair.betas[s], at[s])[0] for s in Side])
+
+
+def depth(pair):
+    left, right = meshes(pair)
+    return penetration_depth(left, MODEL.faces(Side.LEFT), right, MODEL.faces(Side.RIGHT))
+
+
+def gap(pair):
+    left, right = meshes(pair)
+    return gap_between(left, MODEL.faces(Side.LEFT), right, MODEL.faces(Side.RIGHT), 0.02)
+
+
+def certainty(pair, stddev=(0.02, 0.02), overlap=1.0):
+    pixels = np.ptp(joints(pair)[..., :2] / joints(pair)[..., 2:], axis=1).max(axis=1)
+    return Certainty(np.ones((2, 21)) / (0.02 * pixels)[:, None], np.array(stddev), np.ones((2, 21)), overlap)
+
+
+def pushed(pair, way):
+    """The pair with its hands moved into each other along the ray until they are ``way`` deep, as far as that goes."""
+    ray = pair.wrists[Side.RIGHT] / np.linalg.norm(pair.wrists[Side.RIGHT])
+    for shift in (*np.arange(0.001, 0.03, 0.001), *-np.arange(0.001, 0.03, 0.001)):
+        nearer = dataclasses.replace(pair, wrists=pair.wrists + np.outer([0.0, shift], ray))
+        if way <= depth(nearer) < way + 0.003:
+            return nearer
+    return None
+
+
+def mirrored(pair):
+    return HandPair(
+        mirror_rotations(pair.rotations)[::-1].copy(), pair.betas[::-1].copy(), mirror_points(pair.wrists)[::-1].copy()
+    )
+
+
+def flipped(certain):
+    return Certainty(*(value[::-1].copy() for value in (certain.precision, certain.position_stddev, certain.scores)))
+
+
+def test_hands_that_do_not_penetrate_come_back_as_they_are(pairs, refiner):
+    left, right = hand(2, Side.LEFT), hand(3, Side.RIGHT)
+    wrists = np.array([left[3][WRIST] - [0.2, 0.0, 0.0], right[3][WRIST] + [0.2, 0.0, 0.0]])
+    apart = HandPair(np.stack([left[0], right[0]]), np.stack([left[1], right[1]]), wrists)
+    for pair in (apart, *pairs):
+        assert refiner(pair, certainty(pair), 8) is pair
+
+
+def test_hands_pushed_into_each_other_come_apart_and_stay_in_touch_and_in_place(pairs, refiner):
+    depths, shifts, gaps, penetrating = [], [], [], 0
+    for number, pair in enumerate(pairs):
+        bad = pushed(pair, 0.005 + 0.001 * (number % 4))
+        if bad is None:
+            continue
+        penetrating += 1
+        good = refiner(bad, certainty(bad), 8)
+        depths.append(depth(good))
+        gaps.append(gap(good))
+        before, after = (FOCAL * joints(p)[..., :2] / joints(p)[..., 2:] for p in (bad, good))
+        shifts.append(np.linalg.norm(after - before, axis=-1).mean())
+    assert penetrating > 10
+    print(f"depth {1e3 * np.array(depths)} mm, moved {shifts} px")
+    assert np.mean(np.array(depths) < 0.001) > 0.85 and max(depths) < 0.002
+    assert np.mean(shifts) < 2.0
+    assert np.mean(np.array(gaps) < 0.005) > 0.95
+
+
+def test_hands_locked_in_each_other_pass(refiner):
+    flat = np.tile(np.eye(3), (2, 16, 1, 1))
+    pair = HandPair(flat, np.zeros((2, 10)), np.array([[-0.06, 0.0, 0.5], [0.06, 0.005, 0.5]]))
+    assert depth(pair) > 0.006
+    good = refiner(pair, certainty(pair), 8)
+    assert depth(good) < 0.001
+    # The nearest way is the likeliest: the left hand in front, or behind.
+    for behind in (-0.004, 0.004):
+        near = dataclasses.replace(pair, wrists=pair.wrists + np.outer([0.0, 1.0], [0.0, 0.0, behind]))
+        good = refiner(near, certainty(near, (0.05, 0.05)), 12)
+        assert depth(good) < 0.002 and np.sign(good.wrists[1, 2] - good.wrists[0, 2]) == np.sign(behind)
+
+
+def test_the_less_certain_hand_moves_more(pairs, refiner):
+    bad = next(bad for bad in (pushed(pair, 0.005) for pair in pairs) if bad is not None)
+    for stddev, more in (((0.002, 0.05), Side.RIGHT), ((0.05, 0.002), Side.LEFT)):
+        certain = certainty(bad, stddev)
+        certain.precision[more] /= 20.0
+        way = np.linalg.norm(refiner(bad, certain, 8).wrists - bad.wrists, axis=1)
+        assert way[more] > 2.0 * way[1 - more]
+
+
+def test_mirrored_hands_give_the_mirrored_result(pairs, refiner):
+    bad = next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None)
+    certain = certainty(bad, (0.01, 0.03))
+    good, other = refiner(bad, certain, 8), refiner(mirrored(bad), flipped(certain), 8)
+    np.testing.assert_allclose(joints(mirrored(other)), joints(good), atol=1e-6)
+    assert refiner(bad, certain, 8).wrists.tolist() == good.wrists.tolist()
+
+
+def test_joint_limits_hold(pairs, refiner):
+    for pair in pairs[:8]:
+        bad = pushed(pair, 0.006)
+        if bad is None:
+            continue
+        good = refiner(bad, certainty(bad), 8)
+        for side in Side:
+            kinematics = MODEL.kinematics(side)
+            before, after = (kinematics.angles_of(p.rotations[side])[1:] for p in (bad, good))
+            low, high = kinematics.limits[1:, :, 0], kinematics.limits[1:, :, 1]
+            assert (after >= np.minimum(low, before) - 1e-6).all() and (after <= np.maximum(high, before) + 1e-6).all()
+
+
+@pytest.mark.parametrize("broken", ["nan", "far", "behind", "no rotation", "uncertain"])
+def test_what_cannot_be_is_left_alone_with_one_warning(pairs, refiner, broken):
+    pair, certain = pairs[0], certainty(pairs[0])
+    wrists, rotations = pair.wrists.copy(), pair.rotations.copy()
+    if broken == "nan":
+        rotations[0, 3, 1, 1] = np.nan
+    elif broken == "far":
+        wrists[1, 0] = 1e6
+    elif broken == "behind":
+        wrists[:, 2] *= -1.0
+    elif broken == "no rotation":
+        rotations[1, 2] = 7.0
+    else:
+        certain.position_stddev[0] = np.nan
+    absurd = HandPair(rotations, pair.betas, wrists)
+    with pytest.warns(UserWarning, match="not refined"):
+        assert refiner(absurd, certain, 8) is absurd
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert refiner(absurd, certain, 8) is absurd
+
+
+def test_no_time_gives_what_there_is_soon(pairs, refiner):
+    bad = next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None)
+    refiner(bad, certainty(bad), 8)
+    began = time.thread_time()
+    result = refiner(bad, certainty(bad), 50, budget=0.0)
+    assert time.thread_time() - began < 0.05
+    assert depth(result) <= depth(bad) + 1e-6
+
+
+def test_the_gate_is_fast(pairs, refiner):
+    pair = max(pairs, key=lambda pair: load_proxies(MODEL).gap(pair.rotations, pair.betas, translation(pair)))
+    times, certain = [], certainty(pair)
+    for _ in range(200):
+        began = time.thread_time()
+        assert refiner(pair, certain, 8) is pair
+        times.append(time.thread_time() - began)
+    assert min(times) < 0.0006
+
+
+def test_in_a_stream_a_correction_lives_on_and_fades(pairs, refiner):
+    good = next(pair for pair in pairs if pushed(pair, 0.006) is not None)
+    bad, certain = pushed(good, 0.006), certainty(good)
+    first = refiner(bad, certain, 8, stamp=0.0, hands=(1, 2))
+    again = refiner(bad, certain, 8, stamp=1 / 30, hands=(1, 2))
+    assert depth(again) < 0.002
+    assert np.abs(joints(again) - joints(first)).max() < 0.003  # it does not flicker
+    ways = []
+    for frame in range(2, 40):
+        result = refiner(good, certain, 8, stamp=frame / 30, hands=(1, 2))
+        ways.append(np.abs(joints(result) - joints(good)).max())
+        assert depth(result) < 0.002
+    assert ways[0] > 0.0005 and max(ways[1:]) <= ways[0] + 1e-6 and ways[-1] == 0.0
+    assert result is good
+    refiner(bad, certain, 8, stamp=2.0, hands=(1, 2))
+    assert refiner(good, certain, 8, stamp=2.01, hands=(1, 3)) is good  # another hand
+    refiner(bad, certain, 8, stamp=3.0, hands=(1, 2))
+    refiner.reset()
+    assert refiner(good, certain, 8, stamp=3.01, hands=(1, 2)) is good
+    assert refiner(good, certain, 8) is good
+
+
+def test_derivatives_of_depths(pairs):
+    """Each row is what finite differences of the distance to the plane of contact say."""
+    bad = next(bad for bad in (pushed(pair, 0.005) for pair in pairs) if bad is not None)
+    pose = CHAIN.pose(bad)
+    problem = Problem(CHAIN, flesh.Flesh(MODEL), pose)
+    state = problem.at(pose)
+    c = state.contacts
+    rows = np.zeros((len(c.depth), 2 * PER_HAND))
+    separation._rows(c.hand, c.depth, c.points, c.away, c.own, c.other, state.posed.keypoints, state.posed.axes, rows)
+    rng = np.random.default_rng(0)
+    step = rng.normal(size=(2, PER_HAND)) * np.array([0.02] * 3 + [0.002] * 3 + [0.02] * 45) * 0.05
+    after = problem.at(moved(pose, step))
+    at_first = {(h, v): d for h, v, d in zip(c.hand, c.vertex, c.depth, strict=True)}
+    change, expected = [], []
+    for h, v, d in zip(after.contacts.hand, after.contacts.vertex, after.contacts.depth, strict=True):
+        if (h, v) in at_first:
+            change.append(d - at_first[h, v])
+    known = {(h, v) for h, v in zip(after.contacts.hand, after.contacts.vertex, strict=True)}
+    keep = [i for i, key in enumerate(zip(c.hand, c.vertex, strict=True)) if key in known]
+    expected = rows[keep] @ step.reshape(-1)
+    error = np.abs(np.array(change) - expected)
+    assert len(change) > 30 and np.median(error) < 0.06 * np.abs(expected).mean()
+
+
+def test_meshes_and_capsules_agree_on_what_is_inside(pairs):
+    bad = next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None)
+    pose = CHAIN.pose(bad)
+    state = Problem(CHAIN, flesh.Flesh(MODEL), pose).at(pose, exact=True)
+    assert state.depth == pytest.approx(depth(bad), abs=1e-5)
+    assert state.contacts.deepest == pytest.approx(state.depth, abs=0.002)
+    assert isinstance(state.contacts, contacts.Contacts)
+
+
+def test_a_pose_and_its_pair_are_the_same(pairs):
+    pose = CHAIN.pose(pairs[0])
+    back = CHAIN.pair(pose, forward(CHAIN.template, pose))
+    np.testing.assert_allclose(joints(back), joints(pairs[0]), atol=1e-9)
+    step = np.random.default_rng(0).normal(size=(2, PER_HAND)) * 0.1
+    np.testing.assert_allclose(difference(moved(pose, step), pose), step, atol=1e-9)
+
+
+def test_a_belief_knows_least_along_the_ray(pairs):
+    pose = CHAIN.pose(pairs[0])
+    belief = Belief.about(CHAIN.template, pose, certainty(pairs[0]))
+    np.testing.assert_allclose(belief.gradient(pose), 0.0, atol=1e-9)
+    way = [np.zeros((2, PER_HAND)) for _ in range(2)]
+    ray = pose.wrist[0] / np.linalg.norm(pose.wrist[0])
+    aside = np.cross(ray, [0.0, 1.0, 0.0])
+    way[0][0, 3:6], way[1][0, 3:6] = 0.01 * ray, 0.01 * aside / np.linalg.norm(aside)
+    along, across = (w.reshape(-1) @ belief.information @ w.reshape(-1) for w in way)
+    assert across > 5.0 * along
+
+
+def test_touching_ways_between_two_balls():
+    def ball(x):
+        return np.array([[x, 0.0, 0.0, 0.01], [x, 0.0, 0.001, 0.01]])
+
+    pairs = np.array([[0, 1]])
+    ways = passing.touching_ways(np.stack([ball(0.0), ball(0.005)]), pairs, np.array([1.0, 0.0, 0.0]), 0.0)
+    np.testing.assert_allclose(ways, [-0.015, 0.025], atol=0.0011)
+    ways = passing.touching_ways(np.stack([ball(0.0), ball(0.05)]), pairs, np.array([1.0, 0.0, 0.0]), 0.0)
+    np.testing.assert_allclose(ways, [0.03, 0.07], atol=0.0011)
+
+
+class Known:
+    """A prior that knows what the hands are."""
+
+    alphas_cumprod = cosine_alphas_cumprod()
+    mean, std = np.linspace(-0.1, 0.1, PAIR), np.linspace(0.1, 0.3, PAIR)
+
+    def __init__(self, truth):
+        self.truth, self.times = truth, []
+
+    def __call__(self, x_t, t, condition, confidence):
+        assert x_t.shape == condition.shape == (PAIR,) and confidence.shape == (CONFIDENCES,)
+        assert np.all(confidence > 0.0) and np.all(confidence < 1.0)
+        self.times.append(t)
+        return pack(self.truth.rotations, self.truth.betas, self.truth.wrists)
+
+    def normalised(self, x):
+        return (x - self.mean) / self.std
+
+    def plain(self, x):
+        return self.mean + self.std * x
+
+
+def noisy(pair):
+    rng = np.random.default_rng(0)
+    turned = rotation_matrices(rng.normal(0, 0.05, (2, 16, 3))) @ pair.rotations
+    return HandPair(turned, pair.betas, pair.wrists + rng.normal(0, 0.003, (2, 3)))
+
+
+def test_a_perfect_prior_gives_the_truth(pairs):
+    prior, estimate = Known(pairs[0]), noisy(pairs[0])
+    belief = Belief.about(CHAIN.template, CHAIN.pose(estimate), certainty(estimate))
+    result = denoised(prior, estimate, confidence_of(belief), lambda said: said)
+    np.testing.assert_allclose(result.rotations, pairs[0].rotations, atol=1e-9)
+    np.testing.assert_allclose(np.diff(result.wrists, axis=0), np.diff(pairs[0].wrists, axis=0), atol=1e-9)
+    np.testing.assert_allclose(result.wrists.mean(axis=0), estimate.wrists.mean(axis=0), atol=1e-9)
+    assert prior.times == ddim_times(STEPS, START)
+    stopped = Known(pairs[0])
+    denoised(stopped, estimate, confidence_of(belief), lambda said: said, deadline=0.0)
+    assert len(stopped.times) == 1
+
+
+def test_a_prior_leads_and_hands_still_come_apart(pairs):
+    truth = next(pair for pair in pairs if pushed(pair, 0.006) is not None)
+    bad = pushed(truth, 0.006)
+    result = Refiner(MODEL, Known(truth))(bad, certainty(bad), 8)
+    assert depth(result) < 0.001
+    true, before, after = (np.diff(pair.wrists, axis=0) for pair in (truth, bad, result))
+    assert np.linalg.norm(after - true) < 0.5 * np.linalg.norm(before - true)
+    np.testing.assert_array_equal(result.betas, bad.betas)
+
+
+def test_a_prior_brings_hands_together_as_far_as_they_meet_in_the_image(pairs):
+    truth = pairs[0]
+    way = np.diff(truth.wrists, axis=0)[0]
+    apart = dataclasses.replace(truth, wrists=truth.wrists + np.outer([-0.5, 0.5], 0.04 * way / np.linalg.norm(way)))
+    errors = []
+    for overlap in (0.0, 0.1, 0.5):
+        prior = Known(truth)
+        result = Refiner(MODEL, prior)(apart, certainty(apart, overlap=overlap), 8)
+        assert (result is apart) == (overlap == 0.0) == (not prior.times)
+        errors.append(np.linalg.norm(np.diff(result.wrists, axis=0) - np.diff(truth.wrists, axis=0)))
+    assert errors[0] > 1.5 * errors[1] and errors[1] > 2.0 * errors[2] and errors[2] < 0.005

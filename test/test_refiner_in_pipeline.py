@@ -1,0 +1,107 @@
+"""The refinement as a step of the pipeline: in stills and streams, mirrored ones too, and switched off."""
+
+import numpy as np
+import pytest
+from evidence import CAMERA, MODEL, observe
+from test_reconstructor import IMAGE, Script, reconstructor
+
+from hand_recon_ros import HandState, Side
+from hand_recon_ros.config import ConfigError
+from hand_recon_ros.refine.solids import penetration_depth
+from hand_recon_ros.skeleton import mirror_points, wrist_pose
+
+
+def keypoints(apart=0.0):
+    """Two flat hands, the right one's fingers through the left one's palm."""
+    flat, result = np.tile(np.eye(3), (16, 1, 1)), []
+    for side, wrist in zip(Side, ([-0.1, 0.0, 0.5], [0.1 + apart, 0.008, 0.5]), strict=True):
+        rotations = flat.copy()
+        at_zero, _ = MODEL.kinematics(side).forward(rotations, np.zeros(10), np.zeros(3))
+        result.append(at_zero - at_zero[0] + wrist)
+    return result
+
+
+def depth(hands):
+    left, right = hands
+    return penetration_depth(left.vertices, left.faces, right.vertices, right.faces)
+
+
+def saw(script, apart=0.0, mirrored=False):
+    script(*(
+        observe(mirror_points(points) if mirrored else points, side, mirrored=mirrored)
+        for side, points in zip(Side, keypoints(apart), strict=True)
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("still", [True, False])
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_hands_in_each_other_are_taken_apart(still, mirrored):
+    script = Script()
+    result = reconstructor(script, mirrored_input=mirrored, refine_budget=0.0)
+    saw(script, mirrored=mirrored)
+    estimate = result.reconstruct_image(IMAGE, CAMERA) if still else result(IMAGE, CAMERA, 0.0)
+    assert estimate.refined and depth(estimate.unrefined) > 0.002 > depth((estimate.left, estimate.right))
+    before = estimate.before_refinement()
+    assert (before.left, before.right) == estimate.unrefined and not before.refined
+    for side in Side:
+        found, old = estimate.hand(side), before.hand(side)
+        assert found.state == HandState.TRACKED
+        np.testing.assert_array_equal(found.keypoints_2d, old.keypoints_2d)
+        shown = mirror_points(found.joints) if mirrored else found.joints
+        was = mirror_points(old.joints) if mirrored else old.joints
+        assert np.linalg.norm(CAMERA.project(shown) - CAMERA.project(was), axis=1).mean() < 4.0
+        joints, _ = MODEL.kinematics(side).forward(found.rotations, found.betas, found.translation)
+        np.testing.assert_allclose(found.joints, joints, atol=1e-9)
+        np.testing.assert_allclose(found.wrist_pose, wrist_pose(joints, side == Side.RIGHT), atol=1e-9)
+
+
+def test_mirrored_images_give_the_same_hands():
+    joints = []
+    for mirrored in (False, True):
+        script = Script()
+        result = reconstructor(script, mirrored_input=mirrored, refine_budget=0.0)
+        saw(script, mirrored=mirrored)
+        estimate = result(IMAGE, CAMERA, 0.0)
+        joints.append([estimate.left.joints, estimate.right.joints])
+    np.testing.assert_allclose(joints[0], joints[1], atol=1e-5)
+
+
+def test_it_runs_only_where_it_is_needed_and_wanted():
+    script = Script()
+    result = reconstructor(script, refine_steps=0)
+    saw(script)
+    assert not result(IMAGE, CAMERA, 0.0).refined
+    result.update_settings(refine_steps=8, refine_budget=0.0)
+    assert result(IMAGE, CAMERA, 0.1).refined
+    saw(script, apart=0.4)
+    for still in (True, False):
+        estimate = result.reconstruct_image(IMAGE, CAMERA) if still else result(IMAGE, CAMERA, 5.0)
+        assert not estimate.refined and estimate.unrefined is None and estimate.before_refinement() is estimate
+
+
+def test_a_learned_prior_is_asked_where_one_is_named():
+    script = Script()
+    saw(script)
+    plain, asked = (reconstructor(script, refiner=name).reconstruct_image(IMAGE, CAMERA) for name in ("none", "small"))
+    assert asked.refined and depth((asked.left, asked.right)) < 0.002
+    assert np.abs(asked.left.joints - plain.left.joints).max() > 1e-4
+    with pytest.raises(ConfigError, match="refiner must be 'none'.* or the path of an exported refiner"):
+        reconstructor(script, refiner="absent.onnx")
+
+
+def test_a_stream_of_touching_hands_does_not_flicker():
+    script = Script()
+    result = reconstructor(script, refine_budget=0.0, smoothing_cutoff=2.0)
+    rng, before, after = np.random.default_rng(0), [], []
+    for frame in range(30):
+        hands = keypoints()
+        script(*(
+            observe(hands[side] + rng.normal(0, 0.0007, (21, 3)), side) for side in Side
+        ))  # fmt: skip
+        estimate = result(IMAGE, CAMERA, frame / 30)
+        old = estimate.before_refinement()
+        before.append([old.left.joints, old.right.joints])
+        after.append([estimate.left.joints, estimate.right.joints])
+        assert depth((estimate.left, estimate.right)) < 0.002
+    jitter = [np.linalg.norm(np.diff(np.array(x[10:]), n=3, axis=0), axis=-1).mean() for x in (before, after)]
+    assert jitter[1] < 2.0 * jitter[0]
