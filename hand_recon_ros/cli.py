@@ -216,11 +216,16 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
         return report
     cases = _report_folder(options.report) if options.report else None
     if options.encoder:
+        from .config import ReconstructorConfig, checked
         from .evaluation.encoder import evaluate_encoder, load_encoder, predictor, session_predictor
+        from .hand_model import load_hand_model
+        from .refine.refiner import load_refiner
 
         trained = options.encoder.endswith(".safetensors")
         encoder = predictor(load_encoder(options.encoder)) if trained else session_predictor(options.encoder)
-        report = evaluate_encoder(encoder, options.split, options.frames, cases)
+        settings = checked(ReconstructorConfig, _overrides(options.set))
+        refiner = load_refiner(settings, load_hand_model(settings.hand_model)) if settings.refine_steps else None
+        report = evaluate_encoder(encoder, options.split, options.frames, cases, refiner, settings.refine_steps)
     else:
         reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
         if options.stills or options.split not in SPLITS:
@@ -233,7 +238,9 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
         if value is not None:
             low, high = report["ci95"]["estimate"][name]
             true = report["metrics"]["ground_truth"][name]
-            beside = "" if true is None else f"   ground truth {true:.3f}"
+            refined = None if report["metrics"]["refined"] is None else report["metrics"]["refined"][name]
+            beside = "" if refined is None else f"   refined {refined:.3f}"
+            beside += "" if true is None else f"   ground truth {true:.3f}"
             print(f"{name:>16} {value:9.3f}   [{low:.3f}, {high:.3f}]{beside}", file=sys.stderr)
     if cases is not None:
         from .evaluation.report import write_report

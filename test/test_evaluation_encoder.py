@@ -10,6 +10,7 @@ from hand_recon_ros.encode.network import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.encode.outputs import HandsOutput
 from hand_recon_ros.evaluation.encoder import _SEED, evaluate_encoder, load_encoder, predictor, session_predictor
 from hand_recon_ros.hand_model import load_hand_model
+from hand_recon_ros.refine.refiner import Refiner
 from hand_recon_ros.synthetic.stream import OCCLUDED_JOINTS, SampleStream
 
 COUNT = 12
@@ -32,7 +33,7 @@ def oracle(width=1.0, scale=1.0, shift=0.0, apart=1.0):
 
 
 def test_the_truth_scores_zero():
-    report = evaluate_encoder(oracle(), "val", COUNT)
+    report = evaluate_encoder(oracle(), "val", COUNT, refiner=Refiner(load_hand_model()))
     found = report["metrics"]["estimate"]
     for name in ("mpjpe_mm", "pa_mpjpe_mm", "wrist_error_mm", "mrrpe_mm", "mrrpe_told_mm", "error_2d_px"):
         assert found[name] == pytest.approx(0.0, abs=0.05), name
@@ -40,7 +41,10 @@ def test_the_truth_scores_zero():
     assert found["mpvpe_mm"] == pytest.approx(0.0, abs=0.05) and found["pa_mpvpe_mm"] == pytest.approx(0.0, abs=0.05)
     true = report["metrics"]["ground_truth"]
     assert found["pen_depth_mm"] == pytest.approx(true["pen_depth_mm"], abs=0.05)
-    assert found["contact_ratio"] == true["contact_ratio"] and report["metrics"]["refined"] is None
+    assert found["contact_ratio"] == true["contact_ratio"]
+    refined = report["metrics"]["refined"]
+    assert refined["pen_rate_2mm"] == 0.0 and refined["mpjpe_mm"] < 1.0 and refined["mrrpe_mm"] < 3.0
+    assert evaluate_encoder(oracle(), "val", 2)["metrics"]["refined"] is None
     low, high = report["ci95"]["estimate"]["mpjpe_mm"]
     assert low <= found["mpjpe_mm"] <= high
 

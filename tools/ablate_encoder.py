@@ -97,7 +97,7 @@ def main() -> None:
     lines: list[str] = []
     for split in SPLITS:
         measured = measure_encoders(list(encoders.values()), split, options.samples, spoilt=1.0)
-        values = {name: estimate for name, (estimate, _) in zip(encoders, measured, strict=True)}
+        values = {name: found.estimate for name, found in zip(encoders, measured, strict=True)}
         result[split] = {
             name: {key: {"mean": float(found[key].mean()), "ci95": interval(found[key])} for key in COLUMNS}
             for name, found in values.items()

@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,11 +22,14 @@ from ..encode.session import EncoderSession
 from ..hand_model import HandModel, load_hand_model
 from ..locate.landmarks import stem_of
 from ..locate.networks import LandmarkNetworks
+from ..refine.refiner import Refiner
 from ..runtime.shipped import shipped_network
+from ..skeleton import WRIST
 from ..synthetic.stream import OCCLUDED_JOINTS, SampleStream
 from ..types import Side
 from . import metrics
 from .cases import Case
+from .encoded_hands import EncodedHand, encoded_hand, refined_hands, told_relation
 from .figures import PER_HAND, PER_JOINT, HandErrors, Values, add_hand, pooled, summary
 from .penetration import Penetrations
 
@@ -108,38 +111,57 @@ def session_predictor(name: str) -> Encoder:
 
 
 def evaluate_encoder(
-    encoder: Encoder, split: str = "val", count: int = 500, cases: list[Case] | None = None
+    encoder: Encoder,
+    split: str = "val",
+    count: int = 500,
+    cases: list[Case] | None = None,
+    refiner: Refiner | None = None,
+    refine_steps: int = ReconstructorConfig.refine_steps,
 ) -> dict[str, Any]:
     """Measure an encoder on the first samples of a split of the stream.
 
     Root-relative errors are from the wrist, not rescaled; PA with scale and without reflection; MRRPE from the two
     hands' metric wrists, and ``told`` directly as the vector to the other hand, the mean of what both hands say; the
     ``occluded`` forms over the pairs in which at least 30 % of a hand's keypoints are hidden by something else.
-    Penetration is that of the meshes at the metric wrists, beside the truth's. 2D errors are in pixels of the sample's
-    picture and PCK is against the larger side of the true box, over keypoints inside the crop. Intervals are 95 %
-    bootstrap percentiles. ``cases``, where given, gets one entry for each sample, whose picture is the pair of crops.
+    Penetration is that of the meshes at the metric wrists, beside the truth's. Figures are of what the encoder says,
+    and where there is a ``refiner`` of the same hands refined in ``refine_steps`` steps. 2D errors are in pixels of the
+    sample's picture and PCK is against the larger side of the true box, over keypoints inside the crop. Intervals are
+    95 % bootstrap percentiles. ``cases``, where given, gets one entry for each sample, whose picture is the pair of
+    crops.
     """
-    ((estimate, truth),) = measure_encoders([encoder], split, count, cases=cases)
+    (measured,) = measure_encoders([encoder], split, count, 0.0, cases, refiner, refine_steps)
     return {
         "dataset": "synthetic", "split": split, "n": count,
         "protocol": "encoder alone, jittered crops of the true hands, wrist root, not rescaled",
-        **summary(estimate, truth),
+        **summary(measured.estimate, measured.ground_truth, measured.refined),
     }  # fmt: skip
 
 
+class Measured(NamedTuple):
+    """Values by figure of an encoder, of the truth's penetration, and of the encoder's hands as they were refined."""
+
+    estimate: dict[str, np.ndarray]
+    ground_truth: dict[str, np.ndarray]
+    refined: dict[str, np.ndarray] | None
+
+
 def measure_encoders(
-    encoders: Sequence[Encoder], split: str, count: int, spoilt: float = 0.0, cases: list[Case] | None = None
-) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """Measure several encoders on the same samples: of each its values by figure and the truth's penetration.
+    encoders: Sequence[Encoder],
+    split: str,
+    count: int,
+    spoilt: float = 0.0,
+    cases: list[Case] | None = None,
+    refiner: Refiner | None = None,
+    refine_steps: int = ReconstructorConfig.refine_steps,
+) -> list[Measured]:
+    """Measure several encoders on the same samples.
 
     ``spoilt`` is how much the priors are that an encoder may need, as in :class:`encode.priors.CorruptedPriors`;
-    ``cases`` are of the first encoder.
+    ``cases`` are of the first encoder; without a ``refiner`` nothing is refined.
     """
     hand_model = load_hand_model()
     stream = SampleStream(split, _SEED, hand_model)
-    results: list[tuple[Values, Penetrations]] = [
-        ({name: [] for name in (*PER_HAND, *PER_PAIR, PER_JOINT)}, Penetrations()) for _ in encoders
-    ]
+    results = [(_nothing(), _nothing()) for _ in encoders]
     for start in range(0, count, _BATCH):
         numbers = range(start, min(start + _BATCH, count))
         samples = [stream[number] for number in numbers]
@@ -148,15 +170,35 @@ def measure_encoders(
             for number, sample in zip(numbers, samples, strict=True)
         ]
         batch = torch.utils.data.default_collate([crops.arrays for crops in cut])
-        for encoder, (values, penetrations) in zip(encoders, results, strict=True):
+        for encoder, (before, after) in zip(encoders, results, strict=True):
             hands = encoder(batch)
             for index, (sample, crops) in enumerate(zip(samples, cut, strict=True)):
                 output = HandsOutput(*(part[index].numpy().astype(np.float64) for part in hands))
-                errors = _measure(values, penetrations, sample, crops, output, hand_model)
+                said = {
+                    frame.side: encoded_hand(frame, output)
+                    for frame in crops.frames
+                    if frame is not None and sample.present[frame.side]
+                }
+                told = told_relation(crops, output) if len(said) == len(Side) else None
+                errors = _measure(*before, sample, crops, said, told, hand_model)
+                if refiner is not None:
+                    if told is not None:
+                        said = refined_hands(said, told, refiner, refine_steps, hand_model)
+                    errors = _measure(*after, sample, crops, said, told, hand_model)
                 if cases is not None and encoder is encoders[0]:
                     cases.append(_case(stream, start + index, sample, crops, output.places, errors))
-    measured = [(pooled(values), *penetrations.pooled()) for values, penetrations in results]
-    return [(values | estimate, truth) for values, estimate, truth in measured]
+    return [
+        Measured(_pooled(*before), before[1].pooled()[1], None if refiner is None else _pooled(*after))
+        for before, after in results
+    ]
+
+
+def _nothing() -> tuple[Values, Penetrations]:
+    return {name: [] for name in (*PER_HAND, *PER_PAIR, PER_JOINT)}, Penetrations()
+
+
+def _pooled(values: Values, penetrations: Penetrations) -> dict[str, np.ndarray]:
+    return pooled(values) | penetrations.pooled()[0]
 
 
 def _cut(sample: Sample, number: int, provider: PriorProvider | None = None) -> Crops:
@@ -187,47 +229,31 @@ def _measure(
     penetrations: Penetrations,
     sample: Sample,
     crops: Crops,
-    hands: HandsOutput,
+    hands: dict[Side, EncodedHand],
+    told: np.ndarray | None,
     hand_model: HandModel,
 ) -> dict[Side, HandErrors]:
-    """Add one sample's values to the lists; returns the errors of its hands."""
-    errors = {}
-    wrists: list[np.ndarray | None] = [None, None]
-    meshes, true_meshes = [], []
-    for frame in crops.frames:
-        if frame is None or not sample.present[frame.side]:
-            continue
-        side = frame.side
-        wrist = frame.position_out(hands.places[side, 0], float(np.exp(hands.log_width[side])))
-        wrists[side] = wrist
-        meshes.append(frame.points_out(_mesh_from_wrist(hand_model, hands.rotations[side], hands.betas[side])) + wrist)
+    """Add one sample's values to the lists; returns the errors of its hands.
+
+    ``told`` is the vector from the left wrist to the right one, metres, as it was told directly.
+    """
+    errors, meshes, true_meshes = {}, [], []
+    for side, hand in hands.items():
+        translation = hand.wrist - hand_model.kinematics(side).rest_keypoints(hand.betas)[WRIST]
+        meshes.append(hand_model.mesh(side, hand.rotations, hand.betas, translation))
         true_meshes.append(hand_model.mesh(side, sample.rotations[side], sample.betas[side], sample.translation[side]))
         errors[side] = add_hand(
-            values,
-            frame.points_out(hands.joints[side]) + wrist,
-            sample.joints[side],
-            meshes[-1],
-            true_meshes[-1],
-            frame.pixels_out(hands.places[side]),
-            sample.keypoints_2d[side],
-            crops.arrays["place_weights"][side] > 0,
-        )
-    if wrists[0] is not None and wrists[1] is not None:
+            values, hand.joints, sample.joints[side], meshes[-1], true_meshes[-1], hand.pixels,
+            sample.keypoints_2d[side], crops.arrays["place_weights"][side] > 0,
+        )  # fmt: skip
+    if told is not None:
         penetrations.add(meshes, true_meshes, [hand_model.faces(side) for side in Side], sample.keypoints_2d)
         true = sample.joints[:1, 0], sample.joints[1:, 0]
-        left, right = (frame for frame in crops.frames if frame is not None)
-        to_right = left.points_out(hands.to_other[0]), -right.points_out(hands.to_other[1])
-        told = np.mean(to_right, axis=0)[None]
+        wrists = hands[Side.LEFT].wrist[None], hands[Side.RIGHT].wrist[None]
         occluded = bool((sample.occluded.mean(axis=1) >= OCCLUDED_JOINTS).any())
-        for name, pair in (("mrrpe", (wrists[0][None], wrists[1][None])), ("mrrpe_told", (true[0], true[0] + told))):
+        for name, pair in (("mrrpe", wrists), ("mrrpe_told", (true[0], true[0] + told))):
             error = metrics.mrrpe(pair[0], pair[1], true[0], true[1])
             values[f"{name}_mm"].append(error)
             if occluded:
                 values[f"{name}_occluded_mm"].append(error)
     return errors
-
-
-def _mesh_from_wrist(hand_model: HandModel, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
-    """Vertices (V, 3) of a right hand in the crop frame, metres from its wrist."""
-    wrist = hand_model.kinematics(Side.RIGHT).rest_keypoints(betas)[0]
-    return hand_model.mesh(Side.RIGHT, rotations, betas, -wrist)

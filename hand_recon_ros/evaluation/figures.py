@@ -76,24 +76,33 @@ def pooled(values: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarray]:
     }
 
 
-def summary(estimate: Mapping[str, np.ndarray], ground_truth: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def summary(
+    estimate: Mapping[str, np.ndarray],
+    ground_truth: Mapping[str, np.ndarray],
+    refined: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, Any]:
     """Means and 95 % bootstrap intervals of values (N,) by figure: the part of a report that all evaluations share.
 
-    Returns "metrics" and "ci95", each with "estimate" and "ground_truth": figure -> mean and figure -> [low, high] of
-    the values that are not NaN, None where there are none; PER_JOINT: the mean error of each of the 21 keypoints from
-    the wrist, mm; and "boolean_failures": of how many pairs the volume of the intersection could not be computed.
+    ``refined`` are the values of the same pictures after the two-hand refinement, ``estimate`` those before it.
+
+    Returns "metrics" and "ci95", each with "estimate", "refined" (None where that was not measured) and "ground_truth":
+    figure -> mean and figure -> [low, high] of the values that are not NaN, None where there are none; PER_JOINT: the
+    mean error of each of the 21 keypoints from the wrist, mm; and "boolean_failures": of how many pairs the volume of
+    the intersection could not be computed.
     """
     names = [name for name in estimate if name != PER_JOINT]
     result: dict[str, Any] = {
         part: {"estimate": None, "refined": None, "ground_truth": None} for part in ("metrics", "ci95")
     }
-    failures = {}
-    for column, values in (("estimate", estimate), ("ground_truth", ground_truth)):
+    failures, per_joint = {}, {}
+    columns = {"estimate": estimate, **({} if refined is None else {"refined": refined}), "ground_truth": ground_truth}
+    for column, values in columns.items():
         finite = {name: values[name][np.isfinite(values[name])] for name in names if name in values}
         counted = {name: found for name, found in finite.items() if found.size}
         result["metrics"][column] = {name: float(counted[name].mean()) if name in counted else None for name in names}
         result["ci95"][column] = {name: interval(counted[name]) if name in counted else None for name in names}
         failures[column] = int(np.isnan(values.get("pen_vol_cm3", np.zeros(0))).sum())
-    joints = estimate[PER_JOINT]
-    per_joint = {"estimate": joints.mean(axis=0).tolist() if joints.size else None}
+        if PER_JOINT in values:
+            joints = values[PER_JOINT]
+            per_joint[column] = joints.mean(axis=0).tolist() if joints.size else None
     return {**result, PER_JOINT: per_joint, "boolean_failures": failures}

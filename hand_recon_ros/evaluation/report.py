@@ -53,7 +53,7 @@ def _page(report: dict[str, Any], cases: Sequence[Case], command: str) -> Iterat
         settings = escape(json.dumps(report["config"], indent=1, default=str))
         yield f"<details><summary>Settings</summary><pre>{settings}</pre></details>"
     yield '<div class="tables">'
-    yield from _table(("", "mean", "95 % interval"), _figures(report))
+    yield from _table(("", "mean", "95 % interval", "refined"), _figures(report))
     yield from _table(("arrangement", "hands", "not found", "MPJPE, mm", "median"), _arrangements(cases))
     yield "</div>"
     hands = [errors for case in cases for errors in case.errors.values()]
@@ -76,15 +76,17 @@ def _page(report: dict[str, Any], cases: Sequence[Case], command: str) -> Iterat
     yield "</body></html>"
 
 
-def _figures(report: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _figures(report: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     for side, share in report.get("found", {}).items():
-        yield f"found, {side}", f"{share:.3f}", ""
+        yield f"found, {side}", f"{share:.3f}", "", ""
+    refined = report["metrics"]["refined"] or {}
     for name, value in report["metrics"]["estimate"].items():
+        after = "" if refined.get(name) is None else f"{refined[name]:.3f}"
         if value is None:
-            yield name, "&ndash;", ""
+            yield name, "&ndash;", "", after
         else:
             low, high = report["ci95"]["estimate"][name]
-            yield name, f"{value:.3f}", f"[{low:.3f}, {high:.3f}]"
+            yield name, f"{value:.3f}", f"[{low:.3f}, {high:.3f}]", after
 
 
 def _arrangements(cases: Sequence[Case]) -> Iterator[tuple[str, str, str, str, str]]:

@@ -13,7 +13,7 @@ import numpy as np
 from ..reconstructor import TwoHandReconstructor
 from ..runtime.model_files import cache_dir
 from ..synthetic import Clip, load_clip, rendered_clip
-from ..types import HandState, Side
+from ..types import HandState, Side, TwoHandEstimate
 from . import metrics
 from .cases import Case
 from .figures import PCK_SHARES, PER_HAND, PER_JOINT, HandErrors, summary
@@ -42,8 +42,10 @@ def evaluate_synthetic(
 
     Each clip is fed as a stream at its own rate. Errors are over TRACKED hands: root-relative ones from the wrist, not
     rescaled; PA with scale and without reflection; MRRPE over frames with both hands TRACKED; PCK against the larger
-    side of the true box; penetration over the pairs of MRRPE, beside that of the truth in the same frames. ``found``
-    says how many hands that is of those there are. Intervals are 95 % bootstrap percentiles over frames.
+    side of the true box; penetration over the pairs of MRRPE, beside that of the truth in the same frames. Figures are
+    of the hands before the two-hand refinement, and after it unless it is switched off; ``jitter_touching_mm`` is that
+    of frames around which the true hands touch. ``found`` says how many hands that is of those there are. Intervals are
+    95 % bootstrap percentiles over frames.
 
     Args:
         reconstructor: is reset before every clip.
@@ -57,8 +59,11 @@ def evaluate_synthetic(
     folder = clips or cache_dir() / "clips"
     rendered = [load_clip(rendered_clip(folder, frames, seed, view)) for view, seed in SPLITS[split]]
     samples = [_measure(reconstructor, clip, cases) for clip in rendered]
-    names = (*PER_HAND, *PER_PAIR, *PENETRATION, "jitter_mm")
-    values = {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
+    names = (*PER_HAND, *PER_PAIR, *PENETRATION, "jitter_mm", "jitter_touching_mm", PER_JOINT)
+    values, refined = (
+        {name: np.concatenate([sample[when][name] for sample in samples]) for name in samples[0][when]}
+        for when in range(2)
+    )
     tracked = values["tracked"]
     return {
         "dataset": "synthetic",
@@ -68,30 +73,54 @@ def evaluate_synthetic(
         "config": dataclasses.asdict(reconstructor.config),
         "found": {side.label: float(tracked[:, side].mean()) for side in Side},
         **summary(
-            {name: values[name] for name in (*names, PER_JOINT)}, {name: values[f"true_{name}"] for name in PENETRATION}
+            {name: values[name] for name in names},
+            {name: values[f"true_{name}"] for name in PENETRATION},
+            {name: refined[name] for name in names} if reconstructor.config.refine_steps > 0 else None,
         ),
     }
 
 
-def _measure(reconstructor: TwoHandReconstructor, clip: Clip, cases: list[Case] | None = None) -> dict[str, np.ndarray]:
+class _Hands:
+    """The hands of a clip as they were told, frame by frame; NaN where a hand was not TRACKED."""
+
+    def __init__(self, count: int, vertices: int) -> None:
+        self.joints, self.meshes = np.full((count, 2, 21, 3), np.nan), np.full((count, 2, vertices, 3), np.nan)
+        self.pixels, self.tracked = np.full((count, 2, 21, 2), np.nan), np.zeros((count, 2), dtype=bool)
+
+    def add(self, frame: int, estimate: TwoHandEstimate) -> None:
+        for side in Side:
+            hand = estimate.hand(side)
+            if hand.state == HandState.TRACKED:
+                self.tracked[frame, side] = True
+                self.joints[frame, side], self.pixels[frame, side] = hand.joints, hand.keypoints_2d
+                if len(hand.vertices) == self.meshes.shape[2]:
+                    self.meshes[frame, side] = hand.vertices
+
+
+def _measure(
+    reconstructor: TwoHandReconstructor, clip: Clip, cases: list[Case] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Per-frame values of one clip before and after the two-hand refinement; ``cases`` are those after it."""
+    vertices = clip.truth["vertices"].shape[-2]
+    before, after = _Hands(len(clip), vertices), _Hands(len(clip), vertices)
+    reconstructor.reset()
+    for frame, image in enumerate(clip.images()):
+        estimate = reconstructor(image, clip.camera, stamp=float(clip.truth["stamps"][frame]))
+        before.add(frame, estimate.before_refinement())
+        after.add(frame, estimate)
+    faces = [reconstructor.hand_model.faces(side) for side in Side]
+    return _values(clip, before, faces), _values(clip, after, faces, cases)
+
+
+def _values(
+    clip: Clip, hands: _Hands, faces: list[np.ndarray], cases: list[Case] | None = None
+) -> dict[str, np.ndarray]:
     """Per-frame values of one clip: (N, 2) for hands, (N,) for pairs; NaN where there is nothing to measure.
 
     PER_JOINT is (K, 21), of the K hands that were measured, frame by frame, the left one first.
     """
     truth, count = clip.truth, len(clip)
-    vertices = truth["vertices"].shape[-2]
-    joints, meshes = np.full((count, 2, 21, 3), np.nan), np.full((count, 2, vertices, 3), np.nan)
-    pixels, tracked = np.full((count, 2, 21, 2), np.nan), np.zeros((count, 2), dtype=bool)
-    reconstructor.reset()
-    for frame, image in enumerate(clip.images()):
-        estimate = reconstructor(image, clip.camera, stamp=float(truth["stamps"][frame]))
-        for side in Side:
-            hand = estimate.hand(side)
-            if hand.state == HandState.TRACKED:
-                tracked[frame, side] = True
-                joints[frame, side], pixels[frame, side] = hand.joints, hand.keypoints_2d
-                if len(hand.vertices) == vertices:
-                    meshes[frame, side] = hand.vertices
+    joints, meshes, pixels, tracked = hands.joints, hands.meshes, hands.pixels, hands.tracked
     there = np.isfinite(truth["joints"]).all(axis=(-2, -1))
     used = tracked & there
     result = {name: np.full((count, 2), np.nan) for name in PER_HAND} | {"tracked": used | ~there}
@@ -115,12 +144,16 @@ def _measure(reconstructor: TwoHandReconstructor, clip: Clip, cases: list[Case] 
     result["mrrpe_mm"] = np.full(count, np.nan)
     pairs = joints[both], truth["joints"][both]
     result["mrrpe_mm"][both] = metrics.mrrpe(pairs[0][:, 0], pairs[0][:, 1], pairs[1][:, 0], pairs[1][:, 1])
-    penetrations, faces = Penetrations(), [reconstructor.hand_model.faces(side) for side in Side]
-    for frame in np.flatnonzero(both & known.all(axis=1)):
+    penetrations = Penetrations()
+    frames = np.flatnonzero(both & known.all(axis=1))
+    for frame in frames:
         penetrations.add(meshes[frame], truth["vertices"][frame], faces, truth["keypoints_2d"][frame])
     for prefix, measured in zip(("", "true_"), penetrations.pooled(), strict=True):
         result |= {prefix + name: measured[name] for name in PENETRATION}
     result["jitter_mm"] = np.linalg.norm(np.diff(joints, n=3, axis=0), axis=-1).mean(axis=-1) * 1e3
+    touching = np.zeros(count, dtype=bool)
+    touching[frames] = result["true_contact_ratio"] == 1.0
+    result["jitter_touching_mm"] = np.where((touching[3:] | touching[:-3])[:, None], result["jitter_mm"], np.nan)
     return result
 
 

@@ -1,0 +1,89 @@
+"""The hands that the encoder says, in the camera's frame, and the two-hand refinement of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from ..datasets.crops import Crops
+from ..encode.crop_frame import CropFrame
+from ..encode.outputs import HandsOutput
+from ..hand_model import HandModel
+from ..locate.duplicates import box_overlap
+from ..refine.evidence import PIXEL_SIGMA, spread
+from ..refine.pair import Certainty, HandPair
+from ..refine.refiner import Refiner
+from ..refine.relation import along_rays
+from ..skeleton import WRIST
+from ..types import Side
+
+_LAPLACE = math.sqrt(2.0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EncodedHand:
+    """One hand as the encoder says it: rotations (16, 3, 3), betas (10,), wrist (3,) and keypoints (21, 3) in metres in
+    the camera's frame, keypoints in the picture (21, 2) and their standard deviations (21,), pixels, and the standard
+    deviation of the wrist's distance, metres."""
+
+    rotations: np.ndarray
+    betas: np.ndarray
+    wrist: np.ndarray
+    joints: np.ndarray
+    pixels: np.ndarray
+    stddev_2d: np.ndarray
+    position_stddev: float
+
+
+def encoded_hand(frame: CropFrame, hands: HandsOutput) -> EncodedHand:
+    """The hand of a crop."""
+    side = frame.side
+    wrist = frame.position_out(hands.places[side, WRIST], math.exp(float(hands.log_width[side])))
+    return EncodedHand(
+        rotations=frame.rotations_out(hands.rotations[side]),
+        betas=hands.betas[side],
+        wrist=wrist,
+        joints=frame.points_out(hands.joints[side]) + wrist,
+        pixels=frame.pixels_out(hands.places[side]),
+        stddev_2d=np.broadcast_to(hands.place_scales[side] * (_LAPLACE * frame.box.size), 21),
+        position_stddev=float(np.linalg.norm(wrist) * hands.log_width_scale[side].mean()) * _LAPLACE,
+    )
+
+
+def told_relation(crops: Crops, hands: HandsOutput) -> np.ndarray:
+    """The vector from the left wrist to the right one (3,), metres: the mean of what both hands say."""
+    left, right = (frame for frame in crops.frames if frame is not None)
+    return np.asarray((left.points_out(hands.to_other[0]) - right.points_out(hands.to_other[1])) / 2.0)
+
+
+def refined_hands(
+    hands: dict[Side, EncodedHand], told: np.ndarray, refiner: Refiner, steps: int, hand_model: HandModel
+) -> dict[Side, EncodedHand]:
+    """Both hands where they are told to be to each other (:func:`told_relation`), after the refinement; keypoints in
+    the picture stay as they were seen."""
+    both = [hands[side] for side in Side]
+    rotations, betas, wrists = (
+        np.stack([getattr(hand, name) for hand in both]) for name in ("rotations", "betas", "wrist")
+    )
+    wrists, stddevs = along_rays(wrists, np.array([hand.position_stddev for hand in both]), told)
+    pair = HandPair(rotations, betas, wrists)
+    pixels, joints = np.stack([hand.pixels for hand in both]), np.stack([hand.joints for hand in both])
+    stddev = np.maximum(np.stack([hand.stddev_2d for hand in both]), 0.1)
+    extent = spread(pixels)
+    per_pixel = spread(joints[..., :2] / np.maximum(joints[..., 2:], 0.05)) / extent
+    certainty = Certainty(
+        precision=1.0 / (stddev * per_pixel[:, None]),
+        position_stddev=stddevs,
+        scores=np.clip(2.0 * PIXEL_SIGMA * extent[:, None] / stddev, 0.02, 1.0),
+        overlap=box_overlap(pixels),
+    )
+    refined = refiner(pair, certainty, steps)
+    result = {}
+    for side in Side:
+        rotations, betas, wrist = refined.rotations[side], refined.betas[side], refined.wrists[side]
+        kinematics = hand_model.kinematics(side)
+        joints_of, _ = kinematics.forward(rotations, betas, wrist - kinematics.rest_keypoints(betas)[WRIST])
+        result[side] = dataclasses.replace(hands[side], rotations=rotations, betas=betas, wrist=wrist, joints=joints_of)
+    return result
