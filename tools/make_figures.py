@@ -3,12 +3,14 @@
 
 docs/images/frames.png is drawn from the embedded hand. docs/images/demo.jpg shows frames of the rendered clip beside
 what the node made of them; it needs the results of ``make demo``. docs/images/encoder_curve.png is the validation along
-the training of the encoder, ``--training out/train/encoder_small``.
+the training of the encoder, ``--training out/train/encoder_small``. docs/images/refinement.jpg are rendered images of
+hands that run into each other before the two-hand refinement and not after it.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import sys
 from pathlib import Path
@@ -17,11 +19,21 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from hand_recon_ros import Camera, HandEstimate, HandState, ScaleSource, Side, TwoHandEstimate
+from hand_recon_ros import (
+    Camera,
+    HandEstimate,
+    HandState,
+    ScaleSource,
+    Side,
+    TwoHandEstimate,
+    TwoHandReconstructor,
+)
 from hand_recon_ros.evaluation.recording import Recording, estimate
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.overlay import draw_overlay
+from hand_recon_ros.refine.solids import penetration_depth
 from hand_recon_ros.skeleton import wrist_pose
+from hand_recon_ros.synthetic import SampleStream
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 AXES = {"x": (40, 40, 220), "y": (30, 150, 30), "z": (220, 100, 30)}
@@ -103,6 +115,62 @@ def demo_figure(out: Path, columns: int = 4, width: int = 320) -> np.ndarray:
     return np.vstack([np.hstack(row) for row in rows])
 
 
+def refinement_figure(columns: int = 5, count: int = 150, size: int = 260) -> np.ndarray:
+    """The pairs that run into each other most among images of ``val``: with the hands as they are told, and from the
+    side before the two-hand refinement and after it."""
+    reconstructor = TwoHandReconstructor()
+    stream = SampleStream("val", 90210, reconstructor.hand_model)
+    refined: list[tuple[float, int, TwoHandEstimate]] = []
+    for number in range(count):
+        sample = stream[number]
+        two = reconstructor.reconstruct_image(sample.image, sample.camera)
+        if two.refined:
+            refined.append((depth_mm(two.before_refinement()), number, two))
+    pictures = []
+    for _, number, two in sorted(refined, key=lambda entry: -entry[0])[:columns]:
+        sample = stream[number]
+        drawn = draw_overlay(sample.image, two, sample.camera, labels=False)
+        column = [around_hands(drawn, two, size)]
+        for name, shown in (("before", two.before_refinement()), ("after", two)):
+            column.append(from_the_side(shown, size))
+            text = f"{name}: {depth_mm(shown):.1f} mm"
+            cv2.putText(column[-1], text, (8, 20), FONT, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
+        pictures.append(np.vstack(column))
+    return np.hstack(pictures)
+
+
+def depth_mm(two: TwoHandEstimate) -> float:
+    """How deep the hands run into each other, mm."""
+    left, right = two.left, two.right
+    return 1e3 * penetration_depth(left.vertices, left.faces, right.vertices, right.faces)
+
+
+def around_hands(picture: np.ndarray, two: TwoHandEstimate, size: int) -> np.ndarray:
+    """The square of a picture that shows both hands."""
+    pixels = np.concatenate([two.left.keypoints_2d, two.right.keypoints_2d])
+    reach = 0.65 * float(np.ptp(pixels, axis=0).max())
+    corner = (pixels.min(axis=0) + pixels.max(axis=0)) / 2 - reach
+    matrix = np.array([[1.0, 0.0, -corner[0]], [0.0, 1.0, -corner[1]]]) * (size / (2 * reach))
+    return cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+
+
+def from_the_side(two: TwoHandEstimate, size: int, turn: float = 75.0) -> np.ndarray:
+    """Both hands as a camera sees them that stands ``turn`` degrees to the side."""
+    camera = Camera.from_fov(size, size, 30.0)
+    middle = np.concatenate([two.left.vertices, two.right.vertices]).mean(axis=0)
+    rotation = Rotation.from_euler("y", turn, degrees=True).as_matrix()
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return (points - middle) @ rotation.T + (0.0, 0.0, 0.55)
+
+    hands = [
+        dataclasses.replace(hand, joints=moved(hand.joints), mesh=functools.partial(moved, hand.vertices))
+        for hand in (two.left, two.right)
+    ]
+    picture = np.full((size, size, 3), 250, dtype=np.uint8)
+    return draw_overlay(picture, TwoHandEstimate(*hands), camera, skeleton=False, labels=False)
+
+
 def curve_figure(training: Path, to: Path) -> None:
     """Errors on the validation samples over the steps of a training."""
     import torch
@@ -131,6 +199,7 @@ def main() -> int:
     demo = options.demo
     IMAGES.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(IMAGES / "frames.png"), frames_figure(), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    cv2.imwrite(str(IMAGES / "refinement.jpg"), refinement_figure(), [cv2.IMWRITE_JPEG_QUALITY, 88])
     if (demo / "run" / "run.json").exists():
         # Lossless, the noise of the rendered sensor would take most of the file.
         cv2.imwrite(str(IMAGES / "demo.jpg"), demo_figure(demo), [cv2.IMWRITE_JPEG_QUALITY, 85])
