@@ -159,6 +159,33 @@ def test_one_hand_by_itself_is_a_pair_without_the_other():
     same(alone, type(pair)(*(value[:, :1] for value in pair)))
 
 
+def test_exact_priors_place_the_keypoints_after_a_short_training():
+    """The votes of the cells learn to read the heatmaps: what priors know comes through."""
+    torch.manual_seed(0)
+    model = encoder(fusion="priors", pretrained=True, width=64, layers=1)
+    model.backbones.requires_grad_(False)
+    given = inputs(model, batch=16)
+    generator = torch.Generator().manual_seed(1)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-3)
+
+    def votes_error():
+        """Of keypoints that are anywhere in the crop, in units of it."""
+        places = torch.rand(16, 2, 42, 2, generator=generator) - 0.5
+        maps = torch.zeros_like(given["prior_maps"])
+        maps[:, :, priors.KEYPOINTS] = torch.tensor(
+            np.stack([priors.heatmaps(hand) for hand in places.flatten(0, 1).numpy()])
+        ).unflatten(0, (16, 2))
+        output = model(**{**given, "prior_maps": maps})
+        return (output.votes - places[:, :, :21]).abs().mean()
+
+    first = float(votes_error().detach())
+    for _ in range(60):
+        optimizer.zero_grad()
+        votes_error().backward()
+        optimizer.step()
+    assert float(votes_error().detach()) < 0.6 * first
+
+
 def test_a_trained_trunk_is_where_it_starts():
     """Before any training keypoints lie about where the landmark network sees them, and the palm is turned its way."""
     model = encoder(pretrained=True, width=128)

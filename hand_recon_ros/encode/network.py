@@ -4,7 +4,9 @@ After "Aligning Foundation Model Priors and Diffusion-Based Hand Interactions fo
 Reconstruction" (arXiv:2503.17788). An image backbone gives the tokens F_i. In training a projection fuses the maps of
 foundation models (:mod:`priors`) into tokens F_p, and a second backbone learns to say the same from the image alone:
 its F_fa follow F_p, whose gradient is stopped, so that the two cannot agree on a constant. Both F_p and F_fa go through
-the same transformer and heads in training; at inference there is F_fa only.
+the same transformer and heads in training; at inference there is F_fa only. Each has a token for every cell of the
+crop, and one that sums up: of the priors it is made of the keypoints' places as numbers. The heads see these tokens as
+they are beside what the transformer makes of them.
 
 Both crops show right hands (see :class:`crop_frame.CropFrame`) and go through the same weights. A hand's tokens attend
 to its own and to the other hand's, which are told apart by where the other crop lies, not by which side it is: swapping
@@ -25,7 +27,8 @@ from . import priors
 from .backbones import Backbone, Reading, make_backbones
 from .crop_frame import PAIR_FEATURES, RAY_FEATURES
 from .hand_chain import HandChain
-from .heads import Heads, OtherHand, mlp
+from .heads import Heads, OtherHand, Said, mlp
+from .other_wrist import to_other_wrist
 from .outputs import HandsOutput
 
 
@@ -49,10 +52,15 @@ class EncoderConfig:
 
 
 class EncoderOutput(NamedTuple):
-    """The result, and in training that of the priors' path and the two sets of tokens that are to agree."""
+    """The result, and in training that of the priors' path and the two sets of tokens that are to agree.
+
+    ``votes`` and ``teacher_votes`` are both paths' keypoints (B, H, 21, 2) by the votes of the cells alone.
+    """
 
     hands: HandsOutput
+    votes: torch.Tensor
     teacher: HandsOutput | None
+    teacher_votes: torch.Tensor | None
     imagined: torch.Tensor | None
     fused: torch.Tensor | None
 
@@ -82,9 +90,10 @@ class FusionAlignmentEncoder(nn.Module):
         if config.fusion in ("unaligned", "aligned"):
             self.project_second = nn.Sequential(nn.Conv2d(self.backbones.second_channels, width, 1), nn.GELU(),
                                                 nn.Conv2d(width, width, 1))  # fmt: skip
+            self.sum_up = mlp(told, 2 * width, width)
         self.layers = nn.ModuleList(_Layer(width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
-        self.heads = Heads(width, grid, told)
+        self.heads = Heads(width if config.fusion == "none" else 2 * width, width, grid, told)
         self.find_other = OtherHand(width, grid)
 
     def stem(self, crops: torch.Tensor) -> torch.Tensor:
@@ -113,7 +122,6 @@ class FusionAlignmentEncoder(nn.Module):
             others: (B, H) 1 where there is a crop of the other hand; where there is none, none is looked at.
             prior_maps: (B, H, priors.CHANNELS, GRID, GRID), in training and for ``fusion="priors"``.
         """
-        batch = stems.shape[0]
         image, second, pooled, reading = self.backbones(stems.flatten(0, 1))
         if reading is not None:
             pooled = torch.cat([pooled, _numbers(reading)], dim=-1)
@@ -124,17 +132,18 @@ class FusionAlignmentEncoder(nn.Module):
         if self.config.fusion in ("aligned", "priors") and prior_maps is not None:
             fused = self.project_priors(prior_maps.flatten(0, 1))
         if self.config.fusion in ("unaligned", "aligned"):
-            imagined = self._unit(self.project_second(second))
+            summary = nn.functional.layer_norm(self.sum_up(pooled), (self.config.width,))
+            imagined = torch.cat([summary[:, None], self._unit(self.project_second(second))], dim=1)
         if self.config.fusion == "priors":
             if fused is None:
                 raise ValueError("an encoder with fusion 'priors' needs prior_maps at inference too")
-            hands = self._read(head, first, fused, pairs, others, pooled, reading, batch)
-            return EncoderOutput(hands, None, None, None)
-        hands = self._read(head, first, imagined, pairs, others, pooled, reading, batch)
-        teacher = None
-        if self.config.fusion == "aligned" and fused is not None:
-            teacher = self._read(head, first, fused, pairs, others, pooled, reading, batch)
-        return EncoderOutput(hands, teacher, imagined, fused)
+            hands, votes = self._read(head, first, fused, rays, pairs, others, pooled, reading)
+            return EncoderOutput(hands, votes, None, None, None, None)
+        hands, votes = self._read(head, first, imagined, rays, pairs, others, pooled, reading)
+        if self.config.fusion != "aligned" or fused is None:
+            return EncoderOutput(hands, votes, None, None, imagined, None)
+        teacher, teacher_votes = self._read(head, first, fused, rays, pairs, others, pooled, reading)
+        return EncoderOutput(hands, votes, teacher, teacher_votes, imagined, fused)
 
     def _unit(self, maps: torch.Tensor) -> torch.Tensor:
         """Maps (N, width, h, w) as tokens (N, h * w, width) of unit variance."""
@@ -145,36 +154,42 @@ class FusionAlignmentEncoder(nn.Module):
         head: torch.Tensor,
         first: torch.Tensor,
         second: torch.Tensor | None,
+        rays: torch.Tensor,
         pairs: torch.Tensor,
         others: torch.Tensor,
         pooled: torch.Tensor,
         reading: Reading | None,
-        batch: int,
-    ) -> HandsOutput:
+    ) -> tuple[HandsOutput, torch.Tensor]:
         tokens = [head, first]
         if second is not None:
-            tokens.append(second + self.places + self.kinds[2])
+            tokens.append(second + nn.functional.pad(self.places, (0, 0, 1, 0)) + self.kinds[2])
         x = torch.cat(tokens, dim=1)
+        batch = pairs.shape[0]
         x = x.reshape(batch, -1, *x.shape[1:])
         other = (self.embed_pair(pairs) + self.kinds[3])[:, :, None]
         hidden = others < 0.5
         for layer in self.layers:
             x = layer(x, x.flip(1) + other, hidden)
-        # Both tokens of a place tell of it.
-        kept = x[:, :, : 1 + first.shape[1]]
-        if second is not None:
-            kept = kept + nn.functional.pad(x[:, :, 1 + first.shape[1] :], (0, 0, 1, 0))
-        kept = self.norm(kept)
+        # Both tokens of a place tell of it, and the second also as it came.
+        if second is None:
+            kept = self.norm(x).flatten(0, 1)
+        else:
+            kept = torch.cat([self.norm(sum(x.chunk(2, dim=2))).flatten(0, 1), second], dim=-1)
         # Told from what this crop shows, before anything is known of another.
-        found = self.find_other(first if second is None else first + second)
-        output: HandsOutput = self.heads(kept.flatten(0, 1), pooled, reading, found, self.chain)
-        hands = HandsOutput(*(part.reshape(batch, -1, *part.shape[1:]) for part in output))
-        # Sideways the other hand lies about where its crop does; what is left to be told is how far off that is.
-        aside = pairs[..., :2] * hands.log_width.detach().clamp(-3.0, 1.0).exp()[..., None]
-        return hands._replace(to_other=hands.to_other + nn.functional.pad(aside, (0, 1)))
+        found = self.find_other(first if second is None else first + second[:, 1:])
+        said: Said = self.heads(kept, pooled, reading, found, self.chain)
+        hands = HandsOutput(*(part.reshape(batch, -1, *part.shape[1:]) for part in said.hands))
+        # Where both crops show their wrists lies the other one; how far behind this one can also be told outright.
+        seen = to_other_wrist(hands.places[..., 0, :], hands.log_width, rays, pairs) * others[..., None]
+        trust = said.trust.reshape(batch, -1, 1).sigmoid()
+        behind = seen[..., 2:].lerp(hands.to_other[..., 2:], trust)
+        to_other = torch.cat([seen[..., :2] + 0.1 * hands.to_other[..., :2], behind], dim=-1)
+        return hands._replace(to_other=to_other), said.votes.reshape(batch, -1, *said.votes.shape[1:])
 
 
 _READING = 21 * 2 + 21 * 3 + 2
+_MASS = 6.0
+"""About the sum of a heatmap of one keypoint."""
 
 
 def _numbers(reading: Reading) -> torch.Tensor:
@@ -201,7 +216,7 @@ def _tokens(maps: torch.Tensor) -> torch.Tensor:
 
 
 class _PriorProjection(nn.Module):
-    """F_p = Proj(F_k, F_s, F_d): prior maps to tokens of unit variance."""
+    """F_p = Proj(F_k, F_s, F_d): prior maps to tokens of unit variance, the one that sums up first."""
 
     def __init__(self, width: int, grid: int, groups: str) -> None:
         super().__init__()
@@ -218,11 +233,25 @@ class _PriorProjection(nn.Module):
             nn.Conv2d(width, width, 3, 2, 1), nn.GELU(),
             nn.AdaptiveAvgPool2d(grid), nn.Conv2d(width, width, 1),
         )  # fmt: skip
+        keypoints = priors.KEYPOINTS.stop - priors.KEYPOINTS.start
+        self.sum_up = mlp(3 * keypoints + width, 2 * width, width)
+        self.register_buffer("middles", (torch.arange(priors.GRID) + 0.5) / priors.GRID - 0.5, False)
         self.width = width
 
+    middles: torch.Tensor
+
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        tokens = _tokens(self.convolutions(maps * self.mask))
+        maps = maps * self.mask
+        tokens = _tokens(self.convolutions(maps))
+        numbers = torch.cat([self._keypoints(maps[:, priors.KEYPOINTS]), tokens.mean(dim=1)], dim=-1)
+        tokens = torch.cat([self.sum_up(numbers)[:, None], tokens], dim=1)
         return nn.functional.layer_norm(tokens, (self.width,))
+
+    def _keypoints(self, heat: torch.Tensor) -> torch.Tensor:
+        """Middles of heatmaps (N, K, GRID, GRID) in quarters of the crop, and how much is in each: (N, 3 K)."""
+        mass = heat.sum(dim=(2, 3))
+        middles = [(heat.sum(dim=axis) * self.middles).sum(dim=-1) / (mass + 1e-3) for axis in (2, 3)]
+        return torch.cat([*(4.0 * middle for middle in middles), (mass / _MASS).clamp(max=1.0)], dim=1)
 
 
 class _Layer(nn.Module):

@@ -20,6 +20,7 @@ class LossWeights:
     betas: float = setting(0.05, "L1 of betas, per standard deviation")
     joints: float = setting(3.0, "L1 of joints from the wrist, dm")
     places: float = setting(2.0, "L1 of keypoints in the crop, in thirds of the crop: about dm")
+    votes: float = setting(2.0, "of the keypoints by the cells' votes alone, as places")
     depths: float = setting(1.0, "L1 of the keypoints' depths, dm")
     width: float = setting(1.0, "L1 of the log width of the crop")
     scales: float = setting(0.05, "Laplace likelihood of the errors of places and width under the scales told for them")
@@ -35,10 +36,10 @@ def encoder_loss(
     output: EncoderOutput, truth: dict[str, torch.Tensor], weights: LossWeights
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The loss, and its terms (detached) by name."""
-    terms = _hands_terms(output.hands, truth)
+    terms = _hands_terms(output.hands, output.votes, truth)
     total = _weighted(terms, weights)
-    if output.teacher is not None and weights.teacher > 0:
-        teacher = _hands_terms(output.teacher, truth)
+    if output.teacher is not None and output.teacher_votes is not None and weights.teacher > 0:
+        teacher = _hands_terms(output.teacher, output.teacher_votes, truth)
         total = total + weights.teacher * _weighted(teacher, weights)
         terms["teacher_joints"] = teacher["joints"]
     if output.imagined is not None and output.fused is not None:
@@ -54,7 +55,9 @@ def _weighted(terms: dict[str, torch.Tensor], weights: LossWeights) -> torch.Ten
     return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
 
 
-def _hands_terms(hands: HandsOutput, truth: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _hands_terms(
+    hands: HandsOutput, votes: torch.Tensor, truth: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
     there = truth["present"]
     shown = truth["shown"]
 
@@ -83,6 +86,7 @@ def _hands_terms(hands: HandsOutput, truth: dict[str, torch.Tensor]) -> dict[str
         "betas": mean((hands.betas - truth["betas"]).abs()),
         "joints": mean((hands.joints - truth["joints"]).abs()) * 10.0,
         "places": mean(over_places(place_error)) * 3.0,
+        "votes": mean(over_places((votes - truth["places"]).abs().mean(-1))) * 3.0,
         "depths": mean(depth_error) * 10.0,
         "width": mean(width),
         "scales": mean(scales),
