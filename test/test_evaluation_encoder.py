@@ -23,10 +23,11 @@ def oracle(width=1.0, scale=1.0, shift=0.0, apart=1.0):
         joints, places = batch["joints"] * scale, batch["places"] + shift
         empty = torch.zeros(len(joints), 2)
         return HandsOutput(
-            rotations=batch["rotations"], betas=batch["betas"], joints=joints, places=places, place_scales=empty,
+            rotations=batch["rotations"], betas=batch["betas"], joints=joints, places=places,
+            place_scales=torch.zeros(places.shape[:-1]),
             depths=joints[..., 2], log_width=batch["log_width"] + np.log(width), log_width_scale=empty,
             to_other=batch["to_other"] * apart, presence=empty, segmentation=empty,
-            other_square=empty, other_shown=empty,
+            other_square=torch.zeros_like(batch["other_square"]), other_shown=empty,
         )  # fmt: skip
 
     return predict

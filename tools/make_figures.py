@@ -28,6 +28,7 @@ from hand_recon_ros import (
     TwoHandEstimate,
     TwoHandReconstructor,
 )
+from hand_recon_ros.datasets.sample import Sample
 from hand_recon_ros.evaluation.recording import Recording, estimate
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.overlay import draw_overlay
@@ -120,15 +121,14 @@ def refinement_figure(columns: int = 5, count: int = 150, size: int = 260) -> np
     side before the two-hand refinement and after it."""
     reconstructor = TwoHandReconstructor()
     stream = SampleStream("val", 90210, reconstructor.hand_model)
-    refined: list[tuple[float, int, TwoHandEstimate]] = []
+    refined: list[tuple[float, Sample, TwoHandEstimate]] = []
     for number in range(count):
         sample = stream[number]
         two = reconstructor.reconstruct_image(sample.image, sample.camera)
         if two.refined:
-            refined.append((depth_mm(two.before_refinement()), number, two))
+            refined.append((depth_mm(two.before_refinement()), sample, two))
     pictures = []
-    for _, number, two in sorted(refined, key=lambda entry: -entry[0])[:columns]:
-        sample = stream[number]
+    for _, sample, two in sorted(refined, key=lambda entry: -entry[0])[:columns]:
         drawn = draw_overlay(sample.image, two, sample.camera, labels=False)
         column = [around_hands(drawn, two, size)]
         for name, shown in (("before", two.before_refinement()), ("after", two)):

@@ -53,7 +53,7 @@ class HandEncoder:
         )  # fmt: skip
         return [
             dataclasses.replace(
-                observation, encoded=_encoded(frames[i], HandsOutput(*(part[i] for part in hands)), both)
+                observation, encoded=encoded(frames[i], HandsOutput(*(part[i] for part in hands)), both)
             )
             for i, observation in enumerate(observations)
         ]
@@ -80,8 +80,8 @@ def _as_cut(box: RotatedBox, size: int) -> RotatedBox:
     return RotatedBox((box.center[0] + float(shift[0]), box.center[1] + float(shift[1])), box.size, box.angle)
 
 
-def _encoded(frame: CropFrame, hand: HandsOutput, both: bool) -> Encoded:
-    """What is said of one hand, taken out of its crop frame."""
+def encoded(frame: CropFrame, hand: HandsOutput, both: bool) -> Encoded:
+    """What is said of one hand, taken out of its crop frame; ``both`` says whether there was a crop of the other."""
     hand = HandsOutput(*(np.asarray(part, dtype=np.float64) for part in hand))
     wrist = frame.position_out(hand.places[0], math.exp(hand.log_width))
     return Encoded(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 
 from ..datasets.crops import Crops
 from ..encode.crop_frame import CropFrame
+from ..encode.hand_encoder import encoded
 from ..encode.outputs import HandsOutput
 from ..hand_model import HandModel
 from ..locate.duplicates import box_overlap
@@ -18,8 +18,6 @@ from ..refine.refiner import Refiner
 from ..refine.relation import along_rays
 from ..skeleton import WRIST
 from ..types import Side
-
-_LAPLACE = math.sqrt(2.0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,16 +37,16 @@ class EncodedHand:
 
 def encoded_hand(frame: CropFrame, hands: HandsOutput) -> EncodedHand:
     """The hand of a crop."""
-    side = frame.side
-    wrist = frame.position_out(hands.places[side, WRIST], math.exp(float(hands.log_width[side])))
+    hand = HandsOutput(*(part[frame.side] for part in hands))
+    said = encoded(frame, hand, both=False)
     return EncodedHand(
-        rotations=frame.rotations_out(hands.rotations[side]),
-        betas=hands.betas[side],
-        wrist=wrist,
-        joints=frame.points_out(hands.joints[side]) + wrist,
-        pixels=frame.pixels_out(hands.places[side]),
-        stddev_2d=np.broadcast_to(hands.place_scales[side] * (_LAPLACE * frame.box.size), 21),
-        position_stddev=float(np.linalg.norm(wrist) * hands.log_width_scale[side].mean()) * _LAPLACE,
+        rotations=frame.rotations_out(hand.rotations),
+        betas=hand.betas,
+        wrist=said.wrist,
+        joints=said.joints + said.wrist,
+        pixels=said.keypoints_2d,
+        stddev_2d=said.stddev_2d,
+        position_stddev=said.wrist_stddev,
     )
 
 
