@@ -189,6 +189,13 @@ def test_no_time_gives_what_there_is_soon(pairs, refiner):
     assert depth(result) <= depth(bad) + 1e-6
 
 
+def test_little_time_gives_hands_that_are_less_deep(refiner):
+    """The first step sees capsules only: what it gains counts though the meshes were never looked at."""
+    flat = np.tile(np.eye(3), (2, 16, 1, 1))
+    locked = HandPair(flat, np.zeros((2, 10)), np.array([[-0.06, 0.0, 0.5], [0.06, 0.005, 0.5]]))
+    assert depth(refiner(locked, certainty(locked), 8, budget=0.0)) < 0.5 * depth(locked)
+
+
 def test_the_gate_is_fast(pairs, refiner):
     pair = max(pairs, key=lambda pair: load_proxies(MODEL).gap(pair.rotations, pair.betas, translation(pair)))
     times, certain = [], certainty(pair)

@@ -166,7 +166,7 @@ class Separation:
         """
         start = belief.mean
         problem = Problem(self.chain, self.flesh, start)
-        best = state = problem.looked_at(start)
+        first = best = state = problem.looked_at(start)
         if state.depth <= ENOUGH:
             return None
         locked = state.depth > _LOCKED
@@ -177,7 +177,8 @@ class Separation:
             pose = problem.stepped(state, belief)
             # Capsules lead, the last steps and the end are the meshes'.
             state = problem.at(pose, exact=state.exact or state.depth <= ENOUGH or left <= _EXACT_STEPS)
-            if state.exact and state.depth < best.depth:
+            # What the meshes say counts; where time does not reach so far, what the capsules say.
+            if state.depth < first.depth and (state.exact, -state.depth) > (best.exact, -best.depth):
                 best = state
             if state.exact and state.depth <= ENOUGH or 2.0 * time.perf_counter() - began > deadline:
                 break
