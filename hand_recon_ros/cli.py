@@ -96,8 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("evaluate", _evaluate, "measure accuracy against ground truth")
     sub.add_argument("--dataset", choices=("synthetic",), default="synthetic")
     sub.add_argument(
-        "--split", default="val", choices=("val", "test", "test-occluded", "test-interacting"),
-        help="which clips, single images or, with --encoder, crops (default: %(default)s)",
+        "--split", default="val", choices=("demo", "val", "test", "test-occluded", "test-interacting"),
+        help="which clips (demo: that of make demo), single images or, with --encoder, crops (default: %(default)s)",
     )  # fmt: skip
     sub.add_argument("--frames", type=int, default=300, help="frames of each clip, or images (default: %(default)s)")
     sub.add_argument(
@@ -202,6 +202,8 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from .evaluation.synthetic import SPLITS, evaluate_synthetic
     from .reconstructor import TwoHandReconstructor
 
+    if options.split == "demo" and (options.finding or options.encoder or options.stills):
+        raise CommandError("--split demo is a clip: leave out --finding, --encoder and --stills")
     if options.finding:
         if options.report:
             raise CommandError("--report shows errors of keypoints, which --finding does not measure: leave one out")

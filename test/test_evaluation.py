@@ -1,16 +1,18 @@
 """Evaluation on rendered clips: the truth scores zero, known errors score what they are, and golden accuracy."""
 
+import dataclasses
 from functools import partial
 
 import numpy as np
 import pytest
 
-from hand_recon_ros import HandEstimate, HandState, Side, TwoHandEstimate, TwoHandReconstructor
+from hand_recon_ros import Camera, HandEstimate, HandState, Side, TwoHandEstimate, TwoHandReconstructor
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.evaluation import synthetic
 from hand_recon_ros.evaluation.penetration import PENETRATION
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.synthetic import load_clip, rendered_clip
+from hand_recon_ros.synthetic import Clip, load_clip, rendered_clip, sample_motion
+from hand_recon_ros.synthetic.motion import PHASES
 
 FRAMES = 20
 
@@ -38,8 +40,6 @@ class Oracle:
         self.frame = -1
 
     def __call__(self, image, camera, stamp):
-        import dataclasses
-
         self.frame += 1
         hands = []
         for side in Side:
@@ -89,6 +89,44 @@ def test_known_errors_score_what_they_are(clips):
     assert estimate["mpjpe_mm"] == pytest.approx(0.0, abs=1e-3)
     larger = evaluated(clips, scale=1.1)["metrics"]["estimate"]
     assert larger["pa_mpjpe_mm"] == pytest.approx(0.0, abs=1e-3) and larger["mpjpe_mm"] > 5.0
+
+
+def test_frames_in_which_hands_touch_have_figures_of_their_own(tmp_path, monkeypatch):
+    """Of eight frames the hands touch in four; there the right hand is pushed in, and half of these are refined."""
+    model, camera = load_hand_model(), Camera.from_fov(640, 480, 65)
+    motion = sample_motion(model, 224, 0)
+    picked = np.array([0, 1, 2, 3, 220, 221, 222, 223])
+    meshes, joints = np.empty((8, 2, model.num_vertices, 3)), np.empty((8, 2, 21, 3))
+    for side in Side:
+        for row, frame in enumerate(picked):
+            pose = motion.rotations[frame, side], motion.betas[side], motion.translation[frame, side]
+            meshes[row, side], joints[row, side] = model.mesh(side, *pose), model.kinematics(side).forward(*pose)[0]
+    pixels = camera.project(joints)
+    boxes = np.concatenate([pixels.min(axis=2), np.ptp(pixels, axis=2)], axis=-1)
+    truth = {
+        "stamps": np.arange(8) / 30, "joints": joints, "vertices": meshes, "keypoints_2d": pixels, "boxes": boxes,
+        "phase": np.array(PHASES)[motion.phases[picked]],
+    }  # fmt: skip
+
+    class Unseen(Clip):
+        def images(self):
+            return iter([None] * 8)
+
+    class Pushed(Oracle):
+        def __call__(self, image, camera, stamp):
+            self.shift = np.array([0.0, 0.0, 0.004 if self.frame >= 3 else 0.0]) * behind
+            two = super().__call__(image, camera, stamp)
+            return dataclasses.replace(two, refined=self.frame >= 6, unrefined=(two.left, two.right))
+
+    behind = np.sign(meshes[4:, Side.LEFT, :, 2].mean() - meshes[4:, Side.RIGHT, :, 2].mean())
+    clip = Unseen(tmp_path, camera, truth)
+    monkeypatch.setattr(synthetic, "rendered_clip", lambda *_: tmp_path)
+    monkeypatch.setattr(synthetic, "load_clip", lambda _: clip)
+    report = synthetic.evaluate_synthetic(Pushed(clip), "val", 8)
+    assert report["refined_ratio"] == {"all": 0.25, "touching": 0.5}
+    estimate, true = (report["metrics"][name] for name in ("estimate", "ground_truth"))
+    assert estimate["pen_depth_touching_mm"] == pytest.approx(2.0 * estimate["pen_depth_mm"])
+    assert 1.0 < estimate["pen_depth_touching_mm"] < 6.0 and true["pen_depth_touching_mm"] < 0.5
 
 
 def test_a_lost_hand_counts_as_not_found(clips):

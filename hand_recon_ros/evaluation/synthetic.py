@@ -20,15 +20,19 @@ from .figures import PCK_SHARES, PER_HAND, PER_JOINT, HandErrors, summary
 from .penetration import PENETRATION, Penetrations
 
 SPLITS = {
+    "demo": (("webcam", 0),),
     "val": (("webcam", 1001), ("egocentric", 1002)),
     "test": (("webcam", 2001), ("egocentric", 2002), ("webcam", 2003), ("egocentric", 2004)),
 }
-"""View and seed of each clip of a split. Seeds below 1000 are free for everything else; nothing is tuned on test."""
+"""View and seed of each clip of a split; ``demo`` is the demonstration. Seeds below 1000 are free for everything
+else; nothing is tuned on test."""
 
 _MOMENT = 15
 """Frames of a clip of which a report shows one at most."""
 
 PER_PAIR = ("mrrpe_mm",)
+TOUCHING = ("jitter_touching_mm", "pen_depth_touching_mm")
+"""Figures of the frames in, or around, which the true hands touch."""
 
 
 def evaluate_synthetic(
@@ -43,9 +47,10 @@ def evaluate_synthetic(
     Each clip is fed as a stream at its own rate. Errors are over TRACKED hands: root-relative ones from the wrist, not
     rescaled; PA with scale and without reflection; MRRPE over frames with both hands TRACKED; PCK against the larger
     side of the true box; penetration over the pairs of MRRPE, beside that of the truth in the same frames. Figures are
-    of the hands before the two-hand refinement, and after it unless it is switched off; ``jitter_touching_mm`` is that
-    of frames around which the true hands touch. ``found`` says how many hands that is of those there are. Intervals are
-    95 % bootstrap percentiles over frames.
+    of the hands before the two-hand refinement, and after it unless it is switched off; those named ``touching`` are of
+    frames in which, or for jitter around which, the true hands touch. ``found`` says how many hands were TRACKED of
+    those there are, ``refined_ratio`` how many of the frames with both hands TRACKED were refined. Intervals are 95 %
+    bootstrap percentiles over frames.
 
     Args:
         reconstructor: is reset before every clip.
@@ -59,12 +64,14 @@ def evaluate_synthetic(
     folder = clips or cache_dir() / "clips"
     rendered = [load_clip(rendered_clip(folder, frames, seed, view)) for view, seed in SPLITS[split]]
     samples = [_measure(reconstructor, clip, cases) for clip in rendered]
-    names = (*PER_HAND, *PER_PAIR, *PENETRATION, "jitter_mm", "jitter_touching_mm", PER_JOINT)
+    names = (*PER_HAND, *PER_PAIR, *PENETRATION, "jitter_mm", *TOUCHING, PER_JOINT)
     values, refined = (
         {name: np.concatenate([sample[when][name] for sample in samples]) for name in samples[0][when]}
         for when in range(2)
     )
     tracked = values["tracked"]
+    changed, touching = (refined[name].astype(bool) for name in ("refined", "touching"))
+    measured = tracked.all(axis=1)
     return {
         "dataset": "synthetic",
         "split": split,
@@ -72,12 +79,17 @@ def evaluate_synthetic(
         "protocol": "wrist root, not rescaled, joints of the mesh's own rig, TRACKED hands only",
         "config": dataclasses.asdict(reconstructor.config),
         "found": {side.label: float(tracked[:, side].mean()) for side in Side},
+        "refined_ratio": {"all": _share(changed, measured), "touching": _share(changed, measured & touching)},
         **summary(
             {name: values[name] for name in names},
-            {name: values[f"true_{name}"] for name in PENETRATION},
+            {name: values[f"true_{name}"] for name in (*PENETRATION, "pen_depth_touching_mm")},
             {name: refined[name] for name in names} if reconstructor.config.refine_steps > 0 else None,
         ),
     }
+
+
+def _share(true: np.ndarray, of: np.ndarray) -> float | None:
+    return float(true[of].mean()) if of.any() else None
 
 
 class _Hands:
@@ -86,8 +98,10 @@ class _Hands:
     def __init__(self, count: int, vertices: int) -> None:
         self.joints, self.meshes = np.full((count, 2, 21, 3), np.nan), np.full((count, 2, vertices, 3), np.nan)
         self.pixels, self.tracked = np.full((count, 2, 21, 2), np.nan), np.zeros((count, 2), dtype=bool)
+        self.refined = np.zeros(count, dtype=bool)
 
     def add(self, frame: int, estimate: TwoHandEstimate) -> None:
+        self.refined[frame] = estimate.refined
         for side in Side:
             hand = estimate.hand(side)
             if hand.state == HandState.TRACKED:
@@ -154,7 +168,9 @@ def _values(
     touching = np.zeros(count, dtype=bool)
     touching[frames] = result["true_contact_ratio"] == 1.0
     result["jitter_touching_mm"] = np.where((touching[3:] | touching[:-3])[:, None], result["jitter_mm"], np.nan)
-    return result
+    for prefix in ("", "true_"):
+        result[f"{prefix}pen_depth_touching_mm"] = result[f"{prefix}pen_depth_mm"][touching[frames]]
+    return result | {"touching": touching, "refined": hands.refined}
 
 
 def _cases(

@@ -1,4 +1,4 @@
-"""Smooth seeded motion of two hands: apart, approaching, touching, crossing one before the other, and apart again."""
+"""Smooth seeded motion of two hands: apart, touching side by side, crossing, one laid on the other, and apart again."""
 
 from __future__ import annotations
 
@@ -131,38 +131,37 @@ def _story(
     turns, names = _TOUCHES[rng.integers(len(_TOUCHES))]
     angles = np.stack([posture(name, hand_model.kinematics(side)) for name, side in zip(names, Side, strict=True)])
     half = side_sign[:, None] * (0.5, 0.0, 0.0)
-    for time, extra in ((3.9, 0.11), (4.7, 0.002), (5.2, -0.001), (5.7, 0.002)):
+
+    def met(palms: np.ndarray, turns: np.ndarray, angles: np.ndarray, way: np.ndarray, extra: float) -> np.ndarray:
+        """Palms moved apart along ``way`` from left to right until the hands are ``extra`` metres from touching."""
+        posed = [_rotations(hand_model, side, turns[side][None], angles[side][None], view) for side in Side]
+        still = [_placed(hand_model, side, posed[side], betas, palms[side][None])[0] for side in Side]
+        gap = touching_distance(hand_model, np.concatenate(posed), betas, np.stack(still), way)
+        return palms + np.array([[-0.5], [0.5]]) * way * (gap + extra)
+
+    for time, phase, extra in (
+        (3.8, "approaching", 0.11),
+        (4.5, "touching", 0.002),
+        (4.8, "touching", -0.001),
+        (5.1, "approaching", 0.002),
+    ):
         kinematics = [hand_model.kinematics(side) for side in Side]
         loose = np.stack([loosened(a, rng, k, 0.25) for a, k in zip(angles, kinematics, strict=True)])
         leaning = turns + rng.normal(0, 1.5, (2, 3))
-        rotations = np.stack(
-            [_rotations(hand_model, side, leaning[side][None], loose[side][None], view)[0] for side in Side]
-        )
-        still = np.stack(
-            [_placed(hand_model, side, rotations[side][None], betas, np.zeros((1, 3)))[0] for side in Side]
-        )
-        gap = touching_distance(hand_model, rotations, betas, still, half[1] - half[0])
-        key(time, "touching" if extra < 0.1 else "approaching", middle + half * (gap + extra), leaning, loose)
+        palms = met(np.stack([middle, middle]), leaning, loose, half[1] - half[0], extra)
+        key(time, phase, palms, leaning, loose)
     front = rng.permutation([-1.0, 1.0])
     depth = np.column_stack([np.zeros((2, 2)), 0.062 * front])
     calm = rng.normal(0, 1, (2, 3)) * (12, 6, 6)
     base = np.array([0.0, 0.0, 0.47])
-    key(6.5, "approaching", base + 2.1 * half * far + depth, calm, _fingers(rng, hand_model))
-    crossed = rng.uniform(0.2, 0.5)
-    key(
-        7.2,
-        "crossing",
-        base - 2 * half * far * crossed + depth,
-        calm + rng.normal(0, 3, (2, 3)),
-        _fingers(rng, hand_model),
-    )
-    key(
-        7.8,
-        "crossing",
-        base - 2 * half * far * crossed + depth,
-        calm + rng.normal(0, 3, (2, 3)),
-        _fingers(rng, hand_model),
-    )
+    key(6.0, "approaching", base + 2.1 * half * far + depth, calm, _fingers(rng, hand_model))
+    crossed = base - 2 * half * far * rng.uniform(0.2, 0.5)
+    key(6.7, "crossing", crossed + depth, calm + rng.normal(0, 3, (2, 3)), _fingers(rng, hand_model))
+    # The hand in front is laid onto the other.
+    leaning, loose = calm + rng.normal(0, 3, (2, 3)), _fingers(rng, hand_model)
+    laid = met(crossed, leaning, loose, np.array([0.0, 0.0, front[1]]), -0.002)
+    for time, phase in ((7.2, "touching"), (7.8, "crossing")):
+        key(time, phase, laid, leaning, loose)
     key(8.6, "crossing", base + 2.1 * half * far + depth, calm, _fingers(rng, hand_model))
     apart(9.3)
     return keys
