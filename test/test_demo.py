@@ -35,7 +35,8 @@ def write_run(
 ) -> dict[str, np.ndarray]:
     """A recording in ``folder`` of 10 frames sent, of which the first ``len(offsets)`` came back.
 
-    Each hand is the truth moved by its offset (N, 2, 3). Returns the truth; the hands overlap in every second frame.
+    Each hand is the truth moved by its offset (N, 2, 3). Returns the truth; the hands overlap in every second frame and
+    touch, 4 mm apart, in frames 4 and 5; messages of frames 4 and 6 are refined.
     """
     rng = np.random.default_rng(0)
     truth = rng.normal(scale=0.03, size=(10, 2, 21, 3)) + [0.0, 0.0, 0.5]
@@ -54,9 +55,17 @@ def write_run(
                 "latency": 0.010 + 0.001 * n,
                 "dropped": dropped,
                 "calibrated": True,
+                "refined": n in (4, 6),
             }
             file.write(json.dumps(record) + "\n")
-    return {"joints": truth, "overlap": np.arange(10) % 2 == 1}
+    corners = np.array([[0.0, 0.0, 0.0], [0.02, 0.0, 0.0], [0.0, 0.02, 0.0], [0.0, 0.0, 0.02]])
+    gap = np.where(np.isin(np.arange(10), (4, 5)), 0.004, 0.2)
+    left = corners - [1.0, 0.0, 0.0] * (0.02 + gap[:, None, None])
+    meshes = np.stack([left, np.broadcast_to(corners, left.shape)], axis=1)
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+    return {
+        "joints": truth, "overlap": np.arange(10) % 2 == 1, "vertices": meshes, "faces": np.stack([faces, faces]),
+    }  # fmt: skip
 
 
 TRACKED, LOST = HandState.TRACKED, HandState.LOST
@@ -77,6 +86,8 @@ def test_the_summary_counts_and_scores(tmp_path):
     assert summary["tracked_ratio"] == {"left": 0.75, "right": 0.875}
     assert summary["frames_apart"] == 4
     assert summary["tracked_ratio_apart"] == {"left": 0.75, "right": 1.0}
+    assert summary["frames_touching"] == 2
+    assert (summary["refined_ratio"], summary["refined_ratio_touching"]) == (0.25, 0.5)
     assert summary["latency_ms"] == {"p50": 13.5, "p95": pytest.approx(16.65)}
     assert summary["fps"] == pytest.approx(20.0)
     assert summary["mpjpe_mm"] == pytest.approx(0.0, abs=1e-3) and summary["pa_mpjpe_mm"] == pytest.approx(

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..types import HandState, Side
 from . import metrics
+from .penetration import contact
 from .recording import Recording, estimate, joints_of
 
 _SHEET_COLUMNS, _SHEET_ROWS, _SHEET_WIDTH = 4, 3, 1600
@@ -30,8 +31,9 @@ def summarise(recording: Recording, truth: dict[str, np.ndarray] | None) -> dict
     """The figures of summary.json.
 
     Ratios are over the processed images; ``apart`` are those in which the true boxes around the two hands' pixels
-    do not overlap. Errors are over TRACKED hands, root-relative ones from the wrist, neither rescaled. Latency is
-    from an image's stamp to publishing its hands. What has no value (no truth) is null.
+    do not overlap, ``touching`` those in which the true hands are nearer than 5 mm. Errors are over TRACKED hands,
+    root-relative ones from the wrist, neither rescaled. Latency is from an image's stamp to publishing its hands. What
+    has no value (no truth) is null.
     """
     records = list(recording.hands.values())
     if not records:
@@ -50,6 +52,7 @@ def summarise(recording: Recording, truth: dict[str, np.ndarray] | None) -> dict
         "frames_dropped": dropped,
         "tracked_ratio": {side.label: _rounded(tracked[side].mean()) for side in Side},
         "tracked_ratio_apart": {side.label: None for side in Side},
+        "refined_ratio": _rounded(np.mean([record["refined"] for record in records])),
         "latency_ms": {"p50": _rounded(np.percentile(latency, 50)), "p95": _rounded(np.percentile(latency, 95))},
         "fps": _rounded((len(records) - 1) / seconds if seconds > 0 else None),
         "calibrated": bool(records[-1]["calibrated"]),
@@ -62,12 +65,14 @@ def summarise(recording: Recording, truth: dict[str, np.ndarray] | None) -> dict
 def score(recording: Recording, truth: dict[str, np.ndarray], tracked: dict[Side, np.ndarray]) -> dict[str, Any]:
     """The part of the summary that needs the truth.
 
-    ``truth`` holds joints (N, 2, 21, 3) in metres and overlap (N,), as in a rendered clip of N frames;
-    ``tracked`` says of each processed image whether the hand was TRACKED.
+    ``truth`` holds joints (N, 2, 21, 3) and vertices (N, 2, V, 3) in metres, faces (2, F, 3) and overlap (N,), as in a
+    rendered clip of N frames; ``tracked`` says of each processed image whether the hand was TRACKED.
     """
     numbers = {tuple(line["stamp"]): line["number"] for line in recording.sent}
     frames = np.array([numbers[stamp] for stamp in recording.hands])
     apart = ~truth["overlap"][frames].astype(bool)
+    touching = np.array([_touching(meshes, truth["faces"]) for meshes in truth["vertices"][frames]])
+    refined = np.array([record["refined"] for record in recording.hands.values()])
     joints = {side: np.stack([joints_of(record[side.label]) for record in recording.hands.values()]) for side in Side}
     true_joints = {side: truth["joints"][frames, side] for side in Side}
     found = [(joints[side][tracked[side]], true_joints[side][tracked[side]]) for side in Side]
@@ -79,11 +84,17 @@ def score(recording: Recording, truth: dict[str, np.ndarray], tracked: dict[Side
         "tracked_ratio_apart": {
             side.label: _rounded(tracked[side][apart].mean() if apart.any() else None) for side in Side
         },
+        "frames_touching": int(touching.sum()),
+        "refined_ratio_touching": _mean(refined[touching]),
         "mpjpe_mm": _mean(metrics.mpjpe(predicted, true)),
         "pa_mpjpe_mm": _mean(metrics.pa_mpjpe(predicted, true)),
         "mrrpe_mm": _mean(metrics.mrrpe(*hands)),
         "wrist_error_mm": _mean(metrics.wrist_error(predicted, true)),
     }
+
+
+def _touching(meshes: np.ndarray, faces: np.ndarray) -> bool:
+    return contact(meshes[Side.LEFT], faces[Side.LEFT], meshes[Side.RIGHT], faces[Side.RIGHT]).touching
 
 
 def _rounded(value: Any) -> float | None:
@@ -171,11 +182,13 @@ def table(summary: dict[str, Any]) -> str:
                    f"  processed {summary['frames_processed']}  dropped {summary['frames_dropped']}"),
         ("tracked", sides("tracked_ratio")),
         ("tracked, hands apart", sides("tracked_ratio_apart")),
+        ("refined", text(summary["refined_ratio"], " %", 100.0)),
         ("latency", "  ".join(f"{name} {text(value, ' ms')}" for name, value in summary["latency_ms"].items())),
         ("rate", text(summary["fps"], " images/s")),
     ]  # fmt: skip
     if "mpjpe_mm" in summary:
         rows += [
+            ("refined, hands touching", text(summary["refined_ratio_touching"], " %", 100.0)),
             ("joints, from the wrist", text(summary["mpjpe_mm"], " mm")),
             ("joints, aligned", text(summary["pa_mpjpe_mm"], " mm")),
             ("wrist to wrist", text(summary["mrrpe_mm"], " mm")),
@@ -212,7 +225,7 @@ def read_truth(folder: str) -> dict[str, np.ndarray] | None:
     if not folder:
         return None
     with np.load(Path(folder) / "truth.npz") as arrays:
-        return {name: arrays[name] for name in ("joints", "overlap")}
+        return {name: arrays[name] for name in ("joints", "overlap", "vertices", "faces")}
 
 
 if __name__ == "__main__":
