@@ -26,14 +26,14 @@ _ELSEWHERE = 0.5
 """A reported hand whose keypoints lie further than this from the true ones (part of the true box) is not that hand."""
 
 
-class _Measured(NamedTuple):
+class Measured(NamedTuple):
     """What has been measured of the images so far."""
 
     values: Values
     penetrations: Penetrations
 
     @classmethod
-    def nothing(cls) -> _Measured:
+    def nothing(cls) -> Measured:
         return cls({name: [] for name in (*COUNTS, *PER_HAND, *PER_PAIR, PER_JOINT)}, Penetrations())
 
     def pooled(self) -> dict[str, np.ndarray]:
@@ -55,7 +55,7 @@ def evaluate_stills(
     """
     stream = SampleStream(split, _SEED, load_hand_model())
     refines = reconstructor.config.refine_steps > 0
-    before, after = _Measured.nothing(), _Measured.nothing()
+    before, after = Measured.nothing(), Measured.nothing()
     for number in range(count):
         sample = stream.frame(number, *_SIZE)
         estimate = reconstructor.reconstruct_image(sample.image, sample.camera)

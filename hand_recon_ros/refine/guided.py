@@ -45,6 +45,7 @@ def denoised(
     confidence: np.ndarray,
     guide: Callable[[HandPair], HandPair],
     deadline: float = math.inf,
+    steps: int = STEPS,
 ) -> HandPair:
     """The hands that a prior makes of an estimate; the point halfway between the wrists stays.
 
@@ -54,6 +55,7 @@ def denoised(
         confidence: how good that is (CONFIDENCES,).
         guide: moves what the prior says at each step.
         deadline: time of ``time.perf_counter`` after which the prior is asked no more.
+        steps: of denoising.
     """
     condition, middle = pack(estimate.rotations, estimate.betas, estimate.wrists), estimate.wrists.mean(axis=0)
     said: list[np.ndarray] = []
@@ -65,6 +67,6 @@ def denoised(
         said.append(denoiser.normalised(pack(pair.rotations, pair.betas, pair.wrists)))
         return said[-1]
 
-    times = ddim_times(STEPS, START)
+    times = ddim_times(steps, START)
     x_t = noised(denoiser.normalised(condition), 0.0, float(denoiser.alphas_cumprod[times[0]]))
     return HandPair(*unpack(denoiser.plain(ddim_loop(predict, x_t, times, denoiser.alphas_cumprod)), middle))

@@ -18,7 +18,7 @@ from .belief import Belief
 from .chain import Pose, forward
 from .denoiser import Denoiser
 from .flesh import both_frames
-from .guided import confidence_of, denoised
+from .guided import STEPS, confidence_of, denoised
 from .pair import Certainty, HandPair, difference, moved
 from .separation import ENOUGH, Separation
 
@@ -54,10 +54,21 @@ def load_refiner(config: ReconstructorConfig, hand_model: HandModel) -> Refiner:
 class Refiner:
     """Refines pairs of hands that meet; remembers, of a stream, how it last took them apart."""
 
-    def __init__(self, hand_model: HandModel, denoiser: Denoiser | None = None) -> None:
-        """``denoiser`` is a learned prior of two hands; without one hands are taken apart and no more."""
+    def __init__(
+        self,
+        hand_model: HandModel,
+        denoiser: Denoiser | None = None,
+        denoising_steps: int = STEPS,
+        guided: bool = True,
+    ) -> None:
+        """Args:
+        hand_model: of both hands.
+        denoiser: a learned prior of two hands; without one hands are taken apart and no more.
+        denoising_steps: in which the prior is asked.
+        guided: whether what it says is moved on the way; else hands are only taken apart at the end.
+        """
         self._separation = Separation(hand_model)
-        self._denoiser = denoiser
+        self._denoiser, self._denoising_steps, self._guided = denoiser, denoising_steps, guided
         self._warned = False
         self.reset()
 
@@ -129,10 +140,13 @@ class Refiner:
             return self._within_limits(dataclasses.replace(separation.chain.pose(said), betas=estimate.betas), estimate)
 
         def guide(said: HandPair) -> HandPair:
+            if not self._guided:
+                return said
             pose = separation.nudged(Belief(posed(said), belief.information))
             return separation.chain.pair(pose, forward(template, pose))
 
-        said = posed(denoised(self._denoiser, pair, confidence_of(belief), guide, deadline))
+        clean = denoised(self._denoiser, pair, confidence_of(belief), guide, deadline, self._denoising_steps)
+        said = posed(clean)
         return moved(estimate, min(certainty.overlap / _MEETING, 1.0) * difference(said, estimate))
 
     def _within_limits(self, pose: Pose, before: Pose) -> Pose:

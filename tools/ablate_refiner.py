@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+"""What each part of the two-hand refinement is worth: the same pairs of hands, found in whole images, by each variant.
+
+    .venv/bin/python tools/ablate_refiner.py --split val --frames 300        # prints a table in Markdown
+
+False contact: pairs whose true hands are more than 1 cm apart and that touch. Times are of one pair, without a budget.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+from tqdm import tqdm
+
+from hand_recon_ros import TwoHandEstimate, TwoHandReconstructor
+from hand_recon_ros.datasets.sample import Sample
+from hand_recon_ros.evaluation.intervals import interval
+from hand_recon_ros.evaluation.stills import Measured, measure
+from hand_recon_ros.refine.denoiser import Denoiser
+from hand_recon_ros.refine.pair import Certainty, HandPair
+from hand_recon_ros.refine.pairing import certainty_of, pair_of, with_pair
+from hand_recon_ros.refine.refiner import Refiner
+from hand_recon_ros.refine.solids import gap_between
+from hand_recon_ros.runtime.shipped import shipped_network
+from hand_recon_ros.runtime.threads import single_threaded_blas
+from hand_recon_ros.synthetic import SampleStream
+from hand_recon_ros.types import Side
+
+SEED = 90211
+SIZE = (640, 480)
+APART, NEAR = 0.010, 0.005
+COLUMNS = {
+    "pen_rate_2mm": ("PenRate 2 mm, %", 100.0), "pen_depth_mm": ("PenDepth, mm", 1.0),
+    "contact_ratio": ("ContactRatio", 1.0), "mrrpe_mm": ("MRRPE, mm", 1.0), "mpjpe_mm": ("MPJPE, mm", 1.0),
+    "pa_mpjpe_mm": ("PA-MPJPE, mm", 1.0),
+}  # fmt: skip
+
+Variant = Callable[[HandPair, Certainty], HandPair]
+
+
+def variants(reconstructor: TwoHandReconstructor) -> dict[str, Variant]:
+    """Ways to refine a pair, by name."""
+    model, steps = reconstructor.hand_model, reconstructor.config.refine_steps
+    prior = Denoiser(shipped_network("refiner", "small"))
+    complete, alone = Refiner(model, prior), Refiner(model)
+
+    def blind(pair: HandPair, certainty: Certainty) -> HandPair:
+        return complete(pair, dataclasses.replace(certainty, precision=np.zeros_like(certainty.precision)), steps)
+
+    def by(refiner: Refiner, steps: int = steps) -> Variant:
+        return lambda pair, certainty: refiner(pair, certainty, steps)
+
+    return {
+        "as estimated": lambda pair, certainty: pair,
+        "optimisation alone, no prior": by(alone),
+        "prior alone, no guidance, not taken apart": by(Refiner(model, prior, guided=False), 0),
+        "prior without guidance, then taken apart": by(Refiner(model, prior, guided=False)),
+        "without the keypoints in the image": blind,
+        "all: 2 denoising steps, 8 of separation": by(complete),
+        "1 denoising step": by(Refiner(model, prior, 1)),
+        "5 denoising steps": by(Refiner(model, prior, 5)),
+        "2 steps of separation": by(complete, 2),
+        "4 steps of separation": by(complete, 4),
+        "16 steps of separation": by(complete, 16),
+    }
+
+
+@dataclasses.dataclass
+class Tally:
+    """What was measured of one variant."""
+
+    measured: Measured
+    seconds: list[float]
+    false: int = 0
+
+    def add(
+        self, sample: Sample, two: TwoHandEstimate, seconds: float, gap: float, reconstructor: TwoHandReconstructor
+    ) -> None:
+        """Add one pair, whose true hands are ``gap`` metres apart."""
+        measure(*self.measured, sample, two, reconstructor)
+        self.seconds.append(seconds)
+        self.false += gap >= APART and between(two, NEAR) < NEAR
+
+    def row(self, name: str) -> str:
+        """Its line of the table."""
+        found = self.measured.pooled()
+        cells = []
+        for key, (_, factor) in COLUMNS.items():
+            numbers = found[key][np.isfinite(found[key])] * factor
+            low, high = interval(numbers)
+            cells.append(f"{numbers.mean():.2f} [{low:.2f}, {high:.2f}]")
+        median, most = 1e3 * np.percentile(self.seconds, (50, 90))
+        return f"| {name} | " + " | ".join(cells) + f" | {self.false} | {median:.1f}, {most:.1f} |"
+
+
+def between(two: TwoHandEstimate, most: float) -> float:
+    """How far apart two hands are, metres, ``most`` where that is more; 0 where one reaches into the other."""
+    left, right = two.left, two.right
+    return gap_between(left.vertices, left.faces, right.vertices, right.faces, most)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--split", default="val", choices=("val", "test", "test-occluded", "test-interacting"))
+    parser.add_argument("--frames", type=int, default=300)
+    options = parser.parse_args()
+    refining = TwoHandReconstructor()
+    reconstructor = TwoHandReconstructor.from_config(refine_steps=0)
+    model, stream = reconstructor.hand_model, SampleStream(options.split, SEED, reconstructor.hand_model)
+    ways = variants(refining)
+    tallies = {name: Tally(Measured.nothing(), []) for name in ways}
+    apart = 0
+    for number in tqdm(range(options.frames), unit="image", file=sys.stderr):
+        sample = stream.frame(number, *SIZE)
+        two = reconstructor.reconstruct_image(sample.image, sample.camera)
+        if not (sample.present.all() and two.left.found and two.right.found):
+            continue
+        true = [model.mesh(s, sample.rotations[s], sample.betas[s], sample.translation[s]) for s in Side]
+        gap = gap_between(true[0], model.faces(Side.LEFT), true[1], model.faces(Side.RIGHT), 2 * APART)
+        apart += gap >= APART
+        hands = [two.left, two.right]
+        pair, certainty = pair_of(hands), certainty_of(hands)
+        for name, way in ways.items():
+            if not tallies[name].seconds:
+                way(pair, certainty)  # the first call compiles
+            with single_threaded_blas():
+                began = time.perf_counter()
+                told = way(pair, certainty)
+                seconds = time.perf_counter() - began
+            left, right = with_pair(hands, told, model, sample.camera, False)
+            tallies[name].add(sample, dataclasses.replace(two, left=left, right=right), seconds, gap, reconstructor)
+    pairs = len(tallies["as estimated"].seconds)
+    print(f"`{options.split}`, {options.frames} images, {pairs} pairs, of which {apart} more than 1 cm apart:\n")
+    titles = [title for title, _ in COLUMNS.values()]
+    print("| | " + " | ".join(titles) + " | false contact | time, median and 90 %, ms |")
+    print("|---" * (len(titles) + 3) + "|")
+    for name, tally in tallies.items():
+        print(tally.row(name))
+    truth = tallies["as estimated"].measured.penetrations.pooled()[1]
+    means = {name: float(np.nanmean(truth[name])) for name in ("pen_rate_2mm", "pen_depth_mm", "contact_ratio")}
+    print("| truth | " + " | ".join(f"{COLUMNS[name][1] * mean:.2f}" for name, mean in means.items()) + " | | | | | |")
+
+
+if __name__ == "__main__":
+    main()
