@@ -343,6 +343,42 @@ def test_a_prior_leads_and_hands_still_come_apart(pairs):
     np.testing.assert_array_equal(result.betas, bad.betas)
 
 
+def floating(pair, way):
+    """The pair with its right hand moved away along its ray, out of the other, by ``way`` metres."""
+    ray = pair.wrists[Side.RIGHT] / np.linalg.norm(pair.wrists[Side.RIGHT])
+    moves = [dataclasses.replace(pair, wrists=pair.wrists + np.outer([0.0, s * way], ray)) for s in (-1.0, 1.0)]
+    return max(moves, key=gap)
+
+
+def test_hands_that_float_in_front_of_each_other_are_drawn_together_along_the_ray(pairs):
+    taken_apart = separation.Separation(MODEL)
+    drawn_together = 0
+    for pair in pairs:
+        apart = floating(pair, 0.015)
+        if not gap(apart) > 0.005 or depth(apart) > 0.0:
+            continue
+        certain = certainty(apart, (0.01, 0.03))
+        pose = CHAIN.pose(apart)
+
+        def told(most, pose=pose, certain=certain):
+            moved_pose = taken_apart.drawn(pose, certain, most)
+            return CHAIN.pair(moved_pose, forward(CHAIN.template, moved_pose))
+
+        near = told(0.25)
+        moves = near.wrists - apart.wrists
+        if not moves.any():
+            continue  # the hands are side by side: along the ray they would never meet
+        drawn_together += 1
+        assert gap(near) < 0.005 and depth(near) < 0.003
+        for side in Side:  # along its ray, by its share of the variance
+            assert np.linalg.norm(np.cross(moves[side], apart.wrists[side])) < 1e-9
+        assert np.linalg.norm(moves[1]) == pytest.approx(9.0 * np.linalg.norm(moves[0]))
+        way = np.linalg.norm(moves, axis=1).sum()
+        np.testing.assert_allclose(told(4.0 / 3.0 * way).wrists - apart.wrists, 0.5 * moves, atol=1e-9)
+        np.testing.assert_allclose(told(way).wrists, apart.wrists, atol=1e-9)
+    assert drawn_together > 5
+
+
 def test_a_prior_brings_hands_together_as_far_as_they_meet_in_the_image(pairs):
     truth = pairs[0]
     way = np.diff(truth.wrists, axis=0)[0]

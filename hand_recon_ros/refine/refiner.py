@@ -19,25 +19,31 @@ from .chain import Pose, forward
 from .denoiser import Denoiser
 from .flesh import both_frames
 from .guided import STEPS, confidence_of, denoised
-from .pair import Certainty, HandPair, difference, moved
+from .pair import PER_HAND, Certainty, HandPair, difference, moved
 from .separation import ENOUGH, Separation
 
 _FADING = 0.15
-"""Time constant, seconds, with which a correction that is no longer needed goes away."""
+"""Time constant, seconds, with which in a stream what a prior says comes and goes, and a way apart that is no longer
+needed goes away."""
 _LONGEST = 0.5
-"""A correction older than this, seconds, is forgotten."""
+"""What is older than this, seconds, is forgotten."""
 _SMALLEST = np.array([0.002] * 3 + [0.0002] * 3 + [0.002] * 45)
-"""Corrections below this (rad, m, rad) have gone away."""
+"""Changes below this (rad, m, rad) have gone away."""
+_NOTHING = np.zeros((2, PER_HAND))
 _MEETING = 0.2
 """Overlap of the hands' boxes in the image from which on a prior is believed; below, in proportion, so that in a video
 its word comes and goes gradually."""
+_DRAWN = 0.08
+"""How far from touching, metres along the ray, hands that meet in the image are still drawn together a little; in full
+from half of it on. How far one is in front of the other is known no better."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Correction:
-    """What was added to hands (2, PER_HAND), when, and to which hands'."""
+class _Memory:
+    """What was done to hands in the last frame (2, PER_HAND): what a prior proposed, and what took them apart."""
 
-    step: np.ndarray
+    proposal: np.ndarray
+    apart: np.ndarray
     stamp: float
     hands: Hashable
 
@@ -73,8 +79,8 @@ class Refiner:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the last correction."""
-        self._last: _Correction | None = None
+        """Forget the last frame."""
+        self._last: _Memory | None = None
 
     def warm_up(self, pair: HandPair, certainty: Certainty) -> None:
         """Use every part once on a pair, penetrating or not; nothing is remembered."""
@@ -94,8 +100,8 @@ class Refiner:
         """The pair as two hands can be; ``pair`` itself where nothing is to be repaired.
 
         A prior, where there is one, is asked about hands that meet in the image. Hands that do not run into each other
-        by more than about a millimetre are not taken apart. In a stream the last way apart is where the next one
-        starts, and it fades where none is needed any more.
+        by more than about a millimetre are not taken apart. In a stream what the prior says comes and goes gradually,
+        and the last way apart is where the next one starts and fades where none is needed any more.
 
         Args:
             pair: as estimated. Numbers that no hands can have come back as they are, with one warning.
@@ -103,35 +109,37 @@ class Refiner:
             steps: of Gauss-Newton at most.
             budget: seconds; then the best so far is what there is.
             stamp: of a frame of a stream, seconds; None for a picture by itself, which uses and leaves no memory.
-            hands: which hands these are; a correction of others is forgotten.
+            hands: which hands these are; what was done to others is forgotten.
         """
         deadline = time.perf_counter() + budget
         if not _sane(pair, certainty):
             return self._untouched(pair)
-        last = self._kept(stamp, hands)
+        last = self._remembered(stamp, hands)
         asked = self._denoiser is not None and certainty.overlap > 0.0
         if last is None and not asked and not self._penetrating(pair):
             return pair
         chain = self._separation.chain
         estimate = chain.pose(pair)
-        proposed = self._proposed(pair, estimate, certainty, deadline) if asked else estimate
-        start, before = proposed, pair
-        if last is not None:
-            start = self._within_limits(moved(proposed, last), proposed)
-        if start is not estimate:
-            before = chain.pair(start, forward(chain.template, start))
+        proposal, apart = self._proposal(pair, estimate, certainty, deadline) if asked else _NOTHING, _NOTHING
+        if stamp is not None:
+            gone = 1.0 if last is None else math.exp(-(stamp - last.stamp) / _FADING)
+            proposal = proposal + gone * ((_NOTHING if last is None else last.proposal) - proposal)
+            apart = apart if last is None else gone * last.apart
+        proposed = self._moved(estimate, proposal)
+        start = self._moved(proposed, apart)
+        before = pair if start is estimate else chain.pair(start, forward(chain.template, start))
         found = None
-        if start is estimate or self._penetrating(before):
+        if self._penetrating(before):
             found = self._separation(Belief.about(chain.template, start, certainty), certainty, steps, deadline)
         pose, result = (start, before) if found is None else found
         if stamp is not None:
-            step = difference(pose, proposed)
-            kept = (np.abs(step) > _SMALLEST).any()
-            self._last = _Correction(step, stamp, hands) if kept else None
+            apart = difference(pose, proposed)
+            kept = asked or _noticeable(proposal) or _noticeable(apart)
+            self._last = _Memory(proposal, apart, stamp, hands) if kept else None
         return result
 
-    def _proposed(self, pair: HandPair, estimate: Pose, certainty: Certainty, deadline: float) -> Pose:
-        """What the prior makes of the estimate, as far as the hands meet in the image; the betas stay."""
+    def _proposal(self, pair: HandPair, estimate: Pose, certainty: Certainty, deadline: float) -> np.ndarray:
+        """What the prior changes of the estimate (2, PER_HAND), as far as the hands meet in the image; betas stay."""
         assert self._denoiser is not None
         separation, template = self._separation, self._separation.chain.template
         belief = Belief.about(template, estimate, certainty)
@@ -147,7 +155,9 @@ class Refiner:
 
         clean = denoised(self._denoiser, pair, confidence_of(belief), guide, deadline, self._denoising_steps)
         said = posed(clean)
-        return moved(estimate, min(certainty.overlap / _MEETING, 1.0) * difference(said, estimate))
+        meeting = min(certainty.overlap / _MEETING, 1.0)
+        proposed = moved(estimate, meeting * difference(said, estimate))
+        return difference(separation.drawn(proposed, certainty, meeting * _DRAWN), estimate)
 
     def _within_limits(self, pose: Pose, before: Pose) -> Pose:
         """The pose with its angles inside the joints' limits, or where those of ``before`` are."""
@@ -155,20 +165,18 @@ class Refiner:
         low, high = np.minimum(limits[..., 0], before.angles), np.maximum(limits[..., 1], before.angles)
         return dataclasses.replace(pose, angles=np.clip(pose.angles, low, high))
 
-    def _kept(self, stamp: float | None, hands: Hashable) -> np.ndarray | None:
-        """What is left of the last correction (2, PER_HAND), None where there is none."""
+    def _moved(self, pose: Pose, step: np.ndarray) -> Pose:
+        """The pose moved by a step inside the joints' limits; the pose itself where that is nothing noticeable."""
+        return self._within_limits(moved(pose, step), pose) if _noticeable(step) else pose
+
+    def _remembered(self, stamp: float | None, hands: Hashable) -> _Memory | None:
+        """The last frame of a stream, None where there is none of the same hands a moment ago."""
         last = self._last
         if stamp is None or last is None:
             return None
-        since = stamp - last.stamp
-        if last.hands != hands or not 0.0 <= since < _LONGEST:
-            self._last = None
-            return None
-        step = last.step * math.exp(-since / _FADING)
-        if (np.abs(step) < _SMALLEST).all():
-            self._last = None
-            return None
-        return step
+        if last.hands != hands or not 0.0 <= stamp - last.stamp < _LONGEST:
+            self._last = last = None
+        return last
 
     def _penetrating(self, pair: HandPair) -> bool:
         """Whether the hands' proxies overlap by more than ENOUGH: then it is worth to look closer."""
@@ -182,6 +190,10 @@ class Refiner:
             self._warned = True
             warnings.warn("hands that cannot be are not refined: numbers are not finite or out of range", stacklevel=3)
         return pair
+
+
+def _noticeable(step: np.ndarray) -> bool:
+    return bool((np.abs(step) > _SMALLEST).any())
 
 
 def _sane(pair: HandPair, certainty: Certainty) -> bool:

@@ -110,19 +110,19 @@ class Problem:
         return self._chain.pair(state.pose, state.posed)
 
     def passed(self, state: State, certainty: Certainty) -> Pose:
-        """The likeliest pose in which hands that are locked in each other have passed along the ray.
+        """The likeliest pose in which hands that are locked in each other have passed along the ray."""
+        return _shifted(state.pose, self.touching(state, certainty, _PRESSED))
 
-        Each hand has its part of the way by its variance; of the ways that end where they touch it is the shortest.
-        """
+    def touching(self, state: State, certainty: Certainty, press: float) -> np.ndarray:
+        """The shortest way (2, 3) of the wrists along the ray to where the hands touch and press into each other by
+        ``press``, metres; zeros where there is none. Each hand has its part of it by its variance."""
         ray = state.pose.wrist / np.linalg.norm(state.pose.wrist, axis=1, keepdims=True)
         variance = np.clip(certainty.position_stddev, 1e-3, 1.0) ** 2
         way = (variance / variance.sum())[:, None] * ray * np.array([[1.0], [-1.0]])
         apart = both_frames(way[:, None])[:, 0]
         apart = apart[0] - apart[1]
-        ways = touching_ways(self._posed_spheres(state.posed), self._flesh.pairs, apart, _PRESSED)
-        if not len(ways):
-            return state.pose
-        return dataclasses.replace(state.pose, wrist=state.pose.wrist + ways[np.abs(ways).argmin()] * way)
+        ways = touching_ways(self._posed_spheres(state.posed), self._flesh.pairs, apart, press)
+        return way * (ways[np.abs(ways).argmin()] if len(ways) else 0.0)
 
     def stepped(self, state: State, belief: Belief) -> Pose:
         """The pose one Gauss-Newton step further, its angles inside their limits."""
@@ -186,10 +186,28 @@ class Separation:
                 locked, state = True, problem.at(problem.passed(problem.at(start), certainty))
         return best.pose, problem.pair(best)
 
+    def drawn(self, pose: Pose, certainty: Certainty, most: float) -> Pose:
+        """The pose with hands that float in front of each other moved along the ray until they touch.
+
+        All the way where that is less than half of ``most``, metres; from there on less, and from ``most`` on none.
+        """
+        problem = Problem(self.chain, self.flesh, pose)
+        state = problem.at(pose)
+        if state.depth > 0.0:
+            return pose
+        way = problem.touching(state, certainty, 0.0)
+        length = float(np.linalg.norm(way, axis=1).sum())
+        return _shifted(pose, float(np.clip(2.0 - 2.0 * length / most, 0.0, 1.0)) * way)
+
     def nudged(self, belief: Belief) -> Pose:
         """The pose one step from the middle of a belief, seen by capsules alone."""
         problem = Problem(self.chain, self.flesh, belief.mean)
         return problem.stepped(problem.at(belief.mean), belief)
+
+
+def _shifted(pose: Pose, way: np.ndarray) -> Pose:
+    """The pose with its wrists moved by ``way`` (2, 3)."""
+    return dataclasses.replace(pose, wrist=pose.wrist + way)
 
 
 def _pressing(depth: np.ndarray) -> np.ndarray:
