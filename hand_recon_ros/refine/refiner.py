@@ -33,9 +33,8 @@ _NOTHING = np.zeros((2, PER_HAND))
 _MEETING = 0.2
 """Overlap of the hands' boxes in the image from which on a prior is believed; below, in proportion, so that in a video
 its word comes and goes gradually."""
-_DRAWN = 0.08
-"""How far from touching, metres along the ray, hands that meet in the image are still drawn together a little; in full
-from half of it on. How far one is in front of the other is known no better."""
+_REACH = 0.08
+"""How far one hand is in front of the other is known no better than by half of this, metres."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,15 +65,20 @@ class Refiner:
         denoiser: Denoiser | None = None,
         denoising_steps: int = STEPS,
         guided: bool = True,
+        reach: float = _REACH,
     ) -> None:
-        """Args:
-        hand_model: of both hands.
-        denoiser: a learned prior of two hands; without one hands are taken apart and no more.
-        denoising_steps: in which the prior is asked.
-        guided: whether what it says is moved on the way; else hands are only taken apart at the end.
+        """A refiner that remembers nothing yet.
+
+        Args:
+            hand_model: of both hands.
+            denoiser: a learned prior of two hands; without one hands are taken apart and no more.
+            denoising_steps: in which the prior is asked.
+            guided: whether what it says is moved on the way; else hands are only taken apart at the end.
+            reach: how far from touching, metres along the ray, hands that meet in the image are still drawn together a
+                little; in full from half of it on.
         """
         self._separation = Separation(hand_model)
-        self._denoiser, self._denoising_steps, self._guided = denoiser, denoising_steps, guided
+        self._denoiser, self._denoising_steps, self._guided, self._reach = denoiser, denoising_steps, guided, reach
         self._warned = False
         self.reset()
 
@@ -157,7 +161,9 @@ class Refiner:
         said = posed(clean)
         meeting = min(certainty.overlap / _MEETING, 1.0)
         proposed = moved(estimate, meeting * difference(said, estimate))
-        return difference(separation.drawn(proposed, certainty, meeting * _DRAWN), estimate)
+        if self._reach == 0.0:
+            return difference(proposed, estimate)
+        return difference(separation.drawn(proposed, certainty, meeting * self._reach), estimate)
 
     def _within_limits(self, pose: Pose, before: Pose) -> Pose:
         """The pose with its angles inside the joints' limits, or where those of ``before`` are."""
