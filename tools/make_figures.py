@@ -4,7 +4,8 @@
 docs/images/frames.png is drawn from the embedded hand. docs/images/demo.jpg shows frames of the rendered clip beside
 what the node made of them; it needs the results of ``make demo``. docs/images/encoder_curve.png is the validation along
 the training of the encoder, ``--training out/train/encoder_small``. docs/images/refinement.jpg are rendered images of
-hands that run into each other before the two-hand refinement and not after it.
+hands that run into each other before the two-hand refinement and not after it, docs/images/touching.jpg frames of the
+demonstration's clip.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ from hand_recon_ros.evaluation.recording import Recording, estimate
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.overlay import draw_overlay
 from hand_recon_ros.refine.solids import penetration_depth
+from hand_recon_ros.runtime.model_files import cache_dir
 from hand_recon_ros.skeleton import wrist_pose
-from hand_recon_ros.synthetic import SampleStream
+from hand_recon_ros.synthetic import SampleStream, load_clip, rendered_clip
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 AXES = {"x": (40, 40, 220), "y": (30, 150, 30), "z": (220, 100, 30)}
@@ -127,16 +129,33 @@ def refinement_figure(columns: int = 5, count: int = 150, size: int = 260) -> np
         two = reconstructor.reconstruct_image(sample.image, sample.camera)
         if two.refined:
             refined.append((depth_mm(two.before_refinement()), sample, two))
-    pictures = []
-    for _, sample, two in sorted(refined, key=lambda entry: -entry[0])[:columns]:
-        drawn = draw_overlay(sample.image, two, sample.camera, labels=False)
-        column = [around_hands(drawn, two, size)]
-        for name, shown in (("before", two.before_refinement()), ("after", two)):
-            column.append(from_the_side(shown, size))
-            text = f"{name}: {depth_mm(shown):.1f} mm"
-            cv2.putText(column[-1], text, (8, 20), FONT, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
-        pictures.append(np.vstack(column))
-    return np.hstack(pictures)
+    deepest = sorted(refined, key=lambda entry: -entry[0])[:columns]
+    return np.hstack([before_and_after(sample.image, sample.camera, two, size) for _, sample, two in deepest])
+
+
+def touching_figure(columns: int = 5, size: int = 260) -> np.ndarray:
+    """The demonstration's clip while one hand lies on the other: frames evenly spaced among those in which the hands
+    run into each other before the two-hand refinement, as in :func:`refinement_figure`."""
+    reconstructor = TwoHandReconstructor.from_config(refine_budget=0.0)
+    clip = load_clip(rendered_clip(cache_dir() / "clips", 300, 0))
+    refined = []
+    for frame, image in enumerate(clip.images()):
+        two = reconstructor(image, clip.camera, stamp=float(clip.truth["stamps"][frame]))
+        if two.refined and depth_mm(two.before_refinement()) > 1.0:
+            refined.append((image, two))
+    picked = np.linspace(0, len(refined) - 1, columns).round().astype(int)
+    return np.hstack([before_and_after(refined[i][0], clip.camera, refined[i][1], size) for i in picked])
+
+
+def before_and_after(image: np.ndarray, camera: Camera, two: TwoHandEstimate, size: int) -> np.ndarray:
+    """The hands as they are told, and below from the side before the two-hand refinement and after it, with how deep
+    they run into each other."""
+    rows = [around_hands(draw_overlay(image, two, camera, labels=False), two, size)]
+    for name, shown in (("before", two.before_refinement()), ("after", two)):
+        rows.append(from_the_side(shown, size))
+        text = f"{name}: {depth_mm(shown):.1f} mm"
+        cv2.putText(rows[-1], text, (8, 20), FONT, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
+    return np.vstack(rows)
 
 
 def depth_mm(two: TwoHandEstimate) -> float:
@@ -200,6 +219,7 @@ def main() -> int:
     IMAGES.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(IMAGES / "frames.png"), frames_figure(), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     cv2.imwrite(str(IMAGES / "refinement.jpg"), refinement_figure(), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    cv2.imwrite(str(IMAGES / "touching.jpg"), touching_figure(), [cv2.IMWRITE_JPEG_QUALITY, 88])
     if (demo / "run" / "run.json").exists():
         # Lossless, the noise of the rendered sensor would take most of the file.
         cv2.imwrite(str(IMAGES / "demo.jpg"), demo_figure(demo), [cv2.IMWRITE_JPEG_QUALITY, 85])
