@@ -5,10 +5,11 @@ import pytest
 from evidence import CAMERA, MODEL, observe
 from test_reconstructor import IMAGE, Script, reconstructor
 
-from hand_recon_ros import HandState, Side
+from hand_recon_ros import Camera, HandState, Side, TwoHandReconstructor
 from hand_recon_ros.config import ConfigError
 from hand_recon_ros.refine.solids import penetration_depth
 from hand_recon_ros.skeleton import mirror_points, wrist_pose
+from hand_recon_ros.synthetic import clip_scenes, render_scene
 
 
 def keypoints(apart=0.0):
@@ -105,3 +106,20 @@ def test_a_stream_of_touching_hands_does_not_flicker():
         assert depth((estimate.left, estimate.right)) < 0.002
     jitter = [np.linalg.norm(np.diff(np.array(x[10:]), n=3, axis=0), axis=-1).mean() for x in (before, after)]
     assert jitter[1] < 2.0 * jitter[0]
+
+
+def test_in_the_demonstration_hands_that_lie_on_each_other_are_refined():
+    """With the networks that come along, on the clip of ``make demo`` while one hand lies on the other."""
+    camera = Camera.from_fov(640, 480, 65.0)
+    _, scenes = clip_scenes(MODEL, 300, 0, camera)
+    result = TwoHandReconstructor.from_config(refine_budget=0.0)
+    depths = []
+    for frame in range(200, 232):
+        estimate = result(render_scene(scenes[frame], MODEL).image, camera, frame / 30)
+        before = estimate.before_refinement()
+        if estimate.refined and before.left.state == before.right.state == HandState.TRACKED:
+            depths.append([depth((two.left, two.right)) for two in (before, estimate)])
+    before, after = 1e3 * np.mean(depths, axis=0)
+    print(f"{len(depths)} of 32 frames refined, {before:.2f} mm deep before and {after:.2f} mm after")
+    assert len(depths) >= 8
+    assert before > 1.0 and after < 0.5
