@@ -1,5 +1,7 @@
 """Training the encoder: what it is trained on, a short run that learns, and one that goes on as if never stopped."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -157,6 +159,13 @@ def test_an_earlier_run_is_not_overwritten(tmp_path):
         EncoderTrainer(Recipe.from_yaml(path))
     with pytest.raises(ConfigError, match="was made with seed 0, not 1"):
         EncoderTrainer(Recipe.from_yaml(path, seed=1), resume=True)
+
+
+@pytest.mark.parametrize("size", ["small", "base"])
+def test_recipes_that_come_along_are_complete(size):
+    recipe = Recipe.from_yaml(Path(__file__).resolve().parents[1] / "config" / "train" / f"encoder_{size}.yaml")
+    assert recipe.encoder.size == size and recipe.encoder.fusion == "aligned"
+    assert recipe.training.out == f"out/train/encoder_{size}"
 
 
 def test_recipes_are_checked(tmp_path):

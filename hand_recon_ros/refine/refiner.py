@@ -33,7 +33,7 @@ _NOTHING = np.zeros((2, PER_HAND))
 _MEETING = 0.2
 """Overlap of the hands' boxes in the image from which on a prior is believed; below, in proportion, so that in a video
 its word comes and goes gradually."""
-_REACH = 0.08
+_REACH = 0.1
 """How far one hand is in front of the other is known no better than by half of this, metres."""
 
 
