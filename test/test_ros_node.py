@@ -87,7 +87,8 @@ def test_a_lost_hand_keeps_its_slot_and_ends_everything_else(dds: NodeOnDds) -> 
     dds.process()
     dds.reconstructor.estimate = lambda image, camera, stamp: estimate_of(False, False, stamp=stamp)
     dds.process()
-    dds.wait(lambda: len(hands) == 4 and len(meshes) == 4 and len(poses) == 4, "four results")
+    received = {"hands": hands, "meshes": meshes, "poses": poses, "markers": markers}
+    dds.wait(lambda: all(len(of) == 4 for of in received.values()) and len(tf) == 3, "four results")
     assert [(m.left.state, m.right.state) for m in hands] == [(1, 1), (1, 0), (1, 0), (0, 0)]
     assert hands[1].right == Hand(side=Hand.RIGHT)
     assert len(wrist) == 1

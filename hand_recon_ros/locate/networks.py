@@ -48,9 +48,9 @@ class LandmarkNetworks:
         """
         paths = [find_model(model, config.model_dir) for model in (PALM_DETECTION, HAND_LANDMARKS)]
         head = finder_file() if finder else None
-        # bfloat16 moves landmarks by 0.6 px and world points by 2.4 mm; detections are only where to look.
+        # In bfloat16 a CPU that has it would find other hands than one that has not, and landmarks move by 0.6 px.
         networks = cls(
-            palm=open_session(paths[0], threads=config.threads, reduced_precision=True, head=head),
+            palm=open_session(paths[0], threads=config.threads, head=head),
             landmark=open_session(
                 paths[1], threads=config.threads, capacity=_PARALLEL_CROPS,
                 inner=() if config.encoder == "none" else _STEM_READERS,

@@ -26,7 +26,6 @@ class OpenVinoSession:
         *,
         threads: int = 2,
         capacity: int = 1,
-        reduced_precision: bool = False,
         head: str | os.PathLike[str] | None = None,
         inner: Sequence[str] = (),
     ) -> None:
@@ -38,7 +37,7 @@ class OpenVinoSession:
         model.add_outputs([_read_by(model, layer, path) for layer in inner])
         if head is not None:
             model = _with_head(model, _read(core, head), path, head)
-        config = cpu_config(core, threads, reduced_precision)
+        config = cpu_config(core, threads, reduced_precision=False)
         self._inputs = np.zeros((capacity, *shape[1:]), dtype=np.uint8)
         self._output_count = len(model.outputs)
         self._single = []

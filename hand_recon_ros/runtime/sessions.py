@@ -37,17 +37,15 @@ def open_session(
     *,
     threads: int = 2,
     capacity: int = 1,
-    reduced_precision: bool = False,
     head: str | os.PathLike[str] | None = None,
     inner: Sequence[str] = (),
 ) -> Session:
-    """Load a network file (TFLite or ONNX, one image input NHWC, RGB in 0..1) for the CPU.
+    """Load a network file (TFLite or ONNX, one image input NHWC, RGB in 0..1) for the CPU, which computes in float32.
 
     Args:
         path: the network.
         threads: CPU threads it may use.
         capacity: the most images one ``run`` takes.
-        reduced_precision: allow bfloat16 where the CPU computes in it; else float32 throughout.
         head: a second network on inner tensors of the first, run with it as one graph; its outputs come last. Its
             inputs bear the names of the convolutions of the first that read those tensors. For ``capacity`` 1.
         inner: names of convolutions or linear layers whose inputs, (C, H, W) or (N,), become outputs too.
@@ -62,6 +60,4 @@ def open_session(
             f"`pip install openvino` has wheels for Linux, Windows and macOS on x86-64 and arm64; this is "
             f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
         ) from error
-    return OpenVinoSession(
-        path, threads=threads, capacity=capacity, reduced_precision=reduced_precision, head=head, inner=inner
-    )
+    return OpenVinoSession(path, threads=threads, capacity=capacity, head=head, inner=inner)
