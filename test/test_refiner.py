@@ -13,6 +13,7 @@ from hand_recon_ros.hand_model import rotation_matrices
 from hand_recon_ros.refine import contacts, flesh, passing, separation
 from hand_recon_ros.refine.belief import Belief
 from hand_recon_ros.refine.chain import forward
+from hand_recon_ros.refine.denoiser import Denoiser
 from hand_recon_ros.refine.diffusion import cosine_alphas_cumprod, ddim_times
 from hand_recon_ros.refine.guided import START, STEPS, confidence_of, denoised
 from hand_recon_ros.refine.pair import PER_HAND, Certainty, HandPair, PairChain, difference, moved
@@ -21,6 +22,7 @@ from hand_recon_ros.refine.proxies import load_proxies
 from hand_recon_ros.refine.refiner import Refiner
 from hand_recon_ros.refine.separation import Problem
 from hand_recon_ros.refine.solids import gap_between, penetration_depth
+from hand_recon_ros.runtime.shipped import shipped_network
 from hand_recon_ros.skeleton import WRIST, mirror_points, mirror_rotations
 from hand_recon_ros.synthetic.interactions import sample_interactions
 
@@ -143,6 +145,16 @@ def test_mirrored_hands_give_the_mirrored_result(pairs, refiner):
     good, other = refiner(bad, certain, 8), refiner(mirrored(bad), flipped(certain), 8)
     np.testing.assert_allclose(joints(mirrored(other)), joints(good), atol=1e-6)
     assert refiner(bad, certain, 8).wrists.tolist() == good.wrists.tolist()
+
+
+def test_mirrored_hands_give_the_mirrored_result_with_a_prior(pairs):
+    refiner = Refiner(MODEL, Denoiser(shipped_network("refiner", "small")))
+    for estimate in (next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None), pairs[3]):
+        certain = certainty(estimate, (0.01, 0.03))
+        good = refiner(estimate, certain, 8)
+        other = refiner(mirrored(estimate), dataclasses.replace(flipped(certain), overlap=certain.overlap), 8)
+        assert np.abs(joints(good) - joints(estimate)).max() > 0.0005
+        np.testing.assert_allclose(joints(mirrored(other)), joints(good), atol=1e-4)
 
 
 def test_joint_limits_hold(pairs, refiner):
