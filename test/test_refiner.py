@@ -391,6 +391,31 @@ def test_hands_that_float_in_front_of_each_other_are_drawn_together_along_the_ra
     assert drawn_together > 5
 
 
+def test_hands_that_touch_are_not_drawn_anywhere(pairs):
+    taken_apart = separation.Separation(MODEL)
+    touching = [pair for pair in pairs if gap(pair) < 0.004]
+    assert len(touching) > 10
+    for pair in touching:
+        pose = CHAIN.pose(pair)
+        assert taken_apart.drawn(pose, certainty(pair), 0.1) is pose
+
+
+@pytest.mark.parametrize("seconds", [1 / 30, 1.0])
+def test_in_a_stream_a_prior_says_gradually_what_it_says_of_a_picture(pairs, seconds):
+    truth = pairs[0]
+    way = np.diff(truth.wrists, axis=0)[0]
+    apart = dataclasses.replace(truth, wrists=truth.wrists + np.outer([-0.5, 0.5], 0.04 * way / np.linalg.norm(way)))
+    certain = certainty(apart)
+    picture = joints(Refiner(MODEL, Known(truth))(apart, certain, 8))
+    refiner, errors = Refiner(MODEL, Known(truth)), []
+    for frame in range(31):
+        told = refiner(apart, certain, 8, stamp=seconds * frame, hands=(1, 2))
+        errors.append(np.abs(joints(told) - picture).max())
+    assert errors[0] > 0.01 and errors[-1] < 0.002
+    assert (np.diff(errors) < 1e-3).all()
+    assert (errors[1] < 0.002) == (seconds == 1.0)
+
+
 def test_a_prior_brings_hands_together_as_far_as_they_meet_in_the_image(pairs):
     truth = pairs[0]
     way = np.diff(truth.wrists, axis=0)[0]

@@ -18,9 +18,11 @@ import numpy as np
 from tqdm import tqdm
 
 from hand_recon_ros import TwoHandEstimate, TwoHandReconstructor
+from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.datasets.sample import Sample
 from hand_recon_ros.evaluation.intervals import interval
 from hand_recon_ros.evaluation.stills import Measured, measure
+from hand_recon_ros.hand_model import HandModel
 from hand_recon_ros.refine.denoiser import Denoiser
 from hand_recon_ros.refine.pair import Certainty, HandPair
 from hand_recon_ros.refine.pairing import certainty_of, pair_of, with_pair
@@ -43,9 +45,8 @@ COLUMNS = {
 Variant = Callable[[HandPair, Certainty], HandPair]
 
 
-def variants(reconstructor: TwoHandReconstructor) -> dict[str, Variant]:
-    """Ways to refine a pair, by name."""
-    model, steps = reconstructor.hand_model, reconstructor.config.refine_steps
+def variants(model: HandModel, steps: int) -> dict[str, Variant]:
+    """Ways to refine a pair, by name; ``steps`` of separation where nothing else is said."""
     prior = Denoiser(shipped_network("refiner", "small"))
     complete, alone = Refiner(model, prior), Refiner(model)
 
@@ -110,10 +111,9 @@ def main() -> None:
     parser.add_argument("--split", default="val", choices=("val", "test", "test-occluded", "test-interacting"))
     parser.add_argument("--frames", type=int, default=300)
     options = parser.parse_args()
-    refining = TwoHandReconstructor()
     reconstructor = TwoHandReconstructor.from_config(refine_steps=0)
     model, stream = reconstructor.hand_model, SampleStream(options.split, SEED, reconstructor.hand_model)
-    ways = variants(refining)
+    ways = variants(model, ReconstructorConfig.refine_steps)
     tallies = {name: Tally(Measured.nothing(), []) for name in ways}
     apart = 0
     for number in tqdm(range(options.frames), unit="image", file=sys.stderr):

@@ -10,8 +10,8 @@ own. There this script needs nothing of the product:
 
 Without ``--reference`` the framework is imported right here. Reported per image and hand: the mean distance of the 21
 keypoints (px) and of the 21 world points (mm), once with everything set as the framework does it ("replica": agreement
-of the code) and once as the product does it ("locator": what averaging, second looks and bfloat16 detection change);
-and the time for a still image and for a tracked frame.
+of the code) and once as the product does it ("locator": what averaging and second looks change); and
+the time for a still image and for a tracked frame.
 """
 
 from __future__ import annotations

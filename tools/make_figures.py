@@ -143,7 +143,7 @@ def touching_figure(columns: int = 5, size: int = 260) -> np.ndarray:
         two = reconstructor(image, clip.camera, stamp=float(clip.truth["stamps"][frame]))
         if two.refined and depth_mm(two.before_refinement()) > 1.0:
             refined.append((image, two))
-    picked = np.linspace(0, len(refined) - 1, columns).round().astype(int)
+    picked = np.linspace(0, len(refined) - 1, min(columns, len(refined))).round().astype(int)
     return np.hstack([before_and_after(refined[i][0], clip.camera, refined[i][1], size) for i in picked])
 
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from ..refine.solids import gap_between, penetration_depth
+from ..synthetic.stream import TOUCHING
 from ..types import HandState, Side
 from . import metrics
-from .penetration import contact
 from .recording import Recording, estimate, joints_of
 
 _SHEET_COLUMNS, _SHEET_ROWS, _SHEET_WIDTH = 4, 3, 1600
@@ -94,7 +95,8 @@ def score(recording: Recording, truth: dict[str, np.ndarray], tracked: dict[Side
 
 
 def _touching(meshes: np.ndarray, faces: np.ndarray) -> bool:
-    return contact(meshes[Side.LEFT], faces[Side.LEFT], meshes[Side.RIGHT], faces[Side.RIGHT]).touching
+    pair = meshes[Side.LEFT], faces[Side.LEFT], meshes[Side.RIGHT], faces[Side.RIGHT]
+    return gap_between(*pair, TOUCHING) < TOUCHING or penetration_depth(*pair) > 0.0
 
 
 def _rounded(value: Any) -> float | None:

@@ -34,7 +34,7 @@ _MEETING = 0.2
 """Overlap of the hands' boxes in the image from which on a prior is believed; below, in proportion, so that in a video
 its word comes and goes gradually."""
 _REACH = 0.1
-"""How far one hand is in front of the other is known no better than by half of this, metres."""
+"""Default of ``reach``: how far one hand is in front of the other is known to about half of it."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ def load_refiner(config: ReconstructorConfig, hand_model: HandModel) -> Refiner:
 
 
 class Refiner:
-    """Refines pairs of hands that meet; remembers, of a stream, how it last took them apart."""
+    """Refines pairs of hands that meet; remembers, of a stream, what it last changed of them."""
 
     def __init__(
         self,
@@ -176,12 +176,14 @@ class Refiner:
         return self._within_limits(moved(pose, step), pose) if _noticeable(step) else pose
 
     def _remembered(self, stamp: float | None, hands: Hashable) -> _Memory | None:
-        """The last frame of a stream, None where there is none of the same hands a moment ago."""
+        """The last frame of a stream, None where there is none of the same hands; of long ago is its stamp alone."""
         last = self._last
         if stamp is None or last is None:
             return None
-        if last.hands != hands or not 0.0 <= stamp - last.stamp < _LONGEST:
+        if last.hands != hands or stamp < last.stamp:
             self._last = last = None
+        elif stamp - last.stamp >= _LONGEST:
+            last = _Memory(_NOTHING, _NOTHING, last.stamp, hands)
         return last
 
     def _penetrating(self, pair: HandPair) -> bool:

@@ -33,6 +33,8 @@ _SHARPNESS = 0.0005
 _ROBUST = 0.02
 """s and c of the loss, metres."""
 _NEAR = 0.008
+_TOUCHING = 0.005
+"""Hands nearer than this, metres, touch, as ContactRatio has it."""
 _MAX_WRIST, _MAX_TURN, _MAX_BEND = 0.008, 0.1, 0.2
 """Trust region of one step, metres and radians, and how far outside skin is watched for it, metres."""
 _ACTIVE_TURNS = 4
@@ -190,10 +192,11 @@ class Separation:
         """The pose with hands that float in front of each other moved along the ray until they touch.
 
         All the way where that is less than half of ``most``, metres; from there on less, and from ``most`` on none.
+        Hands that touch already stay where they are.
         """
         problem = Problem(self.chain, self.flesh, pose)
         state = problem.at(pose)
-        if state.depth > 0.0:
+        if state.contacts.depth.max(initial=-_NEAR) > -_TOUCHING:
             return pose
         way = problem.touching(state, certainty, 0.0)
         length = float(np.linalg.norm(way, axis=1).sum())
