@@ -161,12 +161,16 @@ class TwoHandReconstructor:
                     detected=True,
                 )  # fmt: skip
             )
-        lifted = self._lifter(observations, camera)
-        hands = [
-            self._hand(seen, hand, hand.rotations, hand.translation, camera)
-            for seen, hand in zip(observations, lifted, strict=True)
-        ]
-        self._refiner.warm_up(pair_of(hands), certainty_of(hands))
+        with single_threaded_blas():
+            if self._encoder is not None:
+                for seen in (observations[:1], observations):
+                    self._encoder(np.zeros((480, 640, 3), dtype=np.uint8), seen, camera)
+            lifted = self._lifter(observations, camera)
+            hands = [
+                self._hand(seen, hand, hand.rotations, hand.translation, camera)
+                for seen, hand in zip(observations, lifted, strict=True)
+            ]
+            self._refiner.warm_up(pair_of(hands), certainty_of(hands))
 
     def __call__(self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0) -> TwoHandEstimate:
         """Both hands in the next image of a stream.
