@@ -176,7 +176,7 @@ def test_recipes_are_checked(tmp_path):
     path.write_text("losses: {teacher: 0}")
     with pytest.raises(ConfigError, match="teacher is 0"):
         Recipe.from_yaml(path)
-    path.write_text("training: {steps: 3}")
+    path.write_text("training: {steps: 3, precision: fp32}")
     changed = Recipe.from_yaml(path, batch=4, **{"encoder.fusion": "unaligned", "training.seed": 5})
     assert (changed.training.steps, changed.training.batch, changed.training.seed) == (3, 4, 5)
     assert changed.encoder.fusion == "unaligned"

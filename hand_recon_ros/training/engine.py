@@ -32,7 +32,7 @@ class TrainingOptions:
     warm_up: int = setting(100, "steps until the learning rate is at its highest", low=0)
     clip: float = setting(1.0, "largest norm of the gradient", low=0.0)
     average: float = setting(0.998, "decay of the moving average of the weights", low=0.0, high=1.0)
-    precision: str = setting("no", "mixed precision", choices=("no", "bf16", "fp16"))
+    precision: str = setting("fp32", "of the arithmetic", choices=("fp32", "bf16", "fp16"))
     threads: int = setting(1, "CPU threads of the training process", low=1)
     validate_every: int = setting(250, "steps between validations", low=1)
     checkpoint_every: int = setting(100, "steps between checkpoints", low=1)
@@ -81,7 +81,7 @@ class Trainer(abc.ABC):
         torch.set_num_threads(options.threads)
         set_seed(options.seed)
         self.out.mkdir(parents=True, exist_ok=True)
-        self.accelerator = Accelerator(mixed_precision=options.precision)
+        self.accelerator = Accelerator(mixed_precision="no" if options.precision == "fp32" else options.precision)
         model = self.make_model()
         self.optimizer: Any = torch.optim.AdamW(
             self.parameter_groups(model), lr=options.learning_rate, weight_decay=options.weight_decay
