@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import sys
+from typing import Any
 
 import pytest
 
@@ -25,3 +26,15 @@ os.environ.pop("ROS_STATIC_PEERS", None)
 def source_root() -> pathlib.Path:
     """The root of the source tree."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def pairs() -> list[Any]:
+    """True pairs of hands in contact without penetration, made once for all tests of the refinement."""
+    from evidence import MODEL
+
+    from hand_recon_ros.refine.pair import HandPair
+    from hand_recon_ros.synthetic.interactions import sample_interactions
+
+    found = sample_interactions("val", 3, range(40), MODEL)
+    return [HandPair(found.rotations[i], found.betas[i], found.wrists[i]) for i in range(len(found))][:20]

@@ -7,87 +7,22 @@ import warnings
 import numpy as np
 import pytest
 from evidence import MODEL, hand
+from hand_pairs import CHAIN, FOCAL, certainty, depth, flipped, gap, joints, mirrored, pushed, translation
 
 from hand_recon_ros import Side
-from hand_recon_ros.hand_model import rotation_matrices
 from hand_recon_ros.refine import contacts, flesh, passing, separation
 from hand_recon_ros.refine.belief import Belief
 from hand_recon_ros.refine.chain import forward
-from hand_recon_ros.refine.denoiser import Denoiser
-from hand_recon_ros.refine.diffusion import cosine_alphas_cumprod, ddim_times
-from hand_recon_ros.refine.guided import START, STEPS, confidence_of, denoised
-from hand_recon_ros.refine.pair import PER_HAND, Certainty, HandPair, PairChain, difference, moved
-from hand_recon_ros.refine.pair_vector import CONFIDENCES, PAIR, pack
+from hand_recon_ros.refine.pair import PER_HAND, HandPair, difference, moved
 from hand_recon_ros.refine.proxies import load_proxies
 from hand_recon_ros.refine.refiner import Refiner
 from hand_recon_ros.refine.separation import Problem
-from hand_recon_ros.refine.solids import gap_between, penetration_depth
-from hand_recon_ros.runtime.shipped import shipped_network
-from hand_recon_ros.skeleton import WRIST, mirror_points, mirror_rotations
-from hand_recon_ros.synthetic.interactions import sample_interactions
-
-FOCAL = 500.0
-CHAIN = PairChain(MODEL)
-
-
-@pytest.fixture(scope="module")
-def pairs():
-    """True pairs in contact without penetration."""
-    found = sample_interactions("val", 3, range(40), MODEL)
-    return [HandPair(found.rotations[i], found.betas[i], found.wrists[i]) for i in range(len(found))][:20]
+from hand_recon_ros.skeleton import WRIST
 
 
 @pytest.fixture
 def refiner():
     return Refiner(MODEL)
-
-
-def translation(pair):
-    return pair.wrists - np.stack([MODEL.kinematics(s).rest_keypoints(pair.betas[s])[WRIST] for s in Side])
-
-
-def meshes(pair):
-    return [MODEL.mesh(s, pair.rotations[s], pair.betas[s], translation(pair)[s]) for s in Side]
-
-
-def joints(pair):
-    at = translation(pair)
-    return np.stack([MODEL.kinematics(s).forward(pair.rotations[s], pair.betas[s], at[s])[0] for s in Side])
-
-
-def depth(pair):
-    left, right = meshes(pair)
-    return penetration_depth(left, MODEL.faces(Side.LEFT), right, MODEL.faces(Side.RIGHT))
-
-
-def gap(pair):
-    left, right = meshes(pair)
-    return gap_between(left, MODEL.faces(Side.LEFT), right, MODEL.faces(Side.RIGHT), 0.02)
-
-
-def certainty(pair, stddev=(0.02, 0.02), overlap=1.0):
-    pixels = np.ptp(joints(pair)[..., :2] / joints(pair)[..., 2:], axis=1).max(axis=1)
-    return Certainty(np.ones((2, 21)) / (0.02 * pixels)[:, None], np.array(stddev), np.ones((2, 21)), overlap)
-
-
-def pushed(pair, way):
-    """The pair with its hands moved into each other along the ray until they are ``way`` deep, as far as that goes."""
-    ray = pair.wrists[Side.RIGHT] / np.linalg.norm(pair.wrists[Side.RIGHT])
-    for shift in (*np.arange(0.001, 0.03, 0.001), *-np.arange(0.001, 0.03, 0.001)):
-        nearer = dataclasses.replace(pair, wrists=pair.wrists + np.outer([0.0, shift], ray))
-        if way <= depth(nearer) < way + 0.003:
-            return nearer
-    return None
-
-
-def mirrored(pair):
-    return HandPair(
-        mirror_rotations(pair.rotations)[::-1].copy(), pair.betas[::-1].copy(), mirror_points(pair.wrists)[::-1].copy()
-    )
-
-
-def flipped(certain):
-    return Certainty(*(value[::-1].copy() for value in (certain.precision, certain.position_stddev, certain.scores)))
 
 
 def test_hands_that_do_not_penetrate_come_back_as_they_are(pairs, refiner):
@@ -145,16 +80,6 @@ def test_mirrored_hands_give_the_mirrored_result(pairs, refiner):
     good, other = refiner(bad, certain, 8), refiner(mirrored(bad), flipped(certain), 8)
     np.testing.assert_allclose(joints(mirrored(other)), joints(good), atol=1e-6)
     assert refiner(bad, certain, 8).wrists.tolist() == good.wrists.tolist()
-
-
-def test_mirrored_hands_give_the_mirrored_result_with_a_prior(pairs):
-    refiner = Refiner(MODEL, Denoiser(shipped_network("refiner", "small")))
-    for estimate in (next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None), pairs[3]):
-        certain = certainty(estimate, (0.01, 0.03))
-        good = refiner(estimate, certain, 8)
-        other = refiner(mirrored(estimate), dataclasses.replace(flipped(certain), overlap=certain.overlap), 8)
-        assert np.abs(joints(good) - joints(estimate)).max() > 0.0005
-        np.testing.assert_allclose(joints(mirrored(other)), joints(good), atol=1e-4)
 
 
 def test_joint_limits_hold(pairs, refiner):
@@ -302,128 +227,3 @@ def test_touching_ways_between_two_balls():
     np.testing.assert_allclose(ways, [-0.015, 0.025], atol=0.0011)
     ways = passing.touching_ways(np.stack([ball(0.0), ball(0.05)]), pairs, np.array([1.0, 0.0, 0.0]), 0.0)
     np.testing.assert_allclose(ways, [0.03, 0.07], atol=0.0011)
-
-
-class Known:
-    """A prior that knows what the hands are."""
-
-    alphas_cumprod = cosine_alphas_cumprod()
-    mean, std = np.linspace(-0.1, 0.1, PAIR), np.linspace(0.1, 0.3, PAIR)
-
-    def __init__(self, truth):
-        self.truth, self.times = truth, []
-
-    def __call__(self, x_t, t, condition, confidence):
-        assert x_t.shape == condition.shape == (PAIR,) and confidence.shape == (CONFIDENCES,)
-        assert np.all(confidence > 0.0) and np.all(confidence < 1.0)
-        self.times.append(t)
-        return pack(self.truth.rotations, self.truth.betas, self.truth.wrists)
-
-    def normalised(self, x):
-        return (x - self.mean) / self.std
-
-    def plain(self, x):
-        return self.mean + self.std * x
-
-
-def noisy(pair):
-    rng = np.random.default_rng(0)
-    turned = rotation_matrices(rng.normal(0, 0.05, (2, 16, 3))) @ pair.rotations
-    return HandPair(turned, pair.betas, pair.wrists + rng.normal(0, 0.003, (2, 3)))
-
-
-def test_a_perfect_prior_gives_the_truth(pairs):
-    prior, estimate = Known(pairs[0]), noisy(pairs[0])
-    belief = Belief.about(CHAIN.template, CHAIN.pose(estimate), certainty(estimate))
-    result = denoised(prior, estimate, confidence_of(belief), lambda said: said)
-    np.testing.assert_allclose(result.rotations, pairs[0].rotations, atol=1e-9)
-    np.testing.assert_allclose(np.diff(result.wrists, axis=0), np.diff(pairs[0].wrists, axis=0), atol=1e-9)
-    np.testing.assert_allclose(result.wrists.mean(axis=0), estimate.wrists.mean(axis=0), atol=1e-9)
-    assert prior.times == ddim_times(STEPS, START)
-    stopped = Known(pairs[0])
-    denoised(stopped, estimate, confidence_of(belief), lambda said: said, deadline=0.0)
-    assert len(stopped.times) == 1
-
-
-def test_a_prior_leads_and_hands_still_come_apart(pairs):
-    truth = next(pair for pair in pairs if pushed(pair, 0.006) is not None)
-    bad = pushed(truth, 0.006)
-    result = Refiner(MODEL, Known(truth))(bad, certainty(bad), 8)
-    assert depth(result) < 0.001
-    true, before, after = (np.diff(pair.wrists, axis=0) for pair in (truth, bad, result))
-    assert np.linalg.norm(after - true) < 0.5 * np.linalg.norm(before - true)
-    np.testing.assert_array_equal(result.betas, bad.betas)
-
-
-def floating(pair, way):
-    """The pair with its right hand moved away along its ray, out of the other, by ``way`` metres."""
-    ray = pair.wrists[Side.RIGHT] / np.linalg.norm(pair.wrists[Side.RIGHT])
-    moves = [dataclasses.replace(pair, wrists=pair.wrists + np.outer([0.0, s * way], ray)) for s in (-1.0, 1.0)]
-    return max(moves, key=gap)
-
-
-def test_hands_that_float_in_front_of_each_other_are_drawn_together_along_the_ray(pairs):
-    taken_apart = separation.Separation(MODEL)
-    drawn_together = 0
-    for pair in pairs:
-        apart = floating(pair, 0.015)
-        if not gap(apart) > 0.005 or depth(apart) > 0.0:
-            continue
-        certain = certainty(apart, (0.01, 0.03))
-        pose = CHAIN.pose(apart)
-
-        def told(most, pose=pose, certain=certain):
-            moved_pose = taken_apart.drawn(pose, certain, most)
-            return CHAIN.pair(moved_pose, forward(CHAIN.template, moved_pose))
-
-        near = told(0.25)
-        moves = near.wrists - apart.wrists
-        if not moves.any():
-            continue  # the hands are side by side: along the ray they would never meet
-        drawn_together += 1
-        assert gap(near) < 0.005 and depth(near) < 0.003
-        for side in Side:  # along its ray, by its share of the variance
-            assert np.linalg.norm(np.cross(moves[side], apart.wrists[side])) < 1e-9
-        assert np.linalg.norm(moves[1]) == pytest.approx(9.0 * np.linalg.norm(moves[0]))
-        way = np.linalg.norm(moves, axis=1).sum()
-        np.testing.assert_allclose(told(4.0 / 3.0 * way).wrists - apart.wrists, 0.5 * moves, atol=1e-9)
-        np.testing.assert_allclose(told(way).wrists, apart.wrists, atol=1e-9)
-    assert drawn_together > 5
-
-
-def test_hands_that_touch_are_not_drawn_anywhere(pairs):
-    taken_apart = separation.Separation(MODEL)
-    touching = [pair for pair in pairs if gap(pair) < 0.004]
-    assert len(touching) > 10
-    for pair in touching:
-        pose = CHAIN.pose(pair)
-        assert taken_apart.drawn(pose, certainty(pair), 0.1) is pose
-
-
-@pytest.mark.parametrize("seconds", [1 / 30, 1.0])
-def test_in_a_stream_a_prior_says_gradually_what_it_says_of_a_picture(pairs, seconds):
-    truth = pairs[0]
-    way = np.diff(truth.wrists, axis=0)[0]
-    apart = dataclasses.replace(truth, wrists=truth.wrists + np.outer([-0.5, 0.5], 0.04 * way / np.linalg.norm(way)))
-    certain = certainty(apart)
-    picture = joints(Refiner(MODEL, Known(truth))(apart, certain, 8))
-    refiner, errors = Refiner(MODEL, Known(truth)), []
-    for frame in range(31):
-        told = refiner(apart, certain, 8, stamp=seconds * frame, hands=(1, 2))
-        errors.append(np.abs(joints(told) - picture).max())
-    assert errors[0] > 0.01 and errors[-1] < 0.002
-    assert (np.diff(errors) < 1e-3).all()
-    assert (errors[1] < 0.002) == (seconds == 1.0)
-
-
-def test_a_prior_brings_hands_together_as_far_as_they_meet_in_the_image(pairs):
-    truth = pairs[0]
-    way = np.diff(truth.wrists, axis=0)[0]
-    apart = dataclasses.replace(truth, wrists=truth.wrists + np.outer([-0.5, 0.5], 0.04 * way / np.linalg.norm(way)))
-    errors = []
-    for overlap in (0.0, 0.1, 0.5):
-        prior = Known(truth)
-        result = Refiner(MODEL, prior)(apart, certainty(apart, overlap=overlap), 8)
-        assert (result is apart) == (overlap == 0.0) == (not prior.times)
-        errors.append(np.linalg.norm(np.diff(result.wrists, axis=0) - np.diff(truth.wrists, axis=0)))
-    assert errors[0] > 1.5 * errors[1] and errors[1] > 2.0 * errors[2] and errors[2] < 0.005
