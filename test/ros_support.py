@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import functools
 import gc
 import threading
@@ -166,11 +167,10 @@ class NodeOnDds:
         self.made: list[ScriptedReconstructor] = []
         overrides = [Parameter(name, value=value) for name, value in {"autostart": activate, **parameters}.items()]
         cli = ["--ros-args", *arguments] if arguments else None
-        try:
+        with contextlib.ExitStack() as undoing:
+            undoing.callback(self._context.try_shutdown)
             self.node = HandReconNode(self._make, context=self._context, parameter_overrides=overrides, cli_args=cli)
-        except Exception:
-            self._context.try_shutdown()
-            raise
+            undoing.pop_all()
         self.client = rclpy.create_node("client", context=self._context)
         self._executors: list[Any] = []
         self._threads: list[threading.Thread] = []

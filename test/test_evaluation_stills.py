@@ -24,7 +24,7 @@ class Oracle:
 
     def __init__(self, change=lambda fields: fields, sides=tuple(Side)):
         self.change, self.sides = change, sides
-        self.samples = (SampleStream("val", stills._SEED, MODEL).frame(n, 320, 240) for n in range(COUNT))
+        self.samples = (SampleStream("val", stills.SEED, MODEL).frame(n, 320, 240) for n in range(COUNT))
 
     def reconstruct_image(self, image, camera):
         sample = next(self.samples)
@@ -51,7 +51,7 @@ class Oracle:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(stills, "_SIZE", (320, 240))
+    monkeypatch.setattr(stills, "SIZE", (320, 240))
 
 
 def evaluated(oracle, column="estimate"):
@@ -101,7 +101,7 @@ def test_what_is_not_found_is_counted():
 def test_every_image_is_a_case_with_its_own_picture():
     cases = []
     stills.evaluate_stills(Oracle(sides=(Side.RIGHT,)), "val", COUNT, cases)
-    stream = SampleStream("val", stills._SEED, MODEL)
+    stream = SampleStream("val", stills.SEED, MODEL)
     for number, case in enumerate(cases):
         sample = stream.frame(number, 320, 240)
         assert (case.number, case.name, case.arrangement) == (number, sample.name, sample.arrangement)

@@ -13,6 +13,7 @@ from hand_recon_ros import Side
 from hand_recon_ros.datasets import Sample
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.locate.duplicates import box_overlap
+from hand_recon_ros.refine.solids import TOUCHING
 from hand_recon_ros.skeleton import wrist_rotation
 from hand_recon_ros.synthetic.arrangements import ARRANGEMENTS, SINGLE, arranged
 from hand_recon_ros.synthetic.identities import PEOPLE, identity, split_of
@@ -20,7 +21,7 @@ from hand_recon_ros.synthetic.occluders import Thing
 from hand_recon_ros.synthetic.preview import contact_sheet
 from hand_recon_ros.synthetic.sampling import TrainingScene, arrangement_of, sample_scene
 from hand_recon_ros.synthetic.settling import Pair, mesh_distance
-from hand_recon_ros.synthetic.stream import BOX_OVERLAP, OCCLUDED_JOINTS, TOUCHING, SampleStream
+from hand_recon_ros.synthetic.stream import BOX_OVERLAP, OCCLUDED_JOINTS, SampleStream
 from hand_recon_ros.synthetic.viewpoints import sample_camera
 from hand_recon_ros.synthetic.windows import hidden_keypoints, render_frame, render_window
 

@@ -21,21 +21,19 @@ from hand_recon_ros import TwoHandEstimate, TwoHandReconstructor
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.datasets.sample import Sample
 from hand_recon_ros.evaluation.intervals import interval
-from hand_recon_ros.evaluation.stills import Measured, measure
+from hand_recon_ros.evaluation.stills import SEED, SIZE, Measured, measure
 from hand_recon_ros.hand_model import HandModel
 from hand_recon_ros.refine.denoiser import Denoiser
 from hand_recon_ros.refine.pair import Certainty, HandPair
 from hand_recon_ros.refine.pairing import certainty_of, pair_of, with_pair
 from hand_recon_ros.refine.refiner import Refiner
-from hand_recon_ros.refine.solids import gap_between
+from hand_recon_ros.refine.solids import gap_between, touching
 from hand_recon_ros.runtime.shipped import shipped_network
 from hand_recon_ros.runtime.threads import single_threaded_blas
 from hand_recon_ros.synthetic import SampleStream
 from hand_recon_ros.types import Side
 
-SEED = 90211
-SIZE = (640, 480)
-APART, NEAR = 0.010, 0.005
+APART = 0.010
 COLUMNS = {
     "pen_rate_2mm": ("PenRate 2 mm, %", 100.0), "pen_depth_mm": ("PenDepth, mm", 1.0),
     "contact_ratio": ("ContactRatio", 1.0), "mrrpe_mm": ("MRRPE, mm", 1.0), "mpjpe_mm": ("MPJPE, mm", 1.0),
@@ -86,7 +84,8 @@ class Tally:
         """Add one pair, whose true hands are ``gap`` metres apart."""
         measure(*self.measured, sample, two, reconstructor)
         self.seconds.append(seconds)
-        self.false += gap >= APART and between(two, NEAR) < NEAR
+        left, right = two.left, two.right
+        self.false += gap >= APART and touching(left.vertices, left.faces, right.vertices, right.faces)
 
     def row(self, name: str) -> str:
         """Its line of the table."""
@@ -98,12 +97,6 @@ class Tally:
             cells.append(f"{numbers.mean():.2f} [{low:.2f}, {high:.2f}]")
         median, most = 1e3 * np.percentile(self.seconds, (50, 90))
         return f"| {name} | " + " | ".join(cells) + f" | {self.false} | {median:.1f}, {most:.1f} |"
-
-
-def between(two: TwoHandEstimate, most: float) -> float:
-    """How far apart two hands are, metres, ``most`` where that is more; 0 where one reaches into the other."""
-    left, right = two.left, two.right
-    return gap_between(left.vertices, left.faces, right.vertices, right.faces, most)
 
 
 def main() -> None:

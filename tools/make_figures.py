@@ -31,6 +31,7 @@ from hand_recon_ros import (
 )
 from hand_recon_ros.datasets.sample import Sample
 from hand_recon_ros.evaluation.recording import Recording, estimate
+from hand_recon_ros.evaluation.synthetic import SPLITS
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.overlay import draw_overlay
 from hand_recon_ros.refine.solids import penetration_depth
@@ -137,7 +138,8 @@ def touching_figure(columns: int = 5, size: int = 260) -> np.ndarray:
     """The demonstration's clip while one hand lies on the other: frames evenly spaced among those in which the hands
     run into each other before the two-hand refinement, as in :func:`refinement_figure`."""
     reconstructor = TwoHandReconstructor.from_config(refine_budget=0.0)
-    clip = load_clip(rendered_clip(cache_dir() / "clips", 300, 0))
+    ((view, seed),) = SPLITS["demo"]
+    clip = load_clip(rendered_clip(cache_dir() / "clips", 300, seed, view))
     refined = []
     for frame, image in enumerate(clip.images()):
         two = reconstructor(image, clip.camera, stamp=float(clip.truth["stamps"][frame]))

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..refine.solids import gap_between, penetration_depth
-from ..synthetic.stream import TOUCHING
+from ..refine.solids import touching
 from ..types import HandState, Side
 from . import metrics
 from .recording import Recording, estimate, joints_of
@@ -72,7 +71,8 @@ def score(recording: Recording, truth: dict[str, np.ndarray], tracked: dict[Side
     numbers = {tuple(line["stamp"]): line["number"] for line in recording.sent}
     frames = np.array([numbers[stamp] for stamp in recording.hands])
     apart = ~truth["overlap"][frames].astype(bool)
-    touching = np.array([_touching(meshes, truth["faces"]) for meshes in truth["vertices"][frames]])
+    left_faces, right_faces = truth["faces"]
+    touch = np.array([touching(left, left_faces, right, right_faces) for left, right in truth["vertices"][frames]])
     refined = np.array([record["refined"] for record in recording.hands.values()])
     joints = {side: np.stack([joints_of(record[side.label]) for record in recording.hands.values()]) for side in Side}
     true_joints = {side: truth["joints"][frames, side] for side in Side}
@@ -85,18 +85,13 @@ def score(recording: Recording, truth: dict[str, np.ndarray], tracked: dict[Side
         "tracked_ratio_apart": {
             side.label: _rounded(tracked[side][apart].mean() if apart.any() else None) for side in Side
         },
-        "frames_touching": int(touching.sum()),
-        "refined_ratio_touching": _mean(refined[touching]),
+        "frames_touching": int(touch.sum()),
+        "refined_ratio_touching": _mean(refined[touch]),
         "mpjpe_mm": _mean(metrics.mpjpe(predicted, true)),
         "pa_mpjpe_mm": _mean(metrics.pa_mpjpe(predicted, true)),
         "mrrpe_mm": _mean(metrics.mrrpe(*hands)),
         "wrist_error_mm": _mean(metrics.wrist_error(predicted, true)),
     }
-
-
-def _touching(meshes: np.ndarray, faces: np.ndarray) -> bool:
-    pair = meshes[Side.LEFT], faces[Side.LEFT], meshes[Side.RIGHT], faces[Side.RIGHT]
-    return gap_between(*pair, TOUCHING) < TOUCHING or penetration_depth(*pair) > 0.0
 
 
 def _rounded(value: Any) -> float | None:

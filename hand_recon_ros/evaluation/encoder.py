@@ -84,10 +84,13 @@ def predictor(model: FusionAlignmentEncoder, device: str = "cpu", teacher: bool 
     return predict
 
 
-def session_predictor(name: str) -> Encoder:
-    """As :func:`predictor`, with an exported encoder, by name or path, as the pipeline runs it."""
+def session_predictor(name: str, reduced_precision: bool = True) -> Encoder:
+    """As :func:`predictor`, with an exported encoder, by name or path, as the pipeline runs it.
+
+    ``reduced_precision`` allows bfloat16 where the CPU computes in it, as the pipeline does.
+    """
     path = shipped_network("encoder", name)
-    session = EncoderSession(path)
+    session = EncoderSession(path, reduced_precision=reduced_precision)
     networks = LandmarkNetworks.load(ReconstructorConfig(encoder=str(path)))
 
     def content(crops: np.ndarray) -> np.ndarray:

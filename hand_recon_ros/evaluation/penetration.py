@@ -14,8 +14,8 @@ import manifold3d
 import numpy as np
 
 from ..locate.duplicates import box_overlap
-from ..refine.solids import gap_between, penetration_depth
-from ..synthetic.stream import BOX_OVERLAP, TOUCHING
+from ..refine.solids import TOUCHING, gap_between, penetration_depth
+from ..synthetic.stream import BOX_OVERLAP
 
 PENETRATION = (
     "pen_rate_0mm", "pen_rate_2mm", "pen_rate_5mm", "pen_depth_mm", "pen_vol_cm3", "contact_ratio",

@@ -20,8 +20,8 @@ from .penetration import Penetrations
 
 PER_PAIR = ("mrrpe_mm", "mrrpe_occluded_mm")
 COUNTS = ("found", "both_found", "false_hands")
-_SEED = 90211
-_SIZE = (640, 480)
+SEED = 90211
+SIZE = (640, 480)
 _ELSEWHERE = 0.5
 """A reported hand whose keypoints lie further than this from the true ones (part of the true box) is not that hand."""
 
@@ -53,11 +53,11 @@ def evaluate_stills(
     are reported where there are none. Figures are of the hands before the two-hand refinement, and after it unless it
     is switched off. Intervals are 95 % bootstrap percentiles. ``cases``, where given, gets one entry for each image.
     """
-    stream = SampleStream(split, _SEED, load_hand_model())
+    stream = SampleStream(split, SEED, load_hand_model())
     refines = reconstructor.config.refine_steps > 0
     before, after = Measured.nothing(), Measured.nothing()
     for number in range(count):
-        sample = stream.frame(number, *_SIZE)
+        sample = stream.frame(number, *SIZE)
         estimate = reconstructor.reconstruct_image(sample.image, sample.camera)
         errors = measure(*before, sample, estimate.before_refinement(), reconstructor)
         if refines:
@@ -76,7 +76,7 @@ def evaluate_stills(
 
 
 def _image(stream: SampleStream, number: int) -> np.ndarray:
-    return stream.frame(number, *_SIZE).image
+    return stream.frame(number, *SIZE).image
 
 
 def measure(

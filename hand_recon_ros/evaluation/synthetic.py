@@ -70,7 +70,7 @@ def evaluate_synthetic(
         for when in range(2)
     )
     tracked = values["tracked"]
-    changed, touching = (refined[name].astype(bool) for name in ("refined", "touching"))
+    changed, touching = refined["refined"], refined["touching"]
     measured = tracked.all(axis=1)
     return {
         "dataset": "synthetic",

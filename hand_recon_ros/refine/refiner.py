@@ -120,7 +120,8 @@ class Refiner:
             return self._untouched(pair)
         last = self._remembered(stamp, hands)
         asked = self._denoiser is not None and certainty.overlap > 0.0
-        if last is None and not asked and not self._penetrating(pair):
+        unprepared = last is None and not asked
+        if unprepared and not self._penetrating(pair):
             return pair
         chain = self._separation.chain
         estimate = chain.pose(pair)
@@ -133,7 +134,7 @@ class Refiner:
         start = self._moved(proposed, apart)
         before = pair if start is estimate else chain.pair(start, forward(chain.template, start))
         found = None
-        if self._penetrating(before):
+        if unprepared or self._penetrating(before):
             found = self._separation(Belief.about(chain.template, start, certainty), certainty, steps, deadline)
         pose, result = (start, before) if found is None else found
         if stamp is not None:

@@ -26,6 +26,7 @@ from .contacts import Contacts, among_capsules, between_meshes
 from .flesh import Flesh, both_frames, carried
 from .pair import PER_HAND, Certainty, HandPair, PairChain, moved
 from .passing import touching_ways
+from .solids import TOUCHING
 
 ENOUGH = 0.001
 """Skin that is no deeper than this, metres, is left where it is."""
@@ -33,8 +34,6 @@ _SHARPNESS = 0.0005
 _ROBUST = 0.02
 """s and c of the loss, metres."""
 _NEAR = 0.008
-_TOUCHING = 0.005
-"""Hands nearer than this, metres, touch, as ContactRatio has it."""
 _MAX_WRIST, _MAX_TURN, _MAX_BEND = 0.008, 0.1, 0.2
 """Trust region of one step, metres and radians, and how far outside skin is watched for it, metres."""
 _ACTIVE_TURNS = 4
@@ -196,7 +195,7 @@ class Separation:
         """
         problem = Problem(self.chain, self.flesh, pose)
         state = problem.at(pose)
-        if state.contacts.depth.max(initial=-_NEAR) > -_TOUCHING:
+        if state.contacts.depth.max(initial=-_NEAR) > -TOUCHING:
             return pose
         way = problem.touching(state, certainty, 0.0)
         length = float(np.linalg.norm(way, axis=1).sum())

@@ -14,6 +14,8 @@ import numpy as np
 
 from ..runtime.compiled import compiled
 
+TOUCHING = 0.005
+"""Hands nearer than this, metres, touch."""
 _CELLS = 24
 """Cells along each side of the grid in which a ray looks for triangles."""
 
@@ -74,6 +76,12 @@ def gap_between(
         if len(near):
             best = min(best, float(_distances(near, _float(vertices), _int(faces), best)[0].min()))
     return best
+
+
+def touching(first: np.ndarray, first_faces: np.ndarray, second: np.ndarray, second_faces: np.ndarray) -> bool:
+    """Whether two closed meshes, in metres, are nearer than TOUCHING or one is inside the other."""
+    pair = first, first_faces, second, second_faces
+    return gap_between(*pair, TOUCHING) < TOUCHING or penetration_depth(*pair) > 0.0
 
 
 def _deepest(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> float:

@@ -15,9 +15,8 @@ import torch
 from ..encode.hand_chain import skew
 from ..hand_model import HandModel
 from ..refine.collision import CollisionModel, PosedHands, geman_mcclure, penetration_loss, signed_distances
-from ..refine.solids import gap_between, penetration_depth
+from ..refine.solids import TOUCHING, gap_between, penetration_depth
 from ..types import Side
-from .stream import TOUCHING
 
 _ROUNDS = (36, 20, 16)
 """Rounds of descent; after each of the first two goes on what by the meshes is too deep, with more room, or apart."""

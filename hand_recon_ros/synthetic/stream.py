@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ..datasets.sample import Sample
 from ..hand_model import HandModel, load_hand_model
 from ..locate.duplicates import box_overlap
+from ..refine.solids import TOUCHING
 from .arrangements import SINGLE
 from .identities import SPLITS
 from .sampling import TrainingScene, arrangement_of, sample_scene
@@ -18,8 +19,6 @@ SUBSETS = ("test-occluded", "test-interacting")
 """Subsets of ``test``: see :meth:`SampleStream.scene`."""
 OCCLUDED_JOINTS = 0.3
 """Share of a hand's 21 keypoints that the other hand or an object hides, from which on it counts as occluded."""
-TOUCHING = 0.005
-"""Distance between meshes, metres, below which hands interact."""
 BOX_OVERLAP = 0.25
 """Share of the smaller keypoint box that lies in the other hand's, from which on hands interact."""
 
