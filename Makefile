@@ -33,7 +33,7 @@ setup: ## .venv: pinned packages, ROS 2, this package built into it
 	@"$(PYTHON)" tools/setup_environment.py
 
 demo: setup ## clip, camera topic, node, messages, overlay video; INPUT=photo|folder|video|0 for your own images
-	@"$(BIN)/python" -P -m hand_recon_ros.ros.demo --out "$(OUT)/demo" --input "$(INPUT)"
+	@"$(BIN)/python" -P -m hand_recon_ros.ros.demo.launcher --out "$(OUT)/demo" --input "$(INPUT)"
 
 test: lint pytest ## lint, type check, tests
 

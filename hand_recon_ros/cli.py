@@ -84,10 +84,10 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=("mp4", "png"), default="png", help="one video or single pictures (%(default)s)"
     )
 
-    sub = command("train", _train, "train the encoder, the hand finder or the refiner")
-    sub.add_argument("what", choices=("encoder", "finder", "refiner"))
+    sub = command("train", _train, "train the encoder, the hand detector or the refiner")
+    sub.add_argument("what", choices=("detector", "encoder", "refiner"))
     sub.add_argument("--config", type=Path, required=True, help="YAML file of the recipe")
-    sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint; not of the finder")
+    sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint; not of the detector")
     sub.add_argument(
         "--set", action="append", default=[], metavar="[SECTION.]NAME=VALUE",
         help="override one setting of the recipe, of its section training where none is named",
@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     sub.add_argument("--frames", type=int, default=300, help="frames of each clip, or images (default: %(default)s)")
     sub.add_argument(
-        "--stills",
+        "--single-images",
         action="store_true",
         help="single images by themselves; always so for test-occluded and -interacting",
     )
@@ -186,13 +186,13 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
     if options.what == "refiner":
         if importlib.util.find_spec("diffusers") is None:
             raise CommandError("the refiner's noise schedule is diffusers': pip install diffusers")
-        from .training.refiner import train_refiner
+        from .training.prior import train_refiner
 
         return train_refiner(options.config, options.resume, **_overrides(options.set))
-    if options.what == "finder":
-        from .training.finder import train_finder
+    if options.what == "detector":
+        from .training.detector import train_detector
 
-        return train_finder(options.config, **_overrides(options.set))
+        return train_detector(options.config, **_overrides(options.set))
     from .training.encoder import train_encoder
 
     return train_encoder(options.config, options.resume, **_overrides(options.set))
@@ -202,14 +202,14 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from .evaluation.synthetic import SPLITS, evaluate_synthetic
     from .reconstructor import TwoHandReconstructor
 
-    if options.split == "demo" and (options.finding or options.encoder or options.stills):
-        raise CommandError("--split demo is a clip: leave out --finding, --encoder and --stills")
+    if options.split == "demo" and (options.finding or options.encoder or options.single_images):
+        raise CommandError("--split demo is a clip: leave out --finding, --encoder and --single-images")
     if options.finding:
         if options.report:
             raise CommandError("--report shows errors of keypoints, which --finding does not measure: leave one out")
-        from .evaluation.finding import evaluate_finding
+        from .evaluation.detection import evaluate_detection
 
-        report = evaluate_finding(options.split, options.frames)
+        report = evaluate_detection(options.split, options.frames)
         for part, rows in report["metrics"].items():
             print(f"{part}: {report['n'][part]} frames", file=sys.stderr)
             for name, figures in rows.items():
@@ -221,7 +221,7 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
         from .config import ReconstructorConfig, checked
         from .evaluation.encoder import evaluate_encoder, load_encoder, predictor, session_predictor
         from .hand_model import load_hand_model
-        from .refine.refiner import load_refiner
+        from .interact.refinement import load_refiner
 
         trained = options.encoder.endswith(".safetensors")
         encoder = predictor(load_encoder(options.encoder)) if trained else session_predictor(options.encoder)
@@ -230,10 +230,10 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
         report = evaluate_encoder(encoder, options.split, options.frames, cases, refiner, settings.refine_steps)
     else:
         reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
-        if options.stills or options.split not in SPLITS:
-            from .evaluation.stills import evaluate_stills
+        if options.single_images or options.split not in SPLITS:
+            from .evaluation.images import evaluate_images
 
-            report = evaluate_stills(reconstructor, options.split, options.frames, cases)
+            report = evaluate_images(reconstructor, options.split, options.frames, cases)
         else:
             report = evaluate_synthetic(reconstructor, options.split, options.frames, cases=cases)
     for name, value in report["metrics"]["estimate"].items():

@@ -15,17 +15,18 @@ import numpy as np
 from .config import ConfigError, ReconstructorConfig, checked, read_yaml, settings_of
 from .encode.hand_encoder import load_encoder
 from .encode.other_hand import with_other_hand
-from .encode.stream import EncoderStream
 from .hand_model import load_hand_model
-from .locate import LandmarkLocator, Observation
-from .locate.crops import tracking_box
-from .refine.lifting import LiftedHand, Lifter, ShapePrior
-from .refine.pairing import certainty_of, pair_of, with_pair
-from .refine.refiner import load_refiner
-from .refine.relation import related
+from .interact.estimates import pair_of, uncertainty_of, with_pair
+from .interact.refinement import load_refiner
+from .interact.relative_translation import with_relative_translation
+from .landmarks.crops import tracking_box
+from .landmarks.observation import Observation
+from .lift.lifter import LiftedHand, Lifter, ShapePrior
 from .runtime.threads import single_threaded_blas
 from .skeleton import mirror_points, wrist_pose
-from .smooth import HandFilter, Life
+from .track.encoder_schedule import EncoderSchedule
+from .track.filter import HandFilter, Life
+from .track.locator import LandmarkLocator
 from .types import Camera, Frame, HandEstimate, HandState, ScaleSource, Side, TwoHandEstimate
 
 _FRAME_WEIGHT = 1.0 / 30.0
@@ -89,7 +90,7 @@ class TwoHandReconstructor:
         self.hand_model = load_hand_model(self.config.hand_model)
         self._locator = LandmarkLocator(self.config) if locator is None else locator
         self._encoder = None if self.config.encoder == "none" else load_encoder(self.config, self._locator.networks)
-        self._stream = None if self._encoder is None else EncoderStream(self._encoder)
+        self._stream = None if self._encoder is None else EncoderSchedule(self._encoder)
         self._lifter = Lifter(self.hand_model, self.config.solver_iterations)
         self._refiner = load_refiner(self.config, self.hand_model)
         self._faces = {side: self.hand_model.faces(side) for side in Side}
@@ -170,7 +171,7 @@ class TwoHandReconstructor:
                 self._hand(seen, hand, hand.rotations, hand.translation, camera)
                 for seen, hand in zip(observations, lifted, strict=True)
             ]
-            self._refiner.warm_up(pair_of(hands), certainty_of(hands))
+            self._refiner.warm_up(pair_of(hands), uncertainty_of(hands))
 
     def __call__(self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0) -> TwoHandEstimate:
         """Both hands in the next image of a stream.
@@ -208,7 +209,7 @@ class TwoHandReconstructor:
                 self._next_track_id += 1
             track.life.measured(stamp)
         lifted = self._lifter(observations, camera, [self._tracks[o.side].shape for o in observations])
-        lifted = related(lifted, observations)
+        lifted = with_relative_translation(lifted, observations)
         seen = {o.side: self._measured(o, hand, camera, stamp) for o, hand in zip(observations, lifted, strict=True)}
         hands = [seen[side] if side in seen else self._unseen(side, camera, stamp) for side in Side]
         # After the filters: what is told shall not penetrate, and what they smooth is what was measured.
@@ -233,7 +234,7 @@ class TwoHandReconstructor:
             observations = self._encoder(frame.image, observations, camera)
         encoded = time.perf_counter()
         iterations = max(self.config.solver_iterations, _STILL_ITERATIONS)
-        lifted = related(self._lifter(observations, camera, iterations=iterations), observations)
+        lifted = with_relative_translation(self._lifter(observations, camera, iterations=iterations), observations)
         hands = [HandEstimate.lost(side) for side in Side]
         for observation, hand in zip(observations, lifted, strict=True):
             hands[observation.side] = self._hand(observation, hand, hand.rotations, hand.translation, camera)
@@ -250,7 +251,7 @@ class TwoHandReconstructor:
             return None
         pair = pair_of(hands)
         refined = self._refiner(
-            pair, certainty_of(hands), steps,
+            pair, uncertainty_of(hands), steps,
             budget if stamp is not None and budget > 0.0 else math.inf, stamp, tuple(hand.track_id for hand in hands),
         )  # fmt: skip
         if refined is pair:

@@ -11,7 +11,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from hand_recon_ros.ros.demo import clip_source
+from hand_recon_ros.ros.demo.launcher import clip_source
 from hand_recon_ros.ros.launching import large_image_transport, parameter_arguments, passed_on, share
 from hand_recon_ros.synthetic import rendered_clip
 from launch import LaunchContext, LaunchDescription

@@ -4,8 +4,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from hand_recon_ros import Camera, Side
-from hand_recon_ros.hand_model import load_hand_model, rotation_matrices
-from hand_recon_ros.locate import Observation, RotatedBox
+from hand_recon_ros.geometry.rotations import rotation_matrices
+from hand_recon_ros.hand_model import load_hand_model
+from hand_recon_ros.landmarks.observation import Observation, RotatedBox
 from hand_recon_ros.skeleton import PALM
 
 MODEL = load_hand_model()

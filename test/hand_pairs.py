@@ -6,8 +6,8 @@ import numpy as np
 from evidence import MODEL
 
 from hand_recon_ros import Side
-from hand_recon_ros.refine.pair import Certainty, HandPair, PairChain
-from hand_recon_ros.refine.solids import gap_between, penetration_depth
+from hand_recon_ros.geometry.mesh_queries import gap_between, penetration_depth
+from hand_recon_ros.interact.pair import HandPair, PairChain, PairUncertainty
 from hand_recon_ros.skeleton import WRIST, mirror_points, mirror_rotations
 
 FOCAL = 500.0
@@ -37,9 +37,9 @@ def gap(pair):
     return gap_between(left, MODEL.faces(Side.LEFT), right, MODEL.faces(Side.RIGHT), 0.02)
 
 
-def certainty(pair, stddev=(0.02, 0.02), overlap=1.0):
+def uncertainty(pair, stddev=(0.02, 0.02), overlap=1.0):
     pixels = np.ptp(joints(pair)[..., :2] / joints(pair)[..., 2:], axis=1).max(axis=1)
-    return Certainty(np.ones((2, 21)) / (0.02 * pixels)[:, None], np.array(stddev), np.ones((2, 21)), overlap)
+    return PairUncertainty(np.ones((2, 21)) / (0.02 * pixels)[:, None], np.array(stddev), np.ones((2, 21)), overlap)
 
 
 def pushed(pair, way):
@@ -59,4 +59,6 @@ def mirrored(pair):
 
 
 def flipped(certain):
-    return Certainty(*(value[::-1].copy() for value in (certain.precision, certain.position_stddev, certain.scores)))
+    return PairUncertainty(
+        *(value[::-1].copy() for value in (certain.precision, certain.position_stddev, certain.scores))
+    )

@@ -88,7 +88,7 @@ def start() -> Iterator[Any]:
         arguments = ["-r", f"__ns:={NAMESPACE}"]
         arguments += [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
         process = subprocess.Popen(
-            [sys.executable, "-m", "hand_recon_ros.ros.camera_source", "--ros-args", *arguments],
+            [sys.executable, "-m", "hand_recon_ros.ros.demo.camera_source", "--ros-args", *arguments],
             env=environment, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         processes.append(process)

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from hand_recon_ros import Side
+from hand_recon_ros.geometry.capsules import capsule_distances, capsules_gap
+from hand_recon_ros.geometry.mesh_queries import signed_distances as exact_distances
 from hand_recon_ros.hand_model import HandModel, load_hand_model
 from hand_recon_ros.hand_model.arrays import read_arrays
+from hand_recon_ros.hand_model.collision_capsules import load_proxies
 from hand_recon_ros.hand_model.model import EMBEDDED
-from hand_recon_ros.refine.capsules import capsule_distances, capsules_gap
-from hand_recon_ros.refine.collision import CollisionModel, geman_mcclure, penetration_loss, signed_distances
-from hand_recon_ros.refine.proxies import load_proxies
-from hand_recon_ros.refine.solids import signed_distances as exact_distances
+from hand_recon_ros.models.collision import CollisionModel, geman_mcclure, penetration_loss, signed_distances
 from hand_recon_ros.skeleton import mirror_points, mirror_rotations
 from hand_recon_ros.synthetic.arrangements import arranged
 from hand_recon_ros.synthetic.gestures import sample_gesture
@@ -228,7 +228,7 @@ def test_the_gate_is_fast_and_imports_no_torch():
         times.append(time.perf_counter() - start)
     assert abs(gap) < 0.004
     assert min(times) < 0.001
-    code = "import sys, hand_recon_ros.refine.proxies; assert 'torch' not in sys.modules"
+    code = "import sys, hand_recon_ros.hand_model.collision_capsules; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -6,8 +6,8 @@ from evidence import CAMERA, MODEL, hand
 
 from hand_recon_ros import Camera, Side
 from hand_recon_ros.encode.crop_frame import CropFrame
-from hand_recon_ros.locate import RotatedBox
-from hand_recon_ros.locate.crops import tracking_box
+from hand_recon_ros.landmarks.crops import tracking_box
+from hand_recon_ros.landmarks.observation import RotatedBox
 from hand_recon_ros.skeleton import mirror_pixels, mirror_points, mirror_rotations
 
 LENS = Camera(K=CAMERA.K, width=640, height=480, distortion_model="plumb_bob", D=[-0.2, 0.05, 1e-3, -1e-3, 0.0])

@@ -19,7 +19,8 @@ from hand_recon_ros import Camera, HandEstimate, HandState, ScaleSource, Side, T
 from hand_recon_ros.calibration import write_calibration
 from hand_recon_ros.evaluation import demo_report, recording
 from hand_recon_ros.evaluation.demo_report import fitted, summarise
-from hand_recon_ros.ros import demo, processes
+from hand_recon_ros.ros.demo import launcher as demo
+from hand_recon_ros.ros.demo import processes
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -141,10 +142,11 @@ def test_messages_come_back_as_the_estimates_they_were():
     pytest.importorskip("hand_recon_ros.msg")
     from std_msgs.msg import Header
 
-    from hand_recon_ros.hand_model import load_hand_model, rotations_from_angles
+    from hand_recon_ros.geometry.joint_angles import rotations_from_angles
+    from hand_recon_ros.hand_model import load_hand_model
+    from hand_recon_ros.ros.demo.recorder import to_plain
     from hand_recon_ros.ros.frames import poses_of
     from hand_recon_ros.ros.messages import hands_message
-    from hand_recon_ros.ros.recorder import to_plain
     from hand_recon_ros.skeleton import wrist_pose
 
     model = load_hand_model("")
@@ -218,7 +220,7 @@ def test_a_process_that_fails_is_named_with_its_words(tmp_path, text, words):
 def test_a_child_does_not_outlive_its_parent(tmp_path):
     name, environment = module(tmp_path, "import time\nprint('ready', flush=True)\ntime.sleep(60)\n")
     parent = (
-        "import os, sys, pathlib\nfrom hand_recon_ros.ros.processes import Process\n"
+        "import os, sys, pathlib\nfrom hand_recon_ros.ros.demo.processes import Process\n"
         f"child = Process('child', {name!r}, {{}}, pathlib.Path({str(tmp_path)!r}), '/ns', dict(os.environ))\n"
         "child.wait_for_line('ready', 20.0)\nprint(child.pid, flush=True)\nos.kill(os.getpid(), 9)\n"
     )
@@ -286,7 +288,7 @@ def test_the_recorder_writes_every_message(tmp_path, monkeypatch):
     rclpy.init(context=context, domain_id=int(environment["ROS_DOMAIN_ID"]))
     node = rclpy.create_node("hand_recon", namespace=namespace, context=context)
     publisher = node.create_publisher(TwoHands, "~/hands", QoSProfile(depth=count))
-    module_name = "hand_recon_ros.ros.recorder"
+    module_name = "hand_recon_ros.ros.demo.recorder"
     try:
         with processes.Process(
             "recorder", module_name, {"out": tmp_path}, tmp_path, namespace, environment

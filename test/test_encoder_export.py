@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from hand_recon_ros.encode.network import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.encode.session import EncoderSession
 from hand_recon_ros.hand_model import load_hand_model
+from hand_recon_ros.models.encoder import EncoderConfig, FusionAlignmentEncoder
+from hand_recon_ros.models.export import export_onnx
 from hand_recon_ros.runtime.model_files import HAND_LANDMARKS, find_model
 from hand_recon_ros.runtime.sessions import SessionError
-from hand_recon_ros.training.export import export_onnx
 
 pytest.importorskip("onnx")
 

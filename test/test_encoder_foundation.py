@@ -5,13 +5,13 @@ import pytest
 
 from hand_recon_ros import Camera, Side
 from hand_recon_ros.config import ConfigError, ReconstructorConfig
+from hand_recon_ros.datasets.priors import DEPTH, GRID, KEYPOINTS, SEGMENTATION, SceneTruth
+from hand_recon_ros.detect.networks import HandNetworks
 from hand_recon_ros.encode.crop_frame import CropFrame
-from hand_recon_ros.encode.foundation import Depth, FoundationPriors, Segmentation
-from hand_recon_ros.encode.priors import DEPTH, GRID, KEYPOINTS, SEGMENTATION, SceneTruth
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.locate import RotatedBox
-from hand_recon_ros.locate.networks import LandmarkNetworks
+from hand_recon_ros.landmarks.observation import RotatedBox
 from hand_recon_ros.synthetic.stream import SampleStream
+from hand_recon_ros.training.foundation_models import Depth, FoundationPriors, Segmentation
 
 pytest.importorskip("transformers")
 
@@ -53,8 +53,13 @@ def folders(tmp_path_factory):
     )  # fmt: skip
     DepthAnythingForDepthEstimation(
         DepthAnythingConfig(
-            backbone_config=backbone, reassemble_hidden_size=32, neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8,
-            head_hidden_size=8, patch_size=14, reassemble_factors=[4, 2, 1, 0.5],
+            backbone_config=backbone,
+            reassemble_hidden_size=32,
+            neck_hidden_sizes=[8, 8, 8, 8],
+            fusion_hidden_size=8,
+            head_hidden_size=8,
+            patch_size=14,
+            reassemble_factors=[4, 2, 1, 0.5],
         )  # fmt: skip
     ).save_pretrained(depth)
     DPTImageProcessor(size={"height": 56, "width": 56}, ensure_multiple_of=14).save_pretrained(depth)
@@ -63,7 +68,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def provider(folders):
-    networks = LandmarkNetworks.load(ReconstructorConfig())
+    networks = HandNetworks.load(ReconstructorConfig())
     return FoundationPriors(networks, Segmentation(folders[0]), Depth(folders[1]))
 
 

@@ -6,11 +6,11 @@ import torch
 
 from hand_recon_ros.cli import main
 from hand_recon_ros.config import ConfigError
-from hand_recon_ros.encode.network import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.encode.outputs import HandsOutput
 from hand_recon_ros.evaluation.encoder import _SEED, evaluate_encoder, load_encoder, predictor, session_predictor
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.refine.refiner import Refiner
+from hand_recon_ros.interact.refinement import Refiner
+from hand_recon_ros.models.encoder import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.synthetic.stream import OCCLUDED_JOINTS, SampleStream
 
 COUNT = 12
@@ -101,7 +101,7 @@ def test_other_files_are_refused(tmp_path, capsys):
 
 def test_an_exported_encoder_is_measured_as_the_pipeline_runs_it(tmp_path):
     pytest.importorskip("onnx")
-    from hand_recon_ros.training.export import export_onnx
+    from hand_recon_ros.models.export import export_onnx
 
     torch.manual_seed(0)
     model = FusionAlignmentEncoder(EncoderConfig(width=32, layers=1, heads=2), load_hand_model()).eval()

@@ -10,7 +10,7 @@ import pytest
 
 from hand_recon_ros import Side
 from hand_recon_ros.cli import main
-from hand_recon_ros.evaluation import metrics, stills
+from hand_recon_ros.evaluation import metrics
 from hand_recon_ros.evaluation.cases import ESTIMATED, TRUE, Case, worst_and_median
 from hand_recon_ros.evaluation.figures import PER_HAND, PER_JOINT, HandErrors, add_hand, pooled, summary
 from hand_recon_ros.evaluation.plots import pck
@@ -171,15 +171,15 @@ def test_the_command_writes_a_report_only_when_asked(tmp_path, capsys, monkeypat
             cases.append(case(0, 7.0))
         return report_of([7.0])
 
-    monkeypatch.setattr(stills, "evaluate_stills", evaluate)
+    monkeypatch.setattr(images, "evaluate_images", evaluate)
     monkeypatch.chdir(tmp_path)
-    command = ["evaluate", "--stills", "--set", "encoder=none"]
+    command = ["evaluate", "--single-images", "--set", "encoder=none"]
     assert main(command) == 0
     assert given == [None] and not list(tmp_path.iterdir())
     assert main([*command, "--report", "out"]) == 0
     assert "report -> out/report.html" in capsys.readouterr().err
     texts = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).texts
-    assert "hand-recon evaluate --stills --set encoder=none --report out" in texts and "7.000" in texts
+    assert "hand-recon evaluate --single-images --set encoder=none --report out" in texts and "7.000" in texts
 
 
 def test_the_report_of_an_encoder(tmp_path):

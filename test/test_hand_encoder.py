@@ -9,15 +9,16 @@ from evidence import CAMERA, MODEL, hand, observe
 
 from hand_recon_ros import Side, TwoHandReconstructor
 from hand_recon_ros.config import ConfigError, ReconstructorConfig
+from hand_recon_ros.detect.networks import HandNetworks
 from hand_recon_ros.encode.hand_encoder import HandEncoder, load_encoder
-from hand_recon_ros.encode.network import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.encode.session import EncoderSession
-from hand_recon_ros.locate import Encoded, LandmarkLocator, RotatedBox
-from hand_recon_ros.locate.networks import LandmarkNetworks
-from hand_recon_ros.refine.lifting import Lifter
+from hand_recon_ros.landmarks.observation import EncoderPrediction, RotatedBox
+from hand_recon_ros.lift.lifter import Lifter
+from hand_recon_ros.models.encoder import EncoderConfig, FusionAlignmentEncoder
+from hand_recon_ros.models.export import export_onnx
 from hand_recon_ros.skeleton import mirror_pixels, mirror_points
 from hand_recon_ros.synthetic import clip_scenes, render_scene
-from hand_recon_ros.training.export import export_onnx
+from hand_recon_ros.track.locator import LandmarkLocator
 
 pytest.importorskip("onnx")
 LIFTER = Lifter(MODEL, iterations=8)
@@ -34,7 +35,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def networks(path):
-    return LandmarkNetworks.load(ReconstructorConfig(encoder=str(path)))
+    return HandNetworks.load(ReconstructorConfig(encoder=str(path)))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def frames(scenes):
 
 def told(keypoints, sigma=0.5, distance_sigma=0.002, camera=CAMERA):
     """What an encoder that knows the keypoints (21, 3) would say."""
-    return Encoded(
+    return EncoderPrediction(
         presence=1.0, keypoints_2d=camera.project(keypoints), stddev_2d=np.full(21, sigma),
         joints=keypoints - keypoints[0], wrist=keypoints[0], wrist_stddev=distance_sigma, to_other=None,
         other_square=RotatedBox((0.0, 0.0), 1.0), other_shown=0.0,
@@ -68,7 +69,7 @@ def test_a_sure_encoder_leads_where_landmarks_are_unsure(side):
     for seed in range(5):
         keypoints, observation = misled(seed, side)
         (alone,) = LIFTER([observation], CAMERA)
-        (met,) = LIFTER([dataclasses.replace(observation, encoded=told(keypoints))], CAMERA)
+        (met,) = LIFTER([dataclasses.replace(observation, prediction=told(keypoints))], CAMERA)
         wrong, right = (np.linalg.norm(h.keypoints - keypoints, axis=-1).mean() for h in (alone, met))
         assert right < 0.008 and right < 0.3 * wrong, seed
         np.testing.assert_allclose(met.keypoints_2d, CAMERA.project(keypoints), atol=3.0)
@@ -78,14 +79,14 @@ def test_an_unsure_encoder_changes_nothing():
     keypoints, observation = misled(1, Side.RIGHT)
     elsewhere = dataclasses.replace(told(keypoints, 1e6, 1e6), presence=0.0)
     (alone,) = LIFTER([observation], CAMERA)
-    (met,) = LIFTER([dataclasses.replace(observation, encoded=elsewhere)], CAMERA)
+    (met,) = LIFTER([dataclasses.replace(observation, prediction=elsewhere)], CAMERA)
     np.testing.assert_allclose(met.keypoints, alone.keypoints, atol=1e-6)
 
 
 def test_the_distance_it_tells_counts():
     keypoints = hand(2)[3]
     nearer = dataclasses.replace(told(keypoints), wrist=keypoints[0] * 0.95)
-    (plain,), (moved,) = (LIFTER([observe(keypoints, Side.RIGHT, encoded=e)], CAMERA) for e in (None, nearer))
+    (plain,), (moved,) = (LIFTER([observe(keypoints, Side.RIGHT, prediction=e)], CAMERA) for e in (None, nearer))
     assert np.linalg.norm(moved.keypoints[0]) < 0.98 * np.linalg.norm(plain.keypoints[0])
     assert moved.position_stddev < plain.position_stddev
     np.testing.assert_allclose(CAMERA.project(moved.keypoints), CAMERA.project(keypoints), atol=1.5)
@@ -93,18 +94,16 @@ def test_the_distance_it_tells_counts():
 
 def test_mirror_images_give_mirrored_results(path, networks, scenes, frames):
     encoder = HandEncoder(EncoderSession(path), networks)
-    hands = {
-        h.side: MODEL.kinematics(h.side).forward(h.rotations, h.betas, h.translation)[0] for h in scenes[0].hands
-    }
+    hands = {h.side: MODEL.kinematics(h.side).forward(h.rotations, h.betas, h.translation)[0] for h in scenes[0].hands}
     flipped = np.ascontiguousarray(frames[0][:, ::-1])
     straight = encoder(frames[0], [observe(hands[side], side) for side in Side], CAMERA)
     mirrored = encoder(flipped, [observe(mirror_points(hands[side.other]), side) for side in Side], CAMERA)
     for a, b in zip(straight, reversed(mirrored), strict=True):
-        pixels = mirror_pixels(b.encoded.keypoints_2d, CAMERA.width)
-        assert np.abs(pixels - a.encoded.keypoints_2d).max() < 0.02 * a.roi.size
-        np.testing.assert_allclose(mirror_points(b.encoded.joints), a.encoded.joints, atol=0.005)
-        np.testing.assert_allclose(mirror_points(b.encoded.wrist), a.encoded.wrist, atol=0.02)
-        np.testing.assert_allclose(mirror_points(b.encoded.to_other), a.encoded.to_other, atol=0.02)
+        pixels = mirror_pixels(b.prediction.keypoints_2d, CAMERA.width)
+        assert np.abs(pixels - a.prediction.keypoints_2d).max() < 0.02 * a.roi.size
+        np.testing.assert_allclose(mirror_points(b.prediction.joints), a.prediction.joints, atol=0.005)
+        np.testing.assert_allclose(mirror_points(b.prediction.wrist), a.prediction.wrist, atol=0.02)
+        np.testing.assert_allclose(mirror_points(b.prediction.to_other), a.prediction.to_other, atol=0.02)
 
 
 def test_what_the_tracker_saw_is_not_looked_at_again(path, networks, frames):

@@ -4,12 +4,14 @@ import pathlib
 
 import numpy as np
 import pytest
+from smplx_hand import smplx_layer
 
 from hand_recon_ros import Side
+from hand_recon_ros.geometry.rotations import rotation_matrices
 from hand_recon_ros.hand_model import HandModel, from_mano_pose, load_hand_model
 from hand_recon_ros.hand_model.arrays import HandModelError, boundary_loop, read_arrays
 from hand_recon_ros.hand_model.model import EMBEDDED
-from hand_recon_ros.hand_model.order import MANO_FROM_HOUSE, rotation_matrices
+from hand_recon_ros.hand_model.order import TO_MANO
 from hand_recon_ros.skeleton import (
     FINGERS,
     INDEX_MCP,
@@ -113,8 +115,8 @@ def test_sizes_are_those_of_an_adult_hand(model):
 def test_mesh_and_chain_agree_with_smplx(model, side):
     torch = pytest.importorskip("torch")
     rotations, betas, translation = random_hands(3, 5)
-    mano_order = torch.tensor(rotations[:, MANO_FROM_HOUSE], dtype=torch.float32)
-    expected = model.layer(side)(
+    mano_order = torch.tensor(rotations[:, TO_MANO], dtype=torch.float32)
+    expected = smplx_layer(model, side)(
         betas=torch.tensor(betas, dtype=torch.float32),
         global_orient=mano_order[:, :1],
         hand_pose=mano_order[:, 1:],
@@ -124,7 +126,7 @@ def test_mesh_and_chain_agree_with_smplx(model, side):
     keypoints, turned = model.kinematics(side).forward(rotations, betas, translation)
     assert vertices.dtype == np.float32 and vertices.shape == (5, 1160, 3)
     np.testing.assert_allclose(vertices, expected.vertices.numpy(), atol=2e-6)
-    np.testing.assert_allclose(keypoints[:, JOINT_KEYPOINTS][:, MANO_FROM_HOUSE], expected.joints.numpy(), atol=2e-6)
+    np.testing.assert_allclose(keypoints[:, JOINT_KEYPOINTS][:, TO_MANO], expected.joints.numpy(), atol=2e-6)
     np.testing.assert_allclose(keypoints[:, TIPS], vertices[:, model.tip_vertices(side)], atol=2e-6)
     np.testing.assert_allclose(turned[:, 0], rotations[:, 0])
     np.testing.assert_allclose(turned[:, 3], rotations[:, 0] @ rotations[:, 1] @ rotations[:, 2] @ rotations[:, 3])
@@ -253,7 +255,7 @@ def test_correctives_keep_the_volume_of_a_bent_hand(model, bend, without_correct
     bent = volume(model.mesh(Side.RIGHT, rotations, ZERO, ORIGIN), faces)
     assert abs(bent / rest - 1.0) < 0.012
     arrays = read_arrays(EMBEDDED)
-    features = (rotations[MANO_FROM_HOUSE[1:]] - np.eye(3)).reshape(-1)
+    features = (rotations[TO_MANO[1:]] - np.eye(3)).reshape(-1)
     arrays.template[:] -= (arrays.posedirs @ features).astype(np.float32)
     # Taking the correctives off the rest pose leaves plain linear blending, once the joints are put back.
     plain = HandModel("plain", arrays)

@@ -7,15 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hand_recon_ros import Side
-from hand_recon_ros.hand_model import (
-    angles_from_rotations,
-    from_mano_pose,
-    load_hand_model,
-    rotations_from_angles,
-    to_mano_pose,
-)
+from hand_recon_ros.geometry.joint_angles import angles_from_rotations, rotations_from_angles
+from hand_recon_ros.geometry.rotations import rotation_matrices, rotation_vectors
+from hand_recon_ros.hand_model import from_mano_pose, load_hand_model, to_mano_pose
 from hand_recon_ros.hand_model.measures import grasp_closure, joint_orientations, pinch_distance
-from hand_recon_ros.hand_model.order import rotation_matrices, rotation_vectors
 from hand_recon_ros.skeleton import (
     INDEX_TIP,
     JOINT_KEYPOINTS,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hand_recon_ros import Side
+from hand_recon_ros.geometry.mesh_queries import gap_between, penetration_depth
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.refine.solids import gap_between, penetration_depth
 from hand_recon_ros.skeleton import WRIST
 from hand_recon_ros.synthetic.identities import PEOPLE, identity
 from hand_recon_ros.synthetic.interactions import (

@@ -9,7 +9,7 @@ import openvino
 import pytest
 import torch
 
-from hand_recon_ros.encode.landmark_trunk import STAGE_NAMES, LandmarkTrunk, TrunkOutput
+from hand_recon_ros.models.landmark_trunk import STAGE_NAMES, LandmarkTrunk, TrunkOutput
 from hand_recon_ros.runtime.model_files import HAND_LANDMARKS, PALM_DETECTION, ModelFileError, find_model
 
 F32 = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 2}

@@ -11,23 +11,18 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from hand_recon_ros import Camera, Side
-from hand_recon_ros.hand_model import rotation_matrices
-from hand_recon_ros.refine import chain, lifting, normal_equations
-from hand_recon_ros.refine.chain import (
-    ANGLES,
-    BETAS,
-    NUM_PARAMETERS,
-    Pose,
-    Template,
-    forward,
-    jacobian,
-)
-from hand_recon_ros.refine.lifting import Lifter, ShapePrior
+from hand_recon_ros.geometry import hand_kinematics as chain
+from hand_recon_ros.geometry.hand_kinematics import ANGLES, BETAS, NUM_PARAMETERS, Pose, forward, jacobian
+from hand_recon_ros.geometry.rotations import rotation_matrices
+from hand_recon_ros.hand_model.kinematics import template_of
+from hand_recon_ros.lift import lifter as lifting
+from hand_recon_ros.lift import normal_equations
+from hand_recon_ros.lift.lifter import Lifter, ShapePrior
 from hand_recon_ros.skeleton import mirror_pixels, mirror_points, wrist_rotation
 
 
 def test_jacobian_agrees_with_finite_differences():
-    template = Template.stack([MODEL.kinematics(Side.RIGHT), MODEL.kinematics(Side.LEFT).mirrored()])
+    template = template_of([MODEL.kinematics(Side.RIGHT), MODEL.kinematics(Side.LEFT).mirrored()])
     rng = np.random.default_rng(0)
     pose = Pose(
         Rotation.random(2, random_state=0).as_matrix(), rng.normal(0, 0.1, (2, 3)) + [0, 0, 0.5],
@@ -53,7 +48,7 @@ def test_jacobian_agrees_with_finite_differences():
 def test_chain_is_the_hand_models(side):
     rotations, betas, translation, keypoints = hand(3)
     kinematics = MODEL.kinematics(Side.RIGHT)
-    template = Template.stack([kinematics])
+    template = template_of([kinematics])
     angles = kinematics.angles_of(rotations)[1:].reshape(1, 5, 3, 3)
     posed = forward(template, Pose(rotations[None, 0], keypoints[None, 0], angles, betas[None]))
     np.testing.assert_allclose(posed.keypoints[0], keypoints, atol=1e-9)

@@ -7,9 +7,9 @@ import torch
 
 from hand_recon_ros.datasets.crops import sample_crops
 from hand_recon_ros.encode.crop_frame import CropFrame
-from hand_recon_ros.encode.other_wrist import to_other_wrist
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.locate.observation import RotatedBox
+from hand_recon_ros.landmarks.observation import RotatedBox
+from hand_recon_ros.models.other_wrist import to_other_wrist
 from hand_recon_ros.synthetic.stream import SampleStream
 from hand_recon_ros.types import Camera, Side
 

@@ -118,7 +118,7 @@ def test_another_hand_in_the_slot_is_a_new_track(script):
     near, far = hand(4)[3], hand(4)[3] + [0.0, 0.0, 0.6]
     script(observe(near, Side.RIGHT))
     first = result(IMAGE, CAMERA, 0.0).right
-    from hand_recon_ros.locate import RotatedBox
+    from hand_recon_ros.landmarks.observation import RotatedBox
 
     script(observe(far, Side.RIGHT, track_id=9, roi=RotatedBox((5000.0, 0.0), 100.0)))
     second = result(IMAGE, CAMERA, 1 / 30).right

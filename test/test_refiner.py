@@ -7,16 +7,18 @@ import warnings
 import numpy as np
 import pytest
 from evidence import MODEL, hand
-from hand_pairs import CHAIN, FOCAL, certainty, depth, flipped, gap, joints, mirrored, pushed, translation
+from hand_pairs import CHAIN, FOCAL, depth, flipped, gap, joints, mirrored, pushed, translation, uncertainty
 
 from hand_recon_ros import Side
-from hand_recon_ros.refine import contacts, flesh, passing, separation
-from hand_recon_ros.refine.belief import Belief
-from hand_recon_ros.refine.chain import forward
-from hand_recon_ros.refine.pair import PER_HAND, HandPair, difference, moved
-from hand_recon_ros.refine.proxies import load_proxies
-from hand_recon_ros.refine.refiner import Refiner
-from hand_recon_ros.refine.separation import Problem
+from hand_recon_ros.geometry.hand_kinematics import forward
+from hand_recon_ros.hand_model.collision_capsules import load_proxies
+from hand_recon_ros.interact import contacts, separation
+from hand_recon_ros.interact import ray_offsets as passing
+from hand_recon_ros.interact import skinning as flesh
+from hand_recon_ros.interact.pair import PER_HAND, HandPair, difference, moved
+from hand_recon_ros.interact.refinement import Refiner
+from hand_recon_ros.interact.separation import Problem
+from hand_recon_ros.interact.uncertainty import PoseGaussian
 from hand_recon_ros.skeleton import WRIST
 
 
@@ -30,7 +32,7 @@ def test_hands_that_do_not_penetrate_come_back_as_they_are(pairs, refiner):
     wrists = np.array([left[3][WRIST] - [0.2, 0.0, 0.0], right[3][WRIST] + [0.2, 0.0, 0.0]])
     apart = HandPair(np.stack([left[0], right[0]]), np.stack([left[1], right[1]]), wrists)
     for pair in (apart, *pairs):
-        assert refiner(pair, certainty(pair), 8) is pair
+        assert refiner(pair, uncertainty(pair), 8) is pair
 
 
 def test_hands_pushed_into_each_other_come_apart_and_stay_in_touch_and_in_place(pairs, refiner):
@@ -40,7 +42,7 @@ def test_hands_pushed_into_each_other_come_apart_and_stay_in_touch_and_in_place(
         if bad is None:
             continue
         penetrating += 1
-        good = refiner(bad, certainty(bad), 8)
+        good = refiner(bad, uncertainty(bad), 8)
         depths.append(depth(good))
         gaps.append(gap(good))
         before, after = (FOCAL * joints(p)[..., :2] / joints(p)[..., 2:] for p in (bad, good))
@@ -56,19 +58,19 @@ def test_hands_locked_in_each_other_pass(refiner):
     flat = np.tile(np.eye(3), (2, 16, 1, 1))
     pair = HandPair(flat, np.zeros((2, 10)), np.array([[-0.06, 0.0, 0.5], [0.06, 0.005, 0.5]]))
     assert depth(pair) > 0.006
-    good = refiner(pair, certainty(pair), 8)
+    good = refiner(pair, uncertainty(pair), 8)
     assert depth(good) < 0.001
     # The nearest way is the likeliest: the left hand in front, or behind.
     for behind in (-0.004, 0.004):
         near = dataclasses.replace(pair, wrists=pair.wrists + np.outer([0.0, 1.0], [0.0, 0.0, behind]))
-        good = refiner(near, certainty(near, (0.05, 0.05)), 12)
+        good = refiner(near, uncertainty(near, (0.05, 0.05)), 12)
         assert depth(good) < 0.002 and np.sign(good.wrists[1, 2] - good.wrists[0, 2]) == np.sign(behind)
 
 
 def test_the_less_certain_hand_moves_more(pairs, refiner):
     bad = next(bad for bad in (pushed(pair, 0.005) for pair in pairs) if bad is not None)
     for stddev, more in (((0.002, 0.05), Side.RIGHT), ((0.05, 0.002), Side.LEFT)):
-        certain = certainty(bad, stddev)
+        certain = uncertainty(bad, stddev)
         certain.precision[more] /= 20.0
         way = np.linalg.norm(refiner(bad, certain, 8).wrists - bad.wrists, axis=1)
         assert way[more] > 2.0 * way[1 - more]
@@ -76,7 +78,7 @@ def test_the_less_certain_hand_moves_more(pairs, refiner):
 
 def test_mirrored_hands_give_the_mirrored_result(pairs, refiner):
     bad = next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None)
-    certain = certainty(bad, (0.01, 0.03))
+    certain = uncertainty(bad, (0.01, 0.03))
     good, other = refiner(bad, certain, 8), refiner(mirrored(bad), flipped(certain), 8)
     np.testing.assert_allclose(joints(mirrored(other)), joints(good), atol=1e-6)
     assert refiner(bad, certain, 8).wrists.tolist() == good.wrists.tolist()
@@ -87,7 +89,7 @@ def test_joint_limits_hold(pairs, refiner):
         bad = pushed(pair, 0.006)
         if bad is None:
             continue
-        good = refiner(bad, certainty(bad), 8)
+        good = refiner(bad, uncertainty(bad), 8)
         for side in Side:
             kinematics = MODEL.kinematics(side)
             before, after = (kinematics.angles_of(p.rotations[side])[1:] for p in (bad, good))
@@ -97,7 +99,7 @@ def test_joint_limits_hold(pairs, refiner):
 
 @pytest.mark.parametrize("broken", ["nan", "far", "behind", "no rotation", "uncertain"])
 def test_what_cannot_be_is_left_alone_with_one_warning(pairs, refiner, broken):
-    pair, certain = pairs[0], certainty(pairs[0])
+    pair, certain = pairs[0], uncertainty(pairs[0])
     wrists, rotations = pair.wrists.copy(), pair.rotations.copy()
     if broken == "nan":
         rotations[0, 3, 1, 1] = np.nan
@@ -119,9 +121,9 @@ def test_what_cannot_be_is_left_alone_with_one_warning(pairs, refiner, broken):
 
 def test_no_time_gives_what_there_is_soon(pairs, refiner):
     bad = next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None)
-    refiner(bad, certainty(bad), 8)
+    refiner(bad, uncertainty(bad), 8)
     began = time.thread_time()
-    result = refiner(bad, certainty(bad), 50, budget=0.0)
+    result = refiner(bad, uncertainty(bad), 50, budget=0.0)
     assert time.thread_time() - began < 0.05
     assert depth(result) <= depth(bad) + 1e-6
 
@@ -130,12 +132,12 @@ def test_little_time_gives_hands_that_are_less_deep(refiner):
     """The first step sees capsules only: what it gains counts though the meshes were never looked at."""
     flat = np.tile(np.eye(3), (2, 16, 1, 1))
     locked = HandPair(flat, np.zeros((2, 10)), np.array([[-0.06, 0.0, 0.5], [0.06, 0.005, 0.5]]))
-    assert depth(refiner(locked, certainty(locked), 8, budget=0.0)) < 0.5 * depth(locked)
+    assert depth(refiner(locked, uncertainty(locked), 8, budget=0.0)) < 0.5 * depth(locked)
 
 
 def test_the_gate_is_fast(pairs, refiner):
     pair = max(pairs, key=lambda pair: load_proxies(MODEL).gap(pair.rotations, pair.betas, translation(pair)))
-    times, certain = [], certainty(pair)
+    times, certain = [], uncertainty(pair)
     for _ in range(200):
         began = time.thread_time()
         assert refiner(pair, certain, 8) is pair
@@ -145,7 +147,7 @@ def test_the_gate_is_fast(pairs, refiner):
 
 def test_in_a_stream_a_correction_lives_on_and_fades(pairs, refiner):
     good = next(pair for pair in pairs if pushed(pair, 0.006) is not None)
-    bad, certain = pushed(good, 0.006), certainty(good)
+    bad, certain = pushed(good, 0.006), uncertainty(good)
     first = refiner(bad, certain, 8, stamp=0.0, hands=(1, 2))
     again = refiner(bad, certain, 8, stamp=1 / 30, hands=(1, 2))
     assert depth(again) < 0.002
@@ -208,7 +210,7 @@ def test_a_pose_and_its_pair_are_the_same(pairs):
 
 def test_a_belief_knows_least_along_the_ray(pairs):
     pose = CHAIN.pose(pairs[0])
-    belief = Belief.about(CHAIN.template, pose, certainty(pairs[0]))
+    belief = PoseGaussian.about(CHAIN.template, pose, uncertainty(pairs[0]))
     np.testing.assert_allclose(belief.gradient(pose), 0.0, atol=1e-9)
     way = [np.zeros((2, PER_HAND)) for _ in range(2)]
     ray = pose.wrist[0] / np.linalg.norm(pose.wrist[0])

@@ -7,7 +7,7 @@ from test_reconstructor import IMAGE, Script, reconstructor
 
 from hand_recon_ros import Camera, HandState, Side, TwoHandReconstructor
 from hand_recon_ros.config import ConfigError
-from hand_recon_ros.refine.solids import penetration_depth
+from hand_recon_ros.geometry.mesh_queries import penetration_depth
 from hand_recon_ros.skeleton import mirror_points, wrist_pose
 from hand_recon_ros.synthetic import clip_scenes, render_scene
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.refine.denoiser import Denoiser
-from hand_recon_ros.refine.diffusion import cosine_alphas_cumprod
-from hand_recon_ros.refine.pair_vector import CONFIDENCES, HAND, PAIR, pack, swapped
-from hand_recon_ros.refine.prior_network import PriorConfig, TwoHandPrior
+from hand_recon_ros.interact.ddim import cosine_alphas_cumprod
+from hand_recon_ros.interact.denoiser import Denoiser
+from hand_recon_ros.interact.pair_vector import CONFIDENCES, HAND, PAIR, pack, swapped
+from hand_recon_ros.models.export import export_prior, write_onnx
+from hand_recon_ros.models.pair_denoiser import PriorConfig, TwoHandPrior
 from hand_recon_ros.runtime.sessions import SessionError
 from hand_recon_ros.training.corruption import random_rotations, turned
-from hand_recon_ros.training.export import export_prior, write_onnx
 
 TIMES = np.array([0.0, 40.0, 99.0, 199.0, 600.0, 999.0])
 

@@ -5,19 +5,19 @@ import dataclasses
 import numpy as np
 import pytest
 from evidence import MODEL
-from hand_pairs import CHAIN, certainty, depth, flipped, gap, joints, mirrored, pushed
+from hand_pairs import CHAIN, depth, flipped, gap, joints, mirrored, pushed, uncertainty
 
 from hand_recon_ros import Side
-from hand_recon_ros.hand_model import rotation_matrices
-from hand_recon_ros.refine import separation
-from hand_recon_ros.refine.belief import Belief
-from hand_recon_ros.refine.chain import forward
-from hand_recon_ros.refine.denoiser import Denoiser
-from hand_recon_ros.refine.diffusion import cosine_alphas_cumprod, ddim_times
-from hand_recon_ros.refine.guided import START, STEPS, confidence_of, denoised
-from hand_recon_ros.refine.pair import HandPair
-from hand_recon_ros.refine.pair_vector import CONFIDENCES, PAIR, pack
-from hand_recon_ros.refine.refiner import Refiner
+from hand_recon_ros.geometry.hand_kinematics import forward
+from hand_recon_ros.geometry.rotations import rotation_matrices
+from hand_recon_ros.interact import separation
+from hand_recon_ros.interact.ddim import cosine_alphas_cumprod, ddim_times
+from hand_recon_ros.interact.denoiser import Denoiser
+from hand_recon_ros.interact.guidance import START, STEPS, confidence_of, denoised
+from hand_recon_ros.interact.pair import HandPair
+from hand_recon_ros.interact.pair_vector import CONFIDENCES, PAIR, pack
+from hand_recon_ros.interact.refinement import Refiner
+from hand_recon_ros.interact.uncertainty import PoseGaussian
 from hand_recon_ros.runtime.shipped import shipped_network
 
 
@@ -51,7 +51,7 @@ def noisy(pair):
 
 def test_a_perfect_prior_gives_the_truth(pairs):
     prior, estimate = Known(pairs[0]), noisy(pairs[0])
-    belief = Belief.about(CHAIN.template, CHAIN.pose(estimate), certainty(estimate))
+    belief = PoseGaussian.about(CHAIN.template, CHAIN.pose(estimate), uncertainty(estimate))
     result = denoised(prior, estimate, confidence_of(belief), lambda said: said)
     np.testing.assert_allclose(result.rotations, pairs[0].rotations, atol=1e-9)
     np.testing.assert_allclose(np.diff(result.wrists, axis=0), np.diff(pairs[0].wrists, axis=0), atol=1e-9)
@@ -65,7 +65,7 @@ def test_a_perfect_prior_gives_the_truth(pairs):
 def test_a_prior_leads_and_hands_still_come_apart(pairs):
     truth = next(pair for pair in pairs if pushed(pair, 0.006) is not None)
     bad = pushed(truth, 0.006)
-    result = Refiner(MODEL, Known(truth))(bad, certainty(bad), 8)
+    result = Refiner(MODEL, Known(truth))(bad, uncertainty(bad), 8)
     assert depth(result) < 0.001
     true, before, after = (np.diff(pair.wrists, axis=0) for pair in (truth, bad, result))
     assert np.linalg.norm(after - true) < 0.5 * np.linalg.norm(before - true)
@@ -92,7 +92,7 @@ def test_hands_that_float_in_front_of_each_other_are_drawn_together_along_the_ra
         apart = floating(pair, 0.015)
         if not gap(apart) > 0.005 or depth(apart) > 0.0:
             continue
-        certain = certainty(apart, (0.01, 0.03))
+        certain = uncertainty(apart, (0.01, 0.03))
         pose = CHAIN.pose(apart)
 
         def told(most, pose=pose, certain=certain):
@@ -120,14 +120,14 @@ def test_hands_that_touch_are_not_drawn_anywhere(pairs):
     assert len(touching) > 10
     for pair in touching:
         pose = CHAIN.pose(pair)
-        assert taken_apart.drawn(pose, certainty(pair), 0.1) is pose
+        assert taken_apart.drawn(pose, uncertainty(pair), 0.1) is pose
 
 
 @pytest.mark.parametrize("seconds", [1 / 30, 1.0])
 def test_in_a_stream_a_prior_says_gradually_what_it_says_of_a_picture(pairs, seconds):
     truth = pairs[0]
     apart = four_centimetres_apart(truth)
-    certain = certainty(apart)
+    certain = uncertainty(apart)
     picture = joints(Refiner(MODEL, Known(truth))(apart, certain, 8))
     refiner, errors = Refiner(MODEL, Known(truth)), []
     for frame in range(31):
@@ -144,7 +144,7 @@ def test_a_prior_brings_hands_together_as_far_as_they_meet_in_the_image(pairs):
     errors = []
     for overlap in (0.0, 0.1, 0.5):
         prior = Known(truth)
-        result = Refiner(MODEL, prior)(apart, certainty(apart, overlap=overlap), 8)
+        result = Refiner(MODEL, prior)(apart, uncertainty(apart, overlap=overlap), 8)
         assert (result is apart) == (overlap == 0.0) == (not prior.times)
         errors.append(np.linalg.norm(np.diff(result.wrists, axis=0) - np.diff(truth.wrists, axis=0)))
     assert errors[0] > 1.5 * errors[1] and errors[1] > 2.0 * errors[2] and errors[2] < 0.005
@@ -153,7 +153,7 @@ def test_a_prior_brings_hands_together_as_far_as_they_meet_in_the_image(pairs):
 def test_mirrored_hands_give_the_mirrored_result_with_a_prior(pairs):
     refiner = Refiner(MODEL, Denoiser(shipped_network("refiner", "small")))
     for estimate in (next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None), pairs[3]):
-        certain = certainty(estimate, (0.01, 0.03))
+        certain = uncertainty(estimate, (0.01, 0.03))
         good = refiner(estimate, certain, 8)
         other = refiner(mirrored(estimate), dataclasses.replace(flipped(certain), overlap=certain.overlap), 8)
         assert np.abs(joints(good) - joints(estimate)).max() > 0.0005

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import hand_recon_ros
-from hand_recon_ros.encode.hand_chain import HandChain
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.refine.denoiser import Denoiser, pack
-from hand_recon_ros.refine.diffusion import ddim_loop, ddim_times, noised
+from hand_recon_ros.interact.ddim import ddim_loop, ddim_times, noised
+from hand_recon_ros.interact.denoiser import Denoiser, pack
+from hand_recon_ros.models.hand_kinematics import HandChain
 from hand_recon_ros.synthetic.interactions import sample_interactions
 from hand_recon_ros.training.corruption import Corruption, CorruptionShares
-from hand_recon_ros.training.refiner_loss import keypoints_of
+from hand_recon_ros.training.prior_loss import keypoints_of
 
 MODEL = load_hand_model()
 

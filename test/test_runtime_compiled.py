@@ -4,7 +4,7 @@ import numba.core.caching
 import numpy as np
 import pytest
 
-from hand_recon_ros.runtime.compiled import compiled, compiled_ufunc
+from hand_recon_ros.geometry.compiled import compiled, compiled_ufunc
 
 
 def total(values):

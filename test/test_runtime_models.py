@@ -136,7 +136,7 @@ def test_the_search_order(small_models, monkeypatch, tmp_path):
 
 def test_a_locator_without_its_files_says_so(tmp_path):
     from hand_recon_ros.config import ReconstructorConfig
-    from hand_recon_ros.locate import LandmarkLocator
+    from hand_recon_ros.track.locator import LandmarkLocator
 
     with pytest.raises(mf.ModelFileError, match="hand-recon models fetch --dest"):
         LandmarkLocator(ReconstructorConfig(model_dir=str(tmp_path)))

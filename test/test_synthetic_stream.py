@@ -11,9 +11,9 @@ import pytest
 
 from hand_recon_ros import Side
 from hand_recon_ros.datasets import Sample
+from hand_recon_ros.detect.duplicates import box_overlap
+from hand_recon_ros.geometry.mesh_queries import TOUCHING
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.locate.duplicates import box_overlap
-from hand_recon_ros.refine.solids import TOUCHING
 from hand_recon_ros.skeleton import wrist_rotation
 from hand_recon_ros.synthetic.arrangements import ARRANGEMENTS, SINGLE, arranged
 from hand_recon_ros.synthetic.identities import PEOPLE, identity, split_of

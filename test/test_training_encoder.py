@@ -11,15 +11,15 @@ from hand_recon_ros import Side
 from hand_recon_ros.cli import main
 from hand_recon_ros.config import ConfigError
 from hand_recon_ros.datasets.crops import sample_crops
-from hand_recon_ros.encode.hand_chain import HandChain
-from hand_recon_ros.encode.landmark_trunk import LandmarkTrunk
-from hand_recon_ros.encode.network import EncoderConfig, FusionAlignmentEncoder
-from hand_recon_ros.encode.priors import exact_priors
+from hand_recon_ros.datasets.priors import exact_priors
 from hand_recon_ros.encode.session import EncoderSession
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.locate.crops import alike, tracking_box
+from hand_recon_ros.landmarks.crops import alike, tracking_box
+from hand_recon_ros.models.encoder import EncoderConfig, FusionAlignmentEncoder
+from hand_recon_ros.models.hand_kinematics import HandChain
+from hand_recon_ros.models.landmark_trunk import LandmarkTrunk
+from hand_recon_ros.synthetic.crop_dataset import CropDataset
 from hand_recon_ros.synthetic.stream import SampleStream
-from hand_recon_ros.training.data import CropDataset
 from hand_recon_ros.training.encoder import EncoderTrainer, Recipe
 
 MODEL = load_hand_model()

@@ -21,11 +21,11 @@ import numpy as np
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from hand_recon_ros.encode.network import FusionAlignmentEncoder
 from hand_recon_ros.evaluation.encoder import Encoder, load_encoder, measure_encoders, predictor
 from hand_recon_ros.evaluation.intervals import interval, reduction_interval
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.training.data import CropDataset
+from hand_recon_ros.models.encoder import FusionAlignmentEncoder
+from hand_recon_ros.synthetic.crop_dataset import CropDataset
 from hand_recon_ros.training.encoder import Recipe
 
 RECIPE = Path(__file__).resolve().parent.parent / "config" / "train" / "encoder_small.yaml"

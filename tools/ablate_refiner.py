@@ -20,14 +20,14 @@ from tqdm import tqdm
 from hand_recon_ros import TwoHandEstimate, TwoHandReconstructor
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.datasets.sample import Sample
+from hand_recon_ros.evaluation.images import SEED, SIZE, Measured, measure
 from hand_recon_ros.evaluation.intervals import interval
-from hand_recon_ros.evaluation.stills import SEED, SIZE, Measured, measure
+from hand_recon_ros.geometry.mesh_queries import gap_between, touching
 from hand_recon_ros.hand_model import HandModel
-from hand_recon_ros.refine.denoiser import Denoiser
-from hand_recon_ros.refine.pair import Certainty, HandPair
-from hand_recon_ros.refine.pairing import certainty_of, pair_of, with_pair
-from hand_recon_ros.refine.refiner import Refiner
-from hand_recon_ros.refine.solids import gap_between, touching
+from hand_recon_ros.interact.denoiser import Denoiser
+from hand_recon_ros.interact.estimates import pair_of, uncertainty_of, with_pair
+from hand_recon_ros.interact.pair import HandPair, PairUncertainty
+from hand_recon_ros.interact.refinement import Refiner
 from hand_recon_ros.runtime.shipped import shipped_network
 from hand_recon_ros.runtime.threads import single_threaded_blas
 from hand_recon_ros.synthetic import SampleStream
@@ -40,7 +40,7 @@ COLUMNS = {
     "pa_mpjpe_mm": ("PA-MPJPE, mm", 1.0),
 }  # fmt: skip
 
-Variant = Callable[[HandPair, Certainty], HandPair]
+Variant = Callable[[HandPair, PairUncertainty], HandPair]
 
 
 def variants(model: HandModel, steps: int) -> dict[str, Variant]:
@@ -48,14 +48,14 @@ def variants(model: HandModel, steps: int) -> dict[str, Variant]:
     prior = Denoiser(shipped_network("refiner", "small"))
     complete, alone = Refiner(model, prior), Refiner(model)
 
-    def blind(pair: HandPair, certainty: Certainty) -> HandPair:
-        return complete(pair, dataclasses.replace(certainty, precision=np.zeros_like(certainty.precision)), steps)
+    def blind(pair: HandPair, uncertainty: PairUncertainty) -> HandPair:
+        return complete(pair, dataclasses.replace(uncertainty, precision=np.zeros_like(uncertainty.precision)), steps)
 
     def by(refiner: Refiner, steps: int = steps) -> Variant:
-        return lambda pair, certainty: refiner(pair, certainty, steps)
+        return lambda pair, uncertainty: refiner(pair, uncertainty, steps)
 
     return {
-        "as estimated": lambda pair, certainty: pair,
+        "as estimated": lambda pair, uncertainty: pair,
         "optimisation alone, no prior": by(alone),
         "prior alone": by(Refiner(model, prior, guided=False, reach=0.0), 0),
         "all: 2 steps of denoising, 8 of separation": by(complete),
@@ -118,13 +118,13 @@ def main() -> None:
         gap = gap_between(true[0], model.faces(Side.LEFT), true[1], model.faces(Side.RIGHT), 2 * APART)
         apart += gap >= APART
         hands = [two.left, two.right]
-        pair, certainty = pair_of(hands), certainty_of(hands)
+        pair, uncertainty = pair_of(hands), uncertainty_of(hands)
         for name, way in ways.items():
             if not tallies[name].seconds:
-                way(pair, certainty)  # the first call compiles
+                way(pair, uncertainty)  # the first call compiles
             with single_threaded_blas():
                 began = time.perf_counter()
-                told = way(pair, certainty)
+                told = way(pair, uncertainty)
                 seconds = time.perf_counter() - began
             left, right = with_pair(hands, told, model, sample.camera, False)
             tallies[name].add(sample, dataclasses.replace(two, left=left, right=right), seconds, gap, reconstructor)

@@ -89,10 +89,10 @@ def framework_results(paths: list[str]) -> dict[str, Any]:
 
 def replica(palm: Any, landmark: Any, image: np.ndarray) -> list[Any]:
     """The networks used as the framework uses them: plain bilinear sampling, float32, one look."""
-    from hand_recon_ros.locate import landmarks as lm
-    from hand_recon_ros.locate import palm as pd
-    from hand_recon_ros.locate.crops import crop_matrix
-    from hand_recon_ros.locate.observation import RotatedBox
+    from hand_recon_ros.detect import palm as pd
+    from hand_recon_ros.landmarks import landmarks as lm
+    from hand_recon_ros.landmarks.crops import crop_matrix
+    from hand_recon_ros.landmarks.observation import RotatedBox
 
     def sample(box: RotatedBox, out: np.ndarray, border: int) -> None:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -130,9 +130,9 @@ def compare(reference: dict[str, Any], paths: list[str], threads: int) -> dict[s
     """Our results beside the framework's."""
     from hand_recon_ros import Camera, Frame
     from hand_recon_ros.config import ReconstructorConfig
-    from hand_recon_ros.locate import LandmarkLocator
     from hand_recon_ros.runtime.model_files import HAND_LANDMARKS, PALM_DETECTION, find_model
     from hand_recon_ros.runtime.sessions import open_session
+    from hand_recon_ros.track.locator import LandmarkLocator
 
     locator = LandmarkLocator(ReconstructorConfig(threads=threads))
     sessions = [open_session(find_model(model), threads=threads) for model in (PALM_DETECTION, HAND_LANDMARKS)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.refine.proxies import EMBEDDED
-from hand_recon_ros.refine.sphere_fit import fit_spheres
+from hand_recon_ros.hand_model.capsule_fit import fit_spheres
+from hand_recon_ros.hand_model.collision_capsules import EMBEDDED
 from hand_recon_ros.types import Side
 
 

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from hand_recon_ros.ros import parameters, topics
-from hand_recon_ros.ros.camera_source import CameraSourceConfig
-from hand_recon_ros.ros.recorder import RecorderConfig
+from hand_recon_ros.ros.demo.camera_source import CameraSourceConfig
+from hand_recon_ros.ros.demo.recorder import RecorderConfig
 from hand_recon_ros.ros.settings import settings_table
 
 ROOT = Path(__file__).resolve().parents[1]

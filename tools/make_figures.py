@@ -32,9 +32,9 @@ from hand_recon_ros import (
 from hand_recon_ros.datasets.sample import Sample
 from hand_recon_ros.evaluation.recording import Recording, estimate
 from hand_recon_ros.evaluation.synthetic import SPLITS
+from hand_recon_ros.geometry.mesh_queries import penetration_depth
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.overlay import draw_overlay
-from hand_recon_ros.refine.solids import penetration_depth
 from hand_recon_ros.runtime.model_files import cache_dir
 from hand_recon_ros.skeleton import wrist_pose
 from hand_recon_ros.synthetic import SampleStream, load_clip, rendered_clip

@@ -8,16 +8,17 @@ import math
 import numpy as np
 
 from ..encode.crop_frame import CropFrame
-from ..encode.heads import SEGMENTATION_SIZE
-from ..encode.priors import CHANNELS, GRID, PriorProvider, SceneTruth, segmentation_classes
-from ..locate.crops import tracking_box
-from ..locate.observation import RotatedBox
+from ..landmarks.crops import tracking_box
+from ..landmarks.observation import RotatedBox
 from ..types import Side
+from .priors import CHANNELS, GRID, PriorProvider, SceneTruth, segmentation_classes
 from .sample import Sample
 
+SEGMENTATION_SIZE = 28
+"""Side of the segmentation that the encoder is trained to predict, cells."""
 CROP_SIZE = 224
 _ANY_TURN = 0.1
-"""Share of crops turned at random: what a finder that does not know a hand's direction gives."""
+"""Share of crops turned at random: what a detector that does not know a hand's direction gives."""
 _SWAPPED = 0.04
 """Share of crops that are cut for the wrong side: the encoder has to say that this is not the hand it is taken for."""
 _UNTRACKED = 0.05

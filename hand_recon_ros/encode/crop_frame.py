@@ -15,9 +15,9 @@ import math
 import cv2
 import numpy as np
 
-from ..hand_model import rotations_towards
-from ..locate.crops import warp
-from ..locate.observation import RotatedBox
+from ..geometry.rotations import rotations_towards
+from ..landmarks.crops import warp
+from ..landmarks.observation import RotatedBox
 from ..skeleton import mirror_points, mirror_rotations
 from ..types import Camera, Side
 

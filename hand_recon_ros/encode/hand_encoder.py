@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..config import ReconstructorConfig
-from ..locate.crops import tracking_box
-from ..locate.landmarks import HandLandmarks
-from ..locate.networks import LandmarkNetworks
-from ..locate.observation import Encoded, Observation, RotatedBox
+from ..detect.networks import HandNetworks
+from ..landmarks.crops import tracking_box
+from ..landmarks.landmarks import HandLandmarks
+from ..landmarks.observation import EncoderPrediction, Observation, RotatedBox
 from ..runtime.shipped import shipped_network
 from ..types import Camera, Side
 from .crop_frame import PAIR_FEATURES, CropFrame
@@ -23,7 +23,7 @@ _LAPLACE = math.sqrt(2.0)
 """Standard deviation of a Laplace distribution over its mean absolute value, which is what the encoder tells."""
 
 
-def load_encoder(config: ReconstructorConfig, networks: LandmarkNetworks) -> HandEncoder:
+def load_encoder(config: ReconstructorConfig, networks: HandNetworks) -> HandEncoder:
     """The encoder that the settings name.
 
     Raises ConfigError where ``encoder`` is neither a name nor a file, and SessionError where the file is no encoder.
@@ -34,7 +34,7 @@ def load_encoder(config: ReconstructorConfig, networks: LandmarkNetworks) -> Han
 class HandEncoder:
     """The encoder as a step of the pipeline; holds sessions, nothing of any frame."""
 
-    def __init__(self, session: EncoderSession, networks: LandmarkNetworks) -> None:
+    def __init__(self, session: EncoderSession, networks: HandNetworks) -> None:
         self._session, self._networks = session, networks
 
     def __call__(self, image: np.ndarray, observations: Sequence[Observation], camera: Camera) -> list[Observation]:
@@ -53,7 +53,7 @@ class HandEncoder:
         )  # fmt: skip
         return [
             dataclasses.replace(
-                observation, encoded=encoded(frames[i], HandsOutput(*(part[i] for part in hands)), both)
+                observation, prediction=decode_prediction(frames[i], HandsOutput(*(part[i] for part in hands)), both)
             )
             for i, observation in enumerate(observations)
         ]
@@ -80,11 +80,11 @@ def _as_cut(box: RotatedBox, size: int) -> RotatedBox:
     return RotatedBox((box.center[0] + float(shift[0]), box.center[1] + float(shift[1])), box.size, box.angle)
 
 
-def encoded(frame: CropFrame, hand: HandsOutput, both: bool) -> Encoded:
+def decode_prediction(frame: CropFrame, hand: HandsOutput, both: bool) -> EncoderPrediction:
     """What is said of one hand, taken out of its crop frame; ``both`` says whether there was a crop of the other."""
     hand = HandsOutput(*(np.asarray(part, dtype=np.float64) for part in hand))
     wrist = frame.position_out(hand.places[0], math.exp(hand.log_width))
-    return Encoded(
+    return EncoderPrediction(
         presence=1.0 / (1.0 + math.exp(-hand.presence)),
         keypoints_2d=frame.pixels_out(hand.places),
         stddev_2d=hand.place_scales * (_LAPLACE * frame.box.size),

@@ -11,10 +11,10 @@ import dataclasses
 
 import numpy as np
 
-from ..locate.crops import tracking_box
-from ..locate.duplicates import part_of, same_hand
-from ..locate.landmarks import HandLandmarks
-from ..locate.observation import Encoded, Observation, RotatedBox
+from ..detect.duplicates import part_of, same_hand
+from ..landmarks.crops import tracking_box
+from ..landmarks.landmarks import HandLandmarks
+from ..landmarks.observation import EncoderPrediction, Observation, RotatedBox
 from ..types import Camera, Side
 from .hand_encoder import HandEncoder
 
@@ -63,9 +63,9 @@ def with_other_hand(
     return encoder(image, [seen], camera) if alone is None else [alone]
 
 
-def _encoded(observation: Observation) -> Encoded:
-    assert observation.encoded is not None
-    return observation.encoded
+def _encoded(observation: Observation) -> EncoderPrediction:
+    assert observation.prediction is not None
+    return observation.prediction
 
 
 def _observation(
@@ -93,11 +93,11 @@ def _right_side(hand: HandLandmarks, shown: Side) -> float:
     return hand.right if shown == Side.RIGHT else 1.0 - hand.right
 
 
-def _is_hand(told: Encoded, seen: Observation) -> bool:
+def _is_hand(told: EncoderPrediction, seen: Observation) -> bool:
     """Whether what is told is a hand, and another one than the one that was found."""
     if told.presence < _PRESENT or told.stddev_2d.mean() > _TOLD_STDDEV * np.ptp(told.keypoints_2d, axis=0).max():
         return False
-    found = [seen.keypoints_2d] + ([seen.encoded.keypoints_2d] if seen.encoded is not None else [])
+    found = [seen.keypoints_2d] + ([seen.prediction.keypoints_2d] if seen.prediction is not None else [])
     return not any(same_hand(told.keypoints_2d, points) or part_of(told.keypoints_2d, points) for points in found)
 
 

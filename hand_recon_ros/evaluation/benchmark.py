@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from ..camera import Camera
+from ..detect.networks import HandNetworks
 from ..hand_model import load_hand_model
-from ..locate.networks import LandmarkNetworks
 from ..reconstructor import TwoHandReconstructor
 from ..types import Side
 
@@ -124,7 +124,7 @@ def _pipeline(
     reconstructor: TwoHandReconstructor, frames: dict[int, list[np.ndarray]], camera: Camera, seconds: float
 ) -> list[dict[str, Any]]:
     rows = []
-    networks = LandmarkNetworks.load(reconstructor.config)
+    networks = HandNetworks.load(reconstructor.config)
     stamp = 0.0
     for hands, limit in ((1, 6.0), (2, 10.0)):
         # A free slot is searched every so often; here only following is measured.
@@ -264,7 +264,16 @@ def _node(scratch: Path) -> tuple[list[dict[str, Any]], list[str]]:
     rows, notes = [], []
     for rate, p95_limit in ((30, 30.0), (60, None)):
         out = scratch / f"demo{rate}"
-        command = [sys.executable, "-P", "-m", "hand_recon_ros.ros.demo", "--out", str(out), "--rate", str(rate)]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "hand_recon_ros.ros.demo.launcher",
+            "--out",
+            str(out),
+            "--rate",
+            str(rate),
+        ]
         run = subprocess.run(command, capture_output=True, text=True, timeout=900.0)
         summary_file = out / "summary.json"
         if run.returncode != 0 or not summary_file.exists():

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..refine.solids import touching
+from ..geometry.mesh_queries import touching
 from ..types import HandState, Side
 from . import metrics
 from .recording import Recording, estimate, joints_of

@@ -13,23 +13,23 @@ import torch
 
 from ..config import ConfigError, ReconstructorConfig, checked
 from ..datasets.crops import CROP_SIZE, Crops, sample_crops
+from ..datasets.priors import CorruptedPriors, PriorProvider
 from ..datasets.sample import Sample
+from ..detect.networks import HandNetworks
 from ..encode.crop_frame import crop_pixels
-from ..encode.network import EncoderConfig, FusionAlignmentEncoder
 from ..encode.outputs import HandsOutput
-from ..encode.priors import CorruptedPriors, PriorProvider
 from ..encode.session import EncoderSession
 from ..hand_model import HandModel, load_hand_model
-from ..locate.landmarks import stem_of
-from ..locate.networks import LandmarkNetworks
-from ..refine.refiner import Refiner
+from ..interact.refinement import Refiner
+from ..landmarks.landmarks import stem_of
+from ..models.encoder import EncoderConfig, FusionAlignmentEncoder
 from ..runtime.shipped import shipped_network
 from ..skeleton import WRIST
 from ..synthetic.stream import OCCLUDED_JOINTS, SampleStream
 from ..types import Side
 from . import metrics
 from .cases import Case
-from .encoded_hands import EncodedHand, encoded_hand, refined_hands, told_relation
+from .encoder_estimates import EncoderEstimate, encoder_estimate, predicted_relative_translation, refined_hands
 from .figures import PER_HAND, PER_JOINT, HandErrors, Values, add_hand, pooled, summary
 from .penetration import Penetrations
 
@@ -91,7 +91,7 @@ def session_predictor(name: str, reduced_precision: bool = True) -> Encoder:
     """
     path = shipped_network("encoder", name)
     session = EncoderSession(path, reduced_precision=reduced_precision)
-    networks = LandmarkNetworks.load(ReconstructorConfig(encoder=str(path)))
+    networks = HandNetworks.load(ReconstructorConfig(encoder=str(path)))
 
     def content(crops: np.ndarray) -> np.ndarray:
         if not session.takes_stems:
@@ -178,11 +178,11 @@ def measure_encoders(
             for index, (sample, crops) in enumerate(zip(samples, cut, strict=True)):
                 output = HandsOutput(*(part[index].numpy().astype(np.float64) for part in hands))
                 said = {
-                    frame.side: encoded_hand(frame, output)
+                    frame.side: encoder_estimate(frame, output)
                     for frame in crops.frames
                     if frame is not None and sample.present[frame.side]
                 }
-                told = told_relation(crops, output) if len(said) == len(Side) else None
+                told = predicted_relative_translation(crops, output) if len(said) == len(Side) else None
                 errors = _measure(*before, sample, crops, said, told, hand_model)
                 if refiner is not None:
                     if told is not None:
@@ -232,7 +232,7 @@ def _measure(
     penetrations: Penetrations,
     sample: Sample,
     crops: Crops,
-    hands: dict[Side, EncodedHand],
+    hands: dict[Side, EncoderEstimate],
     told: np.ndarray | None,
     hand_model: HandModel,
 ) -> dict[Side, HandErrors]:

@@ -3,7 +3,7 @@
 PenDepth: the largest distance of a vertex of either hand that is inside the other to the other's surface; 0 where none
 is. PenRate: share of two-hand frames whose PenDepth is above a threshold. PenVol: volume of the intersection, an exact
 boolean. ContactRatio: share of interacting frames in which the hands are nearer than 5 mm, so that pushing hands apart
-cannot win. Inside is decided by winding numbers, see :mod:`hand_recon_ros.refine.solids`.
+cannot win. Inside is decided by winding numbers, see :mod:`hand_recon_ros.geometry.mesh_queries`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import dataclasses
 import manifold3d
 import numpy as np
 
-from ..locate.duplicates import box_overlap
-from ..refine.solids import TOUCHING, gap_between, penetration_depth
+from ..detect.duplicates import box_overlap
+from ..geometry.mesh_queries import TOUCHING, gap_between, penetration_depth
 from ..synthetic.stream import BOX_OVERLAP
 
 PENETRATION = (

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from .angles import angles_from_rotations, rotations_from_angles
 from .arrays import HandModelError
 from .kinematics import Kinematics
 from .mano_import import import_mano
 from .model import HandModel, load_hand_model
-from .order import from_mano_pose, rotation_matrices, rotation_vectors, rotations_towards, to_mano_pose
+from .order import from_mano_pose, to_mano_pose
 
 __all__ = [
     "HandModel",
     "HandModelError",
     "Kinematics",
-    "angles_from_rotations",
     "from_mano_pose",
     "import_mano",
     "load_hand_model",
-    "rotation_matrices",
-    "rotation_vectors",
-    "rotations_from_angles",
-    "rotations_towards",
     "to_mano_pose",
 ]

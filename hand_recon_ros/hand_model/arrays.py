@@ -67,22 +67,6 @@ class HandArrays:
             wrist_loop=self.wrist_loop[::-1].copy(),
         )
 
-    def smplx_struct(self) -> dict[str, np.ndarray]:
-        """The arrays under the names smplx.MANO expects of its ``data_struct``."""
-        parents = np.array(_KINTREE)
-        identity = np.eye(45, dtype=np.float32)
-        return {
-            "v_template": self.template,
-            "shapedirs": self.shapedirs,
-            "posedirs": self.posedirs,
-            "J_regressor": self.regressor,
-            "weights": self.weights,
-            "kintree_table": np.stack([parents, np.arange(16)]),
-            "f": self.faces,
-            "hands_components": identity,
-            "hands_mean": self.hands_mean,
-        }
-
 
 def read_arrays(path: pathlib.Path) -> HandArrays:
     """The hand model in ``path`` (.npz or .safetensors); raises HandModelError where it is not one.

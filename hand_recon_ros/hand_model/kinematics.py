@@ -6,9 +6,10 @@ import dataclasses
 
 import numpy as np
 
+from ..geometry.hand_kinematics import Template
+from ..geometry.joint_angles import angles_from_rotations, rotations_from_angles
 from ..skeleton import JOINT_KEYPOINTS, NUM_JOINTS, NUM_KEYPOINTS, mirror_points
 from ..types import Side
-from .angles import angles_from_rotations, rotations_from_angles
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -125,3 +126,20 @@ def mirror_frames(frames: np.ndarray) -> np.ndarray:
     mirrored = frames * np.array([-1.0, 1.0, 1.0])[:, None]
     mirrored[..., 1] *= -1.0
     return mirrored
+
+
+def template_of(hands: list[Kinematics]) -> Template:
+    """The rest geometry of several hands, given as kinematics in the space they are to be solved in."""
+    fingers = np.arange(1, NUM_KEYPOINTS).reshape(5, 4)
+    keypoints = np.stack([hand.keypoint_template for hand in hands]).astype(np.float64)
+    shapedirs = np.stack([hand.keypoint_shapedirs for hand in hands]).astype(np.float64)
+    before = np.concatenate([np.zeros((5, 1), dtype=int), fingers[:, :3]], axis=1)
+    # One layout whatever the number of hands (an index array leaves another one): the loops are compiled for it.
+    return Template(
+        offsets=np.ascontiguousarray(keypoints[:, fingers] - keypoints[:, before]),
+        offset_shapedirs=np.ascontiguousarray(shapedirs[:, fingers] - shapedirs[:, before]),
+        wrist=keypoints[:, 0],
+        wrist_shapedirs=shapedirs[:, 0],
+        frames=np.stack([hand.joint_frames[1:].reshape(5, 3, 3, 3) for hand in hands]).astype(np.float64),
+        limits=np.stack([hand.limits[1:].reshape(5, 3, 3, 2) for hand in hands]).astype(np.float64),
+    )

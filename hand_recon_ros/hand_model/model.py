@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from .arrays import MANO_VERTICES, HandArrays, read_arrays
 from .frames import transfer_frames
 from .kinematics import Kinematics
 from .limits import joint_limits
-from .order import HOUSE_FROM_MANO, MANO_FROM_HOUSE, from_mano_pose, to_mano_pose
+from .order import FROM_MANO, TO_MANO, from_mano_pose, to_mano_pose
 
 EMBEDDED = pathlib.Path(__file__).resolve().parents[1] / "assets" / "hand" / "webxr_generic.npz"
 
@@ -55,7 +54,7 @@ class HandModel:
 
     def weights(self, side: Side) -> np.ndarray:
         """Skin weights (V, 16), joints in the order of skeleton.JOINT_NAMES."""
-        return self._hands[side].arrays.weights[:, HOUSE_FROM_MANO]
+        return self._hands[side].arrays.weights[:, FROM_MANO]
 
     def kinematics(self, side: Side) -> Kinematics:
         return self._hands[side].kinematics
@@ -90,9 +89,9 @@ class HandModel:
         rotations, betas = np.asarray(rotations, dtype=np.float64), np.asarray(betas, dtype=np.float64)
         return self._hands[side].shaped(rotations[None], betas[None])[0]
 
-    def layer(self, side: Side) -> Any:
-        """The hand as ``smplx.MANOLayer`` (torch): rotation matrices in MANO's order in, flat hand at identity."""
-        return self._hands[side].layer
+    def arrays(self, side: Side) -> HandArrays:
+        """The arrays of one hand, as they are read from a file in MANO's layout."""
+        return self._hands[side].arrays
 
     @staticmethod
     def to_mano_pose(rotations: np.ndarray) -> np.ndarray:
@@ -111,8 +110,8 @@ class _Hand:
     def __init__(self, side: Side, arrays: HandArrays) -> None:
         self.side, self.arrays = side, arrays
         template, shapedirs = arrays.template.astype(np.float64), arrays.shapedirs.astype(np.float64)
-        joints = (arrays.regressor @ template)[HOUSE_FROM_MANO]
-        joint_dirs = np.einsum("jv,vak->jak", arrays.regressor, shapedirs)[HOUSE_FROM_MANO]
+        joints = (arrays.regressor @ template)[FROM_MANO]
+        joint_dirs = np.einsum("jv,vak->jak", arrays.regressor, shapedirs)[FROM_MANO]
         keypoints, keypoint_dirs = np.empty((21, 3)), np.empty((21, 3, shapedirs.shape[2]))
         is_joint = np.ones(21, dtype=bool)
         is_joint[TIPS] = False
@@ -126,7 +125,7 @@ class _Hand:
         self._template = arrays.template.reshape(-1)
         self._shapedirs = np.ascontiguousarray(arrays.shapedirs.reshape(-1, arrays.shapedirs.shape[2]).T)
         self._posedirs = np.ascontiguousarray(arrays.posedirs.reshape(-1, arrays.posedirs.shape[2]).T)
-        self._weights = np.ascontiguousarray(arrays.weights[:, HOUSE_FROM_MANO])
+        self._weights = np.ascontiguousarray(arrays.weights[:, FROM_MANO])
 
     def mesh(self, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray) -> np.ndarray:
         count = len(rotations)
@@ -142,22 +141,9 @@ class _Hand:
         return posed
 
     def shaped(self, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
-        features = (rotations[:, MANO_FROM_HOUSE[1:]] - np.eye(3)).reshape(len(rotations), -1).astype(np.float32)
+        features = (rotations[:, TO_MANO[1:]] - np.eye(3)).reshape(len(rotations), -1).astype(np.float32)
         shaped = self._template + betas.astype(np.float32) @ self._shapedirs + features @ self._posedirs
         return shaped.reshape(len(rotations), -1, 3)
-
-    @functools.cached_property
-    def layer(self) -> Any:
-        import smplx
-        from smplx.utils import Struct
-
-        return smplx.MANOLayer(
-            model_path=f"MANO_{self.side.name}",
-            data_struct=Struct(**self.arrays.smplx_struct()),
-            is_rhand=self.side == Side.RIGHT,
-            use_pca=False,
-            flat_hand_mean=True,
-        )
 
 
 _JOINTS = np.setdiff1d(np.arange(21), TIPS)

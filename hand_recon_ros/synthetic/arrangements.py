@@ -11,8 +11,8 @@ import dataclasses
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from ..geometry.joint_angles import ABDUCTION
 from ..hand_model import HandModel
-from ..hand_model.angles import ABDUCTION
 from ..skeleton import INDEX_TIP, MCPS, PALM, wrist_rotation
 from ..types import Side
 from .gestures import sample_gesture

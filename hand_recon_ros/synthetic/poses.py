@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from ..hand_model.angles import ABDUCTION, FLEXION, TWIST
+from ..geometry.joint_angles import ABDUCTION, FLEXION, TWIST
 from ..hand_model.kinematics import Kinematics
 from ..skeleton import NUM_JOINTS
 

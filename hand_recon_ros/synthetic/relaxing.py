@@ -12,10 +12,10 @@ import dataclasses
 import numpy as np
 import torch
 
-from ..encode.hand_chain import skew
+from ..geometry.mesh_queries import TOUCHING, gap_between, penetration_depth
 from ..hand_model import HandModel
-from ..refine.collision import CollisionModel, PosedHands, geman_mcclure, penetration_loss, signed_distances
-from ..refine.solids import TOUCHING, gap_between, penetration_depth
+from ..models.collision import CollisionModel, PosedHands, geman_mcclure, penetration_loss, signed_distances
+from ..models.hand_kinematics import skew
 from ..types import Side
 
 _ROUNDS = (36, 20, 16)

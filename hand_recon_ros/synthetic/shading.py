@@ -147,8 +147,23 @@ def _shade(  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
 def _sample_colour(  # type: ignore[no-untyped-def]
-    f, u, v, vertices, normals, faces, cloth, texture, irradiance, lamps, transforms, map0, map1, map2, grid,
-    value, colour,
+    f,
+    u,
+    v,
+    vertices,
+    normals,
+    faces,
+    cloth,
+    texture,
+    irradiance,
+    lamps,
+    transforms,
+    map0,
+    map1,
+    map2,
+    grid,
+    value,
+    colour,
 ):
     a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
     w = 1.0 - u - v

@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterator
 
 from ..datasets.sample import Sample
+from ..detect.duplicates import box_overlap
+from ..geometry.mesh_queries import TOUCHING
 from ..hand_model import HandModel, load_hand_model
-from ..locate.duplicates import box_overlap
-from ..refine.solids import TOUCHING
 from .arrangements import SINGLE
 from .identities import SPLITS
 from .sampling import TrainingScene, arrangement_of, sample_scene

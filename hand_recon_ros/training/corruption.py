@@ -15,9 +15,9 @@ import math
 import torch
 
 from ..config import setting
-from ..encode.hand_chain import matrix_from_6d, skew, to_6d
 from ..hand_model import HandModel
-from ..refine.pair_vector import ANGLE_UNIT, HAND, RELATION_UNIT, SHAPE_UNIT
+from ..interact.pair_vector import ANGLE_UNIT, HAND, RELATION_UNIT, SHAPE_UNIT
+from ..models.hand_kinematics import matrix_from_6d, skew, to_6d
 from ..skeleton import NUM_JOINTS
 from ..types import Side
 

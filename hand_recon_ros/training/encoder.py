@@ -12,11 +12,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..config import ConfigError, checked, setting
-from ..encode.network import EncoderConfig, FusionAlignmentEncoder
 from ..hand_model import load_hand_model
-from .data import CropDataset, to_device
+from ..models.encoder import EncoderConfig, FusionAlignmentEncoder
+from ..models.export import export_onnx
+from ..synthetic.crop_dataset import CropDataset, to_device
 from .engine import Trainer, TrainingOptions, train_to_the_end
-from .export import export_onnx
 from .losses import LossWeights, encoder_loss
 from .recipe import recipe_sections
 from .validation import Validation

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from ..config import setting
-from ..encode.network import EncoderOutput
 from ..encode.outputs import HandsOutput
+from ..models.encoder import EncoderOutput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +55,7 @@ def _weighted(terms: dict[str, torch.Tensor], weights: LossWeights) -> torch.Ten
     return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
 
 
-def _hands_terms(
-    hands: HandsOutput, votes: torch.Tensor, truth: dict[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
+def _hands_terms(hands: HandsOutput, votes: torch.Tensor, truth: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     there = truth["present"]
     shown = truth["shown"]
 

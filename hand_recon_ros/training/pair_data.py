@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from ..datasets.cached import kept
 from ..hand_model import load_hand_model
 from ..synthetic.interactions import sample_interactions
-from .kept import kept
 
 BLOCK = 64
 """Numbers of the stream of pairs in one file; some of them are no good and left out."""
@@ -54,7 +54,7 @@ class _Blocks(Dataset[dict[str, np.ndarray]]):
         return {name: getattr(pairs, name).astype(np.float32) for name in _ARRAYS}
 
 
-def kept_pairs(folder: str | os.PathLike[str], split: str, seed: int, count: int, workers: int = 0) -> PairsOfHands:
+def cached_pairs(folder: str | os.PathLike[str], split: str, seed: int, count: int, workers: int = 0) -> PairsOfHands:
     """The first ``count`` good pairs of a split, from ``folder`` as far as they are there; the rest is computed (about
     a dozen a second and core) and kept, so that a run that was stopped goes on.
 

@@ -7,11 +7,11 @@ import torch
 
 from ..datasets.crops import CROP_SIZE
 from ..encode.crop_frame import crop_pixels
-from ..encode.network import FusionAlignmentEncoder
 from ..encode.outputs import HandsOutput
 from ..evaluation import metrics
+from ..models.encoder import FusionAlignmentEncoder
 from ..overlay import draw_bones
-from .data import CropDataset, to_device
+from ..synthetic.crop_dataset import CropDataset, to_device
 
 _BATCH = 16
 _SHOWN = 8

@@ -1,0 +1,54 @@
+"""Parts of an image to show the palm detector: it wants palms upright, neither tiny nor filling the picture."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..landmarks.observation import RotatedBox
+
+PADDING = 1.7
+TILE = 0.6
+
+
+def turned(width: int, height: int) -> list[RotatedBox]:
+    """The whole image within a black frame, turned by quarters, and upside down within a frame.
+
+    The frame is for hands that fill the image: the detector needs to see something around them.
+    """
+    center, side, quarter = (width / 2, height / 2), float(max(width, height)), math.pi / 2
+    return [
+        RotatedBox(center, PADDING * side, 0.0),
+        RotatedBox(center, side, 2 * quarter),
+        RotatedBox(center, side, quarter),
+        RotatedBox(center, side, -quarter),
+        RotatedBox(center, PADDING * side, 2 * quarter),
+    ]
+
+
+def tiles(width: int, height: int) -> list[RotatedBox]:
+    """Upright squares that cover the image with a third of overlap or more, for small hands."""
+    side = TILE * max(width, height)
+    return [RotatedBox((x, y), side) for y in _centers(height, side) for x in _centers(width, side)]
+
+
+def as_hand(width: int, height: int) -> list[RotatedBox]:
+    """The whole image as the square of one hand, in each of four rotations."""
+    side = float(max(width, height))
+    return [RotatedBox((width / 2, height / 2), side, turn * math.pi / 2) for turn in range(4)]
+
+
+def of_attempt(attempt: int, width: int, height: int) -> RotatedBox | None:
+    """The view for the n-th detection in a row that finds nothing new: the whole image (None) every other time."""
+    if attempt % 2 == 0:
+        return None
+    views = turned(width, height) + tiles(width, height)
+    return views[attempt // 2 % len(views)]
+
+
+def _centers(extent: float, side: float) -> list[float]:
+    if extent <= side:
+        return [extent / 2]
+    count = math.ceil((extent - side) / (side * 2 / 3) - 1e-9) + 1
+    return [float(c) for c in np.linspace(side / 2, extent - side / 2, count)]

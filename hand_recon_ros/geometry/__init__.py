@@ -1,0 +1,1 @@
+"""Rotations, forward kinematics, distances and mesh queries: each formula once, on plain arrays."""

@@ -1,0 +1,1 @@
+"""Two hands together: relative translation, diffusion prior with guidance, collision and separation."""

@@ -1,0 +1,77 @@
+"""The two-hand diffusion prior's network in OpenVINO, for one pair of hands; neither torch nor diffusers is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import openvino
+
+from ..runtime.openvino_session import cpu_config
+from ..runtime.sessions import SessionError
+from .ddim import SCHEDULE, TIMES, cosine_alphas_cumprod
+from .pair_vector import INPUTS
+from .pair_vector import confidences as confidences
+from .pair_vector import pack as pack
+from .pair_vector import unpack as unpack
+
+
+class Denoiser:
+    """The network of an exported prior.
+
+    Noise has standard deviation 1 in normalised numbers: there ``(x - mean) / std`` stands for the vector ``x``, and
+    what :mod:`diffusion` does is to be done there. The network itself takes and gives plain vectors.
+
+    Attributes:
+        mean, std: (PAIR,) of the vectors the prior was trained on.
+        alphas_cumprod: (TIMES,), share of signal at each time.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], threads: int = 1) -> None:
+        """``threads``: of so small a network one computes as fast as two.
+
+        Raises SessionError where the file is not an exported prior.
+        """
+        core = openvino.Core()
+        try:
+            model = core.read_model(os.fspath(path))
+            given = {entry.get_any_name() for entry in model.inputs}
+            if given != set(INPUTS):
+                names = ", ".join(sorted(given))
+                raise SessionError(f"{os.fspath(path)}: not a two-hand prior: its inputs are {names}")
+            notes = json.loads(model.get_rt_info(["framework", "prior"]).astype(str))
+            self.mean, self.std = (np.array(notes[name], dtype=np.float64) for name in ("mean", "std"))
+        except (RuntimeError, KeyError, ValueError) as error:
+            if isinstance(error, SessionError):
+                raise
+            raise SessionError(f"{os.fspath(path)}: OpenVINO cannot read this network: {error}") from error
+        if notes["schedule"] != SCHEDULE or notes["times"] != TIMES:
+            raise SessionError(f"{os.fspath(path)}: unknown noise schedule {notes['schedule']!r}")
+        self.alphas_cumprod = cosine_alphas_cumprod()
+        model.reshape({name: [1, size] if size else [1] for name, size in INPUTS.items()})
+        # In half precision a repaired pair would be off by what is to be repaired.
+        self._request = core.compile_model(model, "CPU", cpu_config(core, threads, False)).create_infer_request()
+
+    def __call__(self, x_t: np.ndarray, t: int, condition: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+        """The pair x0 (PAIR,) float64 that the noisy one ``x_t`` comes from, given an estimate of it.
+
+        Args:
+            x_t: a noisy vector (PAIR,), not normalised: ``mean + std * noised(...)``.
+            t: how noisy, 0..TIMES - 1.
+            condition: the estimate (PAIR,), its rotations orthonormal.
+            confidence: (CONFIDENCES,), see :func:`pair_vector.confidences`.
+        """
+        for name, value in zip(INPUTS, (x_t, t, condition, confidence), strict=True):
+            array = np.array(value, dtype=np.float32)[None]
+            self._request.set_tensor(name, openvino.Tensor(np.ascontiguousarray(array)))
+        self._request.infer()
+        return np.asarray(self._request.get_output_tensor().data[0], dtype=np.float64)
+
+    def normalised(self, x: np.ndarray) -> np.ndarray:
+        """A vector (..., PAIR) in numbers of mean 0 and standard deviation 1."""
+        return (x - self.mean) / self.std
+
+    def plain(self, x: np.ndarray) -> np.ndarray:
+        """The inverse of :meth:`normalised`."""
+        return self.mean + self.std * x

@@ -1,0 +1,129 @@
+"""What was seen of each hand, in the form the solver wants it: as right hands, normalised, with its precision."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..detect.duplicates import box_overlap
+from ..geometry.rotations import rotations_towards
+from ..landmarks.observation import Observation
+from ..skeleton import KEYPOINT_PARENTS, PALM, mirror_points
+from ..types import Camera, Side
+
+CHILDREN = np.arange(1, 21)
+PARENTS = KEYPOINT_PARENTS[1:]
+"""The two ends of each bone, keypoint indices (20,)."""
+
+WORLD_DEPTH_WEIGHT = 0.35
+"""Share of the metric landmarks' own depth; the rest comes from the image landmarks' depth. The two err differently:
+the first is too flat, the second too steep."""
+SCREEN_DEPTH_GAIN = 0.7
+PIXEL_SIGMA = 0.022
+"""Standard deviation of a landmark in the image, in units of the hand's extent there."""
+DIRECTION_SIGMA = 0.2
+"""Standard deviation of a bone's direction (rad)."""
+CAUTION_ALONE, CAUTION_TOGETHER = 2.0, 0.5
+"""Factors on the standard deviations that the encoder tells for a hand by itself and for hands that overlap in the
+image. The landmark network has learnt from real hands seen alone, the encoder from rendered ones that hide each other:
+the first leads where a hand is alone, the second where two meet."""
+_MEETING = 0.25
+"""Overlap of the hands' boxes in the image, as a share of the smaller, from which on hands are together."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What was seen of B hands, mirrored to right hands.
+
+    Attributes:
+        pixels, scores: keypoints in the image as it is (B, 21, 2), and their confidence (B, 21).
+        points: normalised image points (B, 21, 2).
+        precision: their inverse standard deviations (B, 21).
+        shape: metric shape around the wrist (B, 21, 3).
+        directions: unit bone directions (B, 20, 3).
+        direction_precision: (B, 20).
+        wrist: where the wrist was said to be (B, 3), metres.
+        wrist_precision: inverse standard deviation of its distance (B,), 1/m; 0 where nothing was said.
+    """
+
+    pixels: np.ndarray
+    scores: np.ndarray
+    points: np.ndarray
+    precision: np.ndarray
+    shape: np.ndarray
+    directions: np.ndarray
+    direction_precision: np.ndarray
+    wrist: np.ndarray
+    wrist_precision: np.ndarray
+
+
+def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
+    """The evidence of several observations in images of ``camera``, each hand that looks left mirrored.
+
+    Where the encoder was asked, its keypoints and bones meet those of the landmark network: means, weighted by the
+    precision either is said to have.
+    """
+    pixels = np.stack([observation.keypoints_2d for observation in observations]).astype(np.float64)
+    world = np.stack([observation.world for observation in observations]).astype(np.float64)
+    screen = np.stack([observation.screen_depth for observation in observations]).astype(np.float64)
+    scores = np.stack([observation.joint_scores for observation in observations]).astype(np.float64).clip(0.02, 1.0)
+    centred_world = world - world.mean(axis=1, keepdims=True)
+    extent = spread(pixels)
+    size = spread(centred_world[..., :2])
+    depth = screen * (SCREEN_DEPTH_GAIN * size / np.maximum(extent, 1e-6))[:, None]
+    world = world - world[:, :1]
+    world[..., 2] = WORLD_DEPTH_WEIGHT * world[..., 2] + (1.0 - WORLD_DEPTH_WEIGHT) * (depth - depth[:, :1])
+    # The landmark network sees each hand as if in the middle of an image: turn its axes to the ray through the palm.
+    palm_ray = camera.unproject(pixels)[:, PALM].mean(axis=1)
+    world = world @ np.swapaxes(rotations_towards(palm_ray), -1, -2)
+    directions = _directions(world)
+    wrist, wrist_precision = np.zeros((len(observations), 3)), np.zeros(len(observations))
+    together = min(box_overlap(pixels) / _MEETING, 1.0) if len(pixels) == 2 else 0.0
+    caution = CAUTION_ALONE + together * (CAUTION_TOGETHER - CAUTION_ALONE)
+    for i, observation in enumerate(observations):
+        if observation.prediction is not None:
+            told = observation.prediction
+            known = np.minimum(PIXEL_SIGMA * 2.0 * extent[i] / (caution * told.stddev_2d), 1.0)
+            known = known * told.presence
+            share = (known**2 / (known**2 + scores[i] ** 2))[:, None]
+            pixels[i] += share * (told.keypoints_2d - pixels[i])
+            world[i] += share * (told.joints - world[i])
+            both_ends = 0.5 * (share[CHILDREN] + share[PARENTS])
+            directions[i] += both_ends * (_directions(told.joints) - directions[i])
+            scores[i] = np.minimum(np.hypot(known, scores[i]), 1.0)
+            wrist[i], wrist_precision[i] = told.wrist, 1.0 / told.wrist_stddev
+    rays = camera.unproject(pixels)
+    for i, observation in enumerate(observations):
+        if observation.shown_side == Side.LEFT:
+            for values in (rays, world, directions, wrist):
+                values[i] = mirror_points(values[i])
+    points = rays[..., :2]
+    scale = spread(points) * 2.0
+    # One layout whatever the number of hands: the solver is compiled for it.
+    return Evidence(
+        pixels=pixels,
+        scores=scores,
+        points=np.ascontiguousarray(points),
+        precision=scores / (PIXEL_SIGMA * np.maximum(scale, 1e-4))[:, None],
+        shape=world,
+        directions=np.ascontiguousarray(
+            directions / np.maximum(np.linalg.norm(directions, axis=-1, keepdims=True), 1e-6)
+        ),
+        direction_precision=np.ascontiguousarray(np.minimum(scores[:, CHILDREN], scores[:, PARENTS]) / DIRECTION_SIGMA),
+        wrist=wrist,
+        wrist_precision=wrist_precision,
+    )
+
+
+def spread(points: np.ndarray) -> np.ndarray:
+    """Root mean square distance of points (B, N, D) from their middle (B,)."""
+    centred = points - points.mean(axis=1, keepdims=True)
+    return np.sqrt(np.mean(np.sum(centred**2, axis=-1), axis=1))
+
+
+def _directions(shape: np.ndarray) -> np.ndarray:
+    """Unit vectors along the bones (..., 20, 3) of keypoints (..., 21, 3)."""
+    bones = shape[..., CHILDREN, :] - shape[..., PARENTS, :]
+    return bones / np.maximum(np.linalg.norm(bones, axis=-1, keepdims=True), 1e-6)

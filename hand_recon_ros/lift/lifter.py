@@ -1,0 +1,263 @@
+"""Lifting: image landmarks and rough metric landmarks become a posed hand model in the metric camera frame.
+
+A closed-form start from bone directions is followed by a few damped Gauss-Newton steps on the sum of squared,
+normalised residuals: reprojection (by keypoint confidence, Huber), bone directions of the 3D landmarks, a Gaussian
+pose prior in anatomical joint angles, a Gaussian shape prior, and a plane that keeps fingers out of the palm. Angles
+are kept inside their anatomical limits throughout. All hands of a frame are solved as one batch. What looks like a
+left hand is mirrored into a right one by its rays and points and solved as that; the result is mirrored where the hand
+is a left one. In a mirrored image the two differ, so the result lies in the frame of the true, unmirrored camera.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..geometry.compiled import compiled
+from ..geometry.hand_kinematics import (
+    ANGLES,
+    BETAS,
+    NUM_BETAS,
+    NUM_PARAMETERS,
+    ROTATION,
+    TRANSLATION,
+    Pose,
+    Posed,
+    Template,
+    bend_fingers,
+    forward,
+)
+from ..geometry.rotations import rotation_matrices
+from ..hand_model import HandModel
+from ..hand_model.kinematics import template_of
+from ..landmarks.observation import Observation
+from ..skeleton import NUM_JOINTS, PALM, WRIST, mirror_points, mirror_rotations
+from ..types import Camera, Side
+from .evidence import PIXEL_SIGMA, Evidence, gather
+from .normal_equations import MAX_DEPTH, MIN_DEPTH, normal_equations
+
+_DEG = np.pi / 180.0
+
+DAMPING = 1e-3
+_MAX_ROTATION_STEP, _MAX_BEND_STEP = 0.6, 0.9
+
+# Gaussian pose prior in joint angles: mean and standard deviation of (flexion, abduction, twist) in degrees, for the
+# three joints of the thumb (CMC, MCP, IP) and of a finger (MCP, PIP, DIP). Wide enough to leave the evidence in charge.
+_PRIOR_MEAN = np.array([[[5, 0, 0], [10, 0, 0], [15, 0, 0]]] + [[[25, 0, 0], [30, 0, 0], [20, 0, 0]]] * 4) * _DEG
+_PRIOR_SIGMA = np.array([[[25, 20, 15], [25, 8, 8], [30, 4, 4]]] + [[[40, 13, 5], [40, 3, 4], [30, 3, 3]]] * 4) * _DEG
+
+
+@dataclasses.dataclass(frozen=True)
+class ShapePrior:
+    """Gaussian belief about a hand's betas: mean (10,) and information, the inverse covariance (10, 10)."""
+
+    mean: np.ndarray
+    information: np.ndarray
+
+    @classmethod
+    def population(cls) -> ShapePrior:
+        """Nothing known but that it is a human hand: betas are in units of the population's standard deviation."""
+        return cls(np.zeros(NUM_BETAS), np.eye(NUM_BETAS))
+
+    def updated(self, hand: LiftedHand, weight: float) -> ShapePrior:
+        """The belief after ``hand`` was solved with this one, its evidence counted ``weight`` times.
+
+        Only what the images said is added: the belief that went into the solution is taken out of it again. Frames of
+        a video repeat each other's errors, so that each should count for less than one.
+        """
+        evidence = np.linalg.inv(hand.betas_covariance) - self.information
+        information = self.information + weight * evidence
+        shift = np.linalg.solve(information, weight * (evidence + self.information) @ (hand.betas - self.mean))
+        return ShapePrior(self.mean + shift, information)
+
+
+@dataclasses.dataclass(frozen=True)
+class LiftedHand:
+    """One solved hand.
+
+    Parameters of the hand model of ``side``; keypoints (21, 3) in metres in the camera frame; joint angles (15, 3) in
+    radians, as those of a right hand; the keypoints in the image that it was solved from (21, 2), pixels, and their
+    confidence (21,); the standard deviation of the wrist along its ray (m); the covariance of the betas (10, 10); and
+    the root mean square reprojection error in units of the hand's image extent.
+    """
+
+    side: Side
+    rotations: np.ndarray
+    betas: np.ndarray
+    translation: np.ndarray
+    keypoints: np.ndarray
+    angles: np.ndarray
+    keypoints_2d: np.ndarray
+    joint_scores: np.ndarray
+    position_stddev: float
+    betas_covariance: np.ndarray
+    residual: float
+
+
+class Lifter:
+    """Solves for the hand model's parameters; holds the model's chains, nothing of any frame."""
+
+    def __init__(self, model: HandModel, iterations: int = 4) -> None:
+        right, left = model.kinematics(Side.RIGHT), model.kinematics(Side.LEFT)
+        self._kinematics = {Side.RIGHT: right, Side.LEFT: left.mirrored()}
+        self._templates: dict[tuple[Side, ...], Template] = {}
+        self.iterations = iterations
+
+    def __call__(
+        self,
+        observations: Sequence[Observation],
+        camera: Camera,
+        shapes: Sequence[ShapePrior] | None = None,
+        iterations: int = 0,
+    ) -> list[LiftedHand]:
+        """Hands in the order of ``observations``.
+
+        ``shapes`` holds what is already known of each hand's betas; ``iterations`` of 0 takes the lifter's own.
+        """
+        if not observations:
+            return []
+        shapes = shapes or [ShapePrior.population()] * len(observations)
+        sides = tuple(observation.side for observation in observations)
+        template = self._template(sides)
+        evidence = gather(observations, camera)
+        pose = _start(template, evidence, np.stack([shape.mean for shape in shapes]))
+        posed, information = _solve(template, evidence, pose, shapes, iterations or self.iterations)
+        covariance = np.linalg.inv(information)
+        return [_finish(template, evidence, pose, posed, covariance, i, side) for i, side in enumerate(sides)]
+
+    def _template(self, sides: tuple[Side, ...]) -> Template:
+        if sides not in self._templates:
+            self._templates[sides] = template_of([self._kinematics[side] for side in sides])
+        return self._templates[sides]
+
+
+def _start(template: Template, evidence: Evidence, betas: np.ndarray) -> Pose:
+    """Closed form: the palm by Kabsch's method, each finger joint by its bone's direction, the position linearly."""
+    batch = betas.shape[0]
+    bases = template.offsets[:, :, 0] + (template.offset_shapedirs[:, :, 0] @ betas[:, None, :, None])[..., 0]
+    palm = np.concatenate([np.zeros((batch, 1, 3)), bases], axis=1)  # of the flat hand, about its wrist
+    rotation = _kabsch(palm, evidence.shape[:, PALM])
+    angles = bend_fingers(template, rotation, evidence.directions.reshape(batch, 5, 4, 3))
+    pose = Pose(rotation, np.zeros((batch, 3)), angles, betas.copy())
+    pose.wrist = _position(forward(template, pose).keypoints, evidence)
+    return pose
+
+
+def _kabsch(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Rotations (B, 3, 3) that best take points (B, N, 3) to others, without reflection (Kabsch 1976)."""
+    a, b = source - source.mean(axis=1, keepdims=True), target - target.mean(axis=1, keepdims=True)
+    u, _, vt = np.linalg.svd(np.swapaxes(b, 1, 2) @ a)
+    u[:, :, 2] *= np.linalg.det(u @ vt)[:, None]
+    return u @ vt
+
+
+def _position(keypoints: np.ndarray, evidence: Evidence) -> np.ndarray:
+    """The shift (B, 3) that makes the keypoints project onto the image points: linear least squares."""
+    batch = keypoints.shape[0]
+    system = np.zeros((batch, 21, 2, 3))
+    system[..., 0, 0] = system[..., 1, 1] = 1.0
+    system[..., 2] = -evidence.points
+    right = evidence.points * keypoints[..., 2:] - keypoints[..., :2]
+    system *= evidence.precision[..., None, None]
+    right = right * evidence.precision[..., None]
+    a, b = system.reshape(batch, 42, 3), right.reshape(batch, 42, 1)
+    at = np.swapaxes(a, 1, 2)
+    shift = np.linalg.solve(at @ a + 1e-9 * np.eye(3), at @ b)[..., 0]
+    # Points that nearly fall together say nothing of the distance: keep it where a camera can see a hand.
+    depth = np.clip(shift[:, 2], MIN_DEPTH, MAX_DEPTH)
+    return np.where((shift[:, 2] == depth)[:, None], shift, depth[:, None] * _homogeneous(evidence.points[:, WRIST]))
+
+
+def _homogeneous(points: np.ndarray) -> np.ndarray:
+    return np.concatenate([points, np.ones_like(points[..., :1])], axis=-1)
+
+
+def _solve(
+    template: Template, evidence: Evidence, pose: Pose, shapes: Sequence[ShapePrior], iterations: int
+) -> tuple[Posed, np.ndarray]:
+    """Gauss-Newton on ``pose`` in place; the keypoints at the solution and the information matrix (B, P, P) of the last
+    step, taken one step before it."""
+    batch = pose.wrist.shape[0]
+    prior = np.zeros((batch, NUM_PARAMETERS))
+    prior[:, ANGLES] = (1.0 / _PRIOR_SIGMA**2).reshape(45)
+    shape_mean = np.stack([shape.mean for shape in shapes])
+    shape_information = np.stack([shape.information for shape in shapes])
+    diagonal = np.arange(NUM_PARAMETERS)
+    along = evidence.wrist / np.maximum(np.linalg.norm(evidence.wrist, axis=-1, keepdims=True), 1e-9)
+    along *= evidence.wrist_precision[:, None]
+    posed = forward(template, pose)
+    for _ in range(iterations):
+        normal, gradient = normal_equations(template, evidence, posed)
+        gradient[:, ANGLES] += prior[:, ANGLES] * (pose.angles - _PRIOR_MEAN).reshape(batch, 45)
+        gradient[:, BETAS] += (shape_information @ (pose.betas - shape_mean)[..., None])[..., 0]
+        off = np.sum(along * (pose.wrist - evidence.wrist), axis=-1, keepdims=True)
+        gradient[:, TRANSLATION] += along * off
+        normal[:, TRANSLATION, TRANSLATION] += along[:, :, None] * along[:, None, :]
+        normal[:, diagonal, diagonal] += prior
+        normal[:, BETAS, BETAS] += shape_information
+        damped = normal.copy()
+        damped[:, diagonal, diagonal] *= 1.0 + DAMPING
+        _apply(template, pose, -np.linalg.solve(damped, gradient[..., None])[..., 0])
+        posed = forward(template, pose)
+    return posed, normal
+
+
+def _apply(template: Template, pose: Pose, step: np.ndarray) -> None:
+    turn = step[:, ROTATION]
+    size = np.linalg.norm(turn, axis=-1, keepdims=True)
+    pose.rotation = (
+        rotation_matrices(turn * np.minimum(1.0, _MAX_ROTATION_STEP / np.maximum(size, 1e-9))) @ pose.rotation
+    )
+    _take_step(step, template.limits, pose.wrist, pose.angles, pose.betas)
+
+
+@compiled
+def _take_step(step, limits, wrist, angles, betas):  # type: ignore[no-untyped-def]
+    for b in range(step.shape[0]):
+        depth = wrist[b, 2]
+        for i in range(3):
+            wrist[b, i] += step[b, 3 + i]
+        # A depth that leaves the possible range is a failed step: half way is as far as one step may go.
+        wrist[b, 2] = min(max(wrist[b, 2], 0.5 * depth), 2.0 * depth)
+        for f in range(5):
+            for level in range(3):
+                for i in range(3):
+                    bend = step[b, 6 + 9 * f + 3 * level + i]
+                    angle = angles[b, f, level, i] + min(max(bend, -_MAX_BEND_STEP), _MAX_BEND_STEP)
+                    angles[b, f, level, i] = min(max(angle, limits[b, f, level, i, 0]), limits[b, f, level, i, 1])
+        for i in range(NUM_BETAS):
+            betas[b, i] = min(max(betas[b, i] + step[b, 51 + i], -3.0), 3.0)
+
+
+def _finish(
+    template: Template, evidence: Evidence, pose: Pose, posed: Posed, covariances: np.ndarray, i: int, side: Side
+) -> LiftedHand:
+    rotations = np.empty((NUM_JOINTS, 3, 3))
+    rotations[0], rotations[1:] = pose.rotation[i], posed.local[i].reshape(15, 3, 3)
+    translation = pose.wrist[i] - template.wrist[i] - template.wrist_shapedirs[i] @ pose.betas[i]
+    keypoints = posed.keypoints[i]
+    covariance = covariances[i]
+    ray = pose.wrist[i] / np.linalg.norm(pose.wrist[i])
+    error = keypoints[:, :2] / np.maximum(keypoints[:, 2:], MIN_DEPTH) - evidence.points[i]
+    residual = np.sqrt(np.mean(np.sum((error * evidence.precision[i][:, None]) ** 2, axis=-1))) * PIXEL_SIGMA
+    if side == Side.LEFT:
+        rotations, translation, keypoints = (
+            mirror_rotations(rotations),
+            mirror_points(translation),
+            mirror_points(keypoints),
+        )
+    return LiftedHand(
+        side=side,
+        rotations=rotations,
+        betas=pose.betas[i].copy(),
+        translation=translation,
+        keypoints=keypoints,
+        angles=pose.angles[i].reshape(15, 3).copy(),
+        keypoints_2d=evidence.pixels[i],
+        joint_scores=evidence.scores[i],
+        position_stddev=float(np.sqrt(max(ray @ covariance[TRANSLATION, TRANSLATION] @ ray, 0.0))),
+        betas_covariance=covariance[BETAS, BETAS],
+        residual=float(residual),
+    )

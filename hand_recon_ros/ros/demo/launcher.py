@@ -1,0 +1,201 @@
+"""The demonstration: camera_source, hand_recon and a recorder as three processes over DDS, then pictures and figures.
+
+``python -m hand_recon_ros.ros.demo.launcher --out DIR --input SOURCE``
+takes a photo, a folder of photos, a video file or a webcam index instead. The report is made by a process of its own
+(:mod:`hand_recon_ros.evaluation.demo_report`) from the recorded files alone, and can be made again from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ...sources import SourceError, open_source
+from .processes import Process, ProcessFailed, dds_environment, python_command
+
+_CLIP_RATE = 30.0
+_PHOTO_RATE, _PHOTO_REPEAT = 10.0, 10
+_MODULES = {"hand_recon": "node", "recorder": "demo.recorder", "camera_source": "demo.camera_source"}
+_START_LIMIT = 60.0
+_LINGER = 2.0  # one period of the node's diagnostics, and its last image, are through by then
+
+
+class DemoError(RuntimeError):
+    """The demonstration cannot go on; the message says why in one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is played, and how.
+
+    ``kind`` is clip, photos, video or live; ``folder`` that of a rendered clip with its truth; ``duration`` the
+    expected seconds. ``namespace`` keeps the nodes' topics apart from those of other demonstrations.
+    """
+
+    kind: str
+    source: str
+    rate: float
+    repeat: int
+    duration: float
+    folder: str = ""
+    camera_info: str = ""
+    fov: float = 0.0
+    namespace: str = dataclasses.field(default_factory=lambda: f"/demo_{os.getpid()}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(prog="demo", description=(__doc__ or "").splitlines()[0])
+    result.add_argument(
+        "--out", type=Path, default=Path("out/demo"), help="folder for the results (default: %(default)s)"
+    )
+    result.add_argument(
+        "--input",
+        default="",
+        help="photo, folder of photos, video file or webcam index; empty (default): a rendered clip",
+    )
+    result.add_argument(
+        "--duration", type=float, default=10.0, help="seconds a webcam is watched (default: %(default)s)"
+    )
+    result.add_argument("--frames", type=int, default=300, help="length of the rendered clip (default: %(default)s)")
+    result.add_argument("--seed", type=int, default=0, help="which clip is rendered (default: %(default)s)")
+    result.add_argument(
+        "--rate", type=float, default=0.0, help="images per second; 0: 30 for the clip, a video's own, 10 for photos"
+    )
+    result.add_argument(
+        "--camera-info", default="", help="calibration of the camera that took the input (camera_calibration's YAML)"
+    )
+    result.add_argument(
+        "--fov", type=float, default=60.0, help="its field of view where there is none, degrees (default: %(default)s)"
+    )
+    return result
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run it; 0 when it ended with hands found, 1 with a reason on standard error, 130 when interrupted."""
+    options = parser().parse_args(arguments)
+    try:
+        out = options.out.resolve()
+        run = fresh_folder(out)
+        plan = make_plan(options, out.parent / "clips")
+        (run / "run.json").write_text(json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
+        record(plan, run)
+        return report(out)
+    except (DemoError, ProcessFailed, SourceError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("demo: interrupted", file=sys.stderr)
+        return 130
+
+
+def fresh_folder(out: Path) -> Path:
+    """Make ``out`` and its folder ``run`` for what is recorded; results of an earlier demonstration go."""
+    run = out / "run"
+    try:
+        if run.exists():
+            shutil.rmtree(run)
+        run.mkdir(parents=True)
+        for name in ("overlay.mp4", "contact_sheet.png", "hands.jsonl", "summary.json"):
+            (out / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise DemoError(f"{out} cannot be written to: {error}") from error
+    return run
+
+
+def make_plan(options: argparse.Namespace, clips: Path) -> Plan:
+    """Decide what is played; renders the clip where none is given. Raises SourceError, DemoError."""
+    if not options.input:
+        from ...synthetic import rendered_clip
+
+        folder = rendered_clip(clips, options.frames, options.seed)
+        rate = options.rate or _CLIP_RATE
+        return Plan(
+            "clip",
+            str(clip_source(folder)),
+            rate,
+            1,
+            options.frames / rate,
+            str(folder),
+            camera_info=str(folder / "camera.yaml"),
+        )
+    source = open_source(options.input)
+    try:
+        path = options.input if source.live else str(Path(options.input).expanduser().resolve())
+        count = 0 if source.live else sum(1 for _ in source)
+    finally:
+        source.close()
+    if source.live:
+        kind, rate, repeat, duration = "live", options.rate, 1, options.duration
+    elif source.rate:
+        rate = options.rate or source.rate
+        kind, repeat, duration = "video", 1, count / rate
+    else:
+        rate = options.rate or _PHOTO_RATE
+        kind, repeat, duration = "photos", _PHOTO_REPEAT, count * _PHOTO_REPEAT / rate
+    calibration = str(Path(options.camera_info).resolve()) if options.camera_info else ""
+    return Plan(kind, path, rate, repeat, duration, camera_info=calibration, fov=0.0 if calibration else options.fov)
+
+
+def clip_source(folder: Path) -> Path:
+    """What camera_source plays of a rendered clip: its pictures without loss, else the video."""
+    images = folder / "images"
+    return images if images.is_dir() else folder / "clip.mp4"
+
+
+def record(plan: Plan, run: Path) -> None:
+    """Play the plan to the node and record what it says into ``run``. Raises ProcessFailed."""
+    environment = dds_environment()
+    live = plan.kind == "live"
+
+    def start(name: str, parameters: dict[str, Any]) -> Process:
+        return Process(name, f"hand_recon_ros.ros.{_MODULES[name]}", parameters, run, plan.namespace, environment)
+
+    # With room for one image only, one that comes while the node's threads wait for a busy processor replaces another
+    # before anybody could count it: "received" would not tell what the transport brought.
+    queue = {f"qos_overrides.{plan.namespace}/image.subscription.depth": 5}
+    with (
+        start("hand_recon", {"fallback_fov": plan.fov, **queue}) as node,
+        start("recorder", {"out": run, "save_images": live}) as recorder,
+    ):
+        recorder.wait_for_line("ready", timeout=_START_LIMIT, others=[node])
+        camera_parameters = {
+            "source": plan.source,
+            "rate": plan.rate,
+            "repeat": plan.repeat,
+            "duration": plan.duration if live else 0.0,
+            "camera_info_url": plan.camera_info,
+            "wait_for_subscribers": 2 if live else 1,  # the recorder keeps live images
+            "start_delay": 0.5,
+            "linger": _LINGER,
+            "sent_log": run / "sent.jsonl",
+        }
+        where = f"in {plan.namespace}, ROS_DOMAIN_ID={environment['ROS_DOMAIN_ID']}"
+        print(f"demo: playing {plan.source} for {plan.duration:.0f} s {where}", file=sys.stderr, flush=True)
+        with start("camera_source", camera_parameters) as camera:
+            camera.wait_for_end(timeout=_START_LIMIT + 2.0 * plan.duration, others=[node, recorder])
+        # The recorder writes its files when it is told to stop.
+        recorder.stop()
+        node.stop()
+    if not (run / "hands.jsonl").exists():
+        raise ProcessFailed(f"the recorder wrote no hands.jsonl: {recorder.last_words()}")
+
+
+def report(out: Path) -> int:
+    """Make pictures and figures from what was recorded."""
+    command = [*python_command("hand_recon_ros.evaluation.demo_report"), str(out)]
+    try:
+        return subprocess.run(command, timeout=1800.0, check=False).returncode
+    except subprocess.TimeoutExpired as error:
+        raise DemoError(f"the report did not end within {error.timeout:.0f} s") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""The node ``recorder``: writes every TwoHands message as a line of JSON, and what else a report needs."""
+
+from __future__ import annotations
+
+import array
+import dataclasses
+import json
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...config import ConfigError, setting
+from ..settings import declare_settings
+
+
+@dataclasses.dataclass(frozen=True)
+class RecorderConfig:
+    """Parameters of the node."""
+
+    out: str = setting("", "folder to write to: hands.jsonl, diagnostics.jsonl and, where asked for, the images")
+    save_images: bool = setting(False, "also keep the images, as JPEG files named after their stamps")
+
+    def __post_init__(self) -> None:
+        if not self.out:
+            raise ConfigError("out is empty, expected the folder to write to")
+
+
+def to_plain(value: Any) -> Any:
+    """A message as dicts, lists, numbers and strings, under the names of its fields."""
+    if hasattr(value, "get_fields_and_field_types"):
+        return {name: to_plain(getattr(value, name)) for name in value.get_fields_and_field_types()}
+    if isinstance(value, (np.ndarray, array.array)):
+        return value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, bytes):
+        return int.from_bytes(value, "little")  # the type "byte", as in DiagnosticStatus.level
+    return value
+
+
+class Recorder:
+    """Subscribes to ``hand_recon/hands`` and ``/diagnostics`` (and ``image``) and writes what comes.
+
+    The callbacks only store serialised messages; they are taken apart when the recording ends, so that recording takes
+    next to nothing from the processes it watches.
+    """
+
+    def __init__(self, node: Any) -> None:
+        from diagnostic_msgs.msg import DiagnosticArray
+        from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+        from sensor_msgs.msg import Image
+
+        from hand_recon_ros.msg import TwoHands
+
+        self.config = declare_settings(node, RecorderConfig)
+        self.out = Path(self.config.out)
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.hands: list[tuple[float, bytes]] = []
+        self._diagnostics: list[tuple[float, bytes]] = []
+        self._images: list[bytes] = []
+        everything = QoSProfile(depth=0, history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
+        self._subscription = node.create_subscription(
+            TwoHands, "hand_recon/hands", self._on_hands, everything, raw=True
+        )
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100, raw=True)
+        if self.config.save_images:
+            camera = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
+            (self.out / "images").mkdir(exist_ok=True)
+            node.create_subscription(Image, "image", self._on_image, camera)
+        self._node = node
+
+    def _on_hands(self, data: bytes) -> None:
+        self.hands.append((time.time(), data))
+
+    def _on_diagnostics(self, data: bytes) -> None:
+        self._diagnostics.append((time.time(), data))
+
+    def _on_image(self, message: Any) -> None:
+        import cv2
+
+        from ..inputs import InputError, decode
+
+        stamp = message.header.stamp
+        try:
+            image = decode(message)
+        except InputError as error:
+            self._node.get_logger().warning(str(error), once=True)
+            return
+        cv2.imwrite(str(self.out / "images" / f"{stamp.sec}.{stamp.nanosec:09d}.jpg"), image)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the node whose hands are recorded is there."""
+        return self._node.count_publishers(self._subscription.topic_name) > 0
+
+    def write(self) -> int:
+        """Write what was recorded; return the number of TwoHands messages."""
+        from diagnostic_msgs.msg import DiagnosticArray
+
+        from hand_recon_ros.msg import TwoHands
+
+        _write_lines(self.out / "hands.jsonl", TwoHands, self.hands)
+        _write_lines(self.out / "diagnostics.jsonl", DiagnosticArray, self._diagnostics)
+        return len(self.hands)
+
+
+def _write_lines(path: Path, kind: type, messages: list[tuple[float, bytes]]) -> None:
+    from rclpy.serialization import deserialize_message
+
+    with open(path, "w", encoding="utf-8") as file:
+        for received, data in messages:
+            file.write(json.dumps({"received": received, **to_plain(deserialize_message(data, kind))}) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Record until interrupted; says ``ready`` on standard output once the publisher of the hands is there."""
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.signals import SignalHandlerOptions
+
+    # Our own handlers, so that what was recorded is written before anything is torn down.
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    node = rclpy.create_node("recorder")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        recorder = Recorder(node)
+        said = False
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+            if not said and recorder.connected:
+                said = True
+                print("ready", flush=True)
+        node.get_logger().info(f"{recorder.write()} messages written to {recorder.out}")
+        return 0
+    except (ConfigError, OSError) as error:
+        node.get_logger().error(str(error))
+        return 1
+    finally:
+        executor.shutdown(timeout_sec=1.0)
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

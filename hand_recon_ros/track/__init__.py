@@ -1,0 +1,1 @@
+"""A hand over time, and nothing else that remembers anything."""

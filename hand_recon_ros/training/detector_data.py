@@ -1,0 +1,107 @@
+"""What the hand detector is trained on: the palm detector's features of rendered frames, computed once and kept."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from ..config import ConfigError
+from ..datasets.detector_views import BOX, frame_view, frame_views
+from ..detect.hand_detector import FEATURE_SHAPES, FEATURES
+from ..hand_model import HandModel, load_hand_model
+from ..runtime.model_files import PALM_DETECTION, find_model
+from ..runtime.sessions import Session, open_session
+from ..synthetic.stream import SampleStream
+
+_ARRAYS = {
+    **{name: (shape, np.float16) for name, shape in FEATURE_SHAPES.items()},
+    "boxes": ((2, BOX), np.float32), "asked": ((2,), np.bool_),
+}  # fmt: skip
+
+
+class FeatureDataset(Dataset[dict[str, np.ndarray]]):
+    """Numbered frames of a split as arrays (V, ...) of V views: features by name, boxes and asked as in DetectorView.
+
+    Two views of a frame to learn from, or with ``whole`` the whole frame alone.
+    """
+
+    def __init__(self, split: str, seed: int, hand_model: HandModel, whole: bool) -> None:
+        self.whole, self.seed = whole, seed
+        self._stream = SampleStream(split, seed, hand_model)
+
+    @property
+    def views(self) -> int:
+        return 1 if self.whole else 2
+
+    def __getitem__(self, number: int) -> dict[str, np.ndarray]:
+        cv2.setNumThreads(0)  # the cores belong to the processes
+        sample, session = self._stream.frame(number), self._session
+        rng = np.random.default_rng([self.seed, number, 41])
+        views = [frame_view(sample, None, session.size)] if self.whole else frame_views(sample, rng, session.size)
+        rows = []
+        for view in views:
+            session.inputs[0] = view.image
+            rows.append((*session.run(1)[0][-len(FEATURES) :], view.boxes, view.asked))
+        columns = zip(*rows, strict=True)
+        return {
+            name: np.stack(column).astype(kind)
+            for (name, (_, kind)), column in zip(_ARRAYS.items(), columns, strict=True)
+        }
+
+    @functools.cached_property
+    def _session(self) -> Session:
+        """Made in the process that uses it."""
+        return open_session(find_model(PALM_DETECTION), threads=1, inner=FEATURES)
+
+
+class FeatureCache:
+    """The first frames of a split in files of a folder: arrays (frames, V, ...) that are read as they are needed.
+
+    Frames that are in the folder already are not computed again, so that a run that was stopped goes on.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], split: str, seed: int, frames: int, whole: bool) -> None:
+        """Raises ConfigError where the folder holds other frames."""
+        self.frames = frames
+        self._dataset = FeatureDataset(split, seed, load_hand_model(), whole)
+        self._folder = Path(folder) / split
+        self._folder.mkdir(parents=True, exist_ok=True)
+        decisive = {"split": split, "seed": seed, "frames": frames, "views": self._dataset.views}
+        note = self._folder / "frames.json"
+        if not note.exists():
+            note.write_text(json.dumps(decisive))
+        found = json.loads(note.read_text())
+        if found != decisive:
+            raise ConfigError(f"{self._folder} holds {found}, not {decisive}: choose another cache, or remove it")
+        self.arrays = {
+            name: self._array(name, (frames, self._dataset.views, *shape), kind)
+            for name, (shape, kind) in _ARRAYS.items()
+        }
+        self._done = self._array("done", (frames,), np.bool_)
+
+    def _array(self, name: str, shape: tuple[int, ...], kind: Any) -> np.ndarray:
+        path = self._folder / f"{name}.npy"
+        mode: Any = "r+" if path.exists() else "w+"
+        return np.lib.format.open_memmap(path, mode, kind, shape)
+
+    def fill(self, workers: int) -> FeatureCache:
+        """Compute what is missing, in so many processes of its own."""
+        from tqdm import tqdm
+
+        missing = np.flatnonzero(~self._done).tolist()
+        # A data loader gives its samples in order, whichever process is done first.
+        loader: Any = DataLoader(self._dataset, sampler=missing, batch_size=None, num_workers=workers)
+        bar = tqdm(loader, total=len(missing), unit="frame", file=sys.stderr, disable=not missing, smoothing=0.1)
+        for number, arrays in zip(missing, bar, strict=True):
+            for name, values in arrays.items():
+                self.arrays[name][number] = values
+            self._done[number] = True
+        return self

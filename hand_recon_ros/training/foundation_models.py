@@ -1,0 +1,151 @@
+"""Priors from real foundation models: landmarks, segmentation (the SAM family) and depth (the Depth Anything family).
+
+Models come from local folders in the format of ``transformers``; nothing is downloaded. All see the crop as that
+of a right hand, so that a left hand gives what its mirror image gives.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..config import ConfigError
+from ..datasets.priors import CHANNELS, DEPTH, GRID, SEGMENTATION, SceneTruth, heatmaps, normalised_depth
+from ..detect.networks import HandNetworks
+from ..encode.crop_frame import CropFrame
+from ..types import Side
+
+_CUT = 448
+"""Side of the crops the large models see, pixels: a multiple of GRID."""
+
+
+@dataclasses.dataclass
+class FoundationPriors:
+    """A prior provider, see :class:`priors.PriorProvider`. What is None is left out: its maps are zero.
+
+    Attributes:
+        landmarks: gives the keypoints of this hand and, where its crop is known, of the other one.
+        segmentation: prompted with those keypoints; without landmarks with the middles of the crops.
+        depth: relative inverse depth of the crop.
+    """
+
+    landmarks: HandNetworks | None = None
+    segmentation: Segmentation | None = None
+    depth: Depth | None = None
+
+    def __call__(self, frame: CropFrame, other: CropFrame | None, scene: SceneTruth) -> np.ndarray:
+        """See :class:`priors.PriorProvider`; ``scene`` needs its image only. Raises ValueError where it has none."""
+        if scene.image is None:
+            raise ValueError("foundation models need the image of the scene")
+        maps = np.zeros((CHANNELS, GRID, GRID), dtype=np.float32)
+        places: list[np.ndarray] = []
+        for start, each in ((0, frame), (21, other)):
+            if each is None:
+                continue
+            found, presence = self._keypoints(each, scene.image)
+            places.append(frame.pixels_in(found))
+            maps[start : start + 21] = presence * heatmaps(places[-1])
+        shown = frame.cut(scene.image, _CUT)
+        known = np.zeros(shown.shape[:2], dtype=bool)
+        if self.segmentation is not None:
+            masks = [self.segmentation(shown, place, places[1 - i] if len(places) > 1 else None)
+                     for i, place in enumerate(places)]  # fmt: skip
+            own, others = masks[0], masks[1] if len(masks) > 1 else np.zeros_like(masks[0])
+            others = np.minimum(others, 1.0 - own)
+            known = own + others > 0.5
+            for channel, mask in zip(range(SEGMENTATION.start, SEGMENTATION.stop), (own, others, 1 - own - others),
+                                     strict=True):  # fmt: skip
+                maps[channel] = _to_grid(mask)
+        if self.depth is not None:
+            inverse = self.depth(shown)
+            # As in rendered maps, depth is that of hands; where nothing tells them from the rest, all of it is.
+            maps[DEPTH] = _to_grid(normalised_depth(inverse, known if known.any() else np.ones_like(known)))
+        return maps
+
+    def _keypoints(self, frame: CropFrame, image: np.ndarray) -> tuple[np.ndarray, float]:
+        """Pixels (21, 2), the crop's middle where nothing tells them, and how sure it is of a hand."""
+        if self.landmarks is None:
+            return np.tile(np.asarray(frame.box.center), (21, 1)), 0.0
+        (hand,) = self.landmarks.read(image, [frame.box], mirrored=frame.side == Side.LEFT)
+        return hand.keypoints, hand.presence
+
+
+class Segmentation:
+    """A model of the SAM family (Kirillov et al. 2023): what belongs to the points it is shown."""
+
+    def __init__(self, path: str | os.PathLike[str], device: str = "cpu") -> None:
+        """Raises ConfigError where the folder holds no such model."""
+        from transformers import SamModel, SamProcessor
+
+        self._model, self._processor = _loaded(SamModel, SamProcessor, path, device)
+        self._device = device
+
+    @torch.no_grad()
+    def __call__(self, shown: np.ndarray, places: np.ndarray, others: np.ndarray | None) -> np.ndarray:
+        """Mask (S, S) in 0..1 of what lies at places (N, 2) and not at ``others``, in units of the crop.
+
+        Args:
+            shown: uint8 (S, S, 3) RGB.
+            places, others: see CropFrame.pixels_in; those outside the crop are left out.
+        """
+        size = shown.shape[0]
+        points, labels = [], []
+        for label, group in ((1, places), (0, others)):
+            if group is not None:
+                inside = group[(np.abs(group) < 0.5).all(axis=1)]
+                points += ((inside + 0.5) * size).tolist()
+                labels += [label] * len(inside)
+        if 1 not in labels:
+            return np.zeros((size, size), dtype=np.float32)
+        inputs = self._processor(
+            shown, input_points=[[points]], input_labels=[[labels]], return_tensors="pt"
+        ).to(self._device)  # fmt: skip
+        output = self._model(**inputs)
+        masks = self._processor.image_processor.post_process_masks(
+            output.pred_masks.cpu(), inputs["original_sizes"].cpu(), inputs["reshaped_input_sizes"].cpu(),
+            binarize=False,
+        )[0][0]  # fmt: skip
+        best = int(output.iou_scores[0, 0].argmax())
+        return np.asarray(masks[best].float().sigmoid().numpy(), dtype=np.float32)
+
+
+class Depth:
+    """A model of the Depth Anything family (Yang et al. 2024): inverse depth, up to scale and shift."""
+
+    def __init__(self, path: str | os.PathLike[str], device: str = "cpu") -> None:
+        """Raises ConfigError where the folder holds no such model."""
+        from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+
+        self._model, self._processor = _loaded(AutoModelForDepthEstimation, AutoImageProcessor, path, device)
+        self._device = device
+
+    @torch.no_grad()
+    def __call__(self, shown: np.ndarray) -> np.ndarray:
+        """Inverse depth (S, S) float32 of a picture uint8 (S, S, 3) RGB; larger is nearer."""
+        inputs = self._processor(images=shown, return_tensors="pt").to(self._device)
+        output = self._model(**inputs)
+        told = self._processor.post_process_depth_estimation(output, target_sizes=[shown.shape[:2]])
+        return np.asarray(told[0]["predicted_depth"].float().cpu().numpy())
+
+
+def _loaded(model: Any, processor: Any, path: str | os.PathLike[str], device: str) -> tuple[Any, Any]:
+    if not os.path.isdir(path):
+        raise ConfigError(f"{path}: no such folder; expected one with a model in the format of transformers")
+    try:
+        return (
+            model.from_pretrained(path, local_files_only=True).to(device).eval(),
+            processor.from_pretrained(path, local_files_only=True),
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not a model for {model.__name__}: {error}") from error
+
+
+def _to_grid(maps: np.ndarray) -> np.ndarray:
+    """Maps (..., S, S) averaged to (..., GRID, GRID)."""
+    cells = maps.shape[-1] // GRID
+    result: np.ndarray = maps.reshape(*maps.shape[:-2], GRID, cells, GRID, cells).mean(axis=(-3, -1))
+    return result

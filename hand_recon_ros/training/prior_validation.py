@@ -1,0 +1,108 @@
+"""What the two-hand prior repairs: the same spoilt pairs again and again, before and after."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..geometry.mesh_queries import penetration_depth
+from ..hand_model import HandModel
+from ..interact.ddim import ddim_loop, ddim_times, noised
+from ..interact.pair_vector import HAND, unpack
+from ..models.pair_denoiser import TwoHandPrior
+from ..skeleton import WRIST
+from ..types import Side
+from .corruption import KINDS, Corruption, random_rotations, turned
+from .prior_loss import keypoints_of
+
+ONE_STEP = 99
+"""Time of the estimate that is denoised in one step."""
+START, STEPS = 199, 5
+"""Time of the estimate that is sampled from, and the steps of it."""
+DEEP = 0.002
+"""PenDepth from which on a pair counts as interpenetrating, metres."""
+
+
+class PriorValidation:
+    """Pairs (N, PAIR), spoilt once; of the first ``measured`` the penetration of the meshes is measured too."""
+
+    def __init__(self, pairs: torch.Tensor, corruption: Corruption, hand_model: HandModel, measured: int) -> None:
+        chance = torch.Generator().manual_seed(77)
+        self.truth = turned(pairs, random_rotations(len(pairs), chance))
+        self.estimate, self.confidence, self.kinds = corruption(self.truth, chance)
+        self.noise = torch.randn(self.truth.shape, generator=chance)
+        self._hand_model, self._measured = hand_model, measured
+        self._depths_before: np.ndarray | None = None
+
+    @torch.no_grad()
+    def __call__(self, model: TwoHandPrior, device: torch.device) -> dict[str, float]:
+        """Figures before (the estimate), after one step, after DDIM sampling from the estimate at t = START (``after``)
+        and over the whole of the schedule (``whole``), the two latter begun without noise, as the pipeline does.
+
+        Mean distances in mm: keypoints from their hand's wrist (``hand``), and the vector between the wrists
+        (``wrists``); the same of each kind of estimate after sampling, and how far exact estimates are moved; PenDepth
+        in mm and the share of pairs with more than 2 mm.
+        """
+        model.eval()
+        still = torch.zeros_like(self.noise)
+        after = self._sampled(model, device, ddim_times(STEPS, START), still)
+        told = {
+            "before": self.estimate, "once": self._sampled(model, device, [ONE_STEP], self.noise), "after": after,
+            "whole": self._sampled(model, device, ddim_times(STEPS), still),
+        }  # fmt: skip
+        figures: dict[str, float] = {}
+        for name, x in told.items():
+            hand, wrists = self._errors(model, x.to(device))
+            figures |= {f"hand_{name}_mm": hand.mean(), f"wrists_{name}_mm": wrists.mean()}
+            for number, kind in enumerate(KINDS):
+                chosen = (self.kinds == number).numpy()
+                if name not in ("before", "after") or not chosen.any():
+                    continue
+                if kind != "exact":
+                    figures[f"hand_{kind}_{name}_mm"] = hand[chosen].mean()
+                    figures[f"wrists_{kind}_{name}_mm"] = wrists[chosen].mean()
+                elif name == "after":
+                    figures["hand_moved_mm"], figures["wrists_moved_mm"] = hand[chosen].mean(), wrists[chosen].mean()
+        if self._measured:
+            if self._depths_before is None:
+                self._depths_before = self._depths(self.estimate)
+            for name, depths in (("before", self._depths_before), ("after", self._depths(after))):
+                figures[f"pen_depth_{name}_mm"] = depths.mean() * 1e3
+                figures[f"pen_rate_{name}"] = (depths > DEEP).mean()
+        model.train()
+        return {name: float(value) for name, value in figures.items()}
+
+    def _sampled(
+        self, model: TwoHandPrior, device: torch.device, times: list[int], noise: torch.Tensor
+    ) -> torch.Tensor:
+        """What DDIM makes of the estimates with so much of ``noise``, by the code that runs without torch."""
+        estimate, confidence = self.estimate.to(device), self.confidence.to(device)
+        alphas = model.alphas.double().cpu().numpy()
+
+        def predict(x_t: np.ndarray, t: int) -> np.ndarray:
+            noisy = model.plain(torch.tensor(x_t, dtype=torch.float32, device=device))
+            x0 = model(noisy, torch.full((len(x_t),), float(t), device=device), estimate, confidence)
+            return np.asarray(model.normalised(x0).cpu().numpy())
+
+        start = model.normalised(estimate).cpu().numpy()
+        x_t = noised(start, noise.numpy(), float(alphas[times[0]]))
+        x0 = torch.tensor(ddim_loop(predict, x_t, times, alphas), dtype=torch.float32)
+        return model.plain(x0.to(device)).cpu()
+
+    def _errors(self, model: TwoHandPrior, x: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Of each pair in mm."""
+        truth = self.truth.to(x.device)
+        own, true_own = keypoints_of(x, model.chain)[0], keypoints_of(truth, model.chain)[0]
+        hand = (own - true_own).norm(dim=-1).mean(dim=(1, 2)) * 1e3
+        wrists = (x - truth)[:, 2 * HAND :].norm(dim=-1) * 1e3
+        return hand.cpu().numpy(), wrists.cpu().numpy()
+
+    def _depths(self, x: torch.Tensor) -> np.ndarray:
+        """PenDepth (measured,), metres, of the first pairs."""
+        rotations, betas, wrists = unpack(x[: self._measured].numpy(), np.zeros((min(self._measured, len(x)), 3)))
+        meshes = []
+        for side in Side:
+            rest = self._hand_model.kinematics(side).rest_keypoints(betas[:, side])[:, WRIST]
+            meshes.append(self._hand_model.mesh(side, rotations[:, side], betas[:, side], wrists[:, side] - rest))
+        faces = [self._hand_model.faces(side) for side in Side]
+        return np.array([penetration_depth(a, faces[0], b, faces[1]) for a, b in zip(*meshes, strict=True)])

@@ -1,0 +1,108 @@
+"""Filters and states over time."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from hand_recon_ros.geometry.rotations import rotation_matrices, rotation_vectors
+from hand_recon_ros.track.filter import HandFilter, Life
+from hand_recon_ros.types import HandState
+
+vectors = st.lists(st.floats(-4, 4), min_size=3, max_size=3).map(np.array)
+
+
+@settings(max_examples=200, deadline=None)
+@given(vectors)
+def test_rotation_vectors_agree_with_scipy(vector):
+    rotation = Rotation.from_rotvec(vector)
+    np.testing.assert_allclose(rotation_matrices(vector), rotation.as_matrix(), atol=1e-12)
+    back = rotation_vectors(rotation.as_matrix())
+    assert np.linalg.norm(back) <= np.pi + 1e-9
+    np.testing.assert_allclose(rotation_matrices(back), rotation.as_matrix(), atol=1e-6)
+
+
+def test_rotation_vector_of_half_turns_and_none():
+    axes = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0.6, 0, -0.8], [0.48, 0.6, 0.64]])
+    half = Rotation.from_rotvec(axes * np.pi).as_matrix()
+    found = rotation_vectors(half)
+    np.testing.assert_allclose(np.abs(np.sum(found * axes, axis=-1)), np.pi, atol=1e-6)
+    np.testing.assert_array_equal(rotation_vectors(np.eye(3)), np.zeros(3))
+
+
+def run(filter_, wrists, rotations, rate=30.0):
+    return [filter_.update(w, r, i / rate) for i, (w, r) in enumerate(zip(wrists, rotations, strict=True), start=1)]
+
+
+def still(n, rng, noise=0.004):
+    wrists = np.array([0.1, 0.0, 0.5]) + rng.normal(0, noise, (n, 3))
+    turns = Rotation.from_rotvec(rng.normal(0, 0.05, (n * 16, 3))).as_matrix().reshape(n, 16, 3, 3)
+    base = Rotation.random(16, random_state=0).as_matrix()
+    return wrists, base @ turns, base
+
+
+def test_a_resting_hand_becomes_steadier():
+    wrists, rotations, base = still(200, np.random.default_rng(0))
+    result = run(HandFilter(1.0, 1.0), wrists, rotations)[50:]
+    smooth_wrists = np.array([w for w, _ in result])
+    assert smooth_wrists.std(axis=0).max() < 0.5 * wrists.std(axis=0).min()
+    angles = np.linalg.norm(rotation_vectors(np.swapaxes(base, -1, -2) @ np.array([r for _, r in result])), axis=-1)
+    before = np.linalg.norm(rotation_vectors(np.swapaxes(base, -1, -2) @ rotations[50:]), axis=-1)
+    assert angles.mean() < 0.6 * before.mean()
+
+
+def test_cutoff_zero_changes_nothing():
+    wrists, rotations, _ = still(20, np.random.default_rng(1))
+    for (w, r), wrist, rotation in zip(run(HandFilter(0.0, 5.0), wrists, rotations), wrists, rotations, strict=True):
+        np.testing.assert_array_equal(w, wrist)
+        np.testing.assert_array_equal(r, rotation)
+
+
+def test_a_fast_hand_is_followed_closely():
+    n = 60
+    wrists = np.array([0.0, 0.0, 0.5]) + np.linspace(0, 1.0, n)[:, None] * np.array([1.0, 0.0, 0.0])  # 0.5 m/s
+    result = run(HandFilter(1.5, 40.0), wrists, np.tile(np.eye(3), (n, 16, 1, 1)))
+    assert np.linalg.norm(result[-1][0] - wrists[-1]) < 0.006
+
+
+def test_results_stay_rotations():
+    wrists, rotations, _ = still(100, np.random.default_rng(2))
+    for _, r in run(HandFilter(1.0, 1.0), wrists, rotations):
+        np.testing.assert_allclose(r @ np.swapaxes(r, -1, -2), np.tile(np.eye(3), (16, 1, 1)), atol=1e-9)
+
+
+def test_prediction_goes_on_at_constant_velocity():
+    n, rate = 90, 30.0
+    velocity, spin = np.array([0.3, -0.1, 0.2]), np.array([0.0, 0.0, 1.2])
+    wrists = np.arange(n)[:, None] / rate * velocity + [0, 0, 0.5]
+    rotations = np.tile(np.eye(3), (n, 16, 1, 1))
+    rotations[:, 0] = rotation_matrices(np.arange(n)[:, None] / rate * spin)
+    filter_ = HandFilter(0.0, 0.0)
+    run(filter_, wrists, rotations, rate)
+    wrist, turned = filter_.predict(n / rate + 0.1)
+    np.testing.assert_allclose(wrist, wrists[-1] + 0.1 * velocity, atol=1e-4)
+    expected = rotations[-1, 0] @ rotation_matrices(spin * 0.1)
+    assert np.linalg.norm(rotation_vectors(turned[0].T @ expected)) < 1e-3
+    np.testing.assert_array_equal(turned[1:], rotations[-1, 1:])
+
+
+def test_a_long_pause_starts_afresh():
+    filter_ = HandFilter(1.0, 0.0)
+    filter_.update(np.zeros(3), np.tile(np.eye(3), (16, 1, 1)), 0.0)
+    wrist, _ = filter_.update(np.ones(3), np.tile(np.eye(3), (16, 1, 1)), 5.0)
+    np.testing.assert_array_equal(wrist, np.ones(3))
+
+
+def test_no_prediction_before_a_measurement():
+    with pytest.raises(ValueError, match="no measurement yet"):
+        HandFilter(1.0, 1.0).predict(0.0)
+
+
+def test_tracked_then_predicted_then_lost():
+    life = Life(max_prediction_time=0.15)
+    assert life.unseen(0.0) == HandState.LOST
+    life.measured(1.0)
+    assert life.state == HandState.TRACKED
+    assert [life.unseen(1.0 + t) for t in (0.05, 0.1, 0.15, 0.2)] == [HandState.PREDICTED] * 3 + [HandState.LOST]
+    assert life.unseen(1.1) == HandState.LOST  # once lost, only a measurement brings it back

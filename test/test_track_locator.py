@@ -1,0 +1,249 @@
+"""The locator's decisions: when it looks, what it follows, what it keeps. The networks only pretend to look."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from test_handedness import OPEN_HAND
+
+from hand_recon_ros import Camera, Frame, Side
+from hand_recon_ros.config import ReconstructorConfig
+from hand_recon_ros.detect.hand_detector import DetectedHand
+from hand_recon_ros.detect.networks import Detections
+from hand_recon_ros.detect.palm import PalmDetection
+from hand_recon_ros.landmarks.crops import tracking_box
+from hand_recon_ros.landmarks.landmarks import HandLandmarks
+from hand_recon_ros.landmarks.observation import RotatedBox
+from hand_recon_ros.track.locator import LandmarkLocator
+
+SIZE = (640, 480)
+
+
+@dataclasses.dataclass
+class Shown:
+    """A hand in front of the pretended camera."""
+
+    at: tuple[float, float]
+    right: float
+    size: float = 100.0
+    palm: float = 0.9
+    presence: float = 0.99
+
+    @property
+    def keypoints(self) -> np.ndarray:
+        return OPEN_HAND * [self.size if self.right > 0.5 else -self.size, self.size] + np.array(self.at)
+
+
+class PretendedNetworks:
+    """Sees the hands in ``shown`` exactly, each in any square that its palm lies well inside of."""
+
+    def __init__(self) -> None:
+        self.shown: list[Shown] = []
+        self.found: list[DetectedHand] = []
+        self.detections = 0
+        self.looks = 0
+
+    def detect(self, image, threshold, view=None, likely=0.5):
+        self.detections += 1
+        palms = []
+        for hand in sorted(self.shown, key=lambda hand: -hand.palm):
+            if hand.palm >= threshold:
+                center = hand.keypoints[[0, 5, 17]].mean(axis=0)
+                half = 0.3 * hand.size
+                roi = RotatedBox(tuple(center - [0, half]), 2.6 * 2 * half)
+                palms.append(PalmDetection(hand.palm, np.concatenate([center - half, center + half]), roi))
+        return Detections(palms, [hand for hand in self.found if hand.score >= likely])
+
+    def read(self, image, rois, mirrored=False):
+        self.looks += len(rois)
+        return [self._read(roi) for roi in rois]
+
+    def _read(self, roi):
+        def distance(hand):
+            return float(np.linalg.norm(roi.from_image(hand.keypoints[9]) - 0.5))
+
+        nearest = min((hand for hand in self.shown if hand.presence > 0.3), key=distance, default=None)
+        if nearest is None or distance(nearest) > 0.4:
+            return HandLandmarks(roi.to_image(OPEN_HAND * 0.3 + 0.5), np.zeros(21), np.zeros((21, 3)), 0.01, 0.5, roi)
+        return HandLandmarks(nearest.keypoints, np.zeros(21), np.zeros((21, 3)), nearest.presence, nearest.right, roi)
+
+
+@pytest.fixture
+def stage():
+    networks = PretendedNetworks()
+    return networks, LandmarkLocator(ReconstructorConfig(), networks)
+
+
+def frame(width: int = SIZE[0], height: int = SIZE[1]) -> Frame:
+    return Frame(np.zeros((height, width, 3), np.uint8), Camera.from_fov(width, height, 60.0))
+
+
+def test_both_hands_are_found_and_followed_without_further_detection(stage):
+    networks, locator = stage
+    networks.shown = [Shown((200, 300), 0.03), Shown((450, 300), 0.97)]
+    left, right = locator.locate(frame())
+    assert (left.side, right.side) == (Side.LEFT, Side.RIGHT)
+    assert left.detected and right.detected and networks.detections == 1
+    for _ in range(19):
+        for hand in networks.shown:
+            hand.at = (hand.at[0] + 5, hand.at[1] - 2)
+        left, right = locator.locate(frame())
+        np.testing.assert_allclose(left.keypoints_2d, networks.shown[0].keypoints)
+        np.testing.assert_allclose(right.keypoints_2d, networks.shown[1].keypoints)
+        assert not left.detected and (left.track_id, right.track_id) == (1, 2)
+    assert networks.detections == 1
+    assert left.side_score > 0.999
+
+
+def test_detection_runs_at_once_and_then_every_few_frames(stage):
+    networks, locator = stage
+    networks.shown = [Shown((200, 300), 0.03)]
+    counts = []
+    for _ in range(12):
+        locator.locate(frame())
+        counts.append(networks.detections)
+    assert counts == [1] * 5 + [2] * 5 + [3] * 2
+    networks.shown.append(Shown((450, 300), 0.97))
+    seen = [locator.locate(frame())[1] for _ in range(4)]
+    assert [observation is not None for observation in seen] == [False, False, False, True]
+
+
+def test_a_loss_is_looked_for_in_the_same_frame(stage):
+    networks, locator = stage
+    networks.shown = [Shown((200, 300), 0.03), Shown((450, 300), 0.97)]
+    first = locator.locate(frame())
+    networks.shown[1].at = (80, 150)  # out of its square
+    left, right = locator.locate(frame())
+    assert networks.detections == 2
+    assert right is not None and right.detected and right.track_id not in (o.track_id for o in first)
+    assert left.track_id == first[0].track_id
+    networks.shown = []
+    assert locator.locate(frame()) == (None, None)
+    assert networks.detections == 3
+
+
+def test_presence_below_the_setting_is_a_loss(stage):
+    networks, locator = stage
+    networks.shown = [Shown((200, 300), 0.03)]
+    assert locator.locate(frame())[0] is not None
+    networks.shown[0].presence = 0.4
+    assert locator.locate(frame()) == (None, None)
+    locator.config = dataclasses.replace(locator.config, min_presence=0.3)
+    locator.reset()
+    assert locator.locate(frame())[0].score == 0.4
+
+
+def test_never_two_hands_of_one_side(stage):
+    networks, locator = stage
+    networks.shown = [Shown((200, 300), 0.97, size=90), Shown((450, 300), 0.97, size=120)]
+    for _ in range(12):
+        left, right = locator.locate(frame())
+        assert left is None
+        np.testing.assert_allclose(right.keypoints_2d, networks.shown[1].keypoints)
+    assert right.track_id == 1
+
+
+def test_a_wrong_first_impression_of_the_side_is_overcome(stage):
+    networks, locator = stage
+    networks.shown = [Shown((200, 300), 0.7), Shown((450, 300), 0.97)]
+    left, right = locator.locate(frame())
+    assert left is not None and right is not None
+    assert left.side_score == pytest.approx(0.3)
+    networks.shown[0].right = 0.05
+    networks.shown[1].right = 0.95
+    for _ in range(5):
+        left, right = locator.locate(frame())
+    assert left.side_score > 0.9
+
+
+def test_a_lone_hand_changes_its_slot_when_its_side_becomes_clear(stage):
+    networks, locator = stage
+    networks.shown = [Shown((200, 300), 0.45)]
+    assert locator.locate(frame())[0] is not None
+    networks.shown[0].right = 0.95
+    for _ in range(6):
+        left, right = locator.locate(frame())
+    assert left is None and right is not None
+
+
+def test_mirrored_input_exchanges_sides_and_nothing_else(stage):
+    networks, locator = stage
+    networks.shown = [Shown((200, 300), 0.03), Shown((450, 300), 0.97)]
+    plain = locator.locate(frame())
+    plain_still = locator.locate_image(frame())
+    locator.config = dataclasses.replace(locator.config, mirrored_input=True)
+    locator.reset()
+    for expected, mirrored in ((plain, locator.locate(frame())), (plain_still, locator.locate_image(frame()))):
+        for side in Side:
+            assert mirrored[side].side == side and mirrored[side].shown_side == side.other
+            assert mirrored[side].mirrored and not expected[side].mirrored
+            np.testing.assert_array_equal(mirrored[side].keypoints_2d, expected[side.other].keypoints_2d)
+            assert mirrored[side].side_score == pytest.approx(expected[side.other].side_score)
+
+
+def test_still_images_neither_use_nor_change_what_is_followed(stage):
+    networks, locator = stage
+    networks.shown = [Shown((200, 300), 0.03)]
+    locator.locate(frame())
+    networks.shown = [Shown((450, 300), 0.97)]
+    left, right = locator.locate_image(frame())
+    assert left is None and right.side == Side.RIGHT and right.track_id == 0
+    networks.shown = [Shown((205, 300), 0.03)]
+    left, _ = locator.locate(frame())
+    assert left.track_id == 1 and not left.detected
+
+
+def test_still_images_are_searched_further_only_while_a_hand_is_missing(stage):
+    networks, locator = stage
+    networks.shown = [Shown((200, 300), 0.03), Shown((450, 300), 0.97)]
+    locator.locate_image(frame())
+    assert networks.detections == 1
+    networks.shown.pop()
+    locator.locate_image(frame())
+    assert networks.detections > 5
+
+
+def test_faint_palms_count_in_still_images_where_the_landmarks_confirm_them(stage):
+    networks, locator = stage
+    networks.shown = [Shown((200, 300), 0.03, palm=0.2)]
+    assert locator.locate(frame()) == (None, None)
+    assert locator.locate_image(frame())[0] is not None
+    networks.shown[0].presence = 0.7
+    assert locator.locate_image(frame()) == (None, None)
+
+
+def test_another_image_size_starts_anew_and_ids_are_not_used_again(stage):
+    networks, locator = stage
+    networks.shown = [Shown((200, 300), 0.03)]
+    assert locator.locate(frame())[0].track_id == 1
+    left, _ = locator.locate(frame(800, 600))
+    assert left.detected and left.track_id == 2
+    locator.reset()
+    assert locator.locate(frame(800, 600))[0].track_id == 3
+
+
+def test_when_tracks_meet_each_keeps_its_own_hand_or_goes(stage):
+    networks, locator = stage
+    networks.shown = [Shown((150, 300), 0.03), Shown((400, 300), 0.97)]
+    locator.locate(frame())
+    for x in range(150, 400, 10):  # the left hand slides behind the right one
+        networks.shown[0].at = (x, 300)
+        if x > 330:
+            networks.shown[0].presence = 0.1
+        pair = locator.locate(frame())
+        found = [observation for observation in pair if observation is not None]
+        assert len({observation.side for observation in found}) == len(found)
+    assert pair[0] is None and pair[1].track_id == 2
+
+
+def test_what_only_the_hand_detector_sees_is_looked_at_and_little_more(stage):
+    networks, locator = stage
+    networks.shown = [Shown((200, 300), 0.03), Shown((450, 300), 0.97, palm=0.0)]
+    square = tracking_box(networks.shown[1].keypoints)
+    networks.found = [DetectedHand(0.9, square), DetectedHand(0.6, RotatedBox((60.0, 60.0), 90.0))]
+    left, right = locator.locate(frame())
+    assert left is not None and right is not None
+    np.testing.assert_allclose(right.keypoints_2d, networks.shown[1].keypoints)
+    assert networks.looks <= 2 * 2
