@@ -37,8 +37,9 @@ demo: setup ## clip, camera topic, node, messages, overlay video; INPUT=photo|fo
 
 test: lint pytest ## lint, type check, tests
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff (rules and format) and mypy
 	@"$(BIN)/ruff" check .
+	@"$(BIN)/ruff" format --check --quiet .
 	@"$(BIN)/mypy"
 
 pytest: setup ## tests only; ARGS="test/test_camera.py -k project" picks some

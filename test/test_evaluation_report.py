@@ -10,7 +10,7 @@ import pytest
 
 from hand_recon_ros import Side
 from hand_recon_ros.cli import main
-from hand_recon_ros.evaluation import metrics
+from hand_recon_ros.evaluation import images, metrics
 from hand_recon_ros.evaluation.cases import ESTIMATED, TRUE, Case, worst_and_median
 from hand_recon_ros.evaluation.figures import PER_HAND, PER_JOINT, HandErrors, add_hand, pooled, summary
 from hand_recon_ros.evaluation.plots import pck
