@@ -1,4 +1,4 @@
-"""Settings of the reconstruction: each one said once, with its default, range, unit and description.
+"""Settings of the reconstruction: each one in one place, with its default, range, unit and description.
 
 The node declares its parameters from these fields, the YAML files and the README's tables are made from them, and
 keyword arguments of ``TwoHandReconstructor.from_config`` are checked against them.
@@ -22,7 +22,7 @@ class ConfigError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is known of a setting beside its default (dataclass field metadata, under the key ``setting``)."""
+    """Description of a setting beside its default (dataclass field metadata, under the key ``setting``)."""
 
     description: str
     unit: str = ""
@@ -109,37 +109,32 @@ class ReconstructorConfig:
         "auto", "where the networks run; auto takes CUDA if there is one", choices=("auto", "cpu", "cuda")
     )
     threads: int = setting(2, "threads of the CPU runtime", low=1, high=64)
-    encoder: str = setting(
-        "small", "learned encoder beside the landmark networks: none, small, or the path of one (.onnx)"
-    )
-    encoder_interval: int = setting(
-        2, "frames between two looks of the encoder at hands that are apart; where they meet it looks at every frame",
-        low=1, high=1000, live=True,
+    encoder: str = setting("small", "encoder beside the landmark network: none, small, or a path (.onnx)")
+    encoder_interval: float = setting(
+        0.06, "time between two runs of the encoder while the hands do not overlap; else it runs on every image",
+        unit="s", low=0.0, high=1.0, live=True,
     )  # fmt: skip
-    refiner: str = setting("small", "learned prior of two hands that meet: none, small, or the path of one (.onnx)")
+    refiner: str = setting("small", "diffusion prior of two overlapping hands: none, small, or a path (.onnx)")
     hand_model: str = setting(
         "", "path of a hand model in MANO's layout (.npz, .safetensors); empty is the embedded hand"
     )
-    model_dir: str = setting("", "folder with the landmark networks; empty searches the usual places")
+    model_dir: str = setting("", "folder with the networks of the wheel; empty searches the usual places")
     mirrored_input: bool = setting(False, "the images are mirrored, as selfie cameras show them", live=True)
     min_detection_score: float = setting(0.5, "palm detections below this are ignored", low=0.0, high=1.0, live=True)
     min_presence: float = setting(0.5, "a tracked hand is lost below this presence", low=0.0, high=1.0, live=True)
-    detection_interval: int = setting(
-        5,
-        "frames between two detections while a hand is missing; 1 detects on every frame",
-        low=1,
-        high=1000,
-        live=True,
-    )
+    detection_interval: float = setting(
+        0.16, "time between two detections while a hand is missing; 0 detects on every image",
+        unit="s", low=0.0, high=4.0, live=True,
+    )  # fmt: skip
     solver_iterations: int = setting(
-        3, "Gauss-Newton steps of the lifting in a stream; a still image gets more", low=1, high=50, live=True
+        3, "Gauss-Newton steps of the lifting in a stream; a single image gets more", low=1, high=50, live=True
     )
     refine_steps: int = setting(
-        8, "Gauss-Newton steps that take apart two hands that run into each other; 0 leaves two hands as they are",
+        8, "Gauss-Newton steps that separate two interpenetrating hands; 0 switches the two-hand refinement off",
         low=0, high=50, live=True,
     )  # fmt: skip
     refine_budget: float = setting(
-        0.015, "time for that in a frame of a stream, after which the best so far is taken; 0 is no limit",
+        0.015, "time limit of the two-hand refinement in a stream, after which the best result is taken; 0: no limit",
         unit="s", low=0.0, high=1.0, live=True,
     )  # fmt: skip
     smoothing_cutoff: float = setting(
@@ -149,5 +144,5 @@ class ReconstructorConfig:
         40.0, "One-Euro speed coefficient: how fast smoothing gives way to motion", low=0.0, high=1000.0, live=True
     )
     max_prediction_time: float = setting(
-        0.15, "how long an unseen hand is carried on at constant velocity", unit="s", low=0.0, high=0.15, live=True
+        0.15, "how long an unseen hand is predicted at constant velocity", unit="s", low=0.0, high=0.15, live=True
     )

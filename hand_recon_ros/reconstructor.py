@@ -1,18 +1,19 @@
-"""The pipeline: one image and its camera in, both hands in metric 3D out. No ROS, no global state."""
+"""The pipeline: one image and its camera in, both hands in metric 3D out. No ROS, no files, no globals."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
+import logging
 import math
 import os
 import time
 import warnings
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from .config import ConfigError, ReconstructorConfig, checked, read_yaml, settings_of
+from .detect.networks import HandNetworks
 from .encode.hand_encoder import load_encoder
 from .encode.other_hand import with_other_hand
 from .hand_model import load_hand_model
@@ -21,88 +22,58 @@ from .interact.refinement import load_refiner
 from .interact.relative_translation import with_relative_translation
 from .landmarks.crops import tracking_box
 from .landmarks.observation import Observation
-from .lift.lifter import LiftedHand, Lifter, ShapePrior
+from .lift.lifter import LiftedHand, Lifter
 from .runtime.threads import single_threaded_blas
-from .skeleton import mirror_points, wrist_pose
-from .track.encoder_schedule import EncoderSchedule
-from .track.filter import HandFilter, Life
-from .track.locator import LandmarkLocator
-from .types import Camera, Frame, HandEstimate, HandState, ScaleSource, Side, TwoHandEstimate
+from .track.encoder_schedule import encode
+from .track.estimates import hand_estimate, measured_estimate, unseen_estimate
+from .track.locator import HandLocator
+from .track.tracks import Tracks
+from .types import Camera, Frame, HandEstimate, Side, TwoHandEstimate
 
-_FRAME_WEIGHT = 1.0 / 30.0
-"""What one frame counts for in learning a hand's shape: neighbours repeat each other's errors."""
+_SINGLE_IMAGE_ITERATIONS = 8
+"""Gauss-Newton steps of the lifting in a single image, where no next one waits."""
+_SINGLE_IMAGE_CROPS = 3
+"""Crops in which a hand that only the encoder sees is evaluated in a single image."""
 
-
-_STILL_ITERATIONS = 8
-"""Gauss-Newton steps for a still image, where nobody waits for the next one."""
-_STILL_LOOKS = 3
-"""Looks at a hand that only the encoder sees, in a still image."""
+_log = logging.getLogger(__name__)
 
 
-class _Track:
-    """What one slot remembers: its life, its filter, and what was learnt of its owner's hand shape."""
+class Locator(Protocol):
+    """Finds hands; see :class:`hand_recon_ros.track.locator.HandLocator`."""
 
-    def __init__(self, config: ReconstructorConfig) -> None:
-        self.life = Life(config.max_prediction_time)
-        self.begin(config)
+    networks: Any
 
-    def begin(self, config: ReconstructorConfig) -> None:
-        """A new track: perhaps another person's hand, so nothing of the old one is kept."""
-        self.filter = HandFilter(config.smoothing_cutoff, config.smoothing_speed)
-        self.shape = ShapePrior.population()
-        self.last: tuple[Observation, LiftedHand] | None = None
+    def locate(self, frame: Frame, tracks: Tracks, config: ReconstructorConfig) -> list[Observation]: ...
 
-    def configure(self, config: ReconstructorConfig) -> None:
-        self.life.max_prediction_time = config.max_prediction_time
-        self.filter.cutoff, self.filter.speed = config.smoothing_cutoff, config.smoothing_speed
-
-    def end(self) -> None:
-        """The hand is no longer in this slot."""
-        self.life.state, self.last = HandState.LOST, None
-
-    def continues(self, observation: Observation, followed: set[int]) -> bool:
-        """Whether ``observation`` is of the hand this slot holds: followed by the locator, or found again nearby.
-
-        ``followed`` are the locator's ids of all hands in this image: a hand that went to the other slot is not here.
-        """
-        if self.life.state == HandState.LOST or self.last is None:
-            return False
-        before = self.last[0]
-        moved = np.hypot(*np.subtract(observation.roi.center, before.roi.center))
-        if before.track_id in followed:
-            return observation.track_id == before.track_id
-        return bool(moved < before.roi.size)
+    def search(self, frame: Frame, config: ReconstructorConfig) -> list[Observation]: ...
 
 
 class TwoHandReconstructor:
     """Both hands from camera images; tracks them from call to call.
 
-    One instance serves one camera stream and one thread at a time.
+    One instance serves one camera stream and one thread at a time. All that it remembers is in its ``Tracks``.
     """
 
-    def __init__(self, config: ReconstructorConfig | None = None, locator: LandmarkLocator | None = None) -> None:
-        """Loads the hand model and, unless a locator is given, the networks.
+    def __init__(self, config: ReconstructorConfig | None = None, locator: Locator | None = None) -> None:
+        """Load the hand model and, unless a locator is given, the networks.
 
         Raises ModelFileError (``runtime.model_files``) for missing or altered network files and SessionError
-        (``runtime.sessions``) where this platform cannot run them; the messages say what to do.
+        (``runtime.sessions``) where this platform cannot run them; the messages name the way out.
         """
         self.config = config or ReconstructorConfig()
         self.hand_model = load_hand_model(self.config.hand_model)
-        self._locator = LandmarkLocator(self.config) if locator is None else locator
+        self._locator = HandLocator(HandNetworks.load(self.config)) if locator is None else locator
         self._encoder = None if self.config.encoder == "none" else load_encoder(self.config, self._locator.networks)
-        self._stream = None if self._encoder is None else EncoderSchedule(self._encoder)
-        self._lifter = Lifter(self.hand_model, self.config.solver_iterations)
+        self._lifter = Lifter(self.hand_model)
         self._refiner = load_refiner(self.config, self.hand_model)
-        self._faces = {side: self.hand_model.faces(side) for side in Side}
-        self._next_track_id = 1
-        self.reset()
+        self._tracks = Tracks()
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str] | None = None, **overrides: Any) -> TwoHandReconstructor:
         """A reconstructor from a YAML file (see ``config/``) and keyword overrides of any field of ReconstructorConfig.
 
-        A node's parameter file works too: settings of the node alone are left aside, with a warning, as a misspelt name
-        would be. Raises ConfigError for unknown keyword overrides and for values out of range, naming them.
+        A node's parameter file works too: settings of the node alone are left out, with a warning, as is a misspelt
+        name. Raises ConfigError for unknown keyword overrides and for values out of range, naming them.
         """
         known = settings_of(ReconstructorConfig)
         values = read_yaml(path) if path else {}
@@ -122,21 +93,140 @@ class TwoHandReconstructor:
                 )
         before = self.config
         self.config = checked(ReconstructorConfig, {**dataclasses.asdict(self.config), **values})
-        self._locator.config = self.config
         if self.config.mirrored_input != before.mirrored_input:
-            self.reset()  # everything that was learnt about sides and positions was the other way round
-        self._lifter.iterations = self.config.solver_iterations
-        for track in self._tracks.values():
-            track.configure(self.config)
+            self.reset()  # handedness and positions were those of the mirror image
 
     def reset(self) -> None:
-        """Forget all hands; track ids go on counting."""
-        self._tracks = {side: _Track(self.config) for side in Side}
-        self._last_stamp = -math.inf
+        """Forget all hands; track ids are not used again."""
+        self._tracks.reset()
         self._refiner.reset()
-        self._locator.reset()
-        if self._stream is not None:
-            self._stream.reset()
+
+    def __call__(self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0) -> TwoHandEstimate:
+        """Both hands in the next image of a stream.
+
+        Args:
+            image_bgr: uint8 (H, W, 3), BGR, of the camera's size.
+            camera: the camera that took it. A camera of another size, lens or view starts tracking afresh.
+            stamp: time of exposure, seconds. One before the last starts tracking afresh; where it does not advance, the
+                time of the call is used.
+
+        Raises ValueError where the image does not fit the camera or is of another type.
+        """
+        frame = _checked_frame(image_bgr, camera, stamp)
+        self._tracks.advance(frame)
+        return self._reconstruct(frame, self._tracks, single_image=False)
+
+    def reconstruct_image(self, image_bgr: np.ndarray, camera: Camera) -> TwoHandEstimate:
+        """Both hands in a single image: a thorough search, and no tracking state used or kept.
+
+        Arguments and errors as in calling the object.
+        """
+        return self._reconstruct(_checked_frame(image_bgr, camera, 0.0), Tracks(), single_image=True)
+
+    def _reconstruct(self, frame: Frame, tracks: Tracks, single_image: bool) -> TwoHandEstimate:
+        steps = _Stopwatch()
+        with single_threaded_blas():
+            observations = self._located(frame, tracks, single_image)
+            steps.done("locate")
+            if self._encoder is not None:
+                observations = self._encoded(frame, tracks, observations, single_image)
+            tracks.update(observations)
+            steps.done("encode")
+            lifted = self._lifted(frame, tracks, observations, single_image)
+            steps.done("lift")
+            hands = [self._estimate(side, lifted.get(side), frame, tracks) for side in Side]
+            steps.done("smooth")
+            # After the filters, so that what is published does not penetrate, and what they filter was measured.
+            refined = self._refined(hands, frame, tracks, single_image)
+            steps.done("refine")
+        left, right = hands if refined is None else refined
+        return TwoHandEstimate(
+            left=left,
+            right=right,
+            refined=refined is not None,
+            unrefined=None if refined is None else (hands[Side.LEFT], hands[Side.RIGHT]),
+            stamp=frame.stamp,
+            hand_model=self.hand_model.name,
+            calibrated=frame.camera.calibrated,
+            mirrored=self.config.mirrored_input,
+            timings=steps.seconds,
+        )
+
+    def _located(self, frame: Frame, tracks: Tracks, single_image: bool) -> list[Observation]:
+        """The hands in the image, at most one of a side, with their landmarks."""
+        if single_image:
+            found = self._locator.search(frame, self.config)
+        else:
+            found = self._locator.locate(frame, tracks, self.config)
+        return [
+            observation for observation in found if _is_usable(observation.side, observation.is_finite, "landmarks")
+        ]
+
+    def _encoded(
+        self, frame: Frame, tracks: Tracks, observations: list[Observation], single_image: bool
+    ) -> list[Observation]:
+        """The observations with the encoder's predictions, and the hand that only the encoder sees."""
+        assert self._encoder is not None
+        if not single_image:
+            found = encode(self._encoder, frame, tracks, observations, self.config)
+        elif len(observations) == 1:
+            found = with_other_hand(
+                self._encoder, frame.image, observations[0], frame.camera, crops=_SINGLE_IMAGE_CROPS
+            )
+        else:
+            found = self._encoder(frame.image, observations, frame.camera)
+        return [
+            observation
+            if observation.prediction is None
+            or _is_usable(observation.side, observation.prediction.is_finite, "encoder's prediction")
+            else dataclasses.replace(observation, prediction=None)
+            for observation in found
+            if observation.is_finite
+        ]
+
+    def _lifted(
+        self, frame: Frame, tracks: Tracks, observations: list[Observation], single_image: bool
+    ) -> dict[Side, LiftedHand]:
+        """The metric pose of each observed hand, with the predicted relative translation of both."""
+        iterations = self.config.solver_iterations
+        hands = self._lifter(
+            observations,
+            frame.camera,
+            [tracks.hands[observation.side].shape for observation in observations],
+            max(iterations, _SINGLE_IMAGE_ITERATIONS) if single_image else iterations,
+        )
+        hands = with_relative_translation(hands, observations)
+        return {
+            hand.side: hand for hand in hands if _is_usable(hand.side, bool(np.isfinite(hand.keypoints).all()), "pose")
+        }
+
+    def _estimate(self, side: Side, hand: LiftedHand | None, frame: Frame, tracks: Tracks) -> HandEstimate:
+        """The hand of a slot: measured and filtered, or predicted from earlier images, or LOST."""
+        track = tracks.hands[side]
+        if hand is None:
+            return unseen_estimate(track, tracks.time, self.config.max_prediction_time, self.hand_model, frame.camera)
+        wrist, rotations = track.measure(hand, tracks.time, tracks.step, self.config)
+        return measured_estimate(track, wrist, rotations, self.hand_model, frame.camera)
+
+    def _refined(
+        self, hands: list[HandEstimate], frame: Frame, tracks: Tracks, single_image: bool
+    ) -> list[HandEstimate] | None:
+        """The hands after the two-hand refinement; None where it changed nothing."""
+        steps, budget = self.config.refine_steps, self.config.refine_budget
+        if steps == 0 or not all(hand.found for hand in hands):
+            return None
+        pair = pair_of(hands)
+        refined = self._refiner(
+            pair,
+            uncertainty_of(hands),
+            steps,
+            math.inf if single_image or budget == 0.0 else budget,
+            None if single_image else tracks.time,
+            tuple(hand.track_id for hand in hands),
+        )
+        if refined is pair:
+            return None
+        return with_pair(hands, refined, self.hand_model, frame.camera, self.config.mirrored_input)
 
     def warm_up(self) -> None:
         """Use every part once, so that the first image is as fast as the others (the networks are warm once loaded).
@@ -166,181 +256,33 @@ class TwoHandReconstructor:
             if self._encoder is not None:
                 for seen in (observations[:1], observations):
                     self._encoder(np.zeros((480, 640, 3), dtype=np.uint8), seen, camera)
-            lifted = self._lifter(observations, camera)
+            lifted = self._lifter(observations, camera, iterations=self.config.solver_iterations)
             hands = [
-                self._hand(seen, hand, hand.rotations, hand.translation, camera)
+                hand_estimate(seen, hand, hand.keypoints[0], hand.rotations, self.hand_model, camera, track_id=0)
                 for seen, hand in zip(observations, lifted, strict=True)
             ]
             self._refiner.warm_up(pair_of(hands), uncertainty_of(hands))
 
-    def __call__(self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0) -> TwoHandEstimate:
-        """Both hands in the next image of a stream.
 
-        Args:
-            image_bgr: uint8 (H, W, 3), BGR, of the camera's size.
-            camera: the camera that took it.
-            stamp: time of exposure, seconds; it has to advance. One before the last starts tracking afresh.
+class _Stopwatch:
+    """Seconds of each step, and in total."""
 
-        Raises ValueError where the image does not fit the camera or is of another type.
-        """
-        with single_threaded_blas():
-            return self._next(_checked_frame(image_bgr, camera, stamp))
+    def __init__(self) -> None:
+        self._begin = self._last = time.perf_counter()
+        self.seconds: dict[str, float] = {}
 
-    def _next(self, frame: Frame) -> TwoHandEstimate:
-        begin = time.perf_counter()
-        camera, stamp = frame.camera, frame.stamp
-        if stamp < self._last_stamp:
-            self.reset()
-        self._last_stamp = stamp
-        observations = [o for o in self._locator.locate(frame) if o is not None]
-        located = time.perf_counter()
-        if self._stream is not None:
-            observations = self._stream(frame, observations, self.config)
-        encoded = time.perf_counter()
-        followed, sides = {o.track_id for o in observations}, {o.side for o in observations}
-        for side, track in self._tracks.items():
-            if side not in sides and track.last is not None and track.last[0].track_id in followed:
-                track.end()  # what was taken for this hand is now known to be the other one
-        for observation in observations:
-            track = self._tracks[observation.side]
-            if not track.continues(observation, followed):
-                track.begin(self.config)
-                track.life.track_id = self._next_track_id
-                self._next_track_id += 1
-            track.life.measured(stamp)
-        lifted = self._lifter(observations, camera, [self._tracks[o.side].shape for o in observations])
-        lifted = with_relative_translation(lifted, observations)
-        seen = {o.side: self._measured(o, hand, camera, stamp) for o, hand in zip(observations, lifted, strict=True)}
-        hands = [seen[side] if side in seen else self._unseen(side, camera, stamp) for side in Side]
-        # After the filters: what is told shall not penetrate, and what they smooth is what was measured.
-        refined = self._refined(hands, camera, stamp)
-        return self._estimate(hands, refined, camera, stamp, (begin, located, encoded))
+    def done(self, step: str) -> None:
+        now = time.perf_counter()
+        self.seconds[step] = now - self._last
+        self.seconds["total"] = now - self._begin
+        self._last = now
 
-    def reconstruct_image(self, image_bgr: np.ndarray, camera: Camera) -> TwoHandEstimate:
-        """Both hands in one still image: a thorough search, and no tracking state used or kept.
 
-        Arguments and errors as in calling the object.
-        """
-        with single_threaded_blas():
-            return self._still(_checked_frame(image_bgr, camera, 0.0))
-
-    def _still(self, frame: Frame) -> TwoHandEstimate:
-        begin, camera = time.perf_counter(), frame.camera
-        observations = [o for o in self._locator.locate_image(frame) if o is not None]
-        located = time.perf_counter()
-        if self._encoder is not None and len(observations) == 1:
-            observations = with_other_hand(self._encoder, frame.image, observations[0], camera, looks=_STILL_LOOKS)
-        elif self._encoder is not None:
-            observations = self._encoder(frame.image, observations, camera)
-        encoded = time.perf_counter()
-        iterations = max(self.config.solver_iterations, _STILL_ITERATIONS)
-        lifted = with_relative_translation(self._lifter(observations, camera, iterations=iterations), observations)
-        hands = [HandEstimate.lost(side) for side in Side]
-        for observation, hand in zip(observations, lifted, strict=True):
-            hands[observation.side] = self._hand(observation, hand, hand.rotations, hand.translation, camera)
-        refined = self._refined(hands, camera, None)
-        return self._estimate(hands, refined, camera, 0.0, (begin, located, encoded))
-
-    def _refined(self, hands: list[HandEstimate], camera: Camera, stamp: float | None) -> list[HandEstimate] | None:
-        """The hands after the two-hand refinement, None where nothing was changed.
-
-        Without a ``stamp`` it is a picture by itself, and no time counts.
-        """
-        steps, budget = self.config.refine_steps, self.config.refine_budget
-        if steps == 0 or not all(hand.found for hand in hands):
-            return None
-        pair = pair_of(hands)
-        refined = self._refiner(
-            pair, uncertainty_of(hands), steps,
-            budget if stamp is not None and budget > 0.0 else math.inf, stamp, tuple(hand.track_id for hand in hands),
-        )  # fmt: skip
-        if refined is pair:
-            return None
-        return with_pair(hands, refined, self.hand_model, camera, self.config.mirrored_input)
-
-    def _estimate(
-        self, hands: list[HandEstimate], refined: list[HandEstimate] | None, camera: Camera, stamp: float,
-        times: tuple[float, float, float],
-    ) -> TwoHandEstimate:  # fmt: skip
-        """``times`` are those at which work began, hands were located and hands were encoded."""
-        end = time.perf_counter()
-        begin, located, encoded = times
-        left, right = hands if refined is None else refined
-        return TwoHandEstimate(
-            left=left,
-            right=right,
-            refined=refined is not None,
-            unrefined=None if refined is None else (hands[Side.LEFT], hands[Side.RIGHT]),
-            stamp=stamp,
-            hand_model=self.hand_model.name,
-            calibrated=camera.calibrated,
-            mirrored=self.config.mirrored_input,
-            timings={
-                "locate": located - begin,
-                "encode": encoded - located if self._encoder is not None else 0.0,
-                "refine": end - encoded,
-                "total": end - begin,
-            },  # fmt: skip
-        )
-
-    def _measured(self, observation: Observation, hand: LiftedHand, camera: Camera, stamp: float) -> HandEstimate:
-        track = self._tracks[observation.side]
-        track.shape = track.shape.updated(hand, _FRAME_WEIGHT * observation.score)
-        wrist, rotations = track.filter.update(hand.keypoints[0], hand.rotations, stamp)
-        track.last = observation, hand
-        translation = hand.translation + (wrist - hand.keypoints[0])
-        return self._hand(observation, hand, rotations, translation, camera, track)
-
-    def _unseen(self, side: Side, camera: Camera, stamp: float) -> HandEstimate:
-        track = self._tracks[side]
-        since = stamp - track.life.last_measured
-        if track.life.unseen(stamp) == HandState.LOST or track.last is None:
-            track.last = None
-            return HandEstimate.lost(side, since if math.isfinite(since) else 0.0)
-        observation, hand = track.last
-        wrist, rotations = track.filter.predict(stamp)
-        translation = hand.translation + (wrist - hand.keypoints[0])
-        return self._hand(observation, hand, rotations, translation, camera, track, since)
-
-    def _hand(
-        self,
-        observation: Observation,
-        hand: LiftedHand,
-        rotations: np.ndarray,
-        translation: np.ndarray,
-        camera: Camera,
-        track: _Track | None = None,
-        since_measurement: float = 0.0,
-    ) -> HandEstimate:
-        side = observation.side
-        joints, _ = self.hand_model.kinematics(side).forward(rotations, hand.betas, translation)
-        predicted = since_measurement > 0.0
-        shown = mirror_points(joints) if observation.mirrored else joints
-        keypoints_2d = camera.project(shown) if predicted else hand.keypoints_2d
-        # What is carried on may leave the view, and then has no pixels.
-        lowest, highest = (np.nanmin, np.nanmax) if predicted else (np.min, np.max)
-        low, high = lowest(keypoints_2d, axis=0), highest(keypoints_2d, axis=0)
-        fading = math.exp(-since_measurement / 0.1)
-        return HandEstimate(
-            side=side,
-            state=HandState.PREDICTED if predicted else HandState.TRACKED,
-            score=float(observation.score) * fading,
-            side_score=float(observation.side_score),
-            track_id=track.life.track_id if track else 1 + int(side),
-            since_measurement=since_measurement,
-            joints=joints,
-            joint_scores=hand.joint_scores * fading,
-            keypoints_2d=keypoints_2d,
-            mesh=functools.partial(self.hand_model.mesh, side, rotations, hand.betas, translation),
-            faces=self._faces[side],
-            rotations=rotations,
-            betas=hand.betas,
-            translation=translation,
-            wrist_pose=wrist_pose(joints, side == Side.RIGHT),
-            roi=(float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])),
-            scale_source=ScaleSource.PRIOR,
-            position_stddev=hand.position_stddev,
-        )
+def _is_usable(side: Side, finite: bool, what: str) -> bool:
+    """Whether numbers of one hand are finite; reported where they are not, so that the other hand goes on."""
+    if not finite:
+        _log.warning("the %s hand is left out of this image: its %s has values that are not finite", side.label, what)
+    return finite
 
 
 def _checked_frame(image: np.ndarray, camera: Camera, stamp: float) -> Frame:

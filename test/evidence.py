@@ -46,7 +46,6 @@ def observe(keypoints, side, camera=CAMERA, **changes):
     center, size = pixels.mean(axis=0), 2.0 * np.ptp(pixels, axis=0).max()
     fields = dict(
         side=side, score=1.0, side_score=1.0, keypoints_2d=pixels, screen_depth=screen, world=world,
-        joint_scores=np.ones(21), roi=RotatedBox((float(center[0]), float(center[1])), float(size)), detected=True,
-        track_id=1 + int(side),
+        joint_scores=np.ones(21), roi=RotatedBox((float(center[0]), float(center[1])), float(size)), detected=False,
     )  # fmt: skip
     return Observation(**{**fields, **changes})

@@ -9,11 +9,11 @@ import pathlib
 import cv2
 import numpy as np
 import pytest
+from streams import Stream
 
 from hand_recon_ros import Camera, Frame, Side
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.skeleton import mirror_pixels
-from hand_recon_ros.track.locator import LandmarkLocator
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PHOTOS = ROOT.parent / "shared" / "real_photos"
@@ -35,7 +35,7 @@ FRAMEWORK = {
         ("LEFT", [[725.1, 880.2], [724.4, 646.6], [773.5, 513.4], [597.3, 644.3]], [4.9, -88.4, -7.6]),
     ],
 }
-# Keypoints 0, 4, 8, 20 of the hands that can be seen clearly, as found by this locator and looked at in overlays:
+# Keypoints 0, 4, 8, 20 of the hands that can be seen clearly, checked by eye in overlays:
 # test1 the woman's raised hand, test2 the hand under the trumpet (its wrist is below the picture), test3 the front one,
 # test4 the gloved hand on the shears, test5 both hands.
 SEEN = {
@@ -52,8 +52,8 @@ CHECKED = [0, 4, 8, 20]
 
 
 @pytest.fixture(scope="module")
-def locator():
-    return LandmarkLocator(ReconstructorConfig())
+def stream():
+    return Stream()
 
 
 def photo(name: str) -> np.ndarray:
@@ -91,9 +91,9 @@ def test_used_as_the_framework_uses_them_the_networks_say_the_same(name):
 
 @needs_photos
 @pytest.mark.parametrize("name", sorted(FRAMEWORK))
-def test_still_photographs(locator, name):
+def test_photographs(stream, name):
     image = photo(name)
-    found = [observation for observation in locator.locate_image(frame(image)) if observation is not None]
+    found = [observation for observation in stream.search(frame(image)) if observation is not None]
     assert {observation.side.name for observation in found} == set(SEEN.get(name, {}))
     for observation in found:
         expected = SEEN[name][observation.side.name]
@@ -107,10 +107,10 @@ def test_still_photographs(locator, name):
 
 @needs_photos
 @pytest.mark.parametrize("name", sorted(SEEN))
-def test_mirrored_copies_give_mirrored_hands_of_the_other_side(locator, name):
+def test_mirrored_copies_give_mirrored_hands_of_the_other_side(stream, name):
     image = photo(name)
     mirrored = np.ascontiguousarray(image[:, ::-1])
-    plain, other = locator.locate_image(frame(image)), locator.locate_image(frame(mirrored))
+    plain, other = stream.search(frame(image)), stream.search(frame(mirrored))
     compared = 0
     for side in Side:
         if plain[side] is None or other[side.other] is None:
@@ -123,11 +123,11 @@ def test_mirrored_copies_give_mirrored_hands_of_the_other_side(locator, name):
 
 
 @needs_photos
-def test_mirrored_input_keeps_the_anatomical_side(locator):
+def test_mirrored_input_keeps_the_anatomical_side(stream):
     image = photo("test5.jpg")
-    plain = locator.locate_image(frame(image))
-    selfie = LandmarkLocator(ReconstructorConfig(mirrored_input=True), locator.networks)
-    for side, seen in zip(Side, selfie.locate_image(frame(np.ascontiguousarray(image[:, ::-1]))), strict=True):
+    plain = stream.search(frame(image))
+    selfie = Stream(ReconstructorConfig(mirrored_input=True), stream.networks)
+    for side, seen in zip(Side, selfie.search(frame(np.ascontiguousarray(image[:, ::-1]))), strict=True):
         assert seen.side == side and seen.shown_side == side.other
         back = mirror_pixels(seen.keypoints_2d, image.shape[1])
         error = np.linalg.norm(back - plain[side].keypoints_2d, axis=1).mean()
@@ -137,25 +137,25 @@ def test_mirrored_input_keeps_the_anatomical_side(locator):
 @needs_photos
 @pytest.mark.parametrize("angle", [0.0, math.pi / 2, math.pi, 2.5])
 @pytest.mark.parametrize("scale", [1.1, 1.8])
-def test_a_picture_filled_by_one_hand(locator, angle, scale):
+def test_a_picture_filled_by_one_hand(stream, angle, scale):
     from hand_recon_ros.landmarks.crops import crop
     from hand_recon_ros.landmarks.observation import RotatedBox
 
     image = photo("test1.jpg")
-    whole = locator.locate_image(frame(image))[Side.RIGHT].keypoints_2d
+    whole = stream.search(frame(image))[Side.RIGHT].keypoints_2d
     center = (whole.min(axis=0) + whole.max(axis=0)) / 2
     box = RotatedBox((float(center[0]), float(center[1])), scale * extent(whole), angle)
     small = crop(image, box, np.empty((224, 224, 3), np.uint8))
-    left, right = locator.locate_image(frame(small))
+    left, right = stream.search(frame(small))
     assert left is None and right is not None
     expected = box.from_image(whole) * 224
     assert np.linalg.norm(right.keypoints_2d - expected, axis=1).mean() < 0.05 * extent(expected)
 
 
 @needs_photos
-def test_a_moving_photograph_is_followed(locator):
+def test_a_moving_photograph_is_followed(stream):
     image = photo("test5.jpg")
-    locator.reset()
+    stream.reset()
     reference = None
     identities = set()
     for step in range(45):
@@ -163,43 +163,43 @@ def test_a_moving_photograph_is_followed(locator):
         warp = cv2.getRotationMatrix2D((600, 630), 25 * math.sin(0.7 * phase), 0.4)
         warp[:, 2] += (320 - 600 + 90 * math.sin(phase), 240 - 630 + 40 * math.sin(2 * phase))
         shot = cv2.warpAffine(image, warp, (640, 480), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
-        pair = locator.locate(frame(shot))
+        pair = stream.locate(frame(shot))
         assert all(observation is not None for observation in pair), step
-        identities |= {observation.track_id for observation in pair}
+        identities |= {stream.track_id(side) for side in Side}
         back = cv2.invertAffineTransform(warp)
-        still = [observation.keypoints_2d @ back[:, :2].T + back[:, 2] for observation in pair]
-        reference = reference or still
-        for now, then in zip(still, reference, strict=True):
+        steady = [observation.keypoints_2d @ back[:, :2].T + back[:, 2] for observation in pair]
+        reference = reference or steady
+        for now, then in zip(steady, reference, strict=True):
             assert np.linalg.norm(now - then, axis=1).mean() < 0.05 * extent(then)
     assert len(identities) == 2
     assert min(observation.side_score for observation in pair) > 0.99
 
 
 @needs_photos
-def test_nothing_is_seen_where_there_is_no_hand(locator):
+def test_nothing_is_seen_where_there_is_no_hand(stream):
     leaves = photo("test4.jpg")[:300, :600]
     wall = photo("test3.jpg")[:200, :330]
     for image in (leaves, wall):
-        assert locator.locate_image(frame(np.ascontiguousarray(image))) == (None, None)
+        assert stream.search(frame(np.ascontiguousarray(image))) == (None, None)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 400), (3, 2), (4320, 7680), (480, 640)])
 @pytest.mark.parametrize("value", [0, 255])
-def test_images_of_any_size_without_hands(locator, shape, value):
+def test_images_of_any_size_without_hands(stream, shape, value):
     image = np.full((*shape, 3), value, np.uint8)
     picture = Frame(image, Camera.from_fov(max(shape[1], 2), max(shape[0], 2), 60.0))
-    locator.reset()
-    assert locator.locate(picture) == (None, None)
-    assert locator.locate_image(picture) == (None, None)
+    stream.reset()
+    assert stream.locate(picture) == (None, None)
+    assert stream.search(picture) == (None, None)
 
 
 @needs_photos
-def test_a_hand_in_an_8k_image(locator):
+def test_a_hand_in_an_8k_image(stream):
     image = photo("test5.jpg")[:1400]
     large = np.zeros((4320, 7680, 3), np.uint8)
     scaled = cv2.resize(image, None, fx=3, fy=3)
     large[: scaled.shape[0], 2000 : 2000 + scaled.shape[1]] = scaled
-    pair = locator.locate_image(frame(large))
+    pair = stream.search(frame(large))
     for side in Side:
         expected = np.array(SEEN["test5.jpg"][side.name]) * 3 + [2000, 0]
         np.testing.assert_allclose(pair[side].keypoints_2d[CHECKED], expected, atol=0.07 * extent(expected))

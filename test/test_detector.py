@@ -25,7 +25,7 @@ from hand_recon_ros.models.detector_head import DetectorHead, export_head
 from hand_recon_ros.runtime.model_files import HAND_LANDMARKS, PALM_DETECTION, ModelFileError, find_model
 from hand_recon_ros.runtime.sessions import SessionError, open_session
 from hand_recon_ros.synthetic.stream import SampleStream
-from hand_recon_ros.track.locator import LandmarkLocator
+from hand_recon_ros.track.locator import HandLocator
 from hand_recon_ros.training.detector import DetectorTraining, detector_loss, targets
 
 WHOLE = RotatedBox((0.5, 0.5), 1.0)
@@ -178,8 +178,8 @@ def test_missing_and_wrong_files(tmp_path, monkeypatch):
 
 def test_running_needs_no_torch():
     code = (
-        "import sys; from hand_recon_ros.config import ReconstructorConfig; from hand_recon_ros.locate import "
-        "LandmarkLocator; LandmarkLocator(ReconstructorConfig()); sys.exit('torch' in sys.modules)"
+        "import sys; from hand_recon_ros import TwoHandReconstructor; TwoHandReconstructor.from_config(); "
+        "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
 
@@ -190,8 +190,9 @@ def test_a_pair_that_palms_alone_do_not_give():
     found = {}
     for with_detector in (False, True):
         networks = HandNetworks.load(ReconstructorConfig(), with_detector)
-        pair = LandmarkLocator(ReconstructorConfig(), networks).locate_image(Frame(sample.image, sample.camera))
+        seen = HandLocator(networks).search(Frame(sample.image, sample.camera), ReconstructorConfig())
+        by_side = {observation.side: observation.keypoints_2d for observation in seen}
         found[with_detector] = [
-            pair[side] is not None and same_hand(pair[side].keypoints_2d, sample.keypoints_2d[side]) for side in Side
+            side in by_side and same_hand(by_side[side], sample.keypoints_2d[side]) for side in Side
         ]
     assert found == {False: [False, False], True: [True, True]}

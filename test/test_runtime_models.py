@@ -134,9 +134,9 @@ def test_the_search_order(small_models, monkeypatch, tmp_path):
     assert mf.verify_models(tmp_path / "explicit") == explicit
 
 
-def test_a_locator_without_its_files_says_so(tmp_path):
+def test_networks_without_their_files_are_an_error_with_the_way_out(tmp_path):
     from hand_recon_ros.config import ReconstructorConfig
-    from hand_recon_ros.track.locator import LandmarkLocator
+    from hand_recon_ros.detect.networks import HandNetworks
 
     with pytest.raises(mf.ModelFileError, match="hand-recon models fetch --dest"):
-        LandmarkLocator(ReconstructorConfig(model_dir=str(tmp_path)))
+        HandNetworks.load(ReconstructorConfig(model_dir=str(tmp_path)))

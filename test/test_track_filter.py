@@ -1,4 +1,4 @@
-"""Filters and states over time."""
+"""The One-Euro filter of a hand."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from hand_recon_ros.geometry.rotations import rotation_matrices, rotation_vectors
-from hand_recon_ros.track.filter import HandFilter, Life
-from hand_recon_ros.types import HandState
+from hand_recon_ros.track.filter import HandFilter
 
 vectors = st.lists(st.floats(-4, 4), min_size=3, max_size=3).map(np.array)
 
@@ -31,11 +30,14 @@ def test_rotation_vector_of_half_turns_and_none():
     np.testing.assert_array_equal(rotation_vectors(np.eye(3)), np.zeros(3))
 
 
-def run(filter_, wrists, rotations, rate=30.0):
-    return [filter_.update(w, r, i / rate) for i, (w, r) in enumerate(zip(wrists, rotations, strict=True), start=1)]
+def run(settings, wrists, rotations, rate=30.0, filter_=None):
+    """Filtered poses; ``settings`` are cutoff (Hz) and speed coefficient."""
+    filter_ = filter_ or HandFilter()
+    measured = enumerate(zip(wrists, rotations, strict=True), start=1)
+    return [filter_.update(wrist, rotation, image / rate, *settings) for image, (wrist, rotation) in measured]
 
 
-def still(n, rng, noise=0.004):
+def resting(n, rng, noise=0.004):
     wrists = np.array([0.1, 0.0, 0.5]) + rng.normal(0, noise, (n, 3))
     turns = Rotation.from_rotvec(rng.normal(0, 0.05, (n * 16, 3))).as_matrix().reshape(n, 16, 3, 3)
     base = Rotation.random(16, random_state=0).as_matrix()
@@ -43,8 +45,8 @@ def still(n, rng, noise=0.004):
 
 
 def test_a_resting_hand_becomes_steadier():
-    wrists, rotations, base = still(200, np.random.default_rng(0))
-    result = run(HandFilter(1.0, 1.0), wrists, rotations)[50:]
+    wrists, rotations, base = resting(200, np.random.default_rng(0))
+    result = run((1.0, 1.0), wrists, rotations)[50:]
     smooth_wrists = np.array([w for w, _ in result])
     assert smooth_wrists.std(axis=0).max() < 0.5 * wrists.std(axis=0).min()
     angles = np.linalg.norm(rotation_vectors(np.swapaxes(base, -1, -2) @ np.array([r for _, r in result])), axis=-1)
@@ -53,8 +55,8 @@ def test_a_resting_hand_becomes_steadier():
 
 
 def test_cutoff_zero_changes_nothing():
-    wrists, rotations, _ = still(20, np.random.default_rng(1))
-    for (w, r), wrist, rotation in zip(run(HandFilter(0.0, 5.0), wrists, rotations), wrists, rotations, strict=True):
+    wrists, rotations, _ = resting(20, np.random.default_rng(1))
+    for (w, r), wrist, rotation in zip(run((0.0, 5.0), wrists, rotations), wrists, rotations, strict=True):
         np.testing.assert_array_equal(w, wrist)
         np.testing.assert_array_equal(r, rotation)
 
@@ -62,13 +64,13 @@ def test_cutoff_zero_changes_nothing():
 def test_a_fast_hand_is_followed_closely():
     n = 60
     wrists = np.array([0.0, 0.0, 0.5]) + np.linspace(0, 1.0, n)[:, None] * np.array([1.0, 0.0, 0.0])  # 0.5 m/s
-    result = run(HandFilter(1.5, 40.0), wrists, np.tile(np.eye(3), (n, 16, 1, 1)))
+    result = run((1.5, 40.0), wrists, np.tile(np.eye(3), (n, 16, 1, 1)))
     assert np.linalg.norm(result[-1][0] - wrists[-1]) < 0.006
 
 
 def test_results_stay_rotations():
-    wrists, rotations, _ = still(100, np.random.default_rng(2))
-    for _, r in run(HandFilter(1.0, 1.0), wrists, rotations):
+    wrists, rotations, _ = resting(100, np.random.default_rng(2))
+    for _, r in run((1.0, 1.0), wrists, rotations):
         np.testing.assert_allclose(r @ np.swapaxes(r, -1, -2), np.tile(np.eye(3), (16, 1, 1)), atol=1e-9)
 
 
@@ -78,8 +80,8 @@ def test_prediction_goes_on_at_constant_velocity():
     wrists = np.arange(n)[:, None] / rate * velocity + [0, 0, 0.5]
     rotations = np.tile(np.eye(3), (n, 16, 1, 1))
     rotations[:, 0] = rotation_matrices(np.arange(n)[:, None] / rate * spin)
-    filter_ = HandFilter(0.0, 0.0)
-    run(filter_, wrists, rotations, rate)
+    filter_ = HandFilter()
+    run((0.0, 0.0), wrists, rotations, rate, filter_)
     wrist, turned = filter_.predict(n / rate + 0.1)
     np.testing.assert_allclose(wrist, wrists[-1] + 0.1 * velocity, atol=1e-4)
     expected = rotations[-1, 0] @ rotation_matrices(spin * 0.1)
@@ -88,21 +90,12 @@ def test_prediction_goes_on_at_constant_velocity():
 
 
 def test_a_long_pause_starts_afresh():
-    filter_ = HandFilter(1.0, 0.0)
-    filter_.update(np.zeros(3), np.tile(np.eye(3), (16, 1, 1)), 0.0)
-    wrist, _ = filter_.update(np.ones(3), np.tile(np.eye(3), (16, 1, 1)), 5.0)
+    filter_ = HandFilter()
+    filter_.update(np.zeros(3), np.tile(np.eye(3), (16, 1, 1)), 0.0, 1.0, 0.0)
+    wrist, _ = filter_.update(np.ones(3), np.tile(np.eye(3), (16, 1, 1)), 5.0, 1.0, 0.0)
     np.testing.assert_array_equal(wrist, np.ones(3))
 
 
 def test_no_prediction_before_a_measurement():
     with pytest.raises(ValueError, match="no measurement yet"):
-        HandFilter(1.0, 1.0).predict(0.0)
-
-
-def test_tracked_then_predicted_then_lost():
-    life = Life(max_prediction_time=0.15)
-    assert life.unseen(0.0) == HandState.LOST
-    life.measured(1.0)
-    assert life.state == HandState.TRACKED
-    assert [life.unseen(1.0 + t) for t in (0.05, 0.1, 0.15, 0.2)] == [HandState.PREDICTED] * 3 + [HandState.LOST]
-    assert life.unseen(1.1) == HandState.LOST  # once lost, only a measurement brings it back
+        HandFilter().predict(0.0)

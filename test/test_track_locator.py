@@ -1,4 +1,4 @@
-"""The locator's decisions: when it looks, what it follows, what it keeps. The networks only pretend to look."""
+"""The locator's decisions: when it detects, what it follows, what it keeps. The networks are simulated."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from streams import Stream
 from test_handedness import OPEN_HAND
 
 from hand_recon_ros import Camera, Frame, Side
@@ -16,7 +17,6 @@ from hand_recon_ros.detect.palm import PalmDetection
 from hand_recon_ros.landmarks.crops import tracking_box
 from hand_recon_ros.landmarks.landmarks import HandLandmarks
 from hand_recon_ros.landmarks.observation import RotatedBox
-from hand_recon_ros.track.locator import LandmarkLocator
 
 SIZE = (640, 480)
 
@@ -36,14 +36,14 @@ class Shown:
         return OPEN_HAND * [self.size if self.right > 0.5 else -self.size, self.size] + np.array(self.at)
 
 
-class PretendedNetworks:
+class SimulatedNetworks:
     """Sees the hands in ``shown`` exactly, each in any square that its palm lies well inside of."""
 
     def __init__(self) -> None:
         self.shown: list[Shown] = []
         self.found: list[DetectedHand] = []
         self.detections = 0
-        self.looks = 0
+        self.evaluations = 0
 
     def detect(self, image, threshold, view=None, likely=0.5):
         self.detections += 1
@@ -57,7 +57,7 @@ class PretendedNetworks:
         return Detections(palms, [hand for hand in self.found if hand.score >= likely])
 
     def read(self, image, rois, mirrored=False):
-        self.looks += len(rois)
+        self.evaluations += len(rois)
         return [self._read(roi) for roi in rois]
 
     def _read(self, roi):
@@ -72,8 +72,8 @@ class PretendedNetworks:
 
 @pytest.fixture
 def stage():
-    networks = PretendedNetworks()
-    return networks, LandmarkLocator(ReconstructorConfig(), networks)
+    networks = SimulatedNetworks()
+    return networks, Stream(ReconstructorConfig(encoder="none"), networks)
 
 
 def frame(width: int = SIZE[0], height: int = SIZE[1]) -> Frame:
@@ -81,101 +81,101 @@ def frame(width: int = SIZE[0], height: int = SIZE[1]) -> Frame:
 
 
 def test_both_hands_are_found_and_followed_without_further_detection(stage):
-    networks, locator = stage
+    networks, stream = stage
     networks.shown = [Shown((200, 300), 0.03), Shown((450, 300), 0.97)]
-    left, right = locator.locate(frame())
+    left, right = stream.locate(frame())
     assert (left.side, right.side) == (Side.LEFT, Side.RIGHT)
     assert left.detected and right.detected and networks.detections == 1
     for _ in range(19):
         for hand in networks.shown:
             hand.at = (hand.at[0] + 5, hand.at[1] - 2)
-        left, right = locator.locate(frame())
+        left, right = stream.locate(frame())
         np.testing.assert_allclose(left.keypoints_2d, networks.shown[0].keypoints)
         np.testing.assert_allclose(right.keypoints_2d, networks.shown[1].keypoints)
-        assert not left.detected and (left.track_id, right.track_id) == (1, 2)
+        assert not left.detected and (stream.track_id(Side.LEFT), stream.track_id(Side.RIGHT)) == (1, 2)
     assert networks.detections == 1
     assert left.side_score > 0.999
 
 
-def test_detection_runs_at_once_and_then_every_few_frames(stage):
-    networks, locator = stage
+def test_detection_runs_at_once_and_then_at_intervals(stage):
+    networks, stream = stage
     networks.shown = [Shown((200, 300), 0.03)]
     counts = []
     for _ in range(12):
-        locator.locate(frame())
+        stream.locate(frame())
         counts.append(networks.detections)
     assert counts == [1] * 5 + [2] * 5 + [3] * 2
     networks.shown.append(Shown((450, 300), 0.97))
-    seen = [locator.locate(frame())[1] for _ in range(4)]
+    seen = [stream.locate(frame())[1] for _ in range(4)]
     assert [observation is not None for observation in seen] == [False, False, False, True]
 
 
-def test_a_loss_is_looked_for_in_the_same_frame(stage):
-    networks, locator = stage
+def test_after_a_loss_hands_are_detected_in_the_same_image(stage):
+    networks, stream = stage
     networks.shown = [Shown((200, 300), 0.03), Shown((450, 300), 0.97)]
-    first = locator.locate(frame())
+    stream.locate(frame())
     networks.shown[1].at = (80, 150)  # out of its square
-    left, right = locator.locate(frame())
+    left, right = stream.locate(frame())
     assert networks.detections == 2
-    assert right is not None and right.detected and right.track_id not in (o.track_id for o in first)
-    assert left.track_id == first[0].track_id
+    assert right is not None and right.detected and stream.track_id(Side.RIGHT) == 3
+    assert not left.detected and stream.track_id(Side.LEFT) == 1
     networks.shown = []
-    assert locator.locate(frame()) == (None, None)
+    assert stream.locate(frame()) == (None, None)
     assert networks.detections == 3
 
 
 def test_presence_below_the_setting_is_a_loss(stage):
-    networks, locator = stage
+    networks, stream = stage
     networks.shown = [Shown((200, 300), 0.03)]
-    assert locator.locate(frame())[0] is not None
+    assert stream.locate(frame())[0] is not None
     networks.shown[0].presence = 0.4
-    assert locator.locate(frame()) == (None, None)
-    locator.config = dataclasses.replace(locator.config, min_presence=0.3)
-    locator.reset()
-    assert locator.locate(frame())[0].score == 0.4
+    assert stream.locate(frame()) == (None, None)
+    stream.config = dataclasses.replace(stream.config, min_presence=0.3)
+    stream.reset()
+    assert stream.locate(frame())[0].score == 0.4
 
 
 def test_never_two_hands_of_one_side(stage):
-    networks, locator = stage
+    networks, stream = stage
     networks.shown = [Shown((200, 300), 0.97, size=90), Shown((450, 300), 0.97, size=120)]
     for _ in range(12):
-        left, right = locator.locate(frame())
+        left, right = stream.locate(frame())
         assert left is None
         np.testing.assert_allclose(right.keypoints_2d, networks.shown[1].keypoints)
-    assert right.track_id == 1
+    assert stream.track_id(Side.RIGHT) == 1
 
 
-def test_a_wrong_first_impression_of_the_side_is_overcome(stage):
-    networks, locator = stage
+def test_a_wrong_first_handedness_is_overcome(stage):
+    networks, stream = stage
     networks.shown = [Shown((200, 300), 0.7), Shown((450, 300), 0.97)]
-    left, right = locator.locate(frame())
+    left, right = stream.locate(frame())
     assert left is not None and right is not None
     assert left.side_score == pytest.approx(0.3)
     networks.shown[0].right = 0.05
     networks.shown[1].right = 0.95
     for _ in range(5):
-        left, right = locator.locate(frame())
+        left, right = stream.locate(frame())
     assert left.side_score > 0.9
 
 
 def test_a_lone_hand_changes_its_slot_when_its_side_becomes_clear(stage):
-    networks, locator = stage
+    networks, stream = stage
     networks.shown = [Shown((200, 300), 0.45)]
-    assert locator.locate(frame())[0] is not None
+    assert stream.locate(frame())[0] is not None
     networks.shown[0].right = 0.95
     for _ in range(6):
-        left, right = locator.locate(frame())
+        left, right = stream.locate(frame())
     assert left is None and right is not None
 
 
 def test_mirrored_input_exchanges_sides_and_nothing_else(stage):
-    networks, locator = stage
+    networks, stream = stage
     networks.shown = [Shown((200, 300), 0.03), Shown((450, 300), 0.97)]
-    plain = locator.locate(frame())
-    plain_still = locator.locate_image(frame())
-    locator.config = dataclasses.replace(locator.config, mirrored_input=True)
-    locator.reset()
-    for expected, mirrored in ((plain, locator.locate(frame())), (plain_still, locator.locate_image(frame()))):
+    plain = stream.locate(frame())
+    plain_single = stream.search(frame())
+    stream.config = dataclasses.replace(stream.config, mirrored_input=True)
+    stream.reset()
+    for expected, mirrored in ((plain, stream.locate(frame())), (plain_single, stream.search(frame()))):
         for side in Side:
             assert mirrored[side].side == side and mirrored[side].shown_side == side.other
             assert mirrored[side].mirrored and not expected[side].mirrored
@@ -183,67 +183,67 @@ def test_mirrored_input_exchanges_sides_and_nothing_else(stage):
             assert mirrored[side].side_score == pytest.approx(expected[side.other].side_score)
 
 
-def test_still_images_neither_use_nor_change_what_is_followed(stage):
-    networks, locator = stage
+def test_single_images_neither_use_nor_change_what_is_followed(stage):
+    networks, stream = stage
     networks.shown = [Shown((200, 300), 0.03)]
-    locator.locate(frame())
+    stream.locate(frame())
     networks.shown = [Shown((450, 300), 0.97)]
-    left, right = locator.locate_image(frame())
-    assert left is None and right.side == Side.RIGHT and right.track_id == 0
+    left, right = stream.search(frame())
+    assert left is None and right.side == Side.RIGHT
     networks.shown = [Shown((205, 300), 0.03)]
-    left, _ = locator.locate(frame())
-    assert left.track_id == 1 and not left.detected
+    left, _ = stream.locate(frame())
+    assert stream.track_id(Side.LEFT) == 1 and not left.detected
 
 
-def test_still_images_are_searched_further_only_while_a_hand_is_missing(stage):
-    networks, locator = stage
+def test_single_images_are_searched_further_only_while_a_hand_is_missing(stage):
+    networks, stream = stage
     networks.shown = [Shown((200, 300), 0.03), Shown((450, 300), 0.97)]
-    locator.locate_image(frame())
+    stream.search(frame())
     assert networks.detections == 1
     networks.shown.pop()
-    locator.locate_image(frame())
+    stream.search(frame())
     assert networks.detections > 5
 
 
-def test_faint_palms_count_in_still_images_where_the_landmarks_confirm_them(stage):
-    networks, locator = stage
+def test_faint_palms_count_in_single_images_where_the_landmarks_confirm_them(stage):
+    networks, stream = stage
     networks.shown = [Shown((200, 300), 0.03, palm=0.2)]
-    assert locator.locate(frame()) == (None, None)
-    assert locator.locate_image(frame())[0] is not None
+    assert stream.locate(frame()) == (None, None)
+    assert stream.search(frame())[0] is not None
     networks.shown[0].presence = 0.7
-    assert locator.locate_image(frame()) == (None, None)
+    assert stream.search(frame()) == (None, None)
 
 
 def test_another_image_size_starts_anew_and_ids_are_not_used_again(stage):
-    networks, locator = stage
+    networks, stream = stage
     networks.shown = [Shown((200, 300), 0.03)]
-    assert locator.locate(frame())[0].track_id == 1
-    left, _ = locator.locate(frame(800, 600))
-    assert left.detected and left.track_id == 2
-    locator.reset()
-    assert locator.locate(frame(800, 600))[0].track_id == 3
+    assert stream.locate(frame())[0] is not None and stream.track_id(Side.LEFT) == 1
+    left, _ = stream.locate(frame(800, 600))
+    assert left.detected and stream.track_id(Side.LEFT) == 2
+    stream.reset()
+    assert stream.locate(frame(800, 600))[0] is not None and stream.track_id(Side.LEFT) == 3
 
 
-def test_when_tracks_meet_each_keeps_its_own_hand_or_goes(stage):
-    networks, locator = stage
+def test_where_tracks_overlap_each_keeps_its_own_hand_or_ends(stage):
+    networks, stream = stage
     networks.shown = [Shown((150, 300), 0.03), Shown((400, 300), 0.97)]
-    locator.locate(frame())
+    stream.locate(frame())
     for x in range(150, 400, 10):  # the left hand slides behind the right one
         networks.shown[0].at = (x, 300)
         if x > 330:
             networks.shown[0].presence = 0.1
-        pair = locator.locate(frame())
+        pair = stream.locate(frame())
         found = [observation for observation in pair if observation is not None]
         assert len({observation.side for observation in found}) == len(found)
-    assert pair[0] is None and pair[1].track_id == 2
+    assert pair[0] is None and stream.track_id(Side.RIGHT) == 2
 
 
-def test_what_only_the_hand_detector_sees_is_looked_at_and_little_more(stage):
-    networks, locator = stage
+def test_a_hand_of_the_hand_detector_alone_is_evaluated_and_little_more(stage):
+    networks, stream = stage
     networks.shown = [Shown((200, 300), 0.03), Shown((450, 300), 0.97, palm=0.0)]
     square = tracking_box(networks.shown[1].keypoints)
     networks.found = [DetectedHand(0.9, square), DetectedHand(0.6, RotatedBox((60.0, 60.0), 90.0))]
-    left, right = locator.locate(frame())
+    left, right = stream.locate(frame())
     assert left is not None and right is not None
     np.testing.assert_allclose(right.keypoints_2d, networks.shown[1].keypoints)
-    assert networks.looks <= 2 * 2
+    assert networks.evaluations <= 2 * 2

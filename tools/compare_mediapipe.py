@@ -130,32 +130,40 @@ def compare(reference: dict[str, Any], paths: list[str], threads: int) -> dict[s
     """Our results beside the framework's."""
     from hand_recon_ros import Camera, Frame
     from hand_recon_ros.config import ReconstructorConfig
+    from hand_recon_ros.detect.networks import HandNetworks
     from hand_recon_ros.runtime.model_files import HAND_LANDMARKS, PALM_DETECTION, find_model
     from hand_recon_ros.runtime.sessions import open_session
-    from hand_recon_ros.track.locator import LandmarkLocator
+    from hand_recon_ros.track.locator import HandLocator
+    from hand_recon_ros.track.tracks import Tracks
 
-    locator = LandmarkLocator(ReconstructorConfig(threads=threads))
+    config = ReconstructorConfig(threads=threads)
+    locator, tracks = HandLocator(HandNetworks.load(config)), Tracks()
     sessions = [open_session(find_model(model), threads=threads) for model in (PALM_DETECTION, HAND_LANDMARKS)]
     report: dict[str, Any] = {}
+
+    def followed(frame: Frame) -> None:
+        tracks.advance(frame)
+        tracks.update(locator.locate(frame, tracks, config))
+
     for path in paths:
         image = read_image(path)
         frame = Frame(image, Camera.from_fov(image.shape[1], image.shape[0], 60.0))
         theirs = reference[pathlib.Path(path).name]
         exact = [(hand.keypoints, hand.world, hand.right) for hand in replica(*sessions, image)]
-        found = [hand for hand in locator.locate_image(frame) if hand is not None]
+        found = locator.search(frame, config)
         ours = [(hand.keypoints_2d, hand.world, float(hand.side)) for hand in found]
-        locator.reset()
+        tracks.reset()
         report[pathlib.Path(path).name] = {
             "hands": {"framework": len(theirs["hands"]), "replica": len(exact), "locator": len(ours)},
             "replica": [difference(hand, exact) for hand in theirs["hands"]],
             "locator": [difference(hand, ours) for hand in theirs["hands"]],
             "still_ms": {
                 "framework": theirs["still_ms"],
-                "locator": median_ms(lambda frame=frame: locator.locate_image(frame), 5),
+                "locator": median_ms(lambda frame=frame: locator.search(frame, config), 5),
             },
             "tracked_ms": {
                 "framework": theirs["tracked_ms"],
-                "locator": median_ms(lambda frame=frame: locator.locate(frame)),
+                "locator": median_ms(lambda frame=frame: followed(frame)),
             },
         }
     return report

@@ -16,8 +16,10 @@ PLAUSIBLE = 0.1
 hand it calls right with 0.97 does not become a left one merely because the right slot is taken: it is somebody
 else's, or a mistake, and is dropped."""
 
-_MEMORY = 0.9
-_GAIN = 0.5
+_MEMORY = 0.32
+"""Time constant (s) with which evidence of handedness fades."""
+_WEIGHT = 5.0
+"""Log odds of one image that the evidence tends to when all images agree."""
 _LIMIT = 4.0
 _STAY = 1.0
 _SIZE_WEIGHT = 0.5
@@ -30,13 +32,15 @@ def log_odds(probability: float) -> float:
     return math.log(probability / (1 - probability))
 
 
-def updated(evidence: float, right: float) -> float:
-    """Evidence that a hand is a right one (log odds) after one more image in which the network says ``right``.
+def updated(evidence: float, right: float, seconds: float) -> float:
+    """Evidence of a right hand (log odds) after one more image, ``seconds`` after the one before.
 
-    Consecutive images are far from independent, so each new one counts half; old ones fade with a memory of ten
-    images, so that a wrong start is overcome. The total stays within +-20.
+    ``right`` is the network's probability of a right hand. Consecutive images are correlated, so each counts for a part
+    of its log odds; earlier ones fade with a time constant, so that a wrong start is overcome. The total stays within
+    +-20.
     """
-    return _MEMORY * evidence + _GAIN * log_odds(right)
+    kept = math.exp(-seconds / _MEMORY)
+    return kept * evidence + min(_WEIGHT * (1.0 - kept), 1.0) * log_odds(right)
 
 
 def probability(evidence: float, side: Side) -> float:

@@ -1,4 +1,4 @@
-"""The encoder at run time: crops around the hands that were located, and what it says of them as evidence."""
+"""The Fusion Alignment Encoder at run time: crops of the located hands in, predictions in the camera frame out."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .outputs import HandsOutput
 from .session import EncoderSession
 
 _LAPLACE = math.sqrt(2.0)
-"""Standard deviation of a Laplace distribution over its mean absolute value, which is what the encoder tells."""
+"""Standard deviation of a Laplace distribution over its scale, which is what the encoder predicts."""
 
 
 def load_encoder(config: ReconstructorConfig, networks: HandNetworks) -> HandEncoder:
-    """The encoder that the settings name.
+    """The encoder named by the settings.
 
     Raises ConfigError where ``encoder`` is neither a name nor a file, and SessionError where the file is no encoder.
     """
@@ -32,13 +32,13 @@ def load_encoder(config: ReconstructorConfig, networks: HandNetworks) -> HandEnc
 
 
 class HandEncoder:
-    """The encoder as a step of the pipeline; holds sessions, nothing of any frame."""
+    """The encoder as a step of the pipeline; holds sessions and nothing of any frame."""
 
     def __init__(self, session: EncoderSession, networks: HandNetworks) -> None:
         self._session, self._networks = session, networks
 
     def __call__(self, image: np.ndarray, observations: Sequence[Observation], camera: Camera) -> list[Observation]:
-        """The observations (at most one of a side) of a BGR image, each with what the encoder says of it."""
+        """The observations (at most one of a side) of a BGR image, each with the encoder's prediction."""
         if not observations:
             return []
         given = [self._crop(image, observation, camera) for observation in observations]
@@ -59,11 +59,11 @@ class HandEncoder:
         ]
 
     def landmarks(self, image: np.ndarray, square: RotatedBox, mirrored: bool) -> HandLandmarks:
-        """What the landmark network sees in a square of a BGR image, or in its mirror image."""
+        """Landmarks in a box of a BGR image, or in its mirror image."""
         return self._networks.read(image, [square], mirrored)[0]
 
     def _crop(self, image: np.ndarray, observation: Observation, camera: Camera) -> tuple[CropFrame, np.ndarray]:
-        """Where an observation is looked at, and what the session takes of that."""
+        """The crop of an observation, and the session's input for it."""
         side, stem = observation.shown_side, observation.stem
         box = observation.roi if stem is not None else tracking_box(observation.keypoints_2d)
         if not self._session.takes_stems:
@@ -75,13 +75,13 @@ class HandEncoder:
 
 
 def _as_cut(box: RotatedBox, size: int) -> RotatedBox:
-    """The square that the landmark network's crop shows, whose first pixel has its centre in the box's corner."""
+    """The box that the landmark network's crop covers: the centre of its first pixel is the box's corner."""
     shift = box.axes @ np.full(2, -0.5 * box.size / size)
     return RotatedBox((box.center[0] + float(shift[0]), box.center[1] + float(shift[1])), box.size, box.angle)
 
 
 def decode_prediction(frame: CropFrame, hand: HandsOutput, both: bool) -> EncoderPrediction:
-    """What is said of one hand, taken out of its crop frame; ``both`` says whether there was a crop of the other."""
+    """The prediction of one hand, from its crop frame to the camera frame; ``both``: there was a crop of the other."""
     hand = HandsOutput(*(np.asarray(part, dtype=np.float64) for part in hand))
     wrist = frame.position_out(hand.places[0], math.exp(hand.log_width))
     return EncoderPrediction(

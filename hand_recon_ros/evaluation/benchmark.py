@@ -128,7 +128,7 @@ def _pipeline(
     stamp = 0.0
     for hands, limit in ((1, 6.0), (2, 10.0)):
         # A free slot is searched every so often; here only following is measured.
-        reconstructor.update_settings(detection_interval=1000)
+        reconstructor.update_settings(detection_interval=4.0)
         reconstructor.reset()
         stream = _there_and_back(frames[hands])
         found = 0
@@ -150,7 +150,7 @@ def _pipeline(
         # What no code of ours can make faster, for the machine at hand.
         alone = _timed(functools.partial(networks.landmark.run, hands), seconds / 3)
         rows.append(_row(f"of these, the landmark network on {hands} crop{'s' * (hands > 1)}", alone))
-    reconstructor.update_settings(detection_interval=1)
+    reconstructor.update_settings(detection_interval=0.0)
     reconstructor.reset()
     stream = _there_and_back(frames[1])
 

@@ -21,7 +21,7 @@ from ..detect.networks import HandNetworks
 from ..landmarks.crops import tracking_box
 from ..landmarks.observation import Observation, RotatedBox
 from ..synthetic.stream import BOX_OVERLAP, SampleStream
-from ..track.locator import LandmarkLocator
+from ..track.locator import HandLocator
 from ..types import Frame, Side
 
 _CENTER, _FACTOR, _ANGLE = 0.2, 1.4, math.radians(45)
@@ -78,16 +78,14 @@ class LocatorTally:
     other_side: int = 0
     false: int = 0
 
-    def add(self, seen: Sequence[Observation | None], sample: Sample, asked: np.ndarray) -> None:
-        """One frame: the locator's left and right hand. Frames with a hand that is hardly in them do not count."""
+    def add(self, seen: Sequence[Observation], sample: Sample, asked: np.ndarray) -> None:
+        """One frame: the located hands. Frames with a hand that is hardly in them do not count."""
         if not asked.all():
             return
         self.frames += 1
         self.hands += int(sample.present.sum())
-        for side in Side:
-            observation = seen[side]
-            if observation is None:
-                continue
+        for observation in seen:
+            side = observation.side
             of = [s for s in Side if sample.present[s] and same_hand(observation.keypoints_2d, sample.keypoints_2d[s])]
             self.found += side in of
             self.other_side += bool(of) and side not in of
@@ -111,8 +109,8 @@ def evaluate_detection(split: str = "val", frames: int = 200) -> dict[str, Any]:
     config = ReconstructorConfig()
     networks = HandNetworks.load(config)
     locators = {
-        "locator_palms": LandmarkLocator(config, HandNetworks.load(config, detector=False)),
-        "locator": LandmarkLocator(config, networks),
+        "locator_palms": HandLocator(HandNetworks.load(config, detector=False)),
+        "locator": HandLocator(networks),
     }
     tallies: dict[str, dict[str, Any]] = {
         part: {
@@ -133,7 +131,7 @@ def evaluate_detection(split: str = "val", frames: int = 200) -> dict[str, Any]:
             for tally in shown:
                 tally[name].add(rois, squares, asked)
         for name, locator in locators.items():
-            seen = locator.locate_image(Frame(sample.image, sample.camera))
+            seen = locator.search(Frame(sample.image, sample.camera), config)
             for tally in shown:
                 tally[name].add(seen, sample, asked)
     figures = {part: {name: tally.figures() for name, tally in of_part.items()} for part, of_part in tallies.items()}

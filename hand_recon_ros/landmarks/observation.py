@@ -1,4 +1,4 @@
-"""What the locator says about one hand in one image."""
+"""What is measured of one hand in one image: box, landmarks, and the encoder's prediction."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..types import Side
 
 @dataclasses.dataclass(frozen=True)
 class RotatedBox:
-    """A square in the image.
+    """A square region of the image, at any rotation.
 
     Attributes:
         center: (x, y), pixels.
         size: side length, pixels.
-        angle: radians; the square's upward direction is (sin angle, -cos angle) in the image, so that 0 is upright
+        angle: radians; its upward direction is (sin angle, -cos angle) in the image, so that 0 is upright
             and positive turns clockwise as seen.
     """
 
@@ -27,12 +27,12 @@ class RotatedBox:
 
     @property
     def axes(self) -> np.ndarray:
-        """Rotation (2, 2) from the square's axes (x right, y down) to the image's."""
+        """Rotation (2, 2) from the box's axes (x right, y down) to the image's."""
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         return np.array([[cos, -sin], [sin, cos]])
 
     def to_image(self, points: np.ndarray) -> np.ndarray:
-        """Points (..., 2) in units of the square, (0, 0) its top left and (1, 1) its bottom right, as pixels."""
+        """Points (..., 2) in units of the box, (0, 0) its top left and (1, 1) its bottom right, as pixels."""
         return (np.asarray(points) - 0.5) * self.size @ self.axes.T + np.asarray(self.center)
 
     def from_image(self, pixels: np.ndarray) -> np.ndarray:
@@ -40,24 +40,25 @@ class RotatedBox:
         return (np.asarray(pixels) - np.asarray(self.center)) @ self.axes / self.size + 0.5
 
     def corners(self) -> np.ndarray:
-        """The corners (4, 2), pixels: top left, top right, bottom right, bottom left of the upright square."""
+        """The corners (4, 2), pixels: top left, top right, bottom right, bottom left of the upright box."""
         return self.to_image(np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EncoderPrediction:
-    """What the learned encoder says of one hand; everything as the image shows it, like an observation's keypoints.
+    """What the encoder predicts of one hand, as the image shows it, like an observation's keypoints.
 
     Attributes:
-        presence: probability that the crop shows the hand it is taken to show, 0..1.
+        presence: probability that the crop shows a hand of the expected side, 0..1.
         keypoints_2d: (21, 2), pixels.
-        stddev_2d: standard deviation to be expected of each of them (21,), pixels.
+        stddev_2d: predicted standard deviation of each keypoint (21,), pixels.
         joints: (21, 3), metres from the wrist, in the camera's axes.
         wrist: (3,), metres, in the camera's frame.
-        wrist_stddev: standard deviation to be expected of its distance, metres.
-        to_other: from this wrist to the other hand's (3,), metres, in the camera's axes; None where there is no other.
-        other_square: the square to look for the other hand in, told from this hand's alone.
-        other_shown: probability that it is there, 0..1.
+        wrist_stddev: predicted standard deviation of the wrist's distance, metres.
+        to_other: from this wrist to the other hand's (3,), metres, in the camera's axes; None without a crop of the
+            other hand.
+        other_square: box of the other hand, predicted from this hand's crop alone.
+        other_shown: probability that the other hand is visible there, 0..1.
     """
 
     presence: float
@@ -70,10 +71,24 @@ class EncoderPrediction:
     other_square: RotatedBox
     other_shown: float
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all numbers are finite."""
+        vector = np.zeros(3) if self.to_other is None else self.to_other
+        scalars = (
+            self.presence,
+            self.wrist_stddev,
+            self.other_shown,
+            self.other_square.size,
+            *self.other_square.center,
+        )
+        arrays = (self.keypoints_2d, self.stddev_2d, self.joints, self.wrist, vector, np.array(scalars))
+        return all(bool(np.isfinite(array).all()) for array in arrays)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Observation:
-    """One hand seen in one image; keypoints in the order of :mod:`hand_recon_ros.skeleton`.
+    """One hand in one image; keypoints in the order of :mod:`hand_recon_ros.skeleton`.
 
     Attributes:
         side: anatomical side.
@@ -81,15 +96,15 @@ class Observation:
         side_score: probability of the side, 0..1, from all images of this hand so far.
         keypoints_2d: (21, 2), pixels of the image as it was given.
         screen_depth: (21,), depth relative to the wrist in pixels at the hand's scale, negative towards the camera.
-        world: (21, 3), metres, origin about the centre of the hand, axes as the camera's for a hand on the optical
-            axis: the rotation of the crop is undone, the direction the crop was seen in is not.
+        world: metric landmarks (21, 3), metres, origin about the centre of the hand. The rotation of the crop is
+            undone; the axes are the camera's for a hand on the optical axis.
         joint_scores: (21,), confidence of each keypoint, 0..1, see ``landmarks.joint_scores``.
-        roi: the square the landmarks were computed in.
-        detected: found by detection in this image rather than tracked from the one before.
-        track_id: the same for one hand as long as it is tracked, counting from 1; 0 for still images.
-        mirrored: the image shows the hand mirrored, so keypoints and world points are those of the other side.
-        stem: features of the square ``roi`` seen as a right hand's, for the encoder; None where it was not seen so.
-        encoded: what the learned encoder says of it, where one is used.
+        roi: the box of the crop.
+        detected: detected in this image, not followed from the image before.
+        mirrored: the image shows the hand mirrored, so keypoints and metric landmarks are those of the other side.
+        stem: inner features of the landmark network for the encoder, of the crop as a right hand; None where the crop
+            was not evaluated that way.
+        prediction: of the encoder; None without one.
     """
 
     side: Side
@@ -101,7 +116,6 @@ class Observation:
     joint_scores: np.ndarray
     roi: RotatedBox
     detected: bool
-    track_id: int = 0
     mirrored: bool = False
     stem: np.ndarray | None = None
     prediction: EncoderPrediction | None = None
@@ -110,3 +124,10 @@ class Observation:
     def shown_side(self) -> Side:
         """The side the hand looks like in the image, and of which ``keypoints_2d`` and ``world`` are."""
         return self.side.other if self.mirrored else self.side
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all measured numbers are finite."""
+        scalars = np.array([self.score, self.side_score, self.roi.size, *self.roi.center])
+        arrays = (self.keypoints_2d, self.screen_depth, self.world, self.joint_scores, scalars)
+        return all(bool(np.isfinite(array).all()) for array in arrays)

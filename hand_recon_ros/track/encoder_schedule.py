@@ -1,4 +1,4 @@
-"""The encoder in a stream of images: when it looks, and what of its last word is carried on in between."""
+"""The encoder in a stream: in which images it runs, and how its last prediction serves in between."""
 
 from __future__ import annotations
 
@@ -12,66 +12,52 @@ from ..encode.hand_encoder import HandEncoder
 from ..encode.other_hand import with_other_hand
 from ..landmarks.crops import tracking_box
 from ..landmarks.observation import Observation
-from ..types import Frame, Side
+from ..types import Frame, HandState
+from .tracks import Tracks
 
 
-class EncoderSchedule:
-    """Follows the hands of one stream; remembers the observations of the last image."""
+def encode(
+    encoder: HandEncoder, frame: Frame, tracks: Tracks, observations: list[Observation], config: ReconstructorConfig
+) -> list[Observation]:
+    """The observations of the next image with the encoder's predictions, and a hand that only the encoder sees.
 
-    def __init__(self, encoder: HandEncoder) -> None:
-        self._encoder = encoder
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all hands."""
-        self._last: dict[Side, Observation] = {}
-        self._since_look = self._since_search = 0
-
-    def __call__(self, frame: Frame, observations: list[Observation], config: ReconstructorConfig) -> list[Observation]:
-        """The observations of the next image with what the encoder says of them, and the hand that only it sees.
-
-        Hands that are apart are looked at in every ``encoder_interval``-th image. A missing hand is looked for where it
-        was in the last image, or else as often as hands are detected.
-        """
-        self._since_look += 1
-        self._since_search += 1
-        if self._since_look < config.encoder_interval and self._carry_on(observations):
-            result = [carried(self._last[now.side], now) for now in observations]
-        else:
-            result = self._look(frame, observations, config)
-            self._since_look = 0
-        self._last = {observation.side: observation for observation in result}
-        return result
-
-    def _carry_on(self, observations: list[Observation]) -> bool:
-        """Whether these are the hands of the last image, apart from each other."""
-        if set(self._last) != {observation.side for observation in observations}:
-            return False
-        if any(self._last[now.side].track_id != now.track_id for now in observations):
-            return False
-        return len(observations) < 2 or box_overlap(np.stack([now.keypoints_2d for now in observations])) == 0.0
-
-    def _look(self, frame: Frame, observations: list[Observation], config: ReconstructorConfig) -> list[Observation]:
-        if len(observations) != 1:
-            return self._encoder(frame.image, observations, frame.camera)
-        (seen,) = observations
-        missing = self._last.get(seen.side.other)
-        if missing is None and self._since_search < config.detection_interval:
-            return self._encoder(frame.image, observations, frame.camera)
-        self._since_search = 0
-        square = (
-            None if missing is None or missing.prediction is None else tracking_box(missing.prediction.keypoints_2d)
-        )
-        return with_other_hand(self._encoder, frame.image, seen, frame.camera, square)
-
-
-def carried(before: Observation, now: Observation) -> Observation:
-    """``now`` with what the encoder said of the same hand in the image before, moved along with the landmarks.
-
-    Its distance and its bones are left as they were: from one image to the next they change by less than they err.
+    Hands that do not overlap are encoded every ``encoder_interval`` seconds; in between, the last prediction moves with
+    the landmarks. A missing hand is encoded where it was in the last image, or else searched as often as hands are
+    detected.
     """
-    told = before.prediction
-    if told is None:
+    if not tracks.due(tracks.last_encoding, config.encoder_interval) and _last_predictions_serve(tracks, observations):
+        return [_propagated(tracks.hands[now.side].observation, now) for now in observations]
+    tracks.last_encoding = tracks.time
+    if len(observations) != 1:
+        return encoder(frame.image, observations, frame.camera)
+    (seen,) = observations
+    missing = tracks.hands[seen.side.other]
+    before = missing.observation if missing.state.state == HandState.TRACKED else None
+    if tracks.last_search is None:  # the hands of the first image are detected
+        tracks.last_search = tracks.time
+    if before is None and not tracks.due(tracks.last_search, config.detection_interval):
+        return encoder(frame.image, observations, frame.camera)
+    tracks.last_search = tracks.time
+    box = None if before is None or before.prediction is None else tracking_box(before.prediction.keypoints_2d)
+    return with_other_hand(encoder, frame.image, seen, frame.camera, box)
+
+
+def _last_predictions_serve(tracks: Tracks, observations: list[Observation]) -> bool:
+    """Whether these are the hands of the last image, and they do not overlap."""
+    tracked = {side for side, track in tracks.hands.items() if track.state.state == HandState.TRACKED}
+    if tracked != {observation.side for observation in observations}:
+        return False
+    if any(now.detected or not tracks.hands[now.side].continues(now) for now in observations):
+        return False
+    return len(observations) < 2 or box_overlap(np.stack([now.keypoints_2d for now in observations])) == 0.0
+
+
+def _propagated(before: Observation | None, now: Observation) -> Observation:
+    """``now`` with the prediction of the image before, its keypoints moved with the landmarks.
+
+    Distance and bones stay: from one image to the next they change by less than their error.
+    """
+    if before is None or before.prediction is None:
         return now
-    keypoints = told.keypoints_2d + (now.keypoints_2d - before.keypoints_2d)
-    return dataclasses.replace(now, prediction=dataclasses.replace(told, keypoints_2d=keypoints))
+    keypoints = before.prediction.keypoints_2d + (now.keypoints_2d - before.keypoints_2d)
+    return dataclasses.replace(now, prediction=dataclasses.replace(before.prediction, keypoints_2d=keypoints))

@@ -1,0 +1,96 @@
+"""Everything that is remembered of one hand over time."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from ..config import ReconstructorConfig
+from ..landmarks.observation import Observation
+from ..lift.lifter import LiftedHand, ShapePrior
+from ..types import HandState, Side
+from .filter import HandFilter
+from .image_track import ImageTrack
+
+
+@dataclasses.dataclass
+class TrackState:
+    """State machine of a hand: TRACKED when measured, PREDICTED for a short time after that, then LOST."""
+
+    state: HandState = HandState.LOST
+    last_measured: float = -math.inf
+
+    def measured(self, time: float) -> None:
+        """The hand was measured at ``time`` (s)."""
+        self.state, self.last_measured = HandState.TRACKED, time
+
+    def unseen(self, time: float, max_prediction_time: float) -> HandState:
+        """The hand was not measured in the image at ``time`` (s); returns the state from there on."""
+        if self.state != HandState.LOST:
+            within = time - self.last_measured <= max_prediction_time
+            self.state = HandState.PREDICTED if within else HandState.LOST
+        return self.state
+
+
+@dataclasses.dataclass
+class HandTrack:
+    """The hand in one slot.
+
+    Attributes:
+        side: the slot.
+        track_id: identity of the hand; 0 before the first.
+        image: its landmarks from image to image, with motion and evidence of handedness; None where the landmark
+            network does not see it.
+        observation: what was last observed, with the encoder's prediction.
+        lifted: the metric pose of that observation, before the filter.
+        state: TRACKED, PREDICTED or LOST.
+        filter: One-Euro filter of the wrist and the joints.
+        shape: posterior of the betas.
+    """
+
+    side: Side
+    track_id: int = 0
+    image: ImageTrack | None = None
+    observation: Observation | None = None
+    lifted: LiftedHand | None = None
+    state: TrackState = dataclasses.field(default_factory=TrackState)
+    filter: HandFilter = dataclasses.field(default_factory=HandFilter)
+    shape: ShapePrior = dataclasses.field(default_factory=ShapePrior.population)
+
+    def begin(self, track_id: int) -> None:
+        """A new hand: nothing of the one before is kept but the landmarks that led to it."""
+        self.track_id = track_id
+        self.observation, self.lifted = None, None
+        self.state, self.filter, self.shape = TrackState(), HandFilter(), ShapePrior.population()
+
+    def end(self) -> None:
+        """The hand is no longer in this slot."""
+        self.state.state, self.observation, self.lifted = HandState.LOST, None, None
+
+    def continues(self, observation: Observation) -> bool:
+        """Whether an observation in this slot is of the same hand: within the size of the box it was last seen in."""
+        if self.state.state == HandState.LOST or self.observation is None:
+            return False
+        before = self.observation.roi
+        return math.dist(observation.roi.center, before.center) < before.size
+
+    def measure(
+        self, hand: LiftedHand, time: float, seconds: float, config: ReconstructorConfig
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Take over a lifted hand; returns its filtered wrist (3,) and joint rotations (16, 3, 3).
+
+        Args:
+            hand: the pose, metres, camera frame.
+            time: of the image, seconds.
+            seconds: since the image before.
+            config: cutoff and speed coefficient of the filter.
+        """
+        assert self.observation is not None
+        self.state.measured(time)
+        self.lifted = hand
+        self.shape = self.shape.updated(hand, seconds * self.observation.score)
+        return self.filter.update(
+            hand.keypoints[0], hand.rotations, time, config.smoothing_cutoff, config.smoothing_speed
+        )

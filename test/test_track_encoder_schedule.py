@@ -1,0 +1,192 @@
+"""The encoder in a stream: in which images it runs, what serves in between, and hands that only it predicts."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from evidence import CAMERA, hand, observe
+
+from hand_recon_ros import Side
+from hand_recon_ros.config import ReconstructorConfig
+from hand_recon_ros.encode.crop_frame import CropFrame
+from hand_recon_ros.encode.other_hand import with_other_hand
+from hand_recon_ros.landmarks.crops import alike, tracking_box
+from hand_recon_ros.landmarks.landmarks import HandLandmarks
+from hand_recon_ros.landmarks.observation import EncoderPrediction, RotatedBox
+from hand_recon_ros.track.encoder_schedule import encode
+from hand_recon_ros.track.tracks import Tracks
+from hand_recon_ros.types import Frame
+
+IMAGE = np.zeros((CAMERA.height, CAMERA.width, 3), dtype=np.uint8)
+CONFIG = ReconstructorConfig(encoder_interval=0.09, detection_interval=0.095)
+APART = {Side.LEFT: -0.12, Side.RIGHT: 0.12}
+
+
+def hands(shifts):
+    """Keypoints (21, 3) of both hands, moved sideways by so many metres from the middle of the image."""
+    return {
+        side: points - points.mean(axis=0) + [shifts[side], 0.0, 0.5]
+        for side, points in ((side, hand(4 + side, side)[3]) for side in Side)
+    }
+
+
+class Oracle:
+    """An encoder that predicts both hands exactly, and counts its calls."""
+
+    def __init__(self, keypoints, stddev=0.03, shown=0.9, presence=0.97):
+        self.keypoints, self.stddev, self.shown, self.presence = keypoints, stddev, shown, presence
+        self.calls, self.boxes = [], []
+
+    def __call__(self, image, observations, camera):
+        self.calls.append([observation.side for observation in observations])
+        return [dataclasses.replace(o, prediction=self.predicted(o.side)) for o in observations]
+
+    def landmarks(self, image, box, mirrored):
+        """The landmark network finds the hand in front, whatever the box."""
+        self.boxes.append((box, mirrored))
+        front = observe(self.keypoints[Side.RIGHT], Side.RIGHT)
+        return HandLandmarks(front.keypoints_2d, front.screen_depth, front.world, 0.99, 0.98, box)
+
+    def predicted(self, side):
+        keypoints = self.keypoints[side]
+        pixels = CAMERA.project(keypoints)
+        return EncoderPrediction(
+            presence=self.presence, keypoints_2d=pixels,
+            stddev_2d=np.full(21, self.stddev * np.ptp(pixels, axis=0).max()), joints=keypoints - keypoints[0],
+            wrist=keypoints[0], wrist_stddev=0.02, to_other=None,
+            other_square=tracking_box(CAMERA.project(self.keypoints[side.other])), other_shown=self.shown,
+        )  # fmt: skip
+
+
+class Stream:
+    """The encoder in images that come at ``rate`` (Hz)."""
+
+    def __init__(self, oracle, rate=30.0):
+        self.oracle, self.tracks, self.rate, self.images = oracle, Tracks(), rate, 0
+
+    def __call__(self, observations):
+        frame = Frame(IMAGE, CAMERA, self.images / self.rate)
+        self.images += 1
+        self.tracks.advance(frame)
+        result = encode(self.oracle, frame, self.tracks, observations, CONFIG)
+        self.tracks.update(result)
+        for side, track in self.tracks.hands.items():
+            if any(observation.side == side for observation in result):
+                track.state.measured(self.tracks.time)
+            else:
+                track.state.unseen(self.tracks.time, 0.15)
+        return result
+
+
+@pytest.mark.parametrize(("rate", "images"), [(15.0, 2), (30.0, 3), (60.0, 6)])
+def test_hands_that_do_not_overlap_are_encoded_at_intervals(rate, images):
+    keypoints = hands(APART)
+    oracle = Oracle(keypoints)
+    stream = Stream(oracle, rate)
+    seen = [observe(keypoints[side], side) for side in Side]
+    results = [stream(seen) for _ in range(2 * images + 1)]
+    assert oracle.calls == [[Side.LEFT, Side.RIGHT]] * 3  # in the first image, 0.1 s later and 0.2 s later
+    assert all(observation.prediction is not None for result in results for observation in result)
+
+
+def test_hands_that_overlap_are_encoded_in_every_image():
+    keypoints = hands({Side.LEFT: -0.01, Side.RIGHT: 0.01})
+    oracle = Oracle(keypoints)
+    stream = Stream(oracle)
+    for _ in range(4):
+        stream([observe(keypoints[side], side) for side in Side])
+    assert len(oracle.calls) == 4
+
+
+def test_a_new_hand_is_encoded():
+    keypoints = hands(APART)
+    oracle = Oracle(keypoints, shown=0.0)
+    stream = Stream(oracle)
+    right = observe(keypoints[Side.RIGHT], Side.RIGHT)
+    stream([right])
+    stream([observe(keypoints[Side.LEFT], Side.LEFT), right])
+    stream([observe(keypoints[Side.LEFT], Side.LEFT), dataclasses.replace(right, detected=True)])
+    stream.tracks.reset()
+    stream([right])
+    assert len(oracle.calls) == 4
+
+
+def test_the_prediction_moves_with_the_landmarks():
+    keypoints = hands(APART)
+    stream = Stream(Oracle(keypoints))
+    seen = [observe(keypoints[side], side) for side in Side]
+    moved = [dataclasses.replace(o, keypoints_2d=o.keypoints_2d + [3.0, -2.0]) for o in seen]
+    first, second = stream(seen), stream(moved)
+    for before, after in zip(first, second, strict=True):
+        np.testing.assert_allclose(after.prediction.keypoints_2d, before.prediction.keypoints_2d + [3.0, -2.0])
+        np.testing.assert_array_equal(after.prediction.joints, before.prediction.joints)
+
+
+@pytest.mark.parametrize("box", [None, RotatedBox((300.0, 200.0), 150.0, 0.3)])
+def test_an_occluded_hand_is_located_by_the_encoder(box):
+    keypoints = hands({Side.LEFT: -0.03, Side.RIGHT: 0.03})
+    oracle = Oracle(keypoints)
+    seen = observe(keypoints[Side.RIGHT], Side.RIGHT)
+    left, right = with_other_hand(oracle, IMAGE, seen, CAMERA, box, crops=2)
+    assert (left.side, right.side) == (Side.LEFT, Side.RIGHT)
+    pixels = CAMERA.project(keypoints[Side.LEFT])
+    np.testing.assert_allclose(left.keypoints_2d, pixels)
+    # Landmarks of the hand in front do not count for the one behind it.
+    assert not left.joint_scores.any() and left.score == oracle.presence
+    (first, mirrored), (second, _) = oracle.boxes
+    assert mirrored and alike(first, box or tracking_box(pixels), 1e-6) and alike(second, tracking_box(pixels), 1e-6)
+
+
+@pytest.mark.parametrize(
+    "oracle",
+    [{"stddev": 0.3}, {"presence": 0.5}, {"shown": 0.2}],
+    ids=["uncertain keypoints", "no hand", "not visible"],
+)
+def test_an_uncertain_prediction_is_no_hand(oracle):
+    keypoints = hands({Side.LEFT: -0.03, Side.RIGHT: 0.03})
+    (only,) = with_other_hand(
+        Oracle(keypoints, **oracle), IMAGE, observe(keypoints[Side.RIGHT], Side.RIGHT), CAMERA
+    )  # fmt: skip
+    assert only.side == Side.RIGHT and only.prediction is not None
+
+
+def test_the_same_hand_is_not_located_twice():
+    keypoints = hands({Side.LEFT: -0.03, Side.RIGHT: 0.03})
+    keypoints[Side.LEFT] = keypoints[Side.RIGHT]
+    (only,) = with_other_hand(Oracle(keypoints), IMAGE, observe(keypoints[Side.RIGHT], Side.RIGHT), CAMERA)
+    assert only.side == Side.RIGHT
+
+
+def test_an_occluded_hand_is_followed_where_it_was():
+    keypoints = hands({Side.LEFT: -0.03, Side.RIGHT: 0.03})
+    oracle = Oracle(keypoints)
+    stream = Stream(oracle)
+    seen = observe(keypoints[Side.RIGHT], Side.RIGHT)
+    found = [len(stream([seen])) for _ in range(5)]
+    # Searched as often as hands are detected; once located, in every image.
+    assert found == [1, 1, 1, 2, 2]
+    oracle.stddev = 0.3
+    assert len(stream([seen])) == 1
+
+
+@pytest.mark.parametrize("rate", [15.0, 30.0, 60.0])
+def test_tracks_last_while_the_order_of_occlusion_changes(rate):
+    """First the left hand is the one that only the encoder predicts, then the right one, then the left one again."""
+    keypoints = hands({Side.LEFT: -0.03, Side.RIGHT: 0.03})
+    stream = Stream(Oracle(keypoints), rate)
+    seen = {side: observe(keypoints[side], side) for side in Side}
+    stream(list(seen.values()))
+    ids = {side: stream.tracks.hands[side].track_id for side in Side}
+    filters = {side: stream.tracks.hands[side].filter for side in Side}
+    for front in (Side.RIGHT, Side.LEFT, Side.RIGHT):
+        for _ in range(3):
+            assert len(stream([seen[front]])) == 2
+            for side, track in stream.tracks.hands.items():
+                assert track.track_id == ids[side] and track.filter is filters[side]
+
+
+@pytest.mark.parametrize("side", Side)
+def test_a_box_as_features_and_back(side):
+    frame = CropFrame(RotatedBox((310.0, 250.0), 180.0, 0.4), side, CAMERA)
+    square = RotatedBox((350.0, 190.0), 150.0, -1.1)
+    assert alike(frame.square_out(frame.pair_features(CropFrame(square, side.other, CAMERA))), square, 1e-9)
