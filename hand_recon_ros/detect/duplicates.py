@@ -1,4 +1,4 @@
-"""The same hand found twice."""
+"""Detections of the same hand."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def same_hand(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def is_palm_of(palm: PalmDetection, hand: HandLandmarks) -> bool:
-    """Whether a palm detection lies on a hand as it was last seen, and points its way."""
+    """Whether a palm detection lies on a hand's last landmarks, in the same direction."""
     points = hand.keypoints[PALM]
     low, high = points.min(axis=0), points.max(axis=0)
-    # Detections are squares; those of the same palm, seen edge-on, still are.
+    # Detections are square, also of palms that are edge-on.
     center, reach = (low + high) / 2, (high - low).max() / 2
     overlap = box_iou(np.concatenate([center - reach, center + reach]), palm.box[None])[0]
     turn = abs((palm.roi.angle - hand.next_roi().angle + np.pi) % (2 * np.pi) - np.pi)
@@ -45,7 +45,7 @@ def is_palm_of(palm: PalmDetection, hand: HandLandmarks) -> bool:
 
 
 def part_of(small: np.ndarray, large: np.ndarray) -> bool:
-    """Whether keypoints (21, 2) lie on a part of a clearly larger hand, as when a fingertip is taken for a hand."""
+    """Whether keypoints (21, 2) lie on a part of a clearly larger hand, as when a fingertip is detected as a hand."""
     if np.ptp(small, axis=0).max() > PART * np.ptp(large, axis=0).max():
         return False
     hull = cv2.convexHull(np.asarray(large, dtype=np.float32))

@@ -1,9 +1,9 @@
-"""The hand detector: left and right hands in a whole image, from what the palm detector sees inside.
+"""The hand detector: left and right hands in a whole image, from the features of the palm detector.
 
-Palms that are hidden, edge-on or behind other fingers are no palms to the palm detector, but its features show that
-there are hands. A small convolutional head on them, trained on rendered pairs of hands (``hand-recon train detector``),
-says for each side where the hand's square has its centre, as a heatmap with the square's offset, size and direction in
-each cell ("Objects as Points", arXiv 1904.07850). It is part of the palm detector's graph: no second look is needed.
+The palm detector misses palms that are occluded or edge-on, but its features respond to such hands. A small
+convolutional head on these features, trained on rendered pairs of hands (``hand-recon train detector``), predicts for
+each side a heatmap of box centres, and in each cell the box's offset, size and rotation ("Objects as Points", arXiv
+1904.07850). It is part of the palm detector's graph and runs in the same inference.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from ..runtime.model_files import ModelFileError
 from ..types import Side
 
 FEATURE_SHAPES = {"classifier_palm_8": (128, 24, 24), "classifier_palm_16": (256, 12, 12)}
-"""Features by the palm detector's name of the layer that reads them, and their shapes (C, H, W)."""
+"""Shapes (C, H, W) of the features, by the name of the palm detector's layer that they are the input of."""
 FEATURES = tuple(FEATURE_SHAPES)
 GRID = 24
 """Cells per side of the maps."""
 CHANNELS = 6
-"""Of a side's map: logit of the heatmap; offset x, y of the square's centre from the cell's, cells; logarithm of its
-side in units of the view; cosine and sine of its angle."""
+"""Of a side's map: logit of the heatmap; offset x, y of the box's centre from the cell's, cells; logarithm of the box's
+size in units of the view; cosine and sine of its angle."""
 
 LIKELY = 0.3
-"""Score from which on a hand is worth a look."""
+"""Score from which on the landmark network evaluates a detection."""
 SAME = 0.2
-"""Squares this alike are one hand's: see :func:`crops.alike`."""
+"""Boxes more alike than this are of one hand: see :func:`crops.alike`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DetectedHand:
-    """A hand in an image, as the detector sees it.
+    """A detected hand.
 
     Attributes:
         score: probability, 0..1.
-        roi: the square to look for landmarks in.
+        roi: the box of the landmark network's crop.
     """
 
     score: float
@@ -58,8 +58,8 @@ def detector_file() -> Path:
 def decode(maps: np.ndarray, threshold: float, view: RotatedBox) -> list[DetectedHand]:
     """Hands above a score, best first, from the maps (2 x CHANNELS, GRID, GRID) of a view of the image.
 
-    Peaks of both sides with the same square are one hand. Which peak is the higher one says too little of the side: the
-    landmark network says more.
+    Peaks of both sides with the same box are one hand. The higher peak is a weak cue of handedness; that of the
+    landmark network is used.
     """
     maps = maps.reshape(len(Side), CHANNELS, GRID, GRID)
     heat = maps[:, 0]

@@ -12,9 +12,8 @@ import numpy as np
 from ..types import Side
 
 PLAUSIBLE = 0.1
-"""Lowest probability of a side at which a hand may take that side's slot. The network says 0.97 when it is sure, so a
-hand it calls right with 0.97 does not become a left one merely because the right slot is taken: it is somebody
-else's, or a mistake, and is dropped."""
+"""Lowest probability of a side at which a hand may take that side's slot. A certain network outputs 0.97: such a right
+hand does not take the left slot because the right one is taken. It is another person's, or an error, and is dropped."""
 
 _MEMORY = 0.32
 """Time constant (s) with which evidence of handedness fades."""
@@ -26,7 +25,7 @@ _SIZE_WEIGHT = 0.5
 
 
 def log_odds(probability: float) -> float:
-    """log(p / (1 - p)), cut off at +-4: one image says no more than that, however sure the network is of it."""
+    """log(p / (1 - p)), limited to +-4, the most that one image counts for."""
     limit = 1 / (1 + math.exp(-_LIMIT))
     probability = min(max(probability, 1 - limit), limit)
     return math.log(probability / (1 - probability))
@@ -51,12 +50,12 @@ def probability(evidence: float, side: Side) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A hand that wants a slot.
+    """A hand to be assigned to a slot.
 
     Attributes:
         evidence: log odds of right against left.
         size: extent in the image, pixels.
-        presence: probability that it is a hand at all.
+        presence: probability that it is a hand.
         slot: the slot it holds already.
     """
 
@@ -69,9 +68,9 @@ class Candidate:
 def assign(candidates: Sequence[Candidate]) -> tuple[int | None, int | None]:
     """Indices of the candidates for the left and the right slot, or None where a slot stays empty.
 
-    Every pair is weighed jointly by log probabilities, so that of two hands that look left the less certain one becomes
-    the right one, if that is plausible at all (``PLAUSIBLE``), and is dropped otherwise. Where hands of several people
-    are seen, larger (nearer) ones win. A hand in a slot stays there unless exchanging is clearly better (by a factor e
+    Every pair is weighed jointly by log probabilities, so that of two hands classified as left the less certain one
+    becomes the right one, if that is plausible at all (``PLAUSIBLE``), and is dropped otherwise. Of several people's
+    hands the larger (nearer) ones win. A hand in a slot stays there unless exchanging is clearly better (by a factor e
     per hand). Never the same candidate twice; at most one hand per side by construction.
     """
     if not candidates:

@@ -1,4 +1,4 @@
-"""The networks that find hands and their landmarks, loaded once and used for every frame."""
+"""The networks that detect hands and their landmarks, loaded once and used for every image."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..runtime.model_files import HAND_LANDMARKS, PALM_DETECTION, find_model
 from ..runtime.sessions import Session, open_session
 from .hand_detector import LIKELY, DetectedHand, detector_file
 from .hand_detector import decode as hands_in
-from .palm import PalmDetection, palms_in, show
+from .palm import PalmDetection, fill_input, palms_in
 
 _PARALLEL_CROPS = 2
 _STEM_READERS = ("conv2d_22/Conv2D", "conv2d_30/Conv2D")
-"""The landmark network's layers that read its map at stride 16 and its map at stride 32."""
+"""Layers of the landmark network whose inputs are its feature maps at strides 16 and 32."""
 
 
 class Detections(NamedTuple):
-    """Where hands may be, best first each: palms, and whole hands that the detector sees."""
+    """Candidates of an image, best first: of the palm detector, and of the hand detector."""
 
     palms: list[PalmDetection]
     hands: list[DetectedHand]
@@ -31,9 +31,9 @@ class Detections(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HandNetworks:
-    """Palm detector and landmark network. Not for use by two threads at once: their input buffers are shared.
+    """Palm detector, with or without the hand detector's head, and landmark network.
 
-    A palm detector without the detector's head finds palms only.
+    Not for use by two threads at once: the input buffers are shared.
     """
 
     palm: Session
@@ -41,14 +41,14 @@ class HandNetworks:
 
     @classmethod
     def load(cls, config: ReconstructorConfig, detector: bool = True) -> HandNetworks:
-        """Find, check and load the networks and run each once, so that the first frame takes no longer than others.
+        """Load and check the networks, and run each once, so that the first image takes no longer than the others.
 
-        Without ``detector`` only palms are detected.
+        Without ``detector`` the hand detector is left out.
         Raises ModelFileError where a file is missing or altered and SessionError where it cannot be run.
         """
         paths = [find_model(model, config.model_dir) for model in (PALM_DETECTION, HAND_LANDMARKS)]
         head = detector_file() if detector else None
-        # In bfloat16 a CPU that has it would find other hands than one that has not, and landmarks move by 0.6 px.
+        # In float32: bfloat16 changes which hands are detected, and moves landmarks by 0.6 px.
         networks = cls(
             palm=open_session(paths[0], threads=config.threads, head=head),
             landmark=open_session(
@@ -66,8 +66,8 @@ class HandNetworks:
     def detect(
         self, image: np.ndarray, threshold: float, view: RotatedBox | None = None, likely: float = LIKELY
     ) -> Detections:
-        """Palms above ``threshold`` and hands above ``likely`` in a BGR image, or in a square view of it."""
-        view = show(self.palm, image, view)
+        """Palms above ``threshold`` and hands above ``likely`` in a BGR image, or in one view of it."""
+        view = fill_input(self.palm, image, view)
         raw, logits, *maps = self.palm.run(1)[0]
         palms = palms_in(raw, logits, threshold, view, self.palm.size)
         return Detections(palms, hands_in(maps[0], likely, view) if maps else [])
@@ -75,12 +75,12 @@ class HandNetworks:
     def read(
         self, image: np.ndarray, rois: Sequence[RotatedBox], mirrored: bool | Sequence[bool] = False
     ) -> list[HandLandmarks]:
-        """Landmarks in each square of a BGR image; ``mirrored`` looks at the squares' mirror images."""
+        """Landmarks in each box of a BGR image; ``mirrored`` evaluates the mirror image of the crop."""
         return read_landmarks(self.landmark, image, rois, mirrored)
 
     def stem(self, image: np.ndarray, roi: RotatedBox, mirrored: bool = False) -> np.ndarray:
-        """Inner features (N,) of one square, as the encoder takes them."""
+        """Inner features (N,) of one crop, the encoder's input."""
         (hand,) = self.read(image, [roi], mirrored)
         if hand.stem is None:
-            raise ValueError("these networks were loaded without an encoder in their settings: they give no features")
+            raise ValueError("these networks were loaded with encoder=none: they have no outputs for the encoder")
         return hand.stem

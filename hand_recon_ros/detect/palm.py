@@ -23,8 +23,8 @@ class PalmDetection:
 
     Attributes:
         score: probability, 0..1.
-        box: x0, y0, x1, y1, pixels; upright in the image also where the palm was found in a turned view of it.
-        roi: the square to look for landmarks in.
+        box: x0, y0, x1, y1, pixels; upright in the image, also where the view was rotated.
+        roi: the box of the landmark network's crop.
     """
 
     score: float
@@ -106,11 +106,10 @@ def weighted_nms(scores: np.ndarray, values: np.ndarray, iou: float = NMS_IOU) -
     return np.array(merged_scores), np.stack(merged_values)
 
 
-def show(session: Session, image: np.ndarray, view: RotatedBox | None = None) -> RotatedBox:
-    """Put a BGR image into the network's input; returns the square of the image that is shown.
+def fill_input(session: Session, image: np.ndarray, view: RotatedBox | None = None) -> RotatedBox:
+    """Put a view of a BGR image into the network's input; returns the view.
 
-    ``view`` is this square, turned or reaching beyond the image as it likes; without it, the whole image is fitted in
-    upright.
+    ``view`` may be rotated and reach beyond the image; without it, the whole image is letterboxed.
     """
     if view is None:
         return letterbox(image, session.inputs[0])

@@ -1,4 +1,4 @@
-"""Parts of an image to show the palm detector: it wants palms upright, neither tiny nor filling the picture."""
+"""Views of an image for the palm detector, which detects upright palms of medium size best."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TILE = 0.6
 def turned(width: int, height: int) -> list[RotatedBox]:
     """The whole image within a black frame, turned by quarters, and upside down within a frame.
 
-    The frame is for hands that fill the image: the detector needs to see something around them.
+    The frame is for hands that fill the image: the detector needs context around them.
     """
     center, side, quarter = (width / 2, height / 2), float(max(width, height)), math.pi / 2
     return [
@@ -28,19 +28,19 @@ def turned(width: int, height: int) -> list[RotatedBox]:
 
 
 def tiles(width: int, height: int) -> list[RotatedBox]:
-    """Upright squares that cover the image with a third of overlap or more, for small hands."""
+    """Upright boxes that cover the image with a third of overlap or more, for small hands."""
     side = TILE * max(width, height)
     return [RotatedBox((x, y), side) for y in _centers(height, side) for x in _centers(width, side)]
 
 
 def as_hand(width: int, height: int) -> list[RotatedBox]:
-    """The whole image as the square of one hand, in each of four rotations."""
+    """The whole image as the box of one hand, in each of four rotations."""
     side = float(max(width, height))
     return [RotatedBox((width / 2, height / 2), side, turn * math.pi / 2) for turn in range(4)]
 
 
 def of_attempt(attempt: int, width: int, height: int) -> RotatedBox | None:
-    """The view for the n-th detection in a row that finds nothing new: the whole image (None) every other time."""
+    """The view for the n-th detection in a row without a new hand: the whole image (None) every other time."""
     if attempt % 2 == 0:
         return None
     views = turned(width, height) + tiles(width, height)

@@ -1,9 +1,9 @@
-"""The frame a hand is encoded in: everything as a right hand, as if the camera looked straight at its crop.
+"""The crop frame: a hand as a right hand, in the frame of a virtual camera that looks straight at its crop.
 
-A left hand's crop is mirrored, so that the network sees right hands only. The crop frame then turns the (mirrored)
-camera so that its optical axis goes through the middle of the crop and the crop's upward direction is up. What is told
-in it (orientation, shape, position in the crop, and how large the crop is in metres) does not depend on where in the
-image the hand was, nor on the lens; the true intrinsics take it back to the metric camera frame.
+A left hand's crop is mirrored, so that the network is given right hands only. The crop frame is that of the (mirrored)
+camera, rotated so that its optical axis goes through the middle of the crop and the crop's upward direction is up.
+Orientation, shape, position in the crop and the crop's metric width do not depend, in this frame, on where in the image
+the hand is, nor on the lens. The true intrinsics map them back to the metric camera frame.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def crop_pixels(places: np.ndarray, size: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CropFrame:
-    """Where a crop was cut, and whose it is.
+    """Box and camera of a crop, and the side of its hand.
 
     Attributes:
-        box: the square of the image.
-        side: of the hand it is taken to show; the crop of a left one is mirrored.
-        camera: that took the image.
+        box: of the crop in the image.
+        side: of the hand; the crop of a left hand is mirrored.
+        camera: of the image.
     """
 
     box: RotatedBox
@@ -55,7 +55,7 @@ class CropFrame:
 
     @functools.cached_property
     def rotation(self) -> np.ndarray:
-        """Takes points of the camera, mirrored for a left hand, to the crop frame (3, 3)."""
+        """Rotation (3, 3) from the camera frame, mirrored for a left hand, to the crop frame."""
         ray = mirror_points(self._edges[0]) if self._mirrored else self._edges[0]
         aligned = rotations_towards(ray[None])[0].T
         cos, sin = math.cos(self._angle), math.sin(self._angle)
@@ -102,7 +102,7 @@ class CropFrame:
         return self.box.to_image((places * (-1.0, 1.0) if self._mirrored else places) + 0.5)
 
     def position_out(self, place: np.ndarray, width: float) -> np.ndarray:
-        """The point (3,) of the camera frame that is seen at ``place`` (2,) of the crop, at the distance along the
+        """The point (3,) of the camera frame that projects to ``place`` (2,) of the crop, at the distance along the
         crop's middle ray at which the crop is ``width`` metres wide."""
         ray = self.points_in(self.camera.unproject(self.pixels_out(place)))
         return self.points_out(ray / ray[2] * (width / self.spread))
@@ -134,22 +134,23 @@ class CropFrame:
 
     @property
     def ray_features(self) -> np.ndarray:
-        """Where the crop was cut from, for the network (RAY_FEATURES,): the middle ray, log of the spread, the turn."""
+        """Where the crop is in the camera's view, input of the network (RAY_FEATURES,): the middle ray, log of the
+        spread, the turn."""
         x, y = self._edges[0, :2]
         return np.array(
             [-x if self._mirrored else x, y, math.log(self.spread), math.cos(self._angle), math.sin(self._angle)]
         )
 
     def pair_features(self, other: CropFrame) -> np.ndarray:
-        """Where the other hand's crop lies, seen from this one (PAIR_FEATURES,): its middle in this crop (far ones cut
-        off), log of the sizes' ratio, and its turn."""
+        """Where the other hand's crop is relative to this one (PAIR_FEATURES,): its middle in this crop (clipped
+        when far), log of the sizes' ratio, and its turn."""
         place = np.clip(self.pixels_in(np.asarray(other.box.center)), -3.0, 3.0)
         turn = other.box.angle - self.box.angle
         turn = -turn if self._mirrored else turn
         return np.array([*place, math.log(other.box.size / self.box.size), math.cos(turn), math.sin(turn)])
 
     def square_out(self, features: np.ndarray) -> RotatedBox:
-        """The square of the image that :meth:`pair_features` tell of, which need not be exact."""
+        """The box in the image of predicted :meth:`pair_features`, whose cosine and sine need not be normalised."""
         x, y, log_size, cos, sin = (float(value) for value in features)
         turn = math.atan2(-sin if self._mirrored else sin, cos)
         center = self.pixels_out(np.array([x, y]))

@@ -1,4 +1,4 @@
-"""Cutting squares out of images for the networks, and the squares that palms and landmarks ask for."""
+"""Crops of an image for the networks, and the boxes of crops from palms and from landmarks."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ PALM_SHIFT = 0.5
 TRACK_SCALE = 2.0
 TRACK_SHIFT = 0.1
 TRACK_POINTS = np.array([0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18])
-"""Keypoints that bound the tracking square: without the last two of each finger it stays calm while fingers curl."""
+"""Keypoints that bound the tracking box: without the last two of each finger it is steady while fingers curl."""
 
 _SHRINK_ABOVE = 2.0
 """Image pixels per crop pixel above which bilinear sampling skips pixels and the image is first averaged down."""
 
 
 def palm_box(box: np.ndarray, wrist: np.ndarray, middle: np.ndarray) -> RotatedBox:
-    """The square to look for landmarks in, from a palm detection.
+    """The box of the landmark network's crop, from a palm detection.
 
     Args:
         box: x0, y0, x1, y1 of the palm, pixels.
-        wrist, middle: its wrist and middle-MCP points (2,), pixels; this direction becomes the square's up.
+        wrist, middle: its wrist and middle-MCP points (2,), pixels; this direction is up in the crop.
     """
     direction = np.asarray(middle, dtype=np.float64) - np.asarray(wrist, dtype=np.float64)
     angle = math.atan2(direction[0], -direction[1])
@@ -40,7 +40,7 @@ def palm_box(box: np.ndarray, wrist: np.ndarray, middle: np.ndarray) -> RotatedB
 
 
 def tracking_box(keypoints: np.ndarray) -> RotatedBox:
-    """The square to look for the same hand in, from its keypoints (21, 2), pixels."""
+    """The box of the crop in the next image, from keypoints (21, 2), pixels."""
     keypoints = np.asarray(keypoints, dtype=np.float64)
     knuckles = 0.25 * (keypoints[5] + keypoints[13]) + 0.5 * keypoints[9]
     direction = knuckles - keypoints[0]
@@ -63,7 +63,7 @@ def crop_matrix(box: RotatedBox, size: int) -> np.ndarray:
 
 
 def crop(image: np.ndarray, box: RotatedBox, out: np.ndarray, repeat_border: bool = True) -> np.ndarray:
-    """Fill ``out`` (n, n, 3) uint8 with the square of the image.
+    """Fill ``out`` (n, n, 3) uint8 with a box of the image.
 
     Beyond the image its edge pixels are repeated, or all is black.
     """
@@ -73,9 +73,9 @@ def crop(image: np.ndarray, box: RotatedBox, out: np.ndarray, repeat_border: boo
 def warp(
     image: np.ndarray, box: RotatedBox, matrix: np.ndarray, out: np.ndarray, repeat_border: bool = True
 ) -> np.ndarray:
-    """Fill ``out`` (n, n, 3) uint8 with the square of the image by an affine map (2, 3) from its pixels to the image's.
+    """Fill ``out`` (n, n, 3) uint8 with a box of the image by an affine map (2, 3) from its pixels to the image's.
 
-    Where the square is much larger than ``out`` the image is averaged down first.
+    Where the box is much larger than ``out`` the image is averaged down first.
     """
     size = out.shape[0]
     factor = box.size / size
@@ -88,7 +88,7 @@ def warp(
 
 
 def alike(a: RotatedBox, b: RotatedBox, tolerance: float) -> bool:
-    """Whether two squares differ by less than a part of their size (and by as many turns of half a circle)."""
+    """Whether two boxes differ by less than ``tolerance``: in units of their size, and of half a turn."""
     turn = abs((a.angle - b.angle + math.pi) % (2 * math.pi) - math.pi)
     apart = math.dist(a.center, b.center) / max(a.size, b.size)
     return turn < math.pi * tolerance and apart < tolerance and abs(math.log(a.size / b.size)) < 2 * tolerance
@@ -102,7 +102,7 @@ def _shrunk(image: np.ndarray, box: RotatedBox, matrix: np.ndarray, factor: floa
     (x0, y0), (x1, y1) = np.floor(corners.min(axis=0) - margin), np.ceil(corners.max(axis=0) + margin)
     left, right = (int(min(max(x, 0), width)) for x in (x0, x1))
     top, bottom = (int(min(max(y, 0), height)) for y in (y0, y1))
-    # Squares beyond the image: a strip of the border is all that can be seen, repeated.
+    # A box beyond the image: a strip of the border is repeated.
     left, top = min(left, width - 1), min(top, height - 1)
     part = image[top : max(bottom, top + 1), left : max(right, left + 1)]
     small = _averaged_down(part, factor)
@@ -122,7 +122,7 @@ def _averaged_down(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def letterbox(image: np.ndarray, out: np.ndarray) -> RotatedBox:
-    """Fit the whole image into the square ``out`` (n, n, 3), centred on black; returns the square it shows."""
+    """Letterbox the whole image into ``out`` (n, n, 3), centred on black; returns the box that ``out`` covers."""
     size = out.shape[0]
     height, width = image.shape[:2]
     scale = max(height, width) / size

@@ -18,23 +18,23 @@ _DOUBTFUL = 0.015
 """Standard deviation of a keypoint, as a part of the hand's extent, that adds as much error as steady ones have."""
 
 UNSTEADY = 0.06
-"""Standard deviation of keypoints over several looks, as a part of the hand's extent, above which it is hardly a hand:
+"""Standard deviation of keypoints over several crops, as a part of the hand's extent, above which it is no hand:
 on real hands in photographs the mean over keypoints was 0.016 and at most 0.048, on other things 0.04 to 0.26."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HandLandmarks:
-    """One hand as the landmark network sees it in one square.
+    """Output of the landmark network for one crop, in the image.
 
     Attributes:
         keypoints: (21, 2), pixels of the image.
         screen_depth: (21,), relative to the wrist, pixels, negative towards the camera.
-        world: (21, 3), metres, the rotation of the square undone.
-        presence: probability that the square shows a hand.
-        right: probability that it is (or looks like) a right hand.
-        roi: the square.
-        stem: the network's inner features of the square, one after another, where they were asked for.
-        mirrored: whether the network was shown the square's mirror image; the stem is of that.
+        world: (21, 3), metres, the rotation of the crop undone.
+        presence: probability that the crop shows a hand.
+        right: probability that it looks like a right hand.
+        roi: the box of the crop.
+        stem: the network's inner features of the crop, flattened; None where the network was loaded without them.
+        mirrored: whether the network evaluated the mirror image of the crop; the stem is of that.
     """
 
     keypoints: np.ndarray
@@ -52,13 +52,13 @@ class HandLandmarks:
         return float(max(np.ptp(self.keypoints, axis=0).max(), 1e-6))
 
     def next_roi(self) -> RotatedBox:
-        """The square to look for this hand in again."""
+        """The box of the next crop of this hand."""
         return tracking_box(self.keypoints)
 
 
 def decode(outputs: tuple[np.ndarray, ...], roi: RotatedBox, size: int, mirrored: bool = False) -> HandLandmarks:
-    """Landmarks from the outputs of the network for one square: 63 screen, presence, handedness, 63 world, and inner
-    features if there are any; ``mirrored`` if they are those of the square's mirror image."""
+    """Landmarks from the network's outputs for one crop: 63 screen, presence, handedness, 63 world, and inner features
+    if there are any; ``mirrored``: they are of the crop's mirror image."""
     screen, presence, right, world = _mirrored(outputs[:4], size) if mirrored else outputs[:4]
     screen = screen.reshape(21, 3).astype(np.float64)
     world = world.reshape(21, 3).astype(np.float64)
@@ -76,17 +76,16 @@ def decode(outputs: tuple[np.ndarray, ...], roi: RotatedBox, size: int, mirrored
 
 
 def stem_of(outputs: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Inner features of one square, one after another (N,), from the outputs of a network that gives them."""
+    """Inner features of one crop, flattened (N,), from the outputs of a network loaded with them."""
     return np.concatenate([features.ravel() for features in outputs[4:]])
 
 
 def read_landmarks(
     session: Session, image: np.ndarray, rois: Sequence[RotatedBox], mirrored: bool | Sequence[bool] = False
 ) -> list[HandLandmarks]:
-    """Landmarks in each square of a BGR image, in the order given.
+    """Landmarks in each box of a BGR image, in the order given.
 
-    ``mirrored``, said of all squares or of each, shows the network mirror images; the results are those of the image
-    all the same.
+    ``mirrored``, for all boxes or for each, evaluates mirror images of the crops; the results are in the image.
     """
     capacity = len(session.inputs)
     turned = [mirrored] * len(rois) if isinstance(mirrored, bool) else list(mirrored)
@@ -103,7 +102,7 @@ def read_landmarks(
 
 
 def _mirrored(outputs: tuple[np.ndarray, ...], size: int) -> tuple[np.ndarray, ...]:
-    """Outputs for a square from those for its mirror image."""
+    """Outputs for a crop from those for its mirror image."""
     screen, presence, right, world = (output.copy() for output in outputs)
     screen.reshape(21, 3)[:, 0] = size - 1 - screen.reshape(21, 3)[:, 0]
     world.reshape(21, 3)[:, 0] *= -1
@@ -111,12 +110,12 @@ def _mirrored(outputs: tuple[np.ndarray, ...], size: int) -> tuple[np.ndarray, .
 
 
 def joint_scores(hand: HandLandmarks, width: int, height: int, unsteadiness: np.ndarray | None = None) -> np.ndarray:
-    """Confidence of each keypoint (21,), 0..1. The network gives none, so it is made of what can be observed:
+    """Confidence of each keypoint (21,), 0..1. The network has no such output, so it is derived:
 
     - the presence of the hand as a whole;
     - less for keypoints outside the image, falling to 1/e at a tenth of the hand's extent beyond the border;
-    - less for keypoints that are not found in the same place again. ``unsteadiness`` (21,) is their standard
-      deviation u, as a part of the hand's extent: over several looks at a still image, or over the images of a track.
+    - less for keypoints whose place varies. ``unsteadiness`` (21,) is their standard
+      deviation u, as a part of the hand's extent: over several crops of a single image, or over the images of a track.
       The factor is 1 / sqrt(1 + (u / 0.015)^2): the error of a steady keypoint over the error to be expected, as
       measured on rendered hands (rms error 0.035 of the extent at u = 0, 0.05 at 0.015, 0.075 at 0.04, 0.12 at 0.06).
     """
