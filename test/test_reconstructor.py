@@ -9,6 +9,7 @@ from evidence import CAMERA, hand, observe
 
 from hand_recon_ros import Camera, HandState, ScaleSource, Side, TwoHandReconstructor
 from hand_recon_ros.config import ConfigError, ReconstructorConfig, checked
+from hand_recon_ros.geometry.rotations import rotation_matrices
 from hand_recon_ros.landmarks.landmarks import HandLandmarks
 from hand_recon_ros.landmarks.observation import RotatedBox
 from hand_recon_ros.skeleton import mirror_points, wrist_pose
@@ -116,6 +117,35 @@ def test_a_hand_found_again_nearby_keeps_its_track(script):
         script(*([observe(keypoints, Side.RIGHT, **observation)] if observation else []))
         track_id = result(IMAGE, CAMERA, stamp).right.track_id
         assert track_id == 1
+
+
+RATES = (15.0, 30.0, 60.0)
+
+
+def test_behaviour_does_not_depend_on_the_frame_rate(script):
+    """The same motion, then half a second without a hand, seen at 15, 30 and 60 Hz."""
+    keypoints, centre = hand(4)[3], hand(4)[3].mean(axis=0)
+    wrists, shapes, lost = [], [], []
+    for rate in RATES:
+        result = reconstructor(script, smoothing_cutoff=2.0)
+        seen = {}
+        for image in range(round(2.5 * rate)):
+            stamp = image / rate
+            if stamp < 2.0:
+                turn = rotation_matrices(np.array([0.0, 0.3 * np.sin(3.0 * stamp), 0.0]))
+                moved = (keypoints - centre) @ turn.T + centre + [0.05 * np.sin(2.0 * stamp), 0.0, 0.0]
+                script(observe(moved, Side.RIGHT))
+            else:
+                script()
+            seen[round(stamp, 3)] = result(IMAGE, CAMERA, stamp).right
+        wrists.append([seen[round(time, 3)].joints[0] for time in np.arange(0.2, 2.0, 0.2)])
+        shapes.append(seen[round(1.8, 3)].betas)
+        lost.append(min(time for time, right in seen.items() if right.state == HandState.LOST))
+    wrists = np.array(wrists)
+    for other in (0, 2):
+        assert np.linalg.norm(wrists[other] - wrists[1], axis=-1).max() < 0.003
+        assert np.abs(shapes[other] - shapes[1]).max() < 0.1
+    assert all(2.1 < time <= 2.2 for time in lost)
 
 
 def test_another_hand_in_the_slot_is_a_new_track(script):

@@ -110,6 +110,16 @@ def test_detection_runs_at_once_and_then_at_intervals(stage):
     assert [observation is not None for observation in seen] == [False, False, False, True]
 
 
+@pytest.mark.parametrize("rate", [15.0, 30.0, 60.0])
+def test_detections_per_second_do_not_depend_on_the_frame_rate(rate):
+    networks = SimulatedNetworks()
+    networks.shown = [Shown((200, 300), 0.03)]
+    stream = Stream(ReconstructorConfig(encoder="none"), networks, rate)
+    for _ in range(round(2.0 * rate)):
+        stream.locate(frame())
+    assert networks.detections == pytest.approx(2.0 / 0.18, abs=2)
+
+
 def test_after_a_loss_hands_are_detected_in_the_same_image(stage):
     networks, stream = stage
     networks.shown = [Shown((200, 300), 0.03), Shown((450, 300), 0.97)]
