@@ -1,4 +1,4 @@
-"""What flows through the house: a Frame comes in, a TwoHandEstimate leaves."""
+"""The values that the pipeline passes on: a Frame in, a TwoHandEstimate out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Side(enum.IntEnum):
 
 
 class HandState(enum.IntEnum):
-    """LOST: nothing known. TRACKED: measured in this image. PREDICTED: carried on from earlier images."""
+    """LOST: no pose. TRACKED: measured in this image. PREDICTED: extrapolated from earlier images."""
 
     LOST = 0
     TRACKED = 1
@@ -47,11 +47,11 @@ class ScaleSource(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frame:
-    """One image on its way in.
+    """One image with its camera and stamp.
 
     Attributes:
         image: uint8 (H, W, 3), BGR.
-        camera: the camera that took it.
+        camera: of the image.
         stamp: time of exposure, seconds; only differences matter.
     """
 
@@ -64,8 +64,8 @@ class Frame:
 class HandEstimate:
     """One hand; V and F are the vertex and face counts of the hand model.
 
-    Geometry is in metres in the camera's optical frame. For a LOST hand every array is full of NaN, so that nobody
-    mistakes it for a measurement; its scores are zero and its mesh is empty.
+    Geometry is in metres in the camera's optical frame. For a LOST hand every array is NaN, so that it is not
+    mistaken for a measurement; its scores are zero and its mesh is empty.
 
     Attributes:
         side: anatomical side.
@@ -77,7 +77,7 @@ class HandEstimate:
         joints: 21 keypoints (21, 3).
         joint_scores: confidence of each keypoint (21,), 0..1.
         keypoints_2d: the keypoints in the image (21, 2), pixels, as seen (distorted).
-        mesh: poses the mesh; called when ``vertices`` are first asked for, since most consumers never look at them.
+        mesh: computes ``vertices`` at their first use, since most consumers do not use them.
         vertices: mesh (V, 3).
         faces: triangles (F, 3) into ``vertices``, int32, counter-clockwise seen from outside.
         rotations: of the 16 joints relative to their parents (16, 3, 3), in the order of ``skeleton.JOINT_NAMES``;
@@ -115,12 +115,12 @@ class HandEstimate:
 
     @property
     def found(self) -> bool:
-        """Whether there is a pose at all (TRACKED or PREDICTED)."""
+        """Whether there is a pose (TRACKED or PREDICTED)."""
         return self.state != HandState.LOST
 
     @classmethod
     def lost(cls, side: Side, since_measurement: float = 0.0) -> HandEstimate:
-        """The estimate of a hand nothing is known of."""
+        """The estimate of a LOST hand."""
 
         def nan(*shape: int) -> np.ndarray:
             return np.full(shape, np.nan)
@@ -155,13 +155,12 @@ class TwoHandEstimate:
         left, right: the hands.
         stamp: the frame's.
         hand_model: name of the hand model the parameters belong to.
-        calibrated: False where the camera's intrinsics were guessed: then metres are only as good as the guess.
-        refined: whether the two-hand refinement changed this estimate.
-        mirrored: the image showed the scene mirrored: geometry is that of the true scene, ``keypoints_2d`` and ``roi``
-            are in the image as it was given.
-        timings: seconds per step: ``locate``, ``encode``, ``refine``, ``total``.
-        unrefined: the hands, left and right, as they were before the two-hand refinement changed them; None where it
-            changed nothing.
+        calibrated: False where the camera's intrinsics are a guess: metric values are then only as accurate as the
+        guess. refined: whether the two-hand refinement changed this estimate. mirrored: the image was mirrored:
+        geometry is that of the true scene, ``keypoints_2d`` and ``roi`` are in the
+            image as it was given.
+        timings: seconds per step: ``locate``, ``encode``, ``lift``, ``smooth``, ``refine`` and ``total``.
+        unrefined: the hands, left and right, before the two-hand refinement; None where it changed nothing.
     """
 
     left: HandEstimate
@@ -179,7 +178,7 @@ class TwoHandEstimate:
         return self.right if side == Side.RIGHT else self.left
 
     def before_refinement(self) -> TwoHandEstimate:
-        """The estimate as it would be without the two-hand refinement."""
+        """The estimate without the two-hand refinement."""
         if self.unrefined is None:
             return self
         left, right = self.unrefined
