@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import dataclasses
 import functools
 import gc
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from hand_recon_ros.camera import Camera
+from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.hand_model import HandModel, load_hand_model
 from hand_recon_ros.skeleton import wrist_pose
 from hand_recon_ros.types import HandEstimate, HandState, ScaleSource, Side, TwoHandEstimate
@@ -91,8 +93,8 @@ class ScriptedReconstructor:
         delay: seconds a call takes.
     """
 
-    def __init__(self, config: Any = None) -> None:
-        self.config = config
+    def __init__(self, config: ReconstructorConfig | None = None) -> None:
+        self.config = config or ReconstructorConfig()
         self.hand_model = hand_model()
         self.estimate: Callable[..., TwoHandEstimate] = lambda image, camera, stamp: estimate_of(
             camera=camera, stamp=stamp
@@ -116,6 +118,7 @@ class ScriptedReconstructor:
 
     def update_settings(self, **values: Any) -> None:
         self.settings.update(values)
+        self.config = dataclasses.replace(self.config, **values)
 
 
 def image_message(
@@ -148,12 +151,18 @@ def camera_info(camera: Camera = CAMERA, **fields: Any) -> Any:
 
 
 class NodeOnDds:
-    """The node in a thread of its own and a client beside it, talking over DDS; a context manager.
+    """The node in a thread of its own and a client beside it, connected over DDS; a context manager.
 
-    ``made`` are the reconstructors the node has made so far.
+    ``make`` makes the node's reconstructors, and may raise; ``made`` are those it has made so far.
     """
 
-    def __init__(self, activate: bool = True, arguments: tuple[str, ...] = (), **parameters: Any) -> None:
+    def __init__(
+        self,
+        activate: bool = True,
+        arguments: tuple[str, ...] = (),
+        make: Callable[[Any], ScriptedReconstructor] = ScriptedReconstructor,
+        **parameters: Any,
+    ) -> None:
         import rclpy
         from rclpy.context import Context
         from rclpy.executors import SingleThreadedExecutor
@@ -165,6 +174,7 @@ class NodeOnDds:
         self._context = Context()
         rclpy.init(context=self._context)
         self.made: list[ScriptedReconstructor] = []
+        self._make_reconstructor = make
         overrides = [Parameter(name, value=value) for name, value in {"autostart": activate, **parameters}.items()]
         cli = ["--ros-args", *arguments] if arguments else None
         with contextlib.ExitStack() as undoing:
@@ -181,7 +191,9 @@ class NodeOnDds:
             thread.start()
             self._executors.append(executor)
             self._threads.append(thread)
-        self._logs = self.listen(*self._log_topic())
+        from rcl_interfaces.msg import Log
+
+        self._logs = self.listen(Log, "/rosout", 1000)
         self._publishers: dict[str, Any] = {}
         self._marks = 0
         self.wait(lambda: self.client.count_publishers("/rosout") > 1, "the log's topic")
@@ -197,14 +209,8 @@ class NodeOnDds:
         except ExternalShutdownException:
             pass
 
-    @staticmethod
-    def _log_topic() -> tuple[Any, str, int]:
-        from rcl_interfaces.msg import Log
-
-        return Log, "/rosout", 1000
-
     def _make(self, config: Any) -> ScriptedReconstructor:
-        self.made.append(ScriptedReconstructor(config))
+        self.made.append(self._make_reconstructor(config))
         return self.made[-1]
 
     def __enter__(self) -> NodeOnDds:
@@ -259,10 +265,10 @@ class NodeOnDds:
 
     def send_info(self, info: Any) -> None:
         """Publish a camera_info and see that it arrived."""
-        publisher, worker = self.publisher(type(info), "camera_info"), self.node._worker
-        before = worker.camera_info
+        publisher, inputs = self.publisher(type(info), "camera_info"), self.node.inputs
+        before = inputs.camera_info
         publisher.publish(info)
-        self.wait(lambda: worker.camera_info is not before, "camera_info")
+        self.wait(lambda: inputs.camera_info is not before, "camera_info")
 
     def send(self, message: Any, stamp: float | None = None, topic: str = "image") -> Any:
         """Publish an image, stamped now unless ``stamp`` says otherwise; returns the stamp sent."""
@@ -275,7 +281,7 @@ class NodeOnDds:
 
     def process(self, message: Any | None = None, stamp: float | None = None, topic: str = "image") -> Any:
         """Send an image and wait until the node is done with it, for better or worse; returns the stamp sent."""
-        counters = self.node._counters
+        counters = self.node.counters
         done = counters.processed + counters.refused
         sent = self.send(image_message() if message is None else message, stamp, topic)
         self.wait(lambda: counters.processed + counters.refused > done, "the image to be processed")
@@ -291,13 +297,18 @@ class NodeOnDds:
         return future.result()
 
     def warnings(self) -> list[str]:
-        """What the node has logged so far, warnings and worse."""
+        """The warnings and errors that the node has logged so far."""
+        return self.logged("WARN", "ERROR")
+
+    def logged(self, *levels: str) -> list[str]:
+        """The texts that the node has logged so far with one of ``levels``."""
         # The log is in order: once this has come, everything before it has.
         self._marks += 1
         mark = f"mark {self._marks}"
         self.node.get_logger().warning(mark)
         self.wait(lambda: any(log.msg == mark for log in self._logs), "the log")
-        logs = [log.msg for log in self._logs if log.name == "hand_recon" and log.level >= 30]
+        numbers = [{"INFO": 20, "WARN": 30, "ERROR": 40}[level] for level in levels]
+        logs = [log.msg for log in self._logs if log.name == "hand_recon" and log.level in numbers]
         return [text for text in logs if not text.startswith("mark ")]
 
     def set_parameters(self, **values: Any) -> Any:

@@ -145,8 +145,8 @@ def test_messages_come_back_as_the_estimates_they_were():
     from hand_recon_ros.geometry.joint_angles import rotations_from_angles
     from hand_recon_ros.hand_model import load_hand_model
     from hand_recon_ros.ros.demo.recorder import to_plain
-    from hand_recon_ros.ros.frames import poses_of
-    from hand_recon_ros.ros.messages import hands_message
+    from hand_recon_ros.ros.frames import hand_poses
+    from hand_recon_ros.ros.messages import build_hands_message
     from hand_recon_ros.skeleton import wrist_pose
 
     model = load_hand_model("")
@@ -163,7 +163,7 @@ def test_messages_come_back_as_the_estimates_they_were():
         scale_source=ScaleSource.PRIOR, position_stddev=0.01,
     )  # fmt: skip
     two = TwoHandEstimate(estimate, HandEstimate.lost(Side.RIGHT, 2.5), hand_model=model.name, calibrated=True)
-    message = hands_message(two, poses_of(two), Header(frame_id="camera"), model, (640, 480), dropped=3)
+    message = build_hands_message(two, hand_poses(two), Header(frame_id="camera"), model, (640, 480), dropped=3)
     record = json.loads(json.dumps(to_plain(message)))
     assert record["dropped"] == 3 and record["header"]["frame_id"] == "camera"
     back = recording.estimate(record, model)

@@ -1,15 +1,18 @@
-"""What the node keeps account of: problems said once, counters, the mailbox, rates."""
+"""The accounts of the node: problems logged once, counters, the mailbox, rates."""
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 
 import pytest
+from ros_support import estimate_of
 
-from hand_recon_ros.ros.diagnostics import Counters, Problems, status
+from hand_recon_ros.ros.diagnostics import Counters, build_status
 from hand_recon_ros.ros.mailbox import Mailbox
-from hand_recon_ros.types import HandState
+from hand_recon_ros.ros.problems import Problems
+from hand_recon_ros.types import TwoHandEstimate
 
 
 class Clock:
@@ -20,32 +23,36 @@ class Clock:
         return self.now
 
 
-def test_a_problem_is_said_once_until_it_was_gone_for_a_while() -> None:
-    said: list[str] = []
+def estimate_taking(seconds: float) -> TwoHandEstimate:
+    return dataclasses.replace(estimate_of(), timings={"total": seconds})
+
+
+def test_a_problem_is_logged_once_until_it_was_solved_for_a_while() -> None:
+    logged: list[str] = []
     clock = Clock()
-    problems = Problems(said.append, clock, rearm_after=2.0)
+    problems = Problems(logged.append, logged.append, clock, rearm_after=2.0)
     for _ in range(5):
         problems.report("input.step", "a")
     problems.report("input.data", "b")
-    assert said == ["a", "b"]
+    assert logged == ["a", "b"]
     assert problems.active() == ["a", "b"]
 
     problems.solved("input")
     assert problems.active() == []
     clock.now += 1.0
-    problems.report("input.step", "a")  # every second image is bad: not said again
-    assert said == ["a", "b"]
+    problems.report("input.step", "a")  # every second image is bad: not logged again
+    assert logged == ["a", "b"]
     assert problems.active() == ["a"]
 
     problems.solved("input")
     clock.now += 2.0
     problems.solved("input")  # still fine: counted from when it became so
     problems.report("input.step", "a again")
-    assert said == ["a", "b", "a again"]
+    assert logged == ["a", "b", "a again"]
 
 
 def test_only_the_named_problems_are_solved() -> None:
-    problems = Problems(lambda text: None)
+    problems = Problems(lambda text: None, lambda text: None)
     for key in ("input.step", "inputs", "stamp.back"):
         problems.report(key, key)
     problems.solved("input", "stamp.back")
@@ -56,9 +63,9 @@ def test_counters_report_rates_and_percentiles_since_the_last_report() -> None:
     clock = Clock()
     counters = Counters(clock)
     for i in range(20):
-        counters.received += 1
+        counters.receive()
         if i % 2:
-            counters.add(latency=0.010 + 0.001 * i, inference=0.005)
+            counters.add(estimate_taking(0.005), latency=0.010 + 0.001 * i)
     clock.now += 2.0
     report = counters.report()
     assert (report.received_rate, report.processed_rate) == (10.0, 5.0)
@@ -74,13 +81,13 @@ def test_status_levels_and_values() -> None:
     pytest.importorskip("diagnostic_msgs")
     clock = Clock()
     counters = Counters(clock)
-    counters.states, counters.calibrated = (HandState.TRACKED, HandState.LOST), True
-    counters.received = 30
-    counters.add(0.012, 0.008)
+    for _ in range(30):
+        counters.receive()
+    counters.add(estimate_of(right=False), latency=0.012)
     clock.now += 1.0
     report = counters.report()
 
-    message = status("n", "/image", "active", report, dropped=4, problems=[])
+    message = build_status("n", "/image", "active", report, dropped=4)
     values = {pair.key: pair.value for pair in message.values}
     assert (message.level, message.hardware_id) == (b"\0", "/image")
     assert values["images received per second"] == "30.0"
@@ -88,11 +95,11 @@ def test_status_levels_and_values() -> None:
     assert values["latency p50 (ms)"] == "12.0"
     assert (values["left hand"], values["right hand"], values["calibrated"]) == ("tracked", "lost", "true")
 
-    assert status("n", "/image", "active", report, 0, ["bad step"]).level == b"\1"
-    assert status("n", "/image", "unconfigured", report, 0, ["no model"]).level == b"\2"
-    assert status("n", "/image", "inactive", report, 0, []).message == "inactive"
+    assert build_status("n", "/image", "active", report, 0, warnings=["bad step"]).level == b"\1"
+    assert build_status("n", "/image", "unconfigured", report, 0, errors=["no model"]).level == b"\2"
+    assert build_status("n", "/image", "inactive", report, 0).message == "inactive"
     clock.now += 1.0
-    silent = status("n", "/image", "active", counters.report(), 0, [])
+    silent = build_status("n", "/image", "active", counters.report(), 0)
     assert (silent.level, silent.message) == (b"\1", "no images on /image")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ import pytest
 cv2 = pytest.importorskip("cv2")
 pytest.importorskip("sensor_msgs")
 
+from builtin_interfaces.msg import Time  # noqa: E402
 from ros_support import CAMERA, HEIGHT, WIDTH, K, camera_info, image_message  # noqa: E402
 from sensor_msgs.msg import CompressedImage  # noqa: E402
 
-from hand_recon_ros.ros.inputs import CameraSource, InputError, decode  # noqa: E402
+from hand_recon_ros.ros.cameras import CameraInfos  # noqa: E402
+from hand_recon_ros.ros.images import InputError, decode  # noqa: E402
 
 
 @pytest.fixture
@@ -154,37 +157,49 @@ def test_bad_images_are_refused_with_topic_value_and_expectation(name: str) -> N
         assert word in str(error.value)
 
 
-def source() -> CameraSource:
-    return CameraSource("/cam/image", "/cam/camera_info")
+def camera_of(info: Any | None, rectified: bool = False, fallback_fov: float = 0.0, infos: CameraInfos | None = None):
+    """The camera of an image of WIDTH x HEIGHT with this camera_info."""
+    infos = infos or CameraInfos("/cam/image", "/cam/camera_info")
+    if info is not None:
+        infos.add(info)
+    return infos.camera(Time(), WIDTH, HEIGHT, rectified, fallback_fov)
 
 
 def test_camera_comes_from_camera_info_and_is_made_once() -> None:
-    cameras = source()
-    camera = cameras.camera(camera_info(), WIDTH, HEIGHT, rectified=False, fallback_fov=0.0)
+    infos = CameraInfos("/cam/image", "/cam/camera_info")
+    camera = camera_of(camera_info(), infos=infos)
     np.testing.assert_array_equal(camera.K, K)
     assert camera.calibrated
-    assert cameras.camera(camera_info(), WIDTH, HEIGHT, rectified=False, fallback_fov=0.0) is camera
+    assert camera_of(camera_info(), infos=infos) is camera
     moved = camera_info(k=(K + np.diag([1.0, 1.0, 0.0])).reshape(-1))
-    assert cameras.camera(moved, WIDTH, HEIGHT, rectified=False, fallback_fov=0.0).K[0, 0] == 301.0
+    assert camera_of(moved, infos=infos).K[0, 0] == 301.0
+
+
+def test_an_image_has_the_camera_info_with_its_stamp_else_the_newest() -> None:
+    infos = CameraInfos("/cam/image", "/cam/camera_info")
+    for second in range(1, 12):
+        info = camera_info(k=(K + np.diag([second, second, 0.0])).reshape(-1))
+        info.header.stamp.sec = second
+        infos.add(info)
+    focal_lengths = [infos.camera(Time(sec=s), WIDTH, HEIGHT, False, 0.0).K[0, 0] for s in (5, 11, 30, 1)]
+    assert focal_lengths == [305.0, 311.0, 311.0, 311.0]  # the first ones are no longer stored
 
 
 def test_rectified_images_take_p_and_no_distortion() -> None:
     P = np.hstack([K * [[2], [2], [1]], np.zeros((3, 1))])
-    info = camera_info(d=[0.1, 0.0, 0.0, 0.0, 0.0], p=P.reshape(-1))
-    camera = source().camera(info, WIDTH, HEIGHT, rectified=True, fallback_fov=0.0)
+    camera = camera_of(camera_info(d=[0.1, 0.0, 0.0, 0.0, 0.0], p=P.reshape(-1)), rectified=True)
     assert (camera.K[0, 0], camera.distortion_model) == (600.0, "none")
 
 
 def test_binning_and_roi_count_in_the_size() -> None:
     info = camera_info(width=1280, height=960, binning_x=2, binning_y=2)
     info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 100, 50, 2 * WIDTH, 2 * HEIGHT
-    camera = source().camera(info, WIDTH, HEIGHT, rectified=False, fallback_fov=0.0)
-    np.testing.assert_allclose(camera.K, [[150, 0, 30], [0, 150, 35], [0, 0, 1]])
+    np.testing.assert_allclose(camera_of(info).K, [[150, 0, 30], [0, 150, 35], [0, 0, 1]])
 
 
 @pytest.mark.parametrize("info", [None, camera_info(k=[0.0] * 9)])
 def test_without_calibration_the_fallback_is_a_guess(info: object) -> None:
-    camera = source().camera(info, WIDTH, HEIGHT, rectified=False, fallback_fov=60.0)
+    camera = camera_of(info, fallback_fov=60.0)
     assert not camera.calibrated
     assert camera.K[0, 0] == pytest.approx(WIDTH / 2 / np.tan(np.radians(30)))
 
@@ -208,7 +223,7 @@ BAD_INFO = {
 def test_bad_camera_info_is_refused(name: str) -> None:
     info, kind, words = BAD_INFO[name]
     with pytest.raises(InputError) as error:
-        source().camera(info, WIDTH, HEIGHT, rectified=False, fallback_fov=0.0)
+        camera_of(info)
     assert error.value.kind == kind
     for word in words:
         assert word in str(error.value)
@@ -216,7 +231,7 @@ def test_bad_camera_info_is_refused(name: str) -> None:
 
 def test_a_wrong_camera_info_is_not_replaced_by_the_fallback() -> None:
     with pytest.raises(InputError, match="does not match"):
-        source().camera(camera_info(width=640, height=480), WIDTH, HEIGHT, rectified=False, fallback_fov=60.0)
+        camera_of(camera_info(width=640, height=480), fallback_fov=60.0)
     assert CAMERA.calibrated
 
 

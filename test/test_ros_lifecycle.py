@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,14 +19,14 @@ from hand_recon_ros.msg import TwoHands  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
-from ros_support import CAMERA, HEIGHT, WIDTH, NodeOnDds, camera_info, image_message  # noqa: E402
+from ros_support import CAMERA, HEIGHT, WIDTH, NodeOnDds, ScriptedReconstructor, camera_info, image_message  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
 from hand_recon_ros.config import ConfigError  # noqa: E402
-from hand_recon_ros.ros.messages import compressed_image_message  # noqa: E402
+from hand_recon_ros.ros.images import build_compressed_image_message  # noqa: E402
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
 
@@ -87,23 +88,26 @@ def test_a_failure_to_configure_says_why_and_can_be_repeated() -> None:
         pass
 
     Broken.__module__ = "hand_recon_ros.runtime"
-    with NodeOnDds(activate=False) as dds:
-        works = dds.node._make_reconstructor
+    failures = [Broken("hand_landmark_full.tflite is missing: run hand-recon models"), Broken("no such hand model")]
 
-        def fails(config: object) -> object:
-            raise Broken("hand_landmark_full.tflite is missing: run hand-recon models")
+    def make(config: Any) -> ScriptedReconstructor:
+        if failures:
+            raise failures.pop(0)
+        return ScriptedReconstructor(config)
 
-        dds.node._make_reconstructor = fails
+    with NodeOnDds(activate=False, make=make) as dds:
         request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
         assert not dds.call(ChangeState, "/hand_recon/change_state", request).success
         assert dds.node.state == "unconfigured"
-        assert dds.warnings() == ["cannot configure: hand_landmark_full.tflite is missing: run hand-recon models"]
+        assert dds.logged("ERROR") == ["cannot configure: hand_landmark_full.tflite is missing: run hand-recon models"]
         diagnostics = dds.listen(DiagnosticArray, "/diagnostics")
         (status,) = dds.wait(lambda: diagnostics and diagnostics[0].status, "diagnostics", timeout=3.0)
         assert status.level == b"\2" and "hand-recon models" in status.message
-        dds.node._make_reconstructor = works
+        assert not dds.call(ChangeState, "/hand_recon/change_state", request).success
+        assert dds.logged("ERROR")[1:] == ["cannot configure: no such hand model"], "each attempt has its reason"
         assert dds.call(ChangeState, "/hand_recon/change_state", request).success
         assert dds.node.state == "inactive"
+        assert dds.node.problems.active() == []
 
 
 @pytest.mark.parametrize(
@@ -137,7 +141,7 @@ def test_compressed_images_names_and_namespace_are_configurable() -> None:
         assert dds.node.get_parameter("publish_tf").value == "off"
         hands = dds.listen(TwoHands, "/robot/hand_recon/hands")
         picture = np.full((240, 320, 3), 90, np.uint8)
-        message = compressed_image_message(image_message().header, picture, 90)
+        message = build_compressed_image_message(picture, 90, image_message().header)
         dds.process(message, topic="/cam/jpeg")
         dds.wait(lambda: hands, "a result")
         assert not hands[0].calibrated
@@ -204,7 +208,7 @@ def test_corrupt_compressed_images() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     jpeg = array.array("B", cv2.imencode(".jpg", noise)[1].tobytes())
     with NodeOnDds(use_compressed=True) as dds:
-        dds.node.problems._rearm_after = 0.0
+        dds.node.problems.rearm_after = 0.0
         dds.send_info(camera_info())
         hands = dds.listen(TwoHands, "/hand_recon/hands")
         for data, word in (

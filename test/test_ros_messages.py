@@ -21,8 +21,8 @@ from visualization_msgs.msg import Marker  # noqa: E402
 
 from hand_recon_ros.hand_model import from_mano_pose  # noqa: E402
 from hand_recon_ros.ros import messages  # noqa: E402
-from hand_recon_ros.ros.frames import poses_of, quaternions, relative_poses, transforms  # noqa: E402
-from hand_recon_ros.ros.inputs import decode  # noqa: E402
+from hand_recon_ros.ros.frames import build_transforms, hand_poses, quaternions, relative_poses  # noqa: E402
+from hand_recon_ros.ros.images import build_compressed_image_message, build_image_message, decode  # noqa: E402
 from hand_recon_ros.ros.markers import HandMarkers  # noqa: E402
 from hand_recon_ros.skeleton import JOINT_NAMES, KEYPOINT_NAMES, KEYPOINT_PARENTS  # noqa: E402
 from hand_recon_ros.types import HandEstimate, HandState, Side, TwoHandEstimate  # noqa: E402
@@ -39,7 +39,7 @@ def matrix(pose: Pose) -> np.ndarray:
 
 
 def two_hands(estimate: TwoHandEstimate, dropped: int = 7) -> object:
-    return messages.hands_message(estimate, poses_of(estimate), HEADER, hand_model(), (WIDTH, HEIGHT), dropped)
+    return messages.build_hands_message(estimate, hand_poses(estimate), HEADER, hand_model(), (WIDTH, HEIGHT), dropped)
 
 
 def test_quaternions_agree_with_scipy_at_all_angles() -> None:
@@ -122,33 +122,33 @@ def test_a_predicted_hand_tells_its_age() -> None:
     ],
 )
 def test_roi_lies_inside_the_image(box: tuple[float, ...], expected: tuple[int, ...]) -> None:
-    roi = messages.roi_message(box, 100, 50)
+    roi = messages.build_roi(box, 100, 50)
     assert (roi.x_offset, roi.y_offset, roi.width, roi.height) == expected
 
 
 def test_wrist_and_poses() -> None:
     message = two_hands(estimate_of(left=False))
-    assert messages.wrist_message(HEADER, message.right).pose == message.right.wrist
-    assert messages.poses_message(HEADER, message.right).poses == message.right.joints
-    assert messages.poses_message(HEADER, message.left).poses == []
+    assert messages.build_wrist_message(HEADER, message.right).pose == message.right.wrist
+    assert messages.build_poses_message(HEADER, message.right).poses == message.right.joints
+    assert messages.build_poses_message(HEADER, message.left).poses == []
 
 
 def test_meshes_and_topology() -> None:
     estimate = estimate_of(left=False)
-    message = messages.meshes_message(HEADER, estimate)
+    message = messages.build_meshes_message(HEADER, estimate)
     assert (message.left_valid, message.right_valid, len(message.left_vertices)) == (False, True, 0)
     vertices = np.array(message.right_vertices).reshape(-1, 3)
     np.testing.assert_array_equal(vertices, estimate.right.vertices.astype(np.float32))
-    topology = messages.topology_message(estimate.right.faces, estimate.right.vertices)
+    topology = messages.build_topology_message(estimate.right.faces, estimate.right.vertices)
     np.testing.assert_array_equal([t.vertex_indices for t in topology.triangles], estimate.right.faces)
     assert len(topology.vertices) == len(vertices)
 
 
 def test_images_come_back_as_they_went() -> None:
     image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(decode(messages.image_message(HEADER, image)), image)
+    np.testing.assert_array_equal(decode(build_image_message(image, HEADER)), image)
     smooth = np.full((40, 60, 3), (10, 100, 200), np.uint8)
-    back = decode(messages.compressed_image_message(HEADER, smooth, 90))
+    back = decode(build_compressed_image_message(smooth, 90, HEADER))
     assert np.abs(back.astype(int) - smooth).max() <= 4
 
 
@@ -164,7 +164,7 @@ def test_values_that_are_not_finite_are_noticed(field: str) -> None:
 
 def test_transforms_of_the_wrist() -> None:
     estimate = estimate_of()
-    (sent,) = transforms(HEADER, estimate.left, poses_of(estimate)[Side.LEFT], "human_", full=False)
+    (sent,) = build_transforms(HEADER, estimate.left, hand_poses(estimate)[Side.LEFT], "human_", full=False)
     assert (sent.header, sent.child_frame_id) == (HEADER, "human_left_wrist")
     position = sent.transform.translation
     np.testing.assert_allclose([position.x, position.y, position.z], estimate.left.joints[0])
@@ -173,8 +173,8 @@ def test_transforms_of_the_wrist() -> None:
 @pytest.mark.parametrize("side", Side)
 def test_the_transforms_of_a_whole_hand_chain_to_its_keypoints(side: Side) -> None:
     estimate = estimate_of()
-    poses = poses_of(estimate)[side]
-    sent = transforms(HEADER, estimate.hand(side), poses, "x_", full=True)
+    poses = hand_poses(estimate)[side]
+    sent = build_transforms(HEADER, estimate.hand(side), poses, "x_", full=True)
     names = [f"x_{side.label}_{name}" for name in KEYPOINT_NAMES]
     assert [t.child_frame_id for t in sent] == names
     assert all(t.header.stamp == HEADER.stamp for t in sent)
@@ -190,9 +190,9 @@ def test_the_transforms_of_a_whole_hand_chain_to_its_keypoints(side: Side) -> No
     assert set(JOINT_NAMES) <= set(KEYPOINT_NAMES)
 
 
-def test_relative_poses_of_a_straight_finger_do_not_turn() -> None:
+def test_relative_hand_poses_a_straight_finger_do_not_turn() -> None:
     estimate = estimate_of()
-    positions, turned = relative_poses(poses_of(estimate)[Side.RIGHT])
+    positions, turned = relative_poses(hand_poses(estimate)[Side.RIGHT])
     # Tips share the orientation of their last bone, and lie along it.
     for tip in (4, 8, 12, 16, 20):
         np.testing.assert_allclose(turned[tip], [0, 0, 0, 1], atol=1e-9)

@@ -26,7 +26,7 @@ from tf2_msgs.msg import TFMessage  # noqa: E402
 from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
 from hand_recon_ros.ros import topics  # noqa: E402
-from hand_recon_ros.ros.inputs import decode  # noqa: E402
+from hand_recon_ros.ros.images import decode  # noqa: E402
 from hand_recon_ros.ros.parameters import table  # noqa: E402
 from hand_recon_ros.types import Side  # noqa: E402
 
@@ -131,21 +131,27 @@ def test_a_loss_is_shown_at_once_whatever_the_marker_rate(dds: NodeOnDds) -> Non
     assert dds.set_parameters(marker_rate=240.0).successful
 
 
-def test_lazy_topics_cost_nothing_unheard(dds: NodeOnDds, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lazy_topics_cost_nothing_without_subscribers(dds: NodeOnDds, monkeypatch: pytest.MonkeyPatch) -> None:
     from hand_recon_ros.ros import outputs
 
     for subscription in list(dds.client.subscriptions):
         if subscription.topic_name.startswith("/hand_recon"):
             dds.client.destroy_subscription(subscription)
-    lazy = [topic.name for topic in topics.OUTPUTS if topic.lazy]
-    publishers = dds.node._outputs._publishers
-    dds.wait(lambda: not any(publishers[name].get_subscription_count() for name in lazy), "nobody to listen")
-    for name in ("poses_message", "meshes_message", "image_message", "compressed_image_message"):
-        monkeypatch.setattr(outputs.messages, name, lambda *_: pytest.fail("made for nobody"))
-    monkeypatch.setattr(outputs.HandMarkers, "add", lambda *_: pytest.fail("made for nobody"))
-    processed = dds.node._counters.processed
+    lazy = {topic.name.replace("~", "/hand_recon") for topic in topics.OUTPUTS if topic.lazy}
+    publishers = [publisher for publisher in dds.node.publishers if publisher.topic_name in lazy]
+    assert len(publishers) == len(lazy)
+    dds.wait(lambda: not any(publisher.get_subscription_count() for publisher in publishers), "the subscribers to go")
+    for module, name in (
+        (outputs.messages, "build_poses_message"),
+        (outputs.messages, "build_meshes_message"),
+        (outputs, "build_image_message"),
+        (outputs, "build_compressed_image_message"),
+        (outputs.HandMarkers, "add"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_: pytest.fail("built without a subscriber"))
+    processed = dds.node.counters.processed
     dds.process()
-    assert dds.node._counters.processed == processed + 1
+    assert dds.node.counters.processed == processed + 1
 
 
 def test_topology_is_latched(dds: NodeOnDds) -> None:
@@ -302,8 +308,8 @@ def test_set_enabled_pauses_and_goes_on(dds: NodeOnDds) -> None:
 
 def test_a_flood_is_dropped_counted_and_not_queued(dds: NodeOnDds) -> None:
     hands = dds.listen(TwoHands, "/hand_recon/hands", 1000)
-    dropped = dds.node._mailbox.dropped
-    counters = dds.node._counters
+    dropped = dds.node.inputs.dropped
+    counters = dds.node.counters
     received, processed = counters.received, counters.processed
     dds.reconstructor.delay = 0.03
     message = image_message()
@@ -311,17 +317,17 @@ def test_a_flood_is_dropped_counted_and_not_queued(dds: NodeOnDds) -> None:
     for _ in range(1000):  # 200 Hz, until enough got through to the node: of best-effort images DDS loses some as well
         dds.send(message)
         time.sleep(0.005)
-        if counters.received - received > 150 and dds.node._mailbox.dropped - dropped > 100:
+        if counters.received - received > 150 and dds.node.inputs.dropped - dropped > 100:
             break
     dds.wait(
-        lambda: counters.processed + dds.node._mailbox.dropped - processed - dropped == counters.received - received,
+        lambda: counters.processed + dds.node.inputs.dropped - processed - dropped == counters.received - received,
         "rest",
     )
     elapsed = time.monotonic() - begin
     time.sleep(0.1)
     assert counters.received - received > 150
     assert 5 <= len(hands) <= elapsed / dds.reconstructor.delay + 2
-    assert hands[-1].dropped == dds.node._mailbox.dropped
+    assert hands[-1].dropped == dds.node.inputs.dropped
     assert hands[-1].dropped - dropped > 100
     assert [m.dropped for m in hands] == sorted(m.dropped for m in hands)
     # Latency is that of one computation and a short wait and does not grow; a queue would have reached seconds.
@@ -343,7 +349,7 @@ def test_diagnostics_tell_state_rates_and_problems(dds: NodeOnDds) -> None:
     assert 0.0 < float(values["images processed per second"]) <= 50.0
     assert (values["left hand"], values["right hand"], values["calibrated"]) == ("tracked", "tracked", "true")
     assert 0.0 < float(values["latency p50 (ms)"]) <= float(values["latency p95 (ms)"]) < 500.0
-    assert int(values["images dropped"]) == dds.node._mailbox.dropped
+    assert int(values["images dropped"]) == dds.node.inputs.dropped
     dds.process(image_message(step=1))
     count = len(diagnostics)
     (status,) = dds.wait(lambda: diagnostics[count:] and diagnostics[-1].status, "diagnostics", timeout=3.0)

@@ -9,7 +9,7 @@ import yaml
 
 from hand_recon_ros.config import ConfigError, ReconstructorConfig, read_yaml, settings_of
 from hand_recon_ros.ros import parameters as table_of
-from hand_recon_ros.ros.parameters import NodeConfig, coerced, live_changes, snapshot, table
+from hand_recon_ros.ros.parameters import NodeConfig, as_meant, live_changes, snapshot, table
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -76,8 +76,8 @@ def test_bad_values_are_refused_by_name_value_and_expectation(values: dict[str, 
 def test_live_changes_are_those_of_the_reconstruction_only() -> None:
     old = snapshot({})
     new = snapshot({"min_presence": 0.7, "marker_rate": 5.0, "threads": 4})
-    assert live_changes(old, new) == {"min_presence": 0.7}
-    assert live_changes(old, old) == {}
+    assert live_changes(old.reconstructor, new.reconstructor) == {"min_presence": 0.7}
+    assert live_changes(old.reconstructor, old.reconstructor) == {}
 
 
 @pytest.mark.parametrize(
@@ -88,11 +88,11 @@ def test_live_changes_are_those_of_the_reconstruction_only() -> None:
         ("publish_tf", "full", "full"),
         ("threads", "3", 3),
         ("autostart", "false", False),
-        ("unknown", "60", 60),
+        ("model_dir", "2024", "2024"),
     ],
 )
 def test_what_yaml_reads_gets_the_type_of_the_parameter(name: str, text: str, expected: object) -> None:
-    value = coerced(name, yaml.safe_load(text))
+    value = as_meant(yaml.safe_load(text), *table()[name])
     assert value == expected
     assert type(value) is type(expected)
 

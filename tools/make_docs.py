@@ -13,7 +13,6 @@ from pathlib import Path
 from hand_recon_ros.ros import parameters, topics
 from hand_recon_ros.ros.demo.camera_source import CameraSourceConfig
 from hand_recon_ros.ros.demo.recorder import RecorderConfig
-from hand_recon_ros.ros.settings import settings_table
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ("README.md", "docs/nodes.md")
@@ -24,8 +23,8 @@ def blocks() -> dict[str, str]:
     return {
         "topics": topics.markdown_tables(),
         "parameters": parameters.markdown_table(),
-        "camera_source": settings_table(CameraSourceConfig),
-        "recorder": settings_table(RecorderConfig),
+        "camera_source": parameters.markdown_table(CameraSourceConfig),
+        "recorder": parameters.markdown_table(RecorderConfig),
     }
 
 

@@ -1,4 +1,4 @@
-"""The publishers and subscriptions of the node: made from the topic table, and loud where QoS keeps them apart."""
+"""The publishers and subscriptions of the node, created from the topic table; an incompatible QoS is reported."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-from .diagnostics import Problems
+from .problems import Problems
 from .topics import Topic
 
 
 class Connections:
-    """Makes and remembers what the node has to destroy again."""
+    """Creates and destroys the publishers and subscriptions of a node."""
 
     def __init__(self, node: LifecycleNode, problems: Problems) -> None:
         self._node = node
@@ -24,8 +24,17 @@ class Connections:
         self._publishers: list[Any] = []
         self._subscriptions: list[Any] = []
 
+    @property
+    def alive(self) -> bool:
+        """Whether the node's context is valid: False once the process is told to end."""
+        return bool(self._node.context.ok())
+
+    def now(self) -> float:
+        """The node's clock, seconds."""
+        return float(self._node.get_clock().now().nanoseconds * 1e-9)
+
     def publisher(self, topic: Topic) -> Any | None:
-        """A lifecycle publisher of ``topic``; None, and a word in the log, where its message is not installed."""
+        """A lifecycle publisher of ``topic``; None, which is logged, where its message is not installed."""
         try:
             kind = topic.message_type()
         except ImportError as error:
@@ -38,7 +47,7 @@ class Connections:
             kind,
             topic.name,
             topic.qos(),
-            # Each callback is one more thing the executor waits for, and it looks at all of them for every image.
+            # The default callbacks are left out: the executor checks every registered event for every image.
             event_callbacks=PublisherEventCallbacks(
                 incompatible_qos=functools.partial(self._refused_subscriber, topic.name), use_default_callbacks=False
             ),
@@ -78,14 +87,14 @@ class Connections:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
         self._problems.report(
             f"qos.{topic}",
-            f"a publisher on {topic} offers an incompatible QoS ({policy}): nothing will come from it; set"
+            f"a publisher on {topic} offers an incompatible QoS ({policy}): no message will come from it; set"
             " image_reliability to best_effort, or match the QoS with qos_overrides",
         )
 
     def _refused_subscriber(self, topic: str, event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
-        # Said once and not kept as a problem: nobody tells when that subscriber has gone.
+        # Logged once and not listed as a problem: there is no event for the end of that subscriber.
         self._node.get_logger().warning(
-            f"a subscriber of {topic} asks for an incompatible QoS ({policy}): it will get nothing; subscribe reliable"
+            f"a subscriber of {topic} asks for an incompatible QoS ({policy}): it gets no message; subscribe reliable"
             " or best effort and volatile, or match the QoS with qos_overrides",
         )

@@ -1,73 +1,35 @@
-"""What the node says of itself: problems logged once each, counters, and the status on /diagnostics."""
+"""Counters of the images on their way through the node, and the status on /diagnostics made of them."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import threading
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..types import HandState
+from ..types import HandState, TwoHandEstimate
 
-REARM_AFTER = 2.0
-"""A problem is logged anew only after it was gone for this long, seconds; else every second bad image would be."""
-
-
-class Problems:
-    """Logs each problem once, until it has been gone for a while.
-
-    Problems have keys like ``image.step``; the part before the dot is what :meth:`solved` names.
-    """
-
-    def __init__(
-        self, log: Callable[[str], Any], clock: Callable[[], float] = time.monotonic, rearm_after: float = REARM_AFTER
-    ) -> None:
-        self._log = log
-        self._clock = clock
-        self._rearm_after = rearm_after
-        self._texts: dict[str, str] = {}
-        self._solved_at: dict[str, float] = {}
-        self._lock = threading.Lock()
-
-    def report(self, key: str, text: str) -> None:
-        """Log ``text`` unless ``key`` is known and was not gone for long enough."""
-        with self._lock:
-            gone = self._solved_at.pop(key, None)
-            again = gone is not None and self._clock() - gone >= self._rearm_after
-            known = key in self._texts and not again
-            self._texts[key] = text
-        if not known:
-            self._log(text)
-
-    def solved(self, *groups: str) -> None:
-        """What the keys ``group`` or ``group.*`` stand for is fine now."""
-        if not self._texts:
-            return
-        now = self._clock()
-        with self._lock:
-            for key in list(self._texts):
-                if any(key == group or key.startswith(f"{group}.") for group in groups):
-                    self._solved_at.setdefault(key, now)
-
-    def active(self) -> list[str]:
-        """The texts of the problems that are not solved."""
-        with self._lock:
-            return [text for key, text in self._texts.items() if key not in self._solved_at]
+STALL_AFTER = 2.0
+"""The node does not work where images come and none is processed for this long, seconds."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What happened since the last report; rates per second, times in seconds (NaN where there is nothing)."""
+    """The images since the last report: rates per second, times in seconds, NaN where there is no value.
+
+    ``unprocessed_for`` is how long images have come of which none was processed. The counts are totals.
+    """
 
     received_rate: float
     processed_rate: float
     latency_p50: float
     latency_p95: float
     inference_p50: float
+    unprocessed_for: float
     received: int
     processed: int
     refused: int
@@ -76,12 +38,17 @@ class Report:
 
 
 class Counters:
-    """Counts images on their way through the node; one writer per counter, read by the diagnostics timer."""
+    """Counts images on their way through the node.
+
+    Each counter is written by one thread, and read by the diagnostics timer. ``states`` and ``calibrated`` are those
+    of the last estimate.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._latencies: collections.deque[float] = collections.deque(maxlen=1000)
         self._inferences: collections.deque[float] = collections.deque(maxlen=1000)
+        self._unprocessed_since: float | None = None
         self.received = 0
         self.processed = 0
         self.refused = 0
@@ -89,11 +56,24 @@ class Counters:
         self.calibrated: bool | None = None
         self._last = (clock(), 0, 0)
 
-    def add(self, latency: float, inference: float) -> None:
-        """One image was processed."""
-        self.processed += 1
+    def receive(self) -> None:
+        """An image was received."""
+        self.received += 1
+        if self._unprocessed_since is None:
+            self._unprocessed_since = self._clock()
+
+    def add(self, estimate: TwoHandEstimate, latency: float) -> None:
+        """An image was processed; ``latency`` in seconds, NaN where it is not known."""
         self._latencies.append(latency)
-        self._inferences.append(inference)
+        self._inferences.append(estimate.timings.get("total", math.nan))
+        self._unprocessed_since = None
+        self.states = estimate.left.state, estimate.right.state
+        self.calibrated = estimate.calibrated
+        self.processed += 1
+
+    def restart(self) -> None:
+        """No image is expected to be processed: the node is paused or not active."""
+        self._unprocessed_since = None
 
     def report(self) -> Report:
         """The figures since the last call."""
@@ -101,14 +81,15 @@ class Counters:
         elapsed = max(now - self._last[0], 1e-6)
         rates = (received - self._last[1]) / elapsed, (processed - self._last[2]) / elapsed
         self._last = (now, received, processed)
-        latencies, inferences = _drain(self._latencies), _drain(self._inferences)
-        latency_p50, latency_p95 = _percentiles(latencies, 50, 95)
+        latency_p50, latency_p95 = _percentiles(_drain(self._latencies), 50, 95)
+        since = self._unprocessed_since
         return Report(
             received_rate=rates[0],
             processed_rate=rates[1],
             latency_p50=latency_p50,
             latency_p95=latency_p95,
-            inference_p50=_percentiles(inferences, 50)[0],
+            inference_p50=_percentiles(_drain(self._inferences), 50)[0],
+            unprocessed_for=0.0 if since is None else now - since,
             received=received,
             processed=processed,
             refused=self.refused,
@@ -122,24 +103,48 @@ def _drain(values: collections.deque[float]) -> list[float]:
 
 
 def _percentiles(values: list[float], *percent: float) -> list[float]:
-    return np.percentile(values, percent).tolist() if values else [float("nan")] * len(percent)
+    """Of the values that are known; NaN where none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return np.percentile(known, percent).tolist() if known else [math.nan] * len(percent)
 
 
-def status(name: str, hardware_id: str, lifecycle: str, report: Report, dropped: int, problems: Iterable[str]) -> Any:
+def build_status(
+    name: str,
+    topic: str,
+    lifecycle: str,
+    report: Report,
+    dropped: int,
+    warnings: Sequence[str] = (),
+    errors: Sequence[str] = (),
+) -> Any:
     """The diagnostic_msgs/DiagnosticStatus of the node.
 
-    ERROR while it should work and cannot, WARN while something is wrong with what it gets, OK otherwise.
+    Its level is ERROR while the node cannot work, WARN while something is wrong with its input, OK otherwise.
+
+    Args:
+        name: of the status.
+        topic: full name of the images.
+        lifecycle: state of the node; ``active`` where it should work.
+        report: figures since the last status.
+        dropped: images that were replaced by newer ones.
+        warnings, errors: the problems at present.
     """
     from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-    problems = list(problems)
-    if problems:
-        level = DiagnosticStatus.ERROR if lifecycle == "unconfigured" else DiagnosticStatus.WARN
-        message = "; ".join(problems)
+    problems = [*errors, *warnings]
+    stalled = lifecycle == "active" and report.unprocessed_for >= STALL_AFTER
+    if stalled and not problems:
+        problems = [
+            f"images come on {topic}, but none was processed for {report.unprocessed_for:.0f} s: restart the node"
+        ]
+    if errors or stalled:
+        level, message = DiagnosticStatus.ERROR, "; ".join(problems)
+    elif problems:
+        level, message = DiagnosticStatus.WARN, "; ".join(problems)
     elif lifecycle != "active":
         level, message = DiagnosticStatus.OK, lifecycle
     elif report.received_rate == 0:
-        level, message = DiagnosticStatus.WARN, f"no images on {hardware_id}"
+        level, message = DiagnosticStatus.WARN, f"no images on {topic}"
     else:
         level, message = DiagnosticStatus.OK, f"{report.processed_rate:.1f} images/s"
     values = {
@@ -161,10 +166,10 @@ def status(name: str, hardware_id: str, lifecycle: str, report: Report, dropped:
         level=level,
         name=name,
         message=message,
-        hardware_id=hardware_id,
+        hardware_id=topic,
         values=[KeyValue(key=key, value=value) for key, value in values.items()],
     )
 
 
 def _milliseconds(seconds: float) -> str:
-    return "" if np.isnan(seconds) else f"{seconds * 1000:.1f}"
+    return "unknown" if math.isnan(seconds) else f"{seconds * 1000:.1f}"

@@ -1,4 +1,4 @@
-"""Orientations as quaternions, and the transforms of both hands for /tf."""
+"""Poses of the keypoints of both hands, and their transforms for /tf."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..types import HandEstimate, Side, TwoHandEstimate
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HandPoses:
-    """Poses of one hand's wrist and 21 keypoints in the camera frame, and what is read off them, as messages want it.
+    """Poses of one hand's 21 keypoints in the camera frame, and measures of the hand.
 
     Attributes:
         rotations: (21, 3, 3); the first is the wrist frame, each other has x along the bone to the next keypoint.
@@ -34,8 +34,8 @@ class HandPoses:
 def quaternions(rotations: np.ndarray) -> np.ndarray:
     """Unit quaternions (..., 4), x y z w with w >= 0, of rotation matrices (..., 3, 3)."""
     R = np.asarray(rotations, dtype=np.float64)
-    # Four times the outer product of the quaternion with itself: each row is a multiple of it, the one with the
-    # largest diagonal element the most exact.
+    # Four times the outer product of the quaternion with itself: each row is a multiple of the quaternion, and the row
+    # with the largest diagonal element is the most exact.
     Q = np.empty((*R.shape[:-2], 4, 4))
     xx, yy, zz = R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]
     Q[..., 0, 0], Q[..., 1, 1] = 1 + xx - yy - zz, 1 - xx + yy - zz
@@ -51,17 +51,22 @@ def quaternions(rotations: np.ndarray) -> np.ndarray:
     return np.where(q[..., 3:] < 0, -q, q)
 
 
-def poses_of(estimate: TwoHandEstimate) -> dict[Side, HandPoses]:
-    """Poses of each hand that is found."""
+def hand_poses(estimate: TwoHandEstimate) -> dict[Side, HandPoses]:
+    """Poses of each hand that is found; raises ValueError for a hand without a wrist frame."""
     hands = [hand for hand in (estimate.left, estimate.right) if hand.found]
     if not hands:
         return {}
-    # Both hands at once: for a few numbers, calling NumPy costs more than what it does.
+    # Both hands at once: for so few numbers the calls of NumPy take longer than their arithmetic.
     keypoints = np.stack([hand.joints for hand in hands]).astype(np.float64)
     rotations = joint_orientations(keypoints, right=np.array([hand.side == Side.RIGHT for hand in hands]))
     rotations[:, WRIST] = [hand.wrist_pose[:3, :3] for hand in hands]
     parts = rotations, keypoints, quaternions(rotations), pinch_distance(keypoints), grasp_closure(keypoints)
     return {hand.side: HandPoses(*each) for hand, *each in zip(hands, *parts, strict=True)}
+
+
+def tf_name(frame_id: str) -> str:
+    """A frame_id as tf2 takes it: without a slash at the beginning."""
+    return frame_id.lstrip("/")
 
 
 def frame_names(prefix: str, hand: HandEstimate) -> list[str]:
@@ -74,28 +79,29 @@ def relative_poses(poses: HandPoses) -> tuple[np.ndarray, np.ndarray]:
     parents = np.maximum(KEYPOINT_PARENTS, 0)
     to_parent = np.swapaxes(poses.rotations[parents], -1, -2)
     positions = np.einsum("kij,kj->ki", to_parent, poses.positions - poses.positions[parents])
-    turned = quaternions(to_parent @ poses.rotations)
-    positions[0], turned[0] = poses.positions[0], poses.quaternions[0]
-    return positions, turned
+    local = quaternions(to_parent @ poses.rotations)
+    positions[0], local[0] = poses.positions[0], poses.quaternions[0]
+    return positions, local
 
 
-def transforms(header: Any, hand: HandEstimate, poses: HandPoses, prefix: str, full: bool) -> list[Any]:
+def build_transforms(header: Any, hand: HandEstimate, poses: HandPoses, prefix: str, full: bool) -> list[Any]:
     """geometry_msgs/TransformStamped of the wrist, and with ``full`` of the 20 other keypoints, of a found hand.
 
-    The wrist's parent is the image's frame (``header.frame_id``), the others' their neighbour towards the wrist.
+    The parent of the wrist is the image's frame (``header.frame_id``), that of another keypoint its neighbour towards
+    the wrist.
     """
     from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
     from std_msgs.msg import Header
 
     names = frame_names(prefix, hand)
-    positions, turned = relative_poses(poses) if full else (poses.positions[:1], poses.quaternions[:1])
+    positions, orientations = relative_poses(poses) if full else (poses.positions[:1], poses.quaternions[:1])
     return [
         TransformStamped(
-            header=header if k == 0 else Header(stamp=header.stamp, frame_id=names[KEYPOINT_PARENTS[k]]),
+            header=Header(stamp=header.stamp, frame_id=names[KEYPOINT_PARENTS[k]] if k else tf_name(header.frame_id)),
             child_frame_id=names[k],
             transform=Transform(
                 translation=Vector3(x=p[0], y=p[1], z=p[2]), rotation=Quaternion(x=q[0], y=q[1], z=q[2], w=q[3])
             ),
         )
-        for k, (p, q) in enumerate(zip(positions.tolist(), turned.tolist(), strict=True))
+        for k, (p, q) in enumerate(zip(positions.tolist(), orientations.tolist(), strict=True))
     ]

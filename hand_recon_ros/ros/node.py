@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -20,18 +20,21 @@ from std_srvs.srv import SetBool, Trigger
 from ..config import ConfigError, ReconstructorConfig
 from . import topics
 from .connections import Connections
-from .diagnostics import Counters, Problems, status
-from .mailbox import Mailbox
+from .diagnostics import Counters
+from .inputs import Inputs
+from .monitor import Monitor
 from .outputs import Outputs
-from .parameters import changed, coerced_parameters, declare
-from .worker import Reconstructor, Worker, where
+from .parameters import Parameters, as_meant_parameters, changed, declare, node_options
+from .problems import Problems
+from .worker import Reconstructor, Worker, describe
 
-SILENCE = 5
-"""After this many seconds without anybody publishing images the node says so."""
+
+class NotReady(RuntimeError):
+    """A transition that the node cannot make in its present condition."""
 
 
 def load_reconstructor(config: ReconstructorConfig) -> Reconstructor:
-    """The real thing; its networks are loaded here."""
+    """A TwoHandReconstructor; its networks are loaded here."""
     from ..reconstructor import TwoHandReconstructor
 
     return TwoHandReconstructor(config)
@@ -40,29 +43,27 @@ def load_reconstructor(config: ReconstructorConfig) -> Reconstructor:
 def _transition(
     callback: Callable[[Any, LifecycleState], None],
 ) -> Callable[[Any, LifecycleState], TransitionCallbackReturn]:
-    """A transition callback that says why it failed: rclpy turns an exception into ERROR without a word."""
+    """A transition callback that logs why it failed, which rclpy does not, and leaves the node as it was before."""
+    name = callback.__name__.removeprefix("on_")
 
     @functools.wraps(callback)
     def guarded(self: HandReconNode, state: LifecycleState) -> TransitionCallbackReturn:
-        name = callback.__name__.removeprefix("on_")
+        self.problems.forget("transition")
         try:
             callback(self, state)
         except Exception as error:
-            self.problems.report(f"transition.{name}", f"cannot {name}: {_reason(error)}")
-            self._stop()
-            if name == "configure":
-                self._clean_up()
+            self.problems.report("transition", f"cannot {name}: {_reason(error)}", error=True)
+            self._undo(name, state)
             return TransitionCallbackReturn.FAILURE
-        self.problems.solved(f"transition.{name}")
         return TransitionCallbackReturn.SUCCESS
 
     return guarded
 
 
 def _reason(error: Exception) -> str:
-    """What to say of an error: its own words where it was raised for people, else where it came from as well."""
-    said = type(error).__module__.startswith("hand_recon_ros") or isinstance(error, OSError | ImportError)
-    return str(error) if said else where(error)
+    """The text of an error that was raised for users; that of any other with its type and the line that raised it."""
+    for_users = type(error).__module__.startswith("hand_recon_ros") or isinstance(error, OSError | ImportError)
+    return str(error) if for_users else describe(error)
 
 
 class HandReconNode(LifecycleNode):
@@ -72,56 +73,64 @@ class HandReconNode(LifecycleNode):
         make_reconstructor: called in configure with the settings of the reconstruction.
         arguments: of rclpy.lifecycle.LifecycleNode, such as ``namespace`` or ``parameter_overrides``.
 
+    Attributes:
+        problems: what is wrong at present.
+        counters: of the images.
+        image_topic, image_name: the topic of the images, and its full name.
+        inputs: the images and camera_info received.
+        worker: what processes them; None unless the node is active.
+
     Raises ConfigError for start parameters that cannot be used.
     """
 
     def __init__(
         self, make_reconstructor: Callable[[ReconstructorConfig], Reconstructor] = load_reconstructor, **arguments: Any
     ) -> None:
-        super().__init__("hand_recon", **arguments)
-        self.problems = Problems(self.get_logger().warning)
-        self._make_reconstructor = make_reconstructor
-        self._counters = Counters()
+        super().__init__("hand_recon", **node_options(), **arguments)
+        logger = self.get_logger()
+        self.problems = Problems(logger.warning, logger.error)
+        self.counters = Counters()
         try:
-            self._settings = declare(self)
+            # One parameter file may be for several nodes.
+            self._settings = declare(self, Parameters, ignore_unknown=True)
         except ConfigError:
             self.destroy_node()
             raise
-        self.add_pre_set_parameters_callback(coerced_parameters)
+        self.add_pre_set_parameters_callback(as_meant_parameters)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._take_parameters)
-        self._reconstructor: Reconstructor | None = None
-        self._applied = self._settings
-        self._mailbox: Mailbox[Any] = Mailbox()
-        self._outputs: Outputs | None = None
-        self._worker: Worker | None = None
-        self._connections = Connections(self, self.problems)
-        self._enabled = True
-        self._silent_seconds = 0
-        image = topics.COMPRESSED if self._settings.node.use_compressed else topics.IMAGE
-        self._image_topic = image
-        self._image_name = self.resolve_topic_name(image.name)
-        self._info_name = self.resolve_topic_name(topics.CAMERA_INFO.name)
 
-        diagnostics = topics.output("/diagnostics")
-        self._diagnostics = self.create_publisher(DiagnosticArray, diagnostics.name, diagnostics.qos())
-        # On simulated time that stands still the node must still say so.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._diagnostics_timer = self.create_timer(1.0, self._publish_diagnostics, clock=steady)
-        self._services_out = [
+        self.image_topic = topics.COMPRESSED if self._settings.node.use_compressed else topics.IMAGE
+        self.image_name = self.resolve_topic_name(self.image_topic.name)
+        self._info_name = self.resolve_topic_name(topics.CAMERA_INFO.name)
+        self._connections = Connections(self, self.problems)
+        self.inputs = Inputs(self.image_name, self._info_name, self._connections.now, self.problems)
+        self._make_reconstructor = make_reconstructor
+        self._reconstructor: Reconstructor | None = None
+        self._outputs: Outputs | None = None
+        self.worker: Worker | None = None
+        self._stuck: Worker | None = None
+        self._enabled = True
+
+        self._monitor = Monitor(self)
+        self._node_services = [
             self.create_service(SetBool, "~/set_enabled", self._set_enabled),
             self.create_service(Trigger, "~/reset_tracking", self._reset_tracking),
         ]
-        # In the executor's first round, so that a failure to start leaves a node that answers and says why.
+        # By the executor and not here: after a failure to start the node goes on and publishes diagnostics. By a steady
+        # clock: simulated time may not have started.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
 
     @property
     def state(self) -> str:
         """The label of the lifecycle state, such as ``active``."""
-        return str(self._state_machine.current_state[1])
+        return str(self._state_machine.current_state[1])  # rclpy has no public access to it
 
-    def _now(self) -> float:
-        return float(self.get_clock().now().nanoseconds * 1e-9)
+    @property
+    def activity(self) -> str:
+        """The same, or ``paused`` where an active node is not enabled."""
+        return "paused" if self.worker is not None and not self._enabled else self.state
 
     # Lifecycle
 
@@ -133,78 +142,86 @@ class HandReconNode(LifecycleNode):
 
     @_transition
     def on_configure(self, state: LifecycleState) -> None:
-        """Load and warm up the networks, make the publishers."""
-        self._applied = self._settings
-        # The first start after an installation also compiles the solver.
+        """Load and warm up the networks, create the publishers."""
+        begin = time.monotonic()
         self.get_logger().info("loading networks and solver; the first time this takes some seconds")
-        self._reconstructor = self._make_reconstructor(self._applied.reconstructor)
+        self._reconstructor = self._make_reconstructor(self._settings.reconstructor)
         self._reconstructor.warm_up()
-        self._outputs = Outputs(self._connections.publisher, self._reconstructor.hand_model, self._now)
+        self._outputs = Outputs(self._connections, self._reconstructor.hand_model)
+        self.get_logger().info(f"configured in {time.monotonic() - begin:.1f} s")
 
     @_transition
     def on_activate(self, state: LifecycleState) -> None:
-        """Start to work; nothing is loaded here."""
-        super().on_activate(state)
+        """Start the worker and the subscriptions; nothing is loaded here."""
+        if self._stuck is not None and self._stuck.alive:
+            raise NotReady("the last worker still processes an image: clean up and configure the node first")
         outputs, reconstructor = self._outputs, self._reconstructor
         assert outputs is not None and reconstructor is not None
+        self.problems.forget("worker")
+        super().on_activate(state)
         outputs.publish_topology()
-        self._mailbox.open()
-        self._worker = Worker(
-            reconstructor,
-            mailbox=self._mailbox,
-            applied=self._applied,
-            parameters=lambda: self._settings,
-            publish=lambda result, parameters: outputs.publish(result, parameters.node),
-            withdraw=outputs.withdraw,
-            now=self._now,
-            alive=self.context.ok,
-            problems=self.problems,
-            counters=self._counters,
-            topics=(self._image_name, self._info_name),
-        )
-        self._worker.start()
+        self.inputs.open()
+        self.worker = Worker(reconstructor, self.inputs, outputs, lambda: self._settings, self.problems, self.counters)
+        self.worker.start()
         self._enabled = True
         self._subscribe()
-        self.get_logger().info(f"active: images from {self._image_name}, calibration from {self._info_name}")
+        self.get_logger().info(f"active: images from {self.image_name}, calibration from {self._info_name}")
 
     @_transition
     def on_deactivate(self, state: LifecycleState) -> None:
-        """Stop to work, keep everything loaded."""
+        """Stop the worker and the subscriptions; everything stays loaded."""
         self._stop()
         super().on_deactivate(state)
+        self.get_logger().info("inactive: images are not received")
 
     @_transition
     def on_cleanup(self, state: LifecycleState) -> None:
-        """Give back what configure made."""
+        """Release what configure made."""
         self._clean_up()
+        self.get_logger().info("unconfigured: networks are released")
 
     @_transition
     def on_shutdown(self, state: LifecycleState) -> None:
         """Stop, from whatever state."""
         self._stop()
         self._clean_up()
+        self.get_logger().info("finalized: this node cannot be used any more")
 
     @_transition
     def on_error(self, state: LifecycleState) -> None:
         """Back to unconfigured."""
         self._stop()
         self._clean_up()
+        self.get_logger().info("unconfigured after an error")
+
+    def _undo(self, transition: str, state: LifecycleState) -> None:
+        """Take back what a failed transition has done before it failed."""
+        self._stop()
+        if transition == "configure":
+            self._clean_up()
+        elif transition == "activate":
+            super().on_deactivate(state)
 
     def _stop(self) -> None:
         self._connections.unsubscribe()
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.stop()
-            self._applied = worker.applied
-        # What was wrong with the input is no longer known once none comes.
-        self.problems.solved("input", "guess", "frame_id", "stamp", "numbers", "failure", "silence")
+        worker, self.worker = self.worker, None
+        self.problems.forget("worker")
+        if worker is not None and not worker.stop():
+            self._stuck = worker
+        self._forget_input_problems()
+
+    def _forget_input_problems(self) -> None:
+        """Without images it is not known what is wrong with them."""
+        self.problems.forget("input", "stamp", "frame_id", "guess", "hand", "failure", "silence")
+        self.counters.restart()
 
     def _clean_up(self) -> None:
-        self._outputs = self._reconstructor = None
+        self._outputs = self._reconstructor = self._stuck = None
+        self.problems.forget("worker")
         self._connections.unpublish()
 
     def close(self) -> None:
-        """Stop the worker and leave the graph; for the end of the process."""
+        """Stop the worker and destroy the node; for the end of the process."""
         self._stop()
         self.destroy_node()
 
@@ -213,16 +230,15 @@ class HandReconNode(LifecycleNode):
     def _subscribe(self) -> None:
         reliability = self._settings.node.image_reliability
         self._connections.subscribe(topics.CAMERA_INFO, self._take_camera_info, reliability)
-        self._connections.subscribe(self._image_topic, self._take_image, reliability)
+        self._connections.subscribe(self.image_topic, self._take_image, reliability)
 
     def _take_image(self, message: Any) -> None:
-        self._counters.received += 1
-        self._mailbox.put(message)
+        self.counters.receive()
+        self.inputs.add_image(message)
 
     def _take_camera_info(self, message: Any) -> None:
         self.problems.solved(f"qos.{self._info_name}")
-        if self._worker is not None:
-            self._worker.take_camera_info(message)
+        self.inputs.add_camera_info(message)
 
     # Parameters and services
 
@@ -237,61 +253,39 @@ class HandReconNode(LifecycleNode):
         self._settings = changed(self._settings, parameters)
 
     def _set_enabled(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        worker = self._worker
+        worker = self.worker
         if worker is None:
             response.success, response.message = False, f"the node is {self.state}, activate it first"
             return response
-        worker.paused = not request.data
+        response.success = True
+        response.message = "enabled" if request.data else "paused: images are not received"
         if request.data and not self._enabled:
+            worker.resume()
             self._subscribe()
+            self.get_logger().info(f"enabled: images from {self.image_name}")
         elif not request.data and self._enabled:
             self._connections.unsubscribe()
-            self._mailbox.clear()
-            worker.forget()
+            self.inputs.clear()
+            if not worker.pause():
+                response.message += "; the image in work takes long, the hands are forgotten after it"
+            self._forget_input_problems()
+            self.get_logger().info(response.message)
         self._enabled = request.data
-        response.success, response.message = True, "enabled" if request.data else "paused: images are not received"
         return response
 
     def _reset_tracking(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        worker = self._worker
+        worker = self.worker
         if worker is None:
             response.success, response.message = False, f"the node is {self.state}, there is nothing to forget"
             return response
-        worker.forget()
-        response.success, response.message = True, "both hands and all filters are forgotten"
-        return response
-
-    # Diagnostics
-
-    def _publish_diagnostics(self) -> None:
-        report = self._counters.report()
-        self._check_silence(report.received_rate)
-        message = DiagnosticArray(
-            status=[
-                status(
-                    name=f"{self.get_fully_qualified_name().lstrip('/')}: hands",
-                    hardware_id=self._image_name,
-                    lifecycle="paused" if self._worker is not None and not self._enabled else self.state,
-                    report=report,
-                    dropped=self._mailbox.dropped,
-                    problems=self.problems.active(),
-                )
-            ]
+        response.success = worker.reset_tracking()
+        response.message = (
+            "both hands and all filters are forgotten"
+            if response.success
+            else "the image in work takes long: both hands and all filters are forgotten after it"
         )
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(message)
-
-    def _check_silence(self, rate: float) -> None:
-        if rate > 0:
-            self.problems.solved("silence", f"qos.{self._image_name}")
-        waiting = self._worker is not None and self._enabled and rate == 0
-        self._silent_seconds = self._silent_seconds + 1 if waiting else 0
-        if self._silent_seconds == SILENCE and not self.count_publishers(self._image_name):
-            self.problems.report(
-                "silence",
-                f"nobody publishes on {self._image_name}: start the camera driver, or remap {self._image_topic.name}"
-                " to its topic",
-            )
+        self.get_logger().info(f"reset_tracking: {response.message}")
+        return response
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -309,7 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rclpy.logging.get_logger("hand_recon").fatal(str(error))
         return 1
     finally:
-        # A launch file's processes are interrupted twice: the second time must not tear this down half way.
+        # A launch file's processes are interrupted twice: the second time must not end the clean-up half way.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
             node.close()

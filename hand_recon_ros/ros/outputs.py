@@ -1,153 +1,143 @@
-"""Everything the node publishes for one image, and the publishers it does that with."""
+"""Everything the node publishes for an image, and the publishers of it."""
 
 from __future__ import annotations
 
-import dataclasses
+import math
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..camera import Camera
 from ..types import Side, TwoHandEstimate
 from . import messages, topics
-from .frames import HandPoses, poses_of, transforms
+from .connections import Connections
+from .frames import HandPoses, build_transforms, hand_poses, tf_name
+from .images import build_compressed_image_message, build_image_message
+from .inputs import InputFrame
 from .markers import HandMarkers
 from .parameters import NodeConfig
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Result:
-    """One processed image: what there is to publish.
-
-    ``header`` is the image's own; ``image`` is uint8 (H, W, 3), BGR.
-    """
-
-    header: Any
-    image: np.ndarray
-    camera: Camera
-    estimate: TwoHandEstimate
-    dropped: int
+from .stamps import seconds
 
 
 class RateLimit:
-    """Lets through at most so many per second, evenly."""
+    """Limits the rate of messages, evenly."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._next = 0.0
 
     def due(self, rate: float) -> bool:
-        """Whether one more may pass now, at ``rate`` per second; if so it counts."""
+        """Whether a message may be published now, at ``rate`` per second; if so it is counted."""
         now = self._clock()
         if now < self._next:
             return False
-        # Counting on from the planned time keeps the mean at the rate where the source does not divide it.
+        # From the planned time and not from now: so the mean is the rate, also where the source's rate is no multiple.
         self._next = max(self._next + 1.0 / rate, now)
         return True
 
 
 class Outputs:
-    """The publishers of the node, and what they need to remember from image to image.
+    """The publishers of the node, and their state from image to image: which markers are shown, and rates.
 
     Args:
-        create: makes the publisher of a topic of the table, or returns None where its message is not installed.
-        now: the node's clock, seconds.
+        connections: creates the publishers.
+        hand_model: of the reconstructor.
     """
 
-    def __init__(self, create: Callable[[topics.Topic], Any | None], hand_model: Any, now: Callable[[], float]) -> None:
+    def __init__(self, connections: Connections, hand_model: Any) -> None:
+        self._connections = connections
         self._hand_model = hand_model
-        self._now = now
         self._publishers: dict[str, Any] = {
-            topic.name: create(topic) for topic in topics.OUTPUTS if topic.name != "/diagnostics"
+            topic.name: connections.publisher(topic) for topic in topics.OUTPUTS if topic.name != "/diagnostics"
         }
         self._markers = HandMarkers()
         self._marker_rate, self._debug_rate = RateLimit(), RateLimit()
 
+    @property
+    def alive(self) -> bool:
+        """Whether messages can be published; False once the process is told to end."""
+        return self._connections.alive
+
     def publish_topology(self) -> None:
-        """Send the latched triangles of both meshes."""
+        """Publish the latched triangles of both meshes."""
         rest = np.tile(np.eye(3), (16, 1, 1)), np.zeros(10), np.zeros(3)
         for side in Side:
-            mesh = messages.topology_message(self._hand_model.faces(side), self._hand_model.mesh(side, *rest))
+            mesh = messages.build_topology_message(self._hand_model.faces(side), self._hand_model.mesh(side, *rest))
             self._publishers[f"~/{side.label}/mesh_topology"].publish(mesh)
 
-    def publish(self, result: Result, config: NodeConfig) -> float:
-        """Send everything there is to say of one image; returns its latency in seconds."""
-        estimate, header = result.estimate, result.header
-        height, width = result.image.shape[:2]
-        poses = poses_of(estimate)
-        message = messages.hands_message(estimate, poses, header, self._hand_model, (width, height), result.dropped)
-        latency = self._now() - (header.stamp.sec + header.stamp.nanosec * 1e-9)
+    def publish(self, frame: InputFrame, estimate: TwoHandEstimate, dropped: int, config: NodeConfig) -> float:
+        """Publish the estimate of an image; returns its latency, seconds, NaN where that is not known."""
+        header = frame.header
+        height, width = frame.frame.image.shape[:2]
+        poses = hand_poses(estimate)
+        message = messages.build_hands_message(estimate, poses, header, self._hand_model, (width, height), dropped)
+        latency = self._connections.now() - seconds(header.stamp) if frame.latency_known else math.nan
         message.latency = latency
         self._publishers["~/hands"].publish(message)
 
         for side, hand in ((Side.LEFT, message.left), (Side.RIGHT, message.right)):
             if side in poses:
-                self._publishers[f"~/{side.label}/wrist"].publish(messages.wrist_message(header, hand))
-            if self._heard(f"~/{side.label}/poses"):
-                self._publishers[f"~/{side.label}/poses"].publish(messages.poses_message(header, hand))
-        self._publish_tf(result, poses, config)
-        if self._heard("~/meshes"):
-            self._publishers["~/meshes"].publish(messages.meshes_message(header, estimate))
-        self._publish_markers(result, config)
-        self._publish_debug_image(result, config)
+                self._publishers[f"~/{side.label}/wrist"].publish(messages.build_wrist_message(header, hand))
+            if self._subscribed(f"~/{side.label}/poses"):
+                self._publishers[f"~/{side.label}/poses"].publish(messages.build_poses_message(header, hand))
+        self._publish_tf(header, estimate, poses, config)
+        if self._subscribed("~/meshes"):
+            self._publishers["~/meshes"].publish(messages.build_meshes_message(header, estimate))
+        self._publish_markers(header, estimate, config)
+        self._publish_debug_image(frame, estimate, config)
         return latency
 
-    def withdraw(self, header: Any) -> None:
-        """Take both hands off the display."""
-        gone = self._markers.delete(header, self._markers.shown)
-        if gone.markers:
-            self._publishers["~/markers"].publish(gone)
+    def delete_markers(self, header: Any) -> None:
+        """Delete the markers of both hands."""
+        message = self._markers.delete(header, self._markers.shown)
+        if message.markers:
+            self._publishers["~/markers"].publish(message)
 
-    def _heard(self, name: str) -> bool:
+    def _subscribed(self, name: str) -> bool:
         publisher = self._publishers[name]
         return publisher is not None and publisher.get_subscription_count() > 0
 
-    def _publish_tf(self, result: Result, poses: dict[Side, HandPoses], config: NodeConfig) -> None:
+    def _publish_tf(
+        self, header: Any, estimate: TwoHandEstimate, poses: dict[Side, HandPoses], config: NodeConfig
+    ) -> None:
         publisher = self._publishers["/tf"]
-        # With guessed intrinsics, or without a parent frame, a transform would claim what nobody knows.
-        if (
-            publisher is None
-            or config.publish_tf == "off"
-            or not result.estimate.calibrated
-            or not result.header.frame_id
-        ):
+        # With guessed intrinsics a transform would be wrong by metres, and without a frame_id it has no parent.
+        if publisher is None or config.publish_tf == "off" or not estimate.calibrated or not tf_name(header.frame_id):
             return
-        sent = [
+        transforms = [
             transform
             for side, each in poses.items()
-            for transform in transforms(
-                result.header, result.estimate.hand(side), each, config.tf_prefix, config.publish_tf == "full"
+            for transform in build_transforms(
+                header, estimate.hand(side), each, config.tf_prefix, full=config.publish_tf == "full"
             )
         ]
-        if sent:
-            publisher.publish(publisher.msg_type(transforms=sent))
+        if transforms:
+            publisher.publish(publisher.msg_type(transforms=transforms))
 
-    def _publish_markers(self, result: Result, config: NodeConfig) -> None:
-        if not self._heard("~/markers"):
+    def _publish_markers(self, header: Any, estimate: TwoHandEstimate, config: NodeConfig) -> None:
+        if not self._subscribed("~/markers"):
             return
-        estimate = result.estimate
         lost = {side for side in self._markers.shown if not estimate.hand(side).found}
         if self._marker_rate.due(config.marker_rate):
-            message = self._markers.add(result.header, estimate)
-        elif lost:  # a hand that is gone must not wait for the rate
-            message = self._markers.delete(result.header, lost)
+            message = self._markers.add(header, estimate)
+        elif lost:  # a lost hand is deleted at once, whatever the rate
+            message = self._markers.delete(header, lost)
         else:
             return
         if message.markers:
             self._publishers["~/markers"].publish(message)
 
-    def _publish_debug_image(self, result: Result, config: NodeConfig) -> None:
-        raw, compressed = self._heard("~/debug_image"), self._heard("~/debug_image/compressed")
+    def _publish_debug_image(self, frame: InputFrame, estimate: TwoHandEstimate, config: NodeConfig) -> None:
+        raw, compressed = self._subscribed("~/debug_image"), self._subscribed("~/debug_image/compressed")
         if not (raw or compressed) or not self._debug_rate.due(config.debug_image_rate):
             return
         from ..overlay import draw_overlay
 
-        drawn = draw_overlay(result.image, result.estimate, result.camera)
+        overlay = draw_overlay(frame.frame.image, estimate, frame.frame.camera)
         if raw:
-            self._publishers["~/debug_image"].publish(messages.image_message(result.header, drawn))
+            self._publishers["~/debug_image"].publish(build_image_message(overlay, frame.header))
         if compressed:
             self._publishers["~/debug_image/compressed"].publish(
-                messages.compressed_image_message(result.header, drawn, config.debug_image_quality)
+                build_compressed_image_message(overlay, config.debug_image_quality, frame.header)
             )

@@ -1,6 +1,6 @@
-"""The node's parameters: one table, from which they are declared, checked, documented and written as YAML.
+"""The nodes' parameters: declared, checked, documented and written as YAML from the settings of config dataclasses.
 
-Nothing here imports rclpy at module level, so that the table can be read, and its documents made, without ROS:
+Nothing here imports rclpy at module level, so that the documents can be made without ROS:
 ``python -m hand_recon_ros.ros.parameters yaml|markdown``.
 """
 
@@ -12,30 +12,32 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from ..config import ConfigError, ReconstructorConfig, Setting, checked, setting, settings_of
+
+T = TypeVar("T")
 
 _FRAME_CHARACTERS = re.compile(r"[A-Za-z0-9_./~-]*")
 
 
 @dataclasses.dataclass(frozen=True)
 class NodeConfig:
-    """Settings of the node itself, beside those of the reconstruction. Raises ConfigError where two contradict."""
+    """Settings of the node hand_recon, beside those of the reconstruction. Raises ConfigError where two contradict."""
 
     autostart: bool = setting(True, "configure and activate at start; false leaves that to a lifecycle manager")
     use_compressed: bool = setting(False, "subscribe to image/compressed instead of image")
     rectified: bool = setting(False, "the images are rectified: use P of camera_info and no distortion")
     image_reliability: str = setting(
         "best_effort",
-        "reliability asked of the camera; reliable brings large images through where no shared-memory profile is set,"
-        " and gets nothing from a best-effort publisher",
+        "reliability requested from the camera; reliable loses no large images where no shared-memory profile is set,"
+        " and receives none from a best-effort publisher",
         choices=("best_effort", "reliable"),
     )
     fallback_fov: float = setting(
         0.0,
-        "field of view across the longer image side, assumed while there is no camera_info; the estimates then say"
-        " calibrated=false and there is no TF; 0 waits for camera_info",
+        "field of view across the longer image side, assumed while there is no camera_info; the estimates then have"
+        " calibrated=false, and there is no TF; 0 waits for camera_info",
         unit="deg",
         low=0.0,
         high=175.0,
@@ -43,7 +45,7 @@ class NodeConfig:
     )
     max_image_age: float = setting(
         0.0,
-        "images older than this when they are taken up are discarded; 0 takes all",
+        "images older than this are not processed; 0 processes all",
         unit="s",
         low=0.0,
         high=60.0,
@@ -55,9 +57,9 @@ class NodeConfig:
         choices=("off", "wrist", "full"),
         live=True,
     )
-    tf_prefix: str = setting("human_", "put before the name of every frame on /tf", live=True)
-    marker_rate: float = setting(15.0, "most messages on ~/markers", unit="Hz", low=1.0, high=240.0, live=True)
-    debug_image_rate: float = setting(15.0, "most messages on ~/debug_image", unit="Hz", low=0.1, high=240.0, live=True)
+    tf_prefix: str = setting("human_", "prefix of the name of every frame on /tf", live=True)
+    marker_rate: float = setting(15.0, "highest rate of ~/markers", unit="Hz", low=1.0, high=240.0, live=True)
+    debug_image_rate: float = setting(15.0, "highest rate of ~/debug_image", unit="Hz", low=0.1, high=240.0, live=True)
     debug_image_quality: int = setting(
         80, "JPEG quality of ~/debug_image/compressed", unit="%", low=1, high=100, live=True
     )
@@ -74,111 +76,94 @@ class NodeConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """All parameters at one moment; the worker takes one of these per image, so that they never change under it."""
+    """All parameters of hand_recon at one moment: the worker takes one snapshot for each image."""
 
     node: NodeConfig
     reconstructor: ReconstructorConfig
 
 
-_PARTS: dict[str, type] = {"node": NodeConfig, "reconstructor": ReconstructorConfig}
+_OF_RCLPY = ("use_sim_time", "start_type_description_service")
 
 
-def table() -> dict[str, tuple[Setting, Any]]:
-    """Name -> (setting, default) of every parameter, in the order they are documented."""
-    return {name: entry for kind in _PARTS.values() for name, entry in settings_of(kind).items()}
+def _parts(kind: type) -> tuple[type, ...]:
+    """The config dataclasses with the settings of ``kind``: itself, unless that is :class:`Parameters`."""
+    return (NodeConfig, ReconstructorConfig) if kind is Parameters else (kind,)
+
+
+def _make(kind: type[T], values: Mapping[str, Any]) -> T:
+    """An instance of ``kind`` from name -> value, missing ones at their defaults; raises ConfigError."""
+    configs: list[Any] = [
+        checked(part, {name: values[name] for name in settings_of(part) if name in values}) for part in _parts(kind)
+    ]
+    return kind(*configs) if kind is Parameters else configs[0]
+
+
+def table(kind: type = Parameters) -> dict[str, tuple[Setting, Any]]:
+    """Name -> (setting, default) of the parameters of ``kind``, a config dataclass or :class:`Parameters`, in order."""
+    return {name: entry for part in _parts(kind) for name, entry in settings_of(part).items()}
+
+
+def declare(node: Any, kind: type[T], ignore_unknown: bool = False) -> T:
+    """Declare the parameters of ``kind`` on a node made with :func:`node_options`; returns their start values.
+
+    Raises ConfigError for a value of the wrong type or out of range, and for an unknown name unless
+    ``ignore_unknown``: then that is logged.
+    """
+    entries = table(kind)
+    given = {name: each.value for name, each in node.get_parameters_by_prefix("").items() if name not in _OF_RCLPY}
+    for name in given:  # declared again below, with description, range and type; qos_overrides.* by rclpy
+        node.undeclare_parameter(name)
+    for name in given:
+        if name not in entries and not name.startswith("qos_overrides."):
+            if not ignore_unknown:
+                raise ConfigError(f"unknown parameter {name!r}{suggestion(name, entries)}")
+            node.get_logger().warning(f"unknown parameter {name!r} is ignored{suggestion(name, entries)}")
+    values = {name: as_meant(given[name], *entries[name]) for name in given if name in entries}
+    made = _make(kind, values)
+    for name, (entry, default) in entries.items():
+        node.declare_parameter(name, values.get(name, default), descriptor(name, entry, default), ignore_override=True)
+    return made
+
+
+def node_options() -> dict[str, Any]:
+    """Arguments of rclpy's Node that :func:`declare` needs.
+
+    rclpy is strict about types: it refuses ``fallback_fov:=60`` for being an integer. The start values have to be read
+    before the parameters are declared, and only as parameters of that kind are they accessible.
+    """
+    return {"automatically_declare_parameters_from_overrides": True}
 
 
 def snapshot(values: Mapping[str, Any]) -> Parameters:
-    """Parameters from name -> value (missing ones at their default), every value and combination checked.
-
-    Raises ConfigError, whose message names the parameter, its value and what was expected.
-    """
-    rest, parts = dict(values), dict[str, Any]()
-    for part, kind in _PARTS.items():
-        parts[part] = checked(kind, {name: rest.pop(name) for name in settings_of(kind) if name in rest})
-    for name in rest:
-        raise ConfigError(f"unknown parameter {name!r}{suggestion(name)}")
-    return Parameters(**parts)
+    """Parameters of hand_recon from name -> value, missing ones at their defaults; raises ConfigError."""
+    for name in values:
+        if name not in table():
+            raise ConfigError(f"unknown parameter {name!r}{suggestion(name, table())}")
+    return _make(Parameters, values)
 
 
-def live_changes(old: Parameters, new: Parameters) -> dict[str, Any]:
-    """The settings of the reconstruction that may change while it runs and do so from ``old`` to ``new``."""
+def changed(current: Parameters, parameters: Iterable[Any]) -> Parameters:
+    """``current`` with those of the rclpy ``parameters`` that are hand_recon's; raises ConfigError."""
+    values = {**dataclasses.asdict(current.node), **dataclasses.asdict(current.reconstructor)}
+    values.update({parameter.name: parameter.value for parameter in parameters if parameter.name in values})
+    return snapshot(values)
+
+
+def live_changes(old: ReconstructorConfig, new: ReconstructorConfig) -> dict[str, Any]:
+    """The live settings of the reconstruction that differ from ``old`` to ``new``, with their new values."""
+    if old == new:
+        return {}
     return {
-        name: getattr(new.reconstructor, name)
-        for name, (entry, _) in settings_of(ReconstructorConfig).items()
-        if entry.live and getattr(new.reconstructor, name) != getattr(old.reconstructor, name)
+        name: getattr(new, name)
+        for name, (entry, _) in settings_of(new).items()
+        if entry.live and getattr(new, name) != getattr(old, name)
     }
 
 
-def suggestion(name: str) -> str:
-    """Text after a misspelt parameter's name: the closest known one."""
-    close = difflib.get_close_matches(name, table(), n=1)
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Text after a misspelt name: the closest known one."""
+    close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def range_text(entry: Setting) -> str:
-    """What values are allowed, for people: ``0 .. 1``, ``a, b``, or nothing."""
-    if entry.choices:
-        return ", ".join(entry.choices)
-    if entry.low is not None and entry.high is not None:
-        return f"{entry.low:g} .. {entry.high:g}"
-    return ""
-
-
-def markdown_table() -> str:
-    """The parameter table of the README."""
-    lines = ["| Parameter | Default | Range | Unit | Live | Meaning |", "|---|---|---|---|---|---|"]
-    for name, (entry, default) in table().items():
-        cells = [
-            f"`{name}`",
-            f"`{_literal(default)}`",
-            range_text(entry),
-            entry.unit,
-            "yes" if entry.live else "",
-            entry.description,
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def yaml_text() -> str:
-    """The parameter file ``config/hand_recon.yaml``: every parameter at its default, explained."""
-    lines = [
-        "# Parameters of the node hand_recon, at their defaults. Made from the code's own table by",
-        "# `python -m hand_recon_ros.ros.parameters yaml`; those marked (live) may change while the node runs.",
-        "/**:",
-        "  ros__parameters:",
-    ]
-    for name, (entry, default) in table().items():
-        details = ", ".join(filter(None, [range_text(entry), entry.unit]))
-        details = f" [{details}]" if details else ""
-        live = " (live)" if entry.live else ""
-        lines += [f"    # {entry.description}{details}{live}", f"    {name}: {_literal(default)}"]
-    return "\n".join(lines) + "\n"
-
-
-def _literal(value: Any) -> str:
-    """``value`` as YAML and as people write it; JSON's scalars are YAML's, and floats keep their point."""
-    return json.dumps(value)
-
-
-def declare(node: Any) -> Parameters:
-    """Declare every parameter of the table on an rclpy node; return the values it was started with.
-
-    Raises ConfigError for a value of the wrong kind or out of range.
-    """
-    # Left to itself rclpy would refuse `fallback_fov:=60` for being an integer: the start values are read here.
-    overrides = {name: coerced(name, parameter.value) for name, parameter in node._parameter_overrides.items()}
-    values = {
-        name: entry.check(name, overrides.get(name, default), default) for name, (entry, default) in table().items()
-    }
-    parameters = snapshot(values)
-    for name, (entry, default) in table().items():
-        node.declare_parameter(name, values[name], descriptor(name, entry, default), ignore_override=True)
-    for name in overrides:
-        if not node.has_parameter(name) and not name.startswith("qos_overrides."):  # the others are rclpy's own
-            node.get_logger().warning(f"unknown parameter {name!r} is ignored{suggestion(name)}")
-    return parameters
 
 
 def descriptor(name: str, entry: Setting, default: Any) -> Any:
@@ -198,45 +183,77 @@ def descriptor(name: str, entry: Setting, default: Any) -> Any:
     return message
 
 
-def coerced(name: str, value: Any) -> Any:
-    """``value`` as :func:`as_meant` has it for the parameter ``name``; unchanged where there is none of that name."""
-    return as_meant(value, *table().get(name, (Setting(""), None)))
-
-
 def as_meant(value: Any, entry: Setting, default: Any) -> Any:
-    """``value`` in the type of a setting where YAML's reading of it lost that type, else unchanged.
+    """``value`` in the type of a setting where YAML has read it as another, else unchanged.
 
-    YAML reads ``60`` as an integer and ``off`` as a boolean, and rclpy is strict about both.
+    YAML reads ``60`` as an integer and ``off`` as a boolean, also where a number with a point or a text is meant.
     """
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
     if value is False and "off" in entry.choices:
         return "off"
+    if isinstance(value, int) and not isinstance(value, bool) and isinstance(default, float | str):
+        return type(default)(value)
     return value
 
 
-def coerced_parameters(parameters: Iterable[Any]) -> list[Any]:
-    """rclpy parameters with :func:`coerced` values (the node's pre-set callback)."""
+def as_meant_parameters(parameters: Iterable[Any]) -> list[Any]:
+    """rclpy parameters with values :func:`as_meant` for hand_recon (the node's pre-set callback)."""
     from rclpy.parameter import Parameter
 
-    return [
-        parameter
-        if coerced(parameter.name, parameter.value) is parameter.value
-        else Parameter(parameter.name, value=coerced(parameter.name, parameter.value))
-        for parameter in parameters
+    entries, result = table(), []
+    for parameter in parameters:
+        value = parameter.value
+        if parameter.name in entries:
+            value = as_meant(value, *entries[parameter.name])
+        result.append(parameter if value is parameter.value else Parameter(parameter.name, value=value))
+    return result
+
+
+def range_text(entry: Setting) -> str:
+    """The allowed values in words: ``0 .. 1``, ``a, b``, or nothing."""
+    if entry.choices:
+        return ", ".join(entry.choices)
+    if entry.low is not None and entry.high is not None:
+        return f"{entry.low:g} .. {entry.high:g}"
+    return ""
+
+
+def markdown_table(kind: type = Parameters) -> str:
+    """The parameters of ``kind`` as a table in Markdown; the column Live is left out where no parameter is live."""
+    entries = table(kind)
+    live = any(entry.live for entry, _ in entries.values())
+    header = ["Parameter", "Default", "Range", "Unit", *(["Live"] if live else []), "Meaning"]
+    rows = [header, ["---"] * len(header)]
+    for name, (entry, default) in entries.items():
+        row = [f"`{name}`", f"`{_literal(default)}`", range_text(entry), entry.unit]
+        rows.append([*row, *(["yes" if entry.live else ""] if live else []), entry.description])
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines[1] = lines[1].replace(" ", "")
+    return "\n".join(lines) + "\n"
+
+
+def yaml_text() -> str:
+    """The parameter file ``config/hand_recon.yaml``: every parameter of hand_recon at its default, with its meaning."""
+    lines = [
+        "# Parameters of the node hand_recon, at their defaults. Generated from the code by",
+        "# `python -m hand_recon_ros.ros.parameters yaml`; those marked (live) may change while the node runs.",
+        "/**:",
+        "  ros__parameters:",
     ]
+    for name, (entry, default) in table().items():
+        details = ", ".join(filter(None, [range_text(entry), entry.unit]))
+        details = f" [{details}]" if details else ""
+        live = " (live)" if entry.live else ""
+        lines += [f"    # {entry.description}{details}{live}", f"    {name}: {_literal(default)}"]
+    return "\n".join(lines) + "\n"
 
 
-def changed(current: Parameters, parameters: Iterable[Any]) -> Parameters:
-    """``current`` with the rclpy ``parameters`` of the table set; others are ignored. Raises ConfigError as above."""
-    values = {**dataclasses.asdict(current.node), **dataclasses.asdict(current.reconstructor)}
-    entries = table()
-    values.update({parameter.name: parameter.value for parameter in parameters if parameter.name in entries})
-    return snapshot(values)
+def _literal(value: Any) -> str:
+    """``value`` as YAML: its scalars include JSON's, and floats keep their point."""
+    return json.dumps(value)
 
 
 def main() -> int:
-    """Print the table's documents: ``python -m hand_recon_ros.ros.parameters yaml|markdown``."""
+    """Print a document: ``python -m hand_recon_ros.ros.parameters yaml|markdown``."""
     documents = {"yaml": yaml_text, "markdown": markdown_table}
     if len(sys.argv) != 2 or sys.argv[1] not in documents:
         print("usage: python -m hand_recon_ros.ros.parameters yaml|markdown", file=sys.stderr)

@@ -1,8 +1,7 @@
-"""The one thread that turns images into results: everything between the mailbox and the publishers."""
+"""The worker thread: takes the newest image, reconstructs the hands and publishes them."""
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import threading
 import time
@@ -13,27 +12,25 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..camera import Camera
+from ..config import ReconstructorConfig
 from ..types import HandEstimate, HandState, Side, TwoHandEstimate
-from .diagnostics import Counters, Problems
-from .inputs import CameraSource, InputError, decode
-from .mailbox import Mailbox
-from .messages import is_finite
-from .outputs import Result
+from .diagnostics import STALL_AFTER, Counters
+from .inputs import InputFrame, Inputs, ReceivedImage
+from .messages import fault_of
+from .outputs import Outputs
 from .parameters import Parameters, live_changes
+from .problems import Problems
 
-FUTURE_TOLERANCE = 0.1
-"""How far ahead of this machine's clock a stamp may lie before it is called wrong, seconds."""
-
-_INFOS = 8
-"""How many camera_info messages are kept, to find the one that belongs to an image."""
-
-CAMERA_INFO_PATIENCE = 1.0
-"""How long images may come without camera_info before that is called a problem, seconds."""
+STOP_TIMEOUT = 5.0
+"""How long :meth:`Worker.stop` waits for the image in work, seconds."""
+RESET_TIMEOUT = 1.0
+"""How long :meth:`Worker.reset_tracking` waits for the image in work, seconds."""
 
 
 class Reconstructor(Protocol):
-    """What the node needs of :class:`hand_recon_ros.TwoHandReconstructor`."""
+    """The part of :class:`hand_recon_ros.TwoHandReconstructor` that the node uses."""
 
+    config: ReconstructorConfig
     hand_model: Any
 
     def __call__(self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0) -> TwoHandEstimate: ...
@@ -45,231 +42,212 @@ class Reconstructor(Protocol):
     def update_settings(self, **values: Any) -> None: ...
 
 
-def where(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """One line about an unexpected exception: its type, text, and the line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{place}"
 
 
-def seconds(stamp: Any) -> float:
-    """A builtin_interfaces/Time in seconds."""
-    return float(stamp.sec + stamp.nanosec * 1e-9)
-
-
 class Worker:
-    """Takes the newest image from its mailbox, computes, publishes, and lives on whatever comes.
+    """A thread that processes the newest image, again and again; an exception does not end it.
 
     Args:
-        reconstructor: computes; only ever called by one thread at a time.
-        mailbox: where the newest image lies.
-        applied: the parameters the reconstructor works with; kept up to date.
-        parameters: gives the node's parameters of this moment.
-        publish: sends a result, returns its latency in seconds.
-        withdraw: takes the hands off the display; gets a header to do so with.
-        now: the node's clock, seconds.
-        alive: whether there is still anybody to publish to; false once the process is told to end.
-        topics: full names of image and camera_info, for messages to people.
+        reconstructor: called by one thread at a time.
+        inputs: where the images come from.
+        outputs: where the estimates go.
+        parameters: returns the node's parameters; called once for each image.
+        problems: what is wrong with the work is reported here, in the groups ``failure``, ``hand`` and ``worker``.
+        counters: of the images.
     """
 
     def __init__(
         self,
         reconstructor: Reconstructor,
-        mailbox: Mailbox[Any],
-        applied: Parameters,
+        inputs: Inputs,
+        outputs: Outputs,
         parameters: Callable[[], Parameters],
-        publish: Callable[[Result, Parameters], float],
-        withdraw: Callable[[Any], None],
-        now: Callable[[], float],
-        alive: Callable[[], bool],
         problems: Problems,
         counters: Counters,
-        topics: tuple[str, str],
     ) -> None:
-        self.applied = applied
-        self.paused = False
-        self._infos: collections.OrderedDict[tuple[int, int], Any] = collections.OrderedDict()
-        self._mailbox = mailbox
         self._reconstructor = reconstructor
+        self._inputs = inputs
+        self._outputs = outputs
         self._parameters = parameters
-        self._publish = publish
-        self._withdraw = withdraw
-        self._now = now
-        self._alive = alive
         self._problems = problems
         self._counters = counters
-        self._image_topic = topics[0]
-        self._cameras = CameraSource(*topics)
-        self._camera: Camera | None = None
-        self._stamp: float | None = None
         self._header: Any | None = None
-        self._waiting_since: float | None = None
+        self._cause = ""
         self._busy = threading.Lock()
+        self._busy_since: float | None = None
+        self._paused = False
+        self._reset_requested = False
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hand_recon_worker", daemon=True)
 
-    def take_camera_info(self, message: Any) -> None:
-        """Keep a camera_info; called by the executor's thread."""
-        stamp = message.header.stamp
-        infos = collections.OrderedDict(self._infos)
-        infos.pop((stamp.sec, stamp.nanosec), None)
-        infos[stamp.sec, stamp.nanosec] = message
-        while len(infos) > _INFOS:
-            infos.popitem(last=False)
-        self._infos = infos  # replaced whole: the worker's thread reads it without a lock
-
     @property
-    def camera_info(self) -> Any | None:
-        """The newest camera_info; None before the first."""
-        infos = self._infos
-        return next(reversed(infos.values())) if infos else None
-
-    def _camera_info_of(self, message: Any) -> Any | None:
-        """The camera_info with the image's stamp, else the newest."""
-        stamp = message.header.stamp
-        return self._infos.get((stamp.sec, stamp.nanosec)) or self.camera_info
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin to take images; a worker runs once."""
+        """Start the thread; a worker runs once."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Finish the image in work, take nothing more, and take the hands off the display."""
-        self._mailbox.close()
-        if self._thread.is_alive():
-            self._thread.join()
-        self.forget()
+    def stop(self, timeout: float = STOP_TIMEOUT) -> bool:
+        """End the thread after the image in work, and forget the hands; False where that takes too long.
 
-    def forget(self) -> None:
-        """Forget both hands, and take them off the display; waits for the image in work."""
-        with self._busy:
-            self._reconstructor.reset()
-            self._stamp = self._camera = None
-            self._counters.states = HandState.LOST, HandState.LOST
-            self._counters.calibrated = None
-            if self._header is not None and self._alive():
-                self._withdraw(self._header)
+        A thread that does not end in time goes on until the image in work is done, and publishes nothing more.
+        """
+        self._stopping.set()
+        self._inputs.close()
+        if self.alive:
+            self._thread.join(timeout)
+        if self.alive:
+            self._problems.report(
+                "worker.stop",
+                f"the worker has not ended within {timeout:g} s, it still processes an image: clean up and configure"
+                " the node before it is activated again, or restart it",
+                error=True,
+            )
+            return False
+        self.reset_tracking()
+        return True
+
+    def pause(self) -> bool:
+        """Process no more images, and forget the hands; returns as :meth:`reset_tracking`."""
+        self._paused = True
+        return self.reset_tracking()
+
+    def resume(self) -> None:
+        """Process images again."""
+        self._paused = False
+
+    def reset_tracking(self, timeout: float = RESET_TIMEOUT) -> bool:
+        """Forget both hands and delete their markers.
+
+        Returns whether that is done; False where the image in work takes longer than ``timeout``, seconds: it is done
+        after that image.
+        """
+        self._reset_requested = True
+        if not self._busy.acquire(timeout=timeout):
+            return False
+        try:
+            self._reset_if_requested()
+        finally:
+            self._busy.release()
+        return True
+
+    def check(self) -> None:
+        """Report a thread that has ended or hangs; to be called about once a second between start and stop."""
+        since = self._busy_since
+        busy = 0.0 if since is None else time.monotonic() - since
+        if not self.alive:
+            self._report_end()
+        self._problems.check(
+            "worker.busy",
+            self.alive and busy >= STALL_AFTER,
+            f"the image in work has taken {busy:.0f} s so far, no other is processed: restart the node if this goes on",
+            error=True,
+        )
 
     def _run(self) -> None:
-        while not self._mailbox.closed:
-            message = self._mailbox.take()
-            if message is None:
-                continue
-            with self._busy:
-                # Between taking an image and getting here the node may have been paused.
-                if not self.paused:
-                    self._handle(message)
-
-    def _handle(self, message: Any) -> None:
         try:
-            self._process(message)
-        except InputError as error:
-            # At the start the first image may well overtake the first camera_info.
-            if error.kind != "no_camera_info" or self._waited_for_camera_info():
-                self._problems.report(f"input.{error.kind}", str(error))
-            self._counters.refused += 1
-        except Exception as error:  # the node has to outlive a bug in what it calls
-            if not self._alive():
-                return
-            self._problems.report(f"failure.{type(error).__name__}", f"an image could not be processed: {where(error)}")
-            self._reconstructor.reset()
-            self._counters.refused += 1
+            while not self._stopping.is_set():
+                image = self._inputs.take()
+                if image is None:
+                    continue
+                with self._busy:
+                    self._reset_if_requested()
+                    # The node may have been paused after this image was taken.
+                    if not self._paused:
+                        self._process(image)
+                    self._reset_if_requested()
+        except BaseException as error:  # a thread that ends must not end unnoticed
+            self._cause = f" ({describe(error)})"
+            if not self._done:
+                self._report_end()
 
-    def _process(self, message: Any) -> None:
-        parameters = self._parameters()
-        self._apply(parameters)
-        config = parameters.node
-        stamp = seconds(message.header.stamp)
-        self._check_age(stamp, config.max_image_age)
-        image = decode(message, self._image_topic)
-        height, width = image.shape[:2]
-        camera = self._cameras.camera(
-            self._camera_info_of(message), width, height, config.rectified, config.fallback_fov
+    def _report_end(self) -> None:
+        self._problems.report(
+            "worker.ended",
+            f"the worker thread has ended{self._cause}, no more images are processed: deactivate and activate the node,"
+            " or restart it",
+            error=True,
         )
-        self._waiting_since = None
-        self._problems.solved("input")
-        self._check_continuity(camera, stamp, message.header)
-        estimate = self._only_numbers(self._reconstructor(image, camera, stamp))
-        latency = self._publish(Result(message.header, image, camera, estimate, self._mailbox.dropped), parameters)
-        self._problems.solved("failure")
-        self._counters.states = estimate.left.state, estimate.right.state
-        self._counters.calibrated = estimate.calibrated
-        self._counters.add(latency, estimate.timings.get("total", float("nan")))
 
-    def _apply(self, parameters: Parameters) -> None:
-        changes = live_changes(self.applied, parameters)
+    @property
+    def _done(self) -> bool:
+        """Whether nothing is to be published any more."""
+        return self._stopping.is_set() or not self._outputs.alive
+
+    def _process(self, image: ReceivedImage) -> None:
+        self._busy_since = time.monotonic()
+        try:
+            if not self._reconstruct_and_publish(image):
+                self._counters.refused += 1
+        except Exception as error:
+            if not self._done:
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                self._problems.report(
+                    f"failure.{type(error).__name__}:{place.filename}:{place.lineno}",
+                    f"an image could not be processed: {describe(error)}; please report this",
+                    error=True,
+                )
+                self._counters.refused += 1
+        finally:
+            self._busy_since = None
+
+    def _reconstruct_and_publish(self, image: ReceivedImage) -> bool:
+        """Process an image; False where it cannot be used."""
+        parameters = self._parameters()
+        changes = live_changes(self._reconstructor.config, parameters.reconstructor)
         if changes:
             self._reconstructor.update_settings(**changes)
-        self.applied = parameters
+        frame = self._inputs.frame(image, parameters.node)
+        if frame is None:
+            return False
+        self._header = frame.header
+        estimate = self._without_bad_hands(self._reconstruct(frame))
+        if self._done:
+            return True
+        latency = self._outputs.publish(frame, estimate, self._inputs.dropped, parameters.node)
+        self._problems.solved("failure")
+        self._counters.add(estimate, latency)
+        return True
 
-    def _check_age(self, stamp: float, max_age: float) -> None:
-        age = self._now() - stamp
-        if 0 < max_age < age:
-            raise InputError(
-                "age",
-                f"{self._image_topic}: image is {age:.2f} s old, expected at most max_image_age = {max_age:g} s:"
-                " synchronise the"
-                " clocks, use_sim_time for recordings, or set max_image_age to 0",
-            )
-        if age < -FUTURE_TOLERANCE:
-            self._problems.report(
-                "stamp.future",
-                f"{self._image_topic}: the stamp lies {-age:.2f} s in the future: the camera's clock and this"
-                " machine's differ, so"
-                " latency is wrong; synchronise them (chrony, PTP) or use_sim_time for recordings",
-            )
-        else:
-            self._problems.solved("stamp.future")
-
-    def _check_continuity(self, camera: Camera, stamp: float, header: Any) -> None:
-        """Start tracking afresh where this image does not follow the last one."""
-        if self._stamp is not None and stamp < self._stamp:
-            self._problems.report(
-                "stamp.back",
-                f"{self._image_topic}: the stamp jumps back by {self._stamp - stamp:.3f} s (a recording that starts"
-                " again, or two"
-                " publishers on one topic?): tracking starts afresh",
-            )
-            self._reconstructor.reset()
-        else:
-            self._problems.solved("stamp.back")
-            if self._camera is not None and camera is not self._camera:
+    def _reconstruct(self, frame: InputFrame) -> TwoHandEstimate:
+        try:
+            if not frame.continues:
                 self._reconstructor.reset()
-        self._camera, self._stamp, self._header = camera, stamp, header
-        if header.frame_id:
-            self._problems.solved("frame_id")
-        else:
-            self._problems.report(
-                "frame_id",
-                f"{self._image_topic}: frame_id is empty, expected the camera's optical frame: no transforms are"
-                " published; set"
-                " frame_id in the driver",
-            )
-        if camera.calibrated:
-            self._problems.solved("guess")
-        else:
-            self._problems.report(
-                "guess",
-                f"{self._image_topic}: intrinsics are a guess from fallback_fov: metres are only as good as it is,"
-                " and no transforms"
-                " are published; publish a camera_info with a calibration",
-            )
+            return self._reconstructor(frame.frame.image, frame.frame.camera, frame.frame.stamp)
+        except Exception:
+            # Its tracks may be half updated.
+            self._reconstructor.reset()
+            raise
 
-    def _only_numbers(self, estimate: TwoHandEstimate) -> TwoHandEstimate:
-        """``estimate``, a hand that holds NaN or infinity made LOST."""
-        bad = [side for side in Side if not is_finite(estimate.hand(side))]
-        if not bad:
-            self._problems.solved("numbers")
-            return estimate
-        self._problems.report(
-            "numbers",
-            f"the estimate of the {' and '.join(side.label for side in bad)} hand holds values that are not finite:"
-            " it is left out",
-        )
-        left, right = (HandEstimate.lost(side) if side in bad else estimate.hand(side) for side in Side)
-        return dataclasses.replace(estimate, left=left, right=right)
+    def _without_bad_hands(self, estimate: TwoHandEstimate) -> TwoHandEstimate:
+        """``estimate`` with every hand that cannot be published made LOST; the other hand stays."""
+        hands = []
+        for side in Side:
+            hand = estimate.hand(side)
+            fault = fault_of(hand)
+            self._problems.check(
+                f"hand.{side.label}",
+                bool(fault),
+                f"the estimate of the {side.label} hand {fault}: it is published as LOST; please report this",
+            )
+            hands.append(HandEstimate.lost(side) if fault else hand)
+        return dataclasses.replace(estimate, left=hands[Side.LEFT], right=hands[Side.RIGHT])
 
-    def _waited_for_camera_info(self) -> bool:
-        now = time.monotonic()
-        if self._waiting_since is None:
-            self._waiting_since = now
-        return now - self._waiting_since >= CAMERA_INFO_PATIENCE
+    def _reset_if_requested(self) -> None:
+        """Forget both hands; the caller holds the lock."""
+        if not self._reset_requested:
+            return
+        self._reset_requested = False
+        self._reconstructor.reset()
+        self._inputs.restart()
+        self._counters.states = HandState.LOST, HandState.LOST
+        self._counters.calibrated = None
+        if self._header is not None and self._outputs.alive:
+            self._outputs.delete_markers(self._header)

@@ -1,8 +1,7 @@
-"""The messages of camera_source: images and camera_info out of source images, prepared ahead of time."""
+"""The messages of camera_source: images and camera_info built from source images, ahead of time."""
 
 from __future__ import annotations
 
-import array
 import dataclasses
 import queue
 import threading
@@ -14,10 +13,16 @@ import numpy as np
 from ...calibration import calibration_path, read_calibration, scaled_camera
 from ...camera import Camera, CameraError
 from ...sources import SourceImage, resized
+from ..images import build_compressed_image_message, build_image_message
 
 
 class CameraModel:
-    """What is known of the camera, and from it the camera of each image size."""
+    """The camera of each image size, from a calibration file or a field of view.
+
+    Args:
+        camera_info_url: path or file:// URL of the calibration; empty: none.
+        fov: field of view across the longer image side where there is none, degrees; 0: unknown.
+    """
 
     def __init__(self, camera_info_url: str, fov: float) -> None:
         self._fov = fov
@@ -25,7 +30,7 @@ class CameraModel:
         self._calibration = read_calibration(self._path) if self._path else None
 
     def camera(self, source_size: tuple[int, int], size: tuple[int, int]) -> Camera | None:
-        """The camera of an image of ``size`` made from one of ``source_size`` (width, height); None: unknown.
+        """The camera of an image of ``size`` resized from ``source_size`` (width, height); None: unknown.
 
         Raises CameraError where the calibration belongs to another resolution.
         """
@@ -45,7 +50,7 @@ class CameraModel:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prepared:
-    """An image ready to be published: all but its stamp."""
+    """An image and its camera_info, complete but for the stamp, and the source image they are made of."""
 
     image: Any
     info: Any
@@ -55,16 +60,21 @@ class Prepared:
 
 
 class Preparer:
-    """Makes messages out of source images; runs in the decoding thread, ahead of time."""
+    """Builds messages from source images; runs in the decoding thread.
+
+    Args:
+        model: of the camera.
+        width, height: as in :func:`resized`.
+        jpeg_quality: 1..100; None makes raw images.
+    """
 
     def __init__(self, model: CameraModel, width: int, height: int, jpeg_quality: int | None) -> None:
-        """``width`` and ``height`` as in :func:`resized`; ``jpeg_quality`` None makes raw images."""
         self._model = model
         self._width, self._height = width, height
         self._jpeg_quality = jpeg_quality
         self._infos: dict[tuple[tuple[int, int], tuple[int, int]], Any] = {}
 
-    def knows_camera(self, source_size: tuple[int, int]) -> bool:
+    def has_camera(self, source_size: tuple[int, int]) -> bool:
         """Whether images of ``source_size`` (width, height) get a camera_info with a calibration.
 
         Raises CameraError where the calibration belongs to another resolution.
@@ -79,36 +89,15 @@ class Preparer:
         size = (image.shape[1], image.shape[0])
         info = self._infos.get((source_size, size))
         if info is None:
-            info = camera_info(self._model.camera(source_size, size), *size)
+            info = build_camera_info(self._model.camera(source_size, size), *size)
             self._infos[source_size, size] = info
         quality = self._jpeg_quality
-        message = image_message(image) if quality is None else compressed_message(image, quality)
+        message = build_image_message(image) if quality is None else build_compressed_image_message(image, quality)
         return Prepared(message, info, item.number, item.name, item.captured)
 
 
-def image_message(image: np.ndarray) -> Any:
-    """A sensor_msgs/Image (bgr8) of ``image``, uint8 (H, W, 3) BGR; stamp and frame are left empty."""
-    from sensor_msgs.msg import Image
-
-    height, width = image.shape[:2]
-    message = Image(height=height, width=width, encoding="bgr8", is_bigendian=0, step=3 * width)
-    message.data = array.array("B", image.tobytes())  # rclpy checks anything else byte by byte
-    return message
-
-
-def compressed_message(image: np.ndarray, quality: int) -> Any:
-    """A sensor_msgs/CompressedImage (JPEG) of ``image``, uint8 (H, W, 3) BGR; stamp and frame are left empty."""
-    import cv2
-    from sensor_msgs.msg import CompressedImage
-
-    data = array.array("B", cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes())
-    message = CompressedImage(format="bgr8; jpeg compressed bgr8")
-    message.data = data
-    return message
-
-
-def camera_info(camera: Camera | None, width: int, height: int) -> Any:
-    """A sensor_msgs/CameraInfo of ``camera``; None: the matrices stay zero, which says that it is not calibrated."""
+def build_camera_info(camera: Camera | None, width: int, height: int) -> Any:
+    """A sensor_msgs/CameraInfo of ``camera``; None: its matrices are zero, which means not calibrated."""
     from sensor_msgs.msg import CameraInfo
 
     message = CameraInfo(width=width, height=height, distortion_model="plumb_bob")
@@ -123,9 +112,9 @@ def camera_info(camera: Camera | None, width: int, height: int) -> Any:
 
 
 def ahead(items: Iterable[Any], depth: int, stop: threading.Event) -> Iterator[Any]:
-    """``items``, computed by a thread that stays up to ``depth`` ahead; ends early once ``stop`` is set.
+    """``items``, computed by a thread up to ``depth`` ahead of their use; ends early once ``stop`` is set.
 
-    What the computation raises is raised here, in its place.
+    An exception of the computation is raised here, after the items before it.
     """
     ready: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=depth)
     done = threading.Event()

@@ -15,7 +15,7 @@ from typing import IO, Any
 from ...camera import CameraError
 from ...config import ConfigError, setting
 from ...sources import ImageSource, SourceError, SourceImage, open_source
-from ..settings import declare_settings
+from ..parameters import declare, node_options
 from .camera_frames import CameraModel, Prepared, Preparer, ahead
 
 _PREPARED = 4
@@ -27,47 +27,51 @@ class CameraSourceConfig:
 
     source: str = setting("", "photo, folder of photos (sorted by name), video file, webcam index or stream URL")
     rate: float = setting(
-        0.0, "images per second; 0 is the video's or webcam's own, 1 for photos", unit="Hz", low=0.0, high=1000.0
+        0.0, "images per second; 0: that of the video or webcam, 1 for photos", unit="Hz", low=0.0, high=1000.0
     )
     loop: bool = setting(False, "start again at the end of the photos or the video")
-    repeat: int = setting(1, "how often each photo of a folder is published before the next one", low=1, high=100000)
+    repeat: int = setting(1, "how often each photo of a folder is published before the next", low=1, high=100000)
     duration: float = setting(0.0, "stop after this time; 0 never does", unit="s", low=0.0, high=1e6)
     exit_at_end: bool = setting(True, "exit when the source has ended; false keeps the node alive")
     linger: float = setting(
-        1.0, "how long after the last image the node stays, so that nobody misses it", unit="s", low=0.0, high=60.0
+        1.0,
+        "how long the node stays after the last image, so that every subscriber receives it",
+        unit="s",
+        low=0.0,
+        high=60.0,
     )
     wait_for_subscribers: int = setting(
-        0, "publish nothing before so many subscribers of the image are there", low=0, high=100
+        0, "number of subscribers to wait for before the first image is published", low=0, high=100
     )
     start_delay: float = setting(
-        0.0, "wait this long, after the subscribers are there, before the first image", unit="s", low=0.0, high=60.0
+        0.0, "time between the last of these subscribers and the first image", unit="s", low=0.0, high=60.0
     )
     compressed: bool = setting(False, "publish image/compressed (JPEG) instead of image")
     jpeg_quality: int = setting(90, "JPEG quality of image/compressed", unit="%", low=1, high=100)
     reliability: str = setting(
         "reliable",
-        "what the publishers offer; reliable also serves subscribers that ask for best effort",
+        "reliability of the publishers; reliable also suits best-effort subscribers",
         choices=("reliable", "best_effort"),
     )
     frame_id: str = setting("camera_optical_frame", "frame of the images (x right, y down, z forward)")
     camera_info_url: str = setting("", "calibration in camera_calibration's YAML format: a path or file:// URL")
     fov: float = setting(
         0.0,
-        "field of view across the longer image side where there is no calibration; 0: unknown, camera_info then has K"
-        " of zeros, which says uncalibrated",
+        "field of view across the longer image side where there is no calibration; 0: unknown, K of camera_info is then"
+        " zero, which means not calibrated",
         unit="deg",
         low=0.0,
         high=175.0,
     )
     width: int = setting(
         0,
-        "width the images are resized to; 0: following height, or as they come; a webcam is asked for it, and what it"
-        " gives stays as it is",
+        "width to which the images are resized; 0: in proportion to height, or not resized; a webcam is set to the"
+        " nearest size it has, and its images are not resized",
         unit="px",
         low=0,
         high=16384,
     )
-    height: int = setting(0, "height, in the same way as width", unit="px", low=0, high=16384)
+    height: int = setting(0, "height, likewise", unit="px", low=0, high=16384)
     sent_log: str = setting("", "file for one JSON line per published image: stamp, number in the source, name")
 
     def __post_init__(self) -> None:
@@ -75,14 +79,14 @@ class CameraSourceConfig:
             raise ConfigError(f"fov must be 0 (unknown) or lie in [1, 175] deg, got {self.fov!r}")
         if self.fov and self.camera_info_url:
             raise ConfigError(
-                f"fov ({self.fov:g}) and camera_info_url ({self.camera_info_url}) contradict each other: give one"
+                f"fov ({self.fov:g}) and camera_info_url ({self.camera_info_url}) contradict each other: set one"
             )
 
 
 class CameraSource:
-    """Publishes a source at its rate; an rclpy node is its only tie to ROS.
+    """Publishes a source at its rate, by the rclpy node it is given.
 
-    Raises ConfigError, SourceError and CameraError when the parameters, the source or the calibration are no good.
+    Raises ConfigError, SourceError or CameraError where the parameters, the source or the calibration cannot be used.
     """
 
     def __init__(self, node: Any) -> None:
@@ -91,19 +95,19 @@ class CameraSource:
 
         self._node = node
         self._logger = node.get_logger()
-        self.config = declare_settings(node, CameraSourceConfig)
+        self.config = declare(node, CameraSourceConfig)
         model = CameraModel(self.config.camera_info_url, self.config.fov)
         self.source: ImageSource = open_source(
             self.config.source, (self.config.width, self.config.height), self.config.rate
         )
         quality = self.config.jpeg_quality if self.config.compressed else None
-        # A webcam that has not the size it was asked for has another shape of picture, or shows another part.
+        # A webcam without the requested size has another aspect ratio, or shows another part of the scene.
         size = (0, 0) if self.source.live else (self.config.width, self.config.height)
         self._prepare = Preparer(model, *size, quality)
-        if not self._prepare.knows_camera(self.source.size):
+        if not self._prepare.has_camera(self.source.size):
             self._logger.warning(
-                "the camera is not calibrated (neither camera_info_url nor fov is set): camera_info has K of zeros,"
-                " and hand_recon needs fallback_fov"
+                "the camera is not calibrated (neither camera_info_url nor fov is set): K of camera_info is zero, and"
+                " hand_recon needs fallback_fov; set one of the three"
             )
         photos_rate = 0.0 if self.source.live else 1.0
         self.rate = self.config.rate or self.source.rate or photos_rate
@@ -141,10 +145,10 @@ class CameraSource:
             stop.wait(config.linger if config.exit_at_end else None)
 
     def _wait_for_subscribers(self, stop: threading.Event) -> bool:
-        wanted, said = self.config.wait_for_subscribers, 0.0
+        wanted, logged = self.config.wait_for_subscribers, 0.0
         while self.images.get_subscription_count() < wanted:
-            if time.monotonic() - said > 5.0:
-                said = time.monotonic()
+            if time.monotonic() - logged > 5.0:
+                logged = time.monotonic()
                 self._logger.info(f"waiting for {wanted} subscriber(s) of {self.images.topic_name}")
             if stop.wait(0.02):
                 return False
@@ -154,18 +158,18 @@ class CameraSource:
         period = 1.0 / self.rate if self.rate and not self.source.live else 0.0
         late = 0
         start = due = time.monotonic()
-        # Decoding must not shift the time of publishing, and a live image must not wait.
+        # Decoding ahead keeps the time of publishing; a live image is published as soon as it is there.
         items = self._prepared() if self.source.live else ahead(self._prepared(), _PREPARED, stop)
         for item in items:
             behind = time.monotonic() - due
             if behind > period > 0.0:
-                # Catching up in a burst would make the images come in at another rate than was asked for.
+                # A burst of the late images would not have the rate that was asked for.
                 due += behind
                 late += 1
                 if late in (10, 1000):
                     self._logger.warning(
-                        f"{late} images came late: reading {self.config.source} takes longer than"
-                        f" {period * 1e3:.1f} ms an image"
+                        f"{late} images were late: reading {self.config.source} takes longer than {period * 1e3:.1f} ms"
+                        " an image; set a lower rate or a smaller width"
                     )
             elif stop.wait(max(0.0, -behind)):
                 return
@@ -193,17 +197,17 @@ class CameraSource:
             self._file.flush()
 
     def _prepared(self) -> Iterator[Prepared]:
-        for item in self._once_or_forever():
+        for item in self._source_images():
             prepared = self._prepare(item)
             for _ in range(self._repeat):
                 yield prepared
 
-    def _once_or_forever(self) -> Iterator[SourceImage]:
-        said: set[Path] = set()
+    def _source_images(self) -> Iterator[SourceImage]:
+        reported: set[Path] = set()
         while True:
             yield from self.source
-            for file in getattr(self.source, "unreadable", set()) - said:
-                said.add(file)
+            for file in getattr(self.source, "unreadable", set()) - reported:
+                reported.add(file)
                 self._logger.warning(f"{file} cannot be read as an image and is left out")
             if not self.config.loop:
                 return
@@ -215,12 +219,12 @@ def main(arguments: list[str] | None = None) -> int:
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
 
-    # Our own handlers: rclpy's invalidate the context under a thread that is publishing.
+    # Own handlers: rclpy's invalidate the context while a thread publishes.
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    node = rclpy.create_node("camera_source")
+    node = rclpy.create_node("camera_source", **node_options())
     executor = SingleThreadedExecutor()
     executor.add_node(node)
 

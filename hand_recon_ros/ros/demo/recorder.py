@@ -1,4 +1,4 @@
-"""The node ``recorder``: writes every TwoHands message as a line of JSON, and what else a report needs."""
+"""The node ``recorder``: writes every TwoHands message as a line of JSON, and the node's diagnostics."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 
 from ...config import ConfigError, setting
-from ..settings import declare_settings
+from ..images import InputError, decode
+from ..parameters import declare, node_options
 
 
 @dataclasses.dataclass(frozen=True)
 class RecorderConfig:
     """Parameters of the node."""
 
-    out: str = setting("", "folder to write to: hands.jsonl, diagnostics.jsonl and, where asked for, the images")
-    save_images: bool = setting(False, "also keep the images, as JPEG files named after their stamps")
+    out: str = setting("", "folder of hands.jsonl, diagnostics.jsonl and the images")
+    save_images: bool = setting(False, "also write the images, as JPEG files named after their stamps")
 
     def __post_init__(self) -> None:
         if not self.out:
@@ -44,10 +45,10 @@ def to_plain(value: Any) -> Any:
 
 
 class Recorder:
-    """Subscribes to ``hand_recon/hands`` and ``/diagnostics`` (and ``image``) and writes what comes.
+    """Subscribes to ``hand_recon/hands`` and ``/diagnostics`` (and ``image``), and writes their messages.
 
-    The callbacks only store serialised messages; they are taken apart when the recording ends, so that recording takes
-    next to nothing from the processes it watches.
+    The callbacks store serialised messages, which are converted when the recording ends: so recording takes almost no
+    time from the processes that it records.
     """
 
     def __init__(self, node: Any) -> None:
@@ -57,7 +58,7 @@ class Recorder:
 
         from hand_recon_ros.msg import TwoHands
 
-        self.config = declare_settings(node, RecorderConfig)
+        self.config = declare(node, RecorderConfig)
         self.out = Path(self.config.out)
         self.out.mkdir(parents=True, exist_ok=True)
         self.hands: list[tuple[float, bytes]] = []
@@ -83,8 +84,6 @@ class Recorder:
     def _on_image(self, message: Any) -> None:
         import cv2
 
-        from ..inputs import InputError, decode
-
         stamp = message.header.stamp
         try:
             image = decode(message)
@@ -95,11 +94,11 @@ class Recorder:
 
     @property
     def connected(self) -> bool:
-        """Whether the node whose hands are recorded is there."""
+        """Whether the publisher of the hands has been discovered."""
         return self._node.count_publishers(self._subscription.topic_name) > 0
 
     def write(self) -> int:
-        """Write what was recorded; return the number of TwoHands messages."""
+        """Write the recording; returns the number of TwoHands messages."""
         from diagnostic_msgs.msg import DiagnosticArray
 
         from hand_recon_ros.msg import TwoHands
@@ -118,26 +117,26 @@ def _write_lines(path: Path, kind: type, messages: list[tuple[float, bytes]]) ->
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Record until interrupted; says ``ready`` on standard output once the publisher of the hands is there."""
+    """Record until interrupted; prints ``ready`` on standard output once the publisher of the hands is discovered."""
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
 
-    # Our own handlers, so that what was recorded is written before anything is torn down.
+    # Own handlers: the recording is written before the context is shut down.
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    node = rclpy.create_node("recorder")
+    node = rclpy.create_node("recorder", **node_options())
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         recorder = Recorder(node)
-        said = False
+        ready = False
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.1)
-            if not said and recorder.connected:
-                said = True
+            if not ready and recorder.connected:
+                ready = True
                 print("ready", flush=True)
         node.get_logger().info(f"{recorder.write()} messages written to {recorder.out}")
         return 0
