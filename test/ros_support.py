@@ -95,6 +95,7 @@ class ScriptedReconstructor:
 
     def __init__(self, config: ReconstructorConfig | None = None) -> None:
         self.config = config or ReconstructorConfig()
+        self.device = "cpu"
         self.hand_model = hand_model()
         self.estimate: Callable[..., TwoHandEstimate] = lambda image, camera, stamp: estimate_of(
             camera=camera, stamp=stamp

@@ -26,7 +26,7 @@ from .monitor import Monitor
 from .outputs import Outputs
 from .parameters import Parameters, as_meant_parameters, changed, declare, node_options
 from .problems import Problems
-from .worker import Reconstructor, Worker, describe
+from .worker import STOP_TIMEOUT, Reconstructor, Worker, describe
 
 
 class NotReady(RuntimeError):
@@ -148,7 +148,11 @@ class HandReconNode(LifecycleNode):
         self._reconstructor = self._make_reconstructor(self._settings.reconstructor)
         self._reconstructor.warm_up()
         self._outputs = Outputs(self._connections, self._reconstructor.hand_model)
-        self.get_logger().info(f"configured in {time.monotonic() - begin:.1f} s")
+        device = getattr(self._reconstructor, "device", "cpu")
+        self.get_logger().info(
+            f"configured in {time.monotonic() - begin:.1f} s: the networks run on {device}"
+            f" (device: {self._settings.reconstructor.device})"
+        )
 
     @_transition
     def on_activate(self, state: LifecycleState) -> None:
@@ -206,7 +210,7 @@ class HandReconNode(LifecycleNode):
         self._connections.unsubscribe()
         worker, self.worker = self.worker, None
         self.problems.forget("worker")
-        if worker is not None and not worker.stop():
+        if worker is not None and not worker.stop(STOP_TIMEOUT):
             self._stuck = worker
         self._forget_input_problems()
 
