@@ -1,4 +1,4 @@
-"""Reconstructing files: photos one by one, videos with tracking; overlay pictures or video, and JSON per image."""
+"""Reconstruction of files: photos one by one, videos with tracking; overlays, and JSON of each image."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ def reconstruct_source(
 ) -> dict[str, Any]:
     """Reconstruct every image of a file or folder into ``out``.
 
-    Photos give ``<name>.png`` overlays and ``<name>.json`` each; a video is tracked and gives ``overlay.mp4`` and
-    ``hands.jsonl``. Without a calibration file the camera is guessed from ``fov_deg`` (degrees across the longer side).
+    Each photo has an overlay ``<name>.png`` and ``<name>.json``; a video is tracked and has ``overlay.mp4`` and
+    ``hands.jsonl``. Without a calibration file the camera has a field of view of ``fov_deg`` across its longer side,
+    degrees.
 
     Returns:
-        {"out", "images", "results": [{"image", "overlay", "json", "left", "right"}]}, the states by side.
+        {"out", "images", "results": [{"image", "overlay", "json", "left", "right"}]}, with the states by side.
 
     Raises SourceError and CameraError.
     """
@@ -35,7 +36,7 @@ def reconstruct_source(
     images = open_source(source)
     given = Path(source).resolve()
     if out.resolve() in (given, given.parent):
-        raise SourceError(f"{out}: results would be written among the images themselves; name another folder")
+        raise SourceError(f"{out}: results would be written into the folder of the images; name another folder")
     out.mkdir(parents=True, exist_ok=True)
     known = read_calibration(calibration_path(calibration)) if calibration else None
     results, writer, lines = [], None, None
@@ -78,7 +79,7 @@ def reconstruct_source(
 
 
 def as_dict(estimate: TwoHandEstimate, camera: Camera) -> dict[str, Any]:
-    """An estimate in JSON's own types: metres and pixels, without the mesh; of a LOST hand only its state."""
+    """An estimate in JSON's types, in metres and pixels, without meshes; a LOST hand has only its state."""
     return {
         "stamp": estimate.stamp,
         "hand_model": estimate.hand_model,

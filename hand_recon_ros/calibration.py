@@ -16,7 +16,7 @@ __all__ = ["calibration_path", "read_calibration", "scaled_camera", "write_calib
 
 
 def calibration_path(url: str) -> str:
-    """The local path a ``camera_info_url`` means: a plain path or ``file://``; raises CameraError for other schemes."""
+    """The local path of a ``camera_info_url``: a path or a ``file://`` URL. Raises CameraError for other schemes."""
     parsed = urlparse(url)
     if parsed.scheme in ("", "file"):
         return os.path.expanduser(unquote(parsed.path) if parsed.scheme else url)
@@ -30,7 +30,7 @@ def read_calibration(path: str | os.PathLike[str]) -> Camera:
         path: YAML with image_width, image_height, camera_matrix {data: 9 numbers}, and, where the lens distorts,
             distortion_model and distortion_coefficients {data}, as written by camera_calibration.
 
-    Raises CameraError where the file is missing, is no such YAML, or describes no possible camera.
+    Raises CameraError where the file is missing, has another format, or describes no possible camera.
     """
     import yaml
 
@@ -60,7 +60,7 @@ def _camera(content: Mapping[str, Any]) -> Camera:
     model = content.get("distortion_model") or "none"
     if D.size == 0:
         model = "none"
-    elif model == "plumb_bob" and D.size == 8:  # some calibrators call the eight-coefficient model so
+    elif model == "plumb_bob" and D.size == 8:  # the name that some calibrators use for the eight-coefficient model
         model = "rational_polynomial"
     try:
         width, height = int(content["image_width"]), int(content["image_height"])
@@ -79,14 +79,14 @@ def _numbers(content: Mapping[str, Any], name: str) -> np.ndarray:
 
 
 def write_calibration(path: str | os.PathLike[str], camera: Camera, name: str = "camera") -> None:
-    """Write ``camera`` as such a file; numbers come back bit for bit."""
+    """Write ``camera`` as a calibration file; :func:`read_calibration` returns the same numbers bit for bit."""
     import yaml
 
     def matrix(values: np.ndarray) -> dict[str, Any]:
         values = np.atleast_2d(values)
         return {"rows": values.shape[0], "cols": values.shape[1], "data": [float(v) for v in values.ravel()]}
 
-    # plumb_bob with zeros is how the format says "no distortion".
+    # In this format an image without distortion is plumb_bob with zeros.
     D = camera.D if camera.distortion_model != "none" else np.zeros(5)
     content = {
         "image_width": camera.width,
@@ -103,10 +103,10 @@ def write_calibration(path: str | os.PathLike[str], camera: Camera, name: str = 
 
 
 def scaled_camera(camera: Camera, width: int, height: int) -> Camera:
-    """The camera of the same image resized to ``width`` x ``height`` pixels (the distortion does not change)."""
+    """The camera of the same image resized to ``width`` x ``height`` pixels; the distortion is the same."""
     scale = np.array([width / camera.width, height / camera.height])
     K = np.array(camera.K)
-    # The outer edge of the image, not the centre of its first pixel, stays where it is.
+    # Pixel centres have whole coordinates: the fixed point of the scaling is the outer corner of the first pixel.
     K[:2, 2] = (K[:2, 2] + 0.5) * scale - 0.5
     K[0, :2] *= scale[0]
     K[1, 1] *= scale[1]

@@ -1,4 +1,4 @@
-"""Drawing estimates into images: shaded meshes, skeletons, labels; OpenCV and NumPy only, fast enough to run live."""
+"""Overlays of estimates on images: shaded meshes, skeletons, labels; OpenCV and NumPy only, fast enough to run live."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FINGER_COLOURS = ((80, 80, 255), (60, 200, 255), (90, 230, 90), (255, 200, 70), 
 _OPACITY = {HandState.TRACKED: 0.62, HandState.PREDICTED: 0.35}
 _SHIFT = 4
 _FAR = 8000.0
-"""Coordinates beyond this many pixels are not drawn: OpenCV's fixed-point drawing overflows."""
+"""Coordinates beyond this many pixels are left out: OpenCV's fixed-point arithmetic overflows."""
 _LIGHT = np.array([-0.35, -0.6, -0.72]) / np.linalg.norm([-0.35, -0.6, -0.72])
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -34,15 +34,15 @@ def draw_overlay(
     skeleton: bool = True,
     labels: bool = True,
 ) -> np.ndarray:
-    """A copy of the image with the hands drawn into it; LOST hands and what lies behind the camera are left out.
+    """A copy of the image with an overlay of the hands, without LOST hands and without what lies behind the camera.
 
     Args:
         image: uint8 (H, W, 3) BGR, or (H, W) grey.
         estimate: the hands, in the camera frame.
         camera: the image's camera.
-        mesh: draw the meshes, translucent and shaded, the nearer hand over the farther.
-        skeleton: draw bones and keypoints where ``keypoints_2d`` has them.
-        labels: write side, state, score and distance beside each wrist.
+        mesh: with translucent, shaded meshes, the nearer hand over the farther.
+        skeleton: with bones and keypoints at ``keypoints_2d``.
+        labels: with side, state, score and distance beside each wrist.
 
     Returns:
         uint8 (H, W, 3) BGR.
@@ -52,7 +52,7 @@ def draw_overlay(
     else:
         picture = np.ascontiguousarray(image[..., :3]).copy()
     hands = [hand for hand in (estimate.left, estimate.right) if hand.found]
-    if estimate.mirrored:  # geometry is that of the true scene, the picture shows it in a mirror
+    if estimate.mirrored:  # the geometry is that of the scene, the picture is its mirror image
         hands = [
             dataclasses.replace(hand, mesh=partial(mirror_points, hand.vertices), faces=hand.faces[:, ::-1])
             for hand in hands
@@ -73,12 +73,12 @@ def draw_overlay(
 def draw_bones(
     picture: np.ndarray, pixels: np.ndarray, colours: Sequence[tuple[int, int, int]], thickness: int = 1
 ) -> None:
-    """Draw a hand's bones into a picture; those with an end that is NaN or far outside are left out.
+    """Draw a hand's bones into a picture, without those with an end that is NaN or far outside.
 
     Args:
         picture: uint8 (H, W, 3).
         pixels: keypoints (21, 2).
-        colours: of each of the five fingers, in the order of the picture's channels.
+        colours: of the five fingers, in the picture's channel order.
         thickness: of the lines, pixels.
     """
     pixels = _drawable(pixels)
@@ -91,7 +91,7 @@ def draw_bones(
 
 
 def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, width: int = 1280) -> np.ndarray:
-    """Small pictures side by side, row by row.
+    """Small pictures in rows.
 
     Args:
         images: uint8 (H, W, 3) BGR, sizes may differ; each is fitted into a cell with the first image's aspect ratio.
@@ -119,7 +119,7 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, width: int = 1
 
 
 def _drawable(pixels: np.ndarray) -> np.ndarray:
-    """Pixels as float (N, 2) with NaN for everything that cannot be drawn."""
+    """Pixels as float (N, 2), with NaN where OpenCV cannot draw."""
     pixels = np.array(pixels, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         bad = ~(np.abs(pixels) < _FAR).all(axis=-1)
@@ -154,15 +154,15 @@ def _draw_meshes(picture: np.ndarray, hands: list[HandEstimate], camera: Camera)
         fill(layer, triangle, colour, cv2.LINE_8, _SHIFT)
     region = picture[low[1] : high[1], low[0] : high[0]]
     blend = cv2.addWeighted(region, 1.0 - opacity, layer, opacity, 0.0)
-    # No colour drawn is 0, so the layer is its own mask.
+    # Every colour of the layer is greater than 0, so that the layer is its own mask.
     cv2.copyTo(blend, layer.max(axis=2), region)
 
 
 def _front_faces(hand: HandEstimate, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pixels (N, 3, 2), shades (N,) and depths (N,) of the faces that look at the camera and can be drawn."""
+    """Pixels (N, 3, 2), shades (N,) and depths (N,) of the faces that face the camera and lie in reach of OpenCV."""
     pixels = _drawable(camera.project(hand.vertices))[hand.faces]
     a, b = pixels[:, 1] - pixels[:, 0], pixels[:, 2] - pixels[:, 0]
-    # Counter-clockwise from outside is a negative area where y points down; comparisons with NaN are False.
+    # Counter-clockwise from outside means a negative area where y points down; comparisons with NaN are False.
     front = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0] < 0
     triangles = hand.vertices[hand.faces[front]].astype(np.float64)
     normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])

@@ -1,4 +1,4 @@
-"""Where images come from: a photo, a folder of photos, a video file, a webcam or a network stream."""
+"""Sources of images: a photo, a folder of photos, a video file, a webcam or a network stream."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class SourceImage:
 
     Attributes:
         image: uint8 (H, W, 3), BGR.
-        number: counts the images of the source from 0 (frame number of a video, place in the sorted folder).
-        name: file it comes from, or the device.
+        number: of the image in the source, from 0 (frame number of a video, place in the sorted folder).
+        name: file or device of the image.
         captured: time of capture, seconds since the epoch; None where the source is not live.
     """
 
@@ -44,11 +44,12 @@ class SourceImage:
 
 
 class ImageSource(Protocol):
-    """What all sources have in common; iterating starts from the beginning (live sources: from now)."""
+    """An iterable of images; each iteration starts from the beginning (live sources: from now)."""
 
     rate: float
-    """Images per second by its own clock; 0 where it has none (photos)."""
+    """Images per second of the source; 0 where it has no rate (photos)."""
     live: bool
+    """Whether the images are those of a camera, and a late consumer misses some."""
     size: tuple[int, int]
     """Width and height of the first image, pixels."""
 
@@ -58,14 +59,14 @@ class ImageSource(Protocol):
 
 
 def open_source(source: str, size: tuple[int, int] = (0, 0), rate: float = 0.0, timeout: float = 5.0) -> ImageSource:
-    """Open a source and make sure that its first image can be read.
+    """Open a source and check that its first image can be read.
 
     Args:
         source: path of a photo, of a folder (its photos sorted by name) or of a video file; an index ("0") or
             ``/dev/video*`` path of a webcam; a URL of a network stream.
-        size: width and height to ask a webcam for; 0 leaves it to the camera.
-        rate: images per second to ask a webcam for; 0 leaves it to the camera.
-        timeout: seconds a live source may take to its first image.
+        size: width and height to set in a webcam; 0: its default.
+        rate: images per second to set in a webcam; 0: its default.
+        timeout: of a live source until its first image, seconds.
 
     Raises SourceError.
     """
@@ -85,13 +86,13 @@ def open_source(source: str, size: tuple[int, int] = (0, 0), rate: float = 0.0, 
     if path.suffix.lower() in PHOTO_SUFFIXES:
         return Photos([path])
     if path.suffix.lower() not in VIDEO_SUFFIXES:
-        # FFmpeg would render a text file as a video of its characters.
+        # FFmpeg reads a text file as a video of its characters.
         raise SourceError(f"{path}: not a photo ({' '.join(PHOTO_SUFFIXES)}) nor a video ({' '.join(VIDEO_SUFFIXES)})")
     return Video(path)
 
 
 class Photos:
-    """Photos in the given order. An unreadable one among several is left out; all unreadable is an error."""
+    """Photos in the given order; unreadable ones are left out. Raises SourceError where none can be read."""
 
     rate = 0.0
     live = False
@@ -117,11 +118,11 @@ class Photos:
             yield SourceImage(image, number, str(file))
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""
 
 
 class Video:
-    """A video file; where it does not say its rate, 30 Hz are assumed."""
+    """A video file; 30 Hz are assumed where the file has no rate. Raises SourceError where it cannot be read."""
 
     live = False
 
@@ -143,7 +144,7 @@ class Video:
     def _open(self) -> Any:
         import cv2
 
-        # FFmpeg alone: OpenCV's other backends would take the name for a pattern of image files.
+        # FFmpeg only: OpenCV's other backends read the name as a pattern of image files.
         with _quiet_opencv():
             capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
@@ -166,11 +167,11 @@ class Video:
             capture.release()
 
     def close(self) -> None:
-        """Nothing to give back: every iteration has its own decoder."""
+        """Nothing to release: every iteration has its own decoder."""
 
 
 class Live:
-    """A webcam or a network stream. A thread takes every image as it comes; iterating always gets the newest."""
+    """A webcam or a network stream. A thread reads every image; iterating returns the newest. Raises SourceError."""
 
     live = True
 
@@ -229,11 +230,11 @@ class Live:
                 return
 
     def _wait(self, after: int) -> SourceImage | None:
-        def there() -> bool:
+        def newer() -> bool:
             return self._ended or self._newest is not None and self._newest.number > after
 
         with self._changed:
-            self._changed.wait_for(there, timeout=self.timeout)
+            self._changed.wait_for(newer, timeout=self.timeout)
             newest = self._newest
         return newest if newest is not None and newest.number > after else None
 
@@ -249,15 +250,15 @@ class Live:
             yield newest
 
     def close(self) -> None:
-        """Stop the thread and give the camera back."""
+        """Stop the thread and release the camera."""
         self._stop.set()
         self._thread.join(timeout=self.timeout)
-        if not self._thread.is_alive():  # releasing under a blocked read crashes some drivers
+        if not self._thread.is_alive():  # some drivers crash when released during a read
             self._capture.release()
 
 
 def resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """``image`` (H, W, 3) in another size; where one of the two is 0 it follows from the other, both 0: as it is."""
+    """``image`` (H, W, 3) resized; a side of 0 keeps the aspect ratio, and both 0 keep the size."""
     import cv2
 
     height_now, width_now = image.shape[:2]
@@ -273,7 +274,7 @@ def resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def _quiet_opencv() -> Iterator[None]:
-    """Silence OpenCV's own warnings: what failed is said once, by us."""
+    """Without OpenCV's warnings: each failure is reported once, by a SourceError."""
     import cv2
 
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

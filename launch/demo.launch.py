@@ -1,6 +1,6 @@
 """Photos, a video or a rendered clip, played in a loop to the node hand_recon, optionally with RViz.
 
-The demonstration with figures and pictures is ``make demo``; this one is for looking at, with RViz or ``ros2 topic``.
+``make demo`` plays once and makes figures and pictures; this one plays for RViz and ``ros2 topic``.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from launch import LaunchContext, LaunchDescription
 
 
 def camera_source(context: LaunchContext) -> list[Action]:
-    """The player; renders the clip where nothing else is to be played."""
+    """The player; renders the clip where there is no input."""
 
     def value(name: str) -> str:
         return str(LaunchConfiguration(name).perform(context))
@@ -53,7 +53,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "rate",
                 default_value="0.0",
-                description="images per second; 0: a video's own, 1 for photos, 30 for the clip",
+                description="images per second; 0: that of a video, 1 for photos, 30 for the clip",
             ),
             DeclareLaunchArgument("frames", default_value="300", description="length of the rendered clip"),
             DeclareLaunchArgument("seed", default_value="0", description="which clip is rendered"),

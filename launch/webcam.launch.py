@@ -12,9 +12,9 @@ from launch import LaunchDescription
 CAMERA = {
     "source": ("0", str, "webcam: its index or device file"),
     "camera_info_url": ("", str, "calibration file of the webcam (camera_calibration's YAML); empty: see fallback_fov"),
-    "width": ("640", int, "width asked of the webcam, pixels"),
-    "height": ("480", int, "height asked of the webcam, pixels"),
-    "rate": ("0.0", float, "images per second; 0 is the webcam's own"),
+    "width": ("640", int, "width set in the webcam, pixels"),
+    "height": ("480", int, "height set in the webcam, pixels"),
+    "rate": ("0.0", float, "images per second; 0: that of the webcam"),
 }
 
 

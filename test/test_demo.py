@@ -83,7 +83,7 @@ def test_the_summary_counts_and_scores(tmp_path):
     truth = write_run(tmp_path / "run", offsets, states, dropped=2)
     summary = summarise(recording.Recording(tmp_path / "run"), truth)
     assert (summary["frames_sent"], summary["frames_processed"], summary["frames_dropped"]) == (10, 8, 2)
-    assert summary["frames_received"] == 10  # processed and dropped: the node said nothing of it
+    assert summary["frames_received"] == 10  # processed and dropped: the node published no count
     assert summary["tracked_ratio"] == {"left": 0.75, "right": 0.875}
     assert summary["frames_apart"] == 4
     assert summary["tracked_ratio_apart"] == {"left": 0.75, "right": 1.0}
@@ -102,7 +102,7 @@ def test_the_summary_counts_and_scores(tmp_path):
     assert "left 75.0 %" in text and "wrist to wrist" in text
 
 
-def test_what_the_node_says_it_received_counts(tmp_path):
+def test_the_count_of_received_images_is_the_nodes(tmp_path):
     write_run(tmp_path / "run", np.zeros((8, 2, 3)), [(TRACKED, LOST)] * 8)
 
     def message(topic: str, count: int) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def test_pictures_are_fitted_into_the_video():
     assert tile[20].min() == 255 and tile[:10].max() == 0 and tile[30:].max() == 0
 
 
-def test_messages_come_back_as_the_estimates_they_were():
+def test_recorded_messages_give_the_estimates_back():
     pytest.importorskip("rclpy")
     pytest.importorskip("hand_recon_ros.msg")
     from std_msgs.msg import Header
@@ -189,7 +189,7 @@ def test_a_process_is_waited_for_and_stopped(tmp_path):
     assert "rate: 1.5" in (tmp_path / "child.yaml").read_text()
 
 
-def test_a_stubborn_process_is_stopped_all_the_same(tmp_path, monkeypatch):
+def test_a_process_that_ignores_signals_is_killed(tmp_path, monkeypatch):
     ignore = "import signal, time\nfor n in (2, 15):\n    signal.signal(n, signal.SIG_IGN)\n"
     text = ignore + "print('ready', flush=True)\ntime.sleep(60)\n"
     name, environment = module(tmp_path, text)
@@ -205,10 +205,10 @@ def test_a_stubborn_process_is_stopped_all_the_same(tmp_path, monkeypatch):
     [
         ("raise SystemExit('[ERROR] no camera')", r"child ended with exit code 1 too early: \[ERROR\] no camera"),
         ("print('cannot configure: no model', flush=True)\nimport time\ntime.sleep(60)", "cannot configure: no model"),
-        ("import time\ntime.sleep(60)", r"child did not say 'ready' within 2 s; child: it said nothing"),
+        ("import time\ntime.sleep(60)", r"child did not print 'ready' within 2 s; child: no output"),
     ],
 )
-def test_a_process_that_fails_is_named_with_its_words(tmp_path, text, words):
+def test_a_process_that_fails_is_named_with_its_last_line(tmp_path, text, words):
     name, environment = module(tmp_path, text)
     with processes.Process("child", name, {}, tmp_path, "/ns", environment) as child:
         with pytest.raises(processes.ProcessFailed, match=words) as error:
@@ -235,7 +235,7 @@ def test_a_child_does_not_outlive_its_parent(tmp_path):
         assert not Path(f"/proc/{pid}").exists()
 
 
-def test_the_environment_keeps_to_the_loopback(monkeypatch):
+def test_the_environment_is_limited_to_the_loopback(monkeypatch):
     monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
     environment = processes.dds_environment()
     assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
@@ -266,7 +266,7 @@ def test_plans_follow_the_kind_of_the_input(tmp_path):
     assert plan.fov == 0.0 and plan.camera_info == str(tmp_path / "camera.yaml")
 
 
-def test_videos_take_as_long_as_what_they_show():
+def test_videos_are_as_long_as_their_stamps():
     stamps = [(10, 0), (10, 500_000_000), (12, 0)]
     assert demo_report.playing_rate(stamps) == pytest.approx(1.0)
     assert demo_report.playing_rate(stamps[:2]) == pytest.approx(2.0)
@@ -321,16 +321,16 @@ def test_the_recorder_writes_every_message(tmp_path, monkeypatch):
     assert abs(line["received"] - time.time()) < 60.0
 
 
-def test_a_short_clip_goes_all_the_way(tmp_path, capfd):
+def test_a_short_clip_through_the_whole_demonstration(tmp_path, capfd):
     pytest.importorskip("rclpy")
     pytest.importorskip("hand_recon_ros.msg")
     from hand_recon_ros.hand_model import load_hand_model
 
     out = tmp_path / "demo"
     code = demo.main(["--out", str(out), "--frames", "24"])
-    said = capfd.readouterr()
-    assert code == 0, said.err
-    assert "sent 24  received" in said.out
+    output = capfd.readouterr()
+    assert code == 0, output.err
+    assert "sent 24  received" in output.out
     summary = json.loads((out / "summary.json").read_text())
     assert summary["frames_sent"] == 24 and summary["calibrated"]
     assert summary["frames_received"] >= 23

@@ -1,4 +1,4 @@
-"""Drawing: what is changed, what is left alone, and what must not crash."""
+"""Overlays: which pixels change, which stay, and input that is not finite or out of view."""
 
 from __future__ import annotations
 
@@ -43,30 +43,30 @@ def both() -> TwoHandEstimate:
 
 def test_lost_hands_leave_the_image_as_it_is() -> None:
     lost = TwoHandEstimate(HandEstimate.lost(Side.LEFT), HandEstimate.lost(Side.RIGHT))
-    drawn = draw_overlay(GREY, lost, CAMERA)
-    assert np.array_equal(drawn, GREY) and drawn is not GREY
+    overlay = draw_overlay(GREY, lost, CAMERA)
+    assert np.array_equal(overlay, GREY) and overlay is not GREY
 
 
 def test_the_input_is_not_touched() -> None:
     image = GREY.copy()
-    drawn = draw_overlay(image, both(), CAMERA)
+    overlay = draw_overlay(image, both(), CAMERA)
     assert np.array_equal(image, GREY)
-    assert drawn.shape == image.shape and drawn.dtype == np.uint8 and (drawn != image).any()
+    assert overlay.shape == image.shape and overlay.dtype == np.uint8 and (overlay != image).any()
 
 
 def test_a_mesh_is_drawn_where_it_projects_in_the_colour_of_its_side() -> None:
-    drawn = draw_overlay(GREY, both(), CAMERA, skeleton=False, labels=False).astype(int)
-    changed = (drawn != 128).any(axis=2)
+    overlay = draw_overlay(GREY, both(), CAMERA, skeleton=False, labels=False).astype(int)
+    changed = (overlay != 128).any(axis=2)
     for side, estimate in ((Side.LEFT, both().left), (Side.RIGHT, both().right)):
         pixels = CAMERA.project(estimate.vertices)
         low, high = np.floor(pixels.min(axis=0)).astype(int), np.ceil(pixels.max(axis=0)).astype(int) + 1
         region = changed[low[1] : high[1], low[0] : high[0]]
         assert 0.3 < region.mean() < 0.8
-        mean = drawn[low[1] : high[1], low[0] : high[0]][region].mean(axis=0)
+        mean = overlay[low[1] : high[1], low[0] : high[0]][region].mean(axis=0)
         assert np.argmax(mean) == np.argmax(HAND_COLOURS[side])
         changed[low[1] : high[1], low[0] : high[0]] = False
         inside = np.rint(estimate.keypoints_2d).astype(int)
-        assert (drawn[inside[5:, 1], inside[5:, 0]] != 128).any(axis=1).all()
+        assert (overlay[inside[5:, 1], inside[5:, 0]] != 128).any(axis=1).all()
     assert not changed.any()
 
 
@@ -81,30 +81,30 @@ def test_a_mirrored_picture_gets_the_hands_where_it_shows_them() -> None:
 
 def test_the_nearer_hand_covers_the_farther() -> None:
     near, far = hand(Side.RIGHT, 0.0, 0.3), hand(Side.LEFT, 0.0, 0.6)
-    drawn = draw_overlay(GREY, TwoHandEstimate(far, near), CAMERA, skeleton=False, labels=False)
+    overlay = draw_overlay(GREY, TwoHandEstimate(far, near), CAMERA, skeleton=False, labels=False)
     alone = draw_overlay(
         GREY, TwoHandEstimate(HandEstimate.lost(Side.LEFT), near), CAMERA, skeleton=False, labels=False
     )
     palm = np.rint(near.keypoints_2d[[5, 9, 13]].mean(axis=0)).astype(int)
-    assert np.array_equal(drawn[palm[1], palm[0]], alone[palm[1], palm[0]])
+    assert np.array_equal(overlay[palm[1], palm[0]], alone[palm[1], palm[0]])
 
 
 def test_the_skeleton_stays_near_its_keypoints() -> None:
     estimate = both()
-    drawn = draw_overlay(GREY, estimate, CAMERA, mesh=False, labels=False)
-    rows, columns = np.nonzero((drawn != 128).any(axis=2))
+    overlay = draw_overlay(GREY, estimate, CAMERA, mesh=False, labels=False)
+    rows, columns = np.nonzero((overlay != 128).any(axis=2))
     keypoints = np.concatenate([estimate.left.keypoints_2d, estimate.right.keypoints_2d])
     assert columns.min() > keypoints[:, 0].min() - 6 and columns.max() < keypoints[:, 0].max() + 6
     assert rows.min() > keypoints[:, 1].min() - 6 and rows.max() < keypoints[:, 1].max() + 6
     centres = np.rint(keypoints).astype(int)
-    assert (drawn[centres[:, 1], centres[:, 0]] != 128).any(axis=1).all()
+    assert (overlay[centres[:, 1], centres[:, 0]] != 128).any(axis=1).all()
 
 
 def test_a_label_is_written_even_where_the_hand_is_at_the_border() -> None:
     low = hand(Side.RIGHT, -0.1)
     low = dataclasses.replace(low, keypoints_2d=low.keypoints_2d + (-150, 260))
-    drawn = draw_overlay(GREY, TwoHandEstimate(HandEstimate.lost(Side.LEFT), low), CAMERA, mesh=False, skeleton=False)
-    assert (drawn != 128).any()
+    overlay = draw_overlay(GREY, TwoHandEstimate(HandEstimate.lost(Side.LEFT), low), CAMERA, mesh=False, skeleton=False)
+    assert (overlay != 128).any()
 
 
 def test_predicted_hands_are_fainter() -> None:
@@ -125,8 +125,8 @@ def test_numbers_that_are_none() -> None:
     vertices, pixels, joints = broken.vertices.copy(), broken.keypoints_2d.copy(), broken.joints.copy()
     vertices[::7], pixels[3], joints[0] = np.nan, np.inf, np.nan
     broken = dataclasses.replace(broken, mesh=lambda: vertices, keypoints_2d=pixels, joints=joints)
-    drawn = draw_overlay(GREY, TwoHandEstimate(HandEstimate.lost(Side.LEFT), broken), CAMERA)
-    assert (drawn != 128).any()
+    overlay = draw_overlay(GREY, TwoHandEstimate(HandEstimate.lost(Side.LEFT), broken), CAMERA)
+    assert (overlay != 128).any()
     nothing = dataclasses.replace(
         broken, keypoints_2d=np.full((21, 2), np.nan), mesh=lambda: np.full_like(vertices, np.nan)
     )

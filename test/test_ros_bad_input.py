@@ -1,4 +1,4 @@
-"""Bad input over real DDS: each kind is said once, nothing wrong is published, and the node lives on."""
+"""Bad input over real DDS: each kind is logged once, nothing wrong is published, and the node continues."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hand_recon_ros.camera import Camera  # noqa: E402
 @pytest.fixture(scope="module")
 def shared() -> Iterator[NodeOnDds]:
     with NodeOnDds() as dds:
-        # Each case below has to be said, however soon it comes after one of its kind.
+        # Each case below is to be logged, however soon it comes after one of the same kind.
         dds.node.problems.rearm_after = 0.0
         yield dds
 
@@ -37,13 +37,13 @@ def dds(shared: NodeOnDds) -> NodeOnDds:
 
 
 def refused(dds: NodeOnDds, message: object, words: list[str], topic: str = "image") -> None:
-    """Three times the same bad image: one message that has the words, no result; then a good image works."""
+    """Three times the same bad image: one log line with the words, no result; then a good image works."""
     hands = dds.listen(TwoHands, "/hand_recon/hands")
-    said = len(dds.warnings())
+    before = len(dds.warnings())
     processed = dds.node.counters.processed
     for _ in range(3):
         dds.process(message, topic=topic)
-    new = dds.warnings()[said:]
+    new = dds.warnings()[before:]
     assert len(new) == 1, new
     for word in words:
         assert word in new[0], new[0]
@@ -55,11 +55,11 @@ def refused(dds: NodeOnDds, message: object, words: list[str], topic: str = "ima
 
 
 def recovers(dds: NodeOnDds, hands: list[TwoHands]) -> None:
-    count, said = len(hands), len(dds.warnings())
+    count, before = len(hands), len(dds.warnings())
     stamp = dds.process() if not dds.node.get_parameter("use_compressed").value else None
     dds.wait(lambda: len(hands) == count + 1, "the next good image")
     assert hands[-1].header.stamp == stamp
-    assert dds.warnings()[said:] == []
+    assert dds.warnings()[before:] == []
 
 
 BAD_IMAGES = {
@@ -94,11 +94,11 @@ BAD_INFOS = {
 def test_bad_camera_info(dds: NodeOnDds, name: str) -> None:
     fields, words = BAD_INFOS[name]
     hands = dds.listen(TwoHands, "/hand_recon/hands")
-    said = len(dds.warnings())
+    before = len(dds.warnings())
     dds.send_info(camera_info(**fields))
     for _ in range(3):
         dds.process()
-    new = dds.warnings()[said:]
+    new = dds.warnings()[before:]
     assert len(new) == 1, new
     for word in words:
         assert word in new[0]
@@ -140,11 +140,11 @@ def test_an_8k_image_is_processed(dds: NodeOnDds) -> None:
 
 def test_an_empty_frame_id_gives_hands_but_no_transforms(dds: NodeOnDds) -> None:
     hands, tf = dds.listen(TwoHands, "/hand_recon/hands"), dds.listen(TFMessage, "/tf")
-    said = len(dds.warnings())
+    before = len(dds.warnings())
     for _ in range(3):
         dds.process(image_message(frame_id=""))
     dds.wait(lambda: len(hands) == 3, "three results")
-    new = dds.warnings()[said:]
+    new = dds.warnings()[before:]
     assert len(new) == 1 and "frame_id is empty" in new[0]
     assert not tf
     recovers(dds, hands)
@@ -155,25 +155,25 @@ def test_stamps_that_jump_back_reset_the_filters(dds: NodeOnDds) -> None:
     hands = dds.listen(TwoHands, "/hand_recon/hands")
     now = time.time()
     dds.process(stamp=now)
-    resets, said = dds.reconstructor.resets, len(dds.warnings())
+    resets, before = dds.reconstructor.resets, len(dds.warnings())
     for step in (-5.0, -4.9, -4.8):  # a recording that starts again
         dds.process(stamp=now + step)
     dds.wait(lambda: len(hands) == 4, "all results")
     assert dds.reconstructor.resets == resets + 1
-    new = dds.warnings()[said:]
+    new = dds.warnings()[before:]
     assert len(new) == 1 and "jumps back by 5.000 s" in new[0]
     stamps = [m.header.stamp.sec + m.header.stamp.nanosec * 1e-9 for m in hands]
     np.testing.assert_allclose(stamps, [now, now - 5.0, now - 4.9, now - 4.8], atol=1e-6)
 
 
-def test_stamps_in_the_future_are_processed_and_said(dds: NodeOnDds) -> None:
+def test_stamps_in_the_future_are_processed_and_reported(dds: NodeOnDds) -> None:
     hands = dds.listen(TwoHands, "/hand_recon/hands")
-    said = len(dds.warnings())
+    before = len(dds.warnings())
     now = time.time()
     for step in (60.0, 60.1, 60.2):
         dds.process(stamp=now + step)
     dds.wait(lambda: len(hands) == 3, "all results")
-    new = dds.warnings()[said:]
+    new = dds.warnings()[before:]
     assert len(new) == 1 and "s in the future" in new[0] and "clock" in new[0]
     # A latency that cannot be is better than one that looks as if it could.
     assert all(-61.0 < m.latency < -59.0 for m in hands)
@@ -182,10 +182,10 @@ def test_stamps_in_the_future_are_processed_and_said(dds: NodeOnDds) -> None:
 
 def test_old_images_are_discarded_where_that_is_asked_for(dds: NodeOnDds) -> None:
     assert dds.set_parameters(max_image_age=1.0).successful
-    said, processed = len(dds.warnings()), dds.node.counters.processed
+    before, processed = len(dds.warnings()), dds.node.counters.processed
     for _ in range(3):
         dds.process(stamp=time.time() - 5.0)
-    new = dds.warnings()[said:]
+    new = dds.warnings()[before:]
     assert len(new) == 1 and "max_image_age = 1 s" in new[0]
     assert dds.node.counters.processed == processed
     assert dds.set_parameters(max_image_age=0.0).successful

@@ -46,7 +46,7 @@ def test_a_problem_is_logged_once_until_it_was_solved_for_a_while() -> None:
 
     problems.solved("input")
     clock.now += 2.0
-    problems.solved("input")  # still fine: counted from when it became so
+    problems.solved("input")  # the time counts from the first call
     problems.report("input.step", "a again")
     assert logged == ["a", "b", "a again"]
 

@@ -31,7 +31,7 @@ from hand_recon_ros.ros.images import build_compressed_image_message  # noqa: E4
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
 
 
-def test_the_life_cycle_loads_once_and_stops_what_it_should() -> None:
+def test_the_life_cycle_loads_once_and_stops_on_deactivation() -> None:
     with NodeOnDds(activate=False) as dds:
 
         def change(transition: int) -> bool:
@@ -61,7 +61,7 @@ def test_the_life_cycle_loads_once_and_stops_what_it_should() -> None:
         assert dds.reconstructor.settings == {"min_presence": 0.9}
 
         assert change(Transition.TRANSITION_DEACTIVATE) and state() == "inactive"
-        dds.wait(lambda: markers[-1].markers[0].action == Marker.DELETE, "the hands to be taken off")
+        dds.wait(lambda: markers[-1].markers[0].action == Marker.DELETE, "the markers to be deleted")
         dds.wait(lambda: dds.publisher(Image, "image").get_subscription_count() == 0, "the subscription to end")
         dds.send(image_message())
         time.sleep(0.1)
@@ -83,7 +83,7 @@ def test_the_life_cycle_loads_once_and_stops_what_it_should() -> None:
         assert state() == "finalized"
 
 
-def test_a_failure_to_configure_says_why_and_can_be_repeated() -> None:
+def test_a_failure_to_configure_is_logged_and_can_be_repeated() -> None:
     class Broken(RuntimeError):
         pass
 
@@ -148,16 +148,16 @@ def test_compressed_images_names_and_namespace_are_configurable() -> None:
         assert dds.reconstructor.calls[0][0] == (240, 320, 3)
 
 
-def test_incompatible_qos_is_said_out_loud() -> None:
+def test_an_incompatible_qos_is_logged() -> None:
     best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     with NodeOnDds(image_reliability="reliable") as dds:
         dds.client.create_publisher(Image, "image", best_effort)
         dds.wait(lambda: any("/image" in text and "RELIABILITY" in text for text in dds.warnings()), "the warning")
         dds.client.create_subscription(TwoHands, "/hand_recon/hands", lambda _: None, LATCHED)
         dds.wait(lambda: any("/hands" in text and "DURABILITY" in text for text in dds.warnings()), "the warning")
-        said = [text for text in dds.warnings() if "QoS" in text]
-        assert len(said) == 2
-        assert all("qos_overrides" in text for text in said)
+        logged = [text for text in dds.warnings() if "QoS" in text]
+        assert len(logged) == 2
+        assert all("qos_overrides" in text for text in logged)
 
 
 def test_qos_overrides_count() -> None:
@@ -171,8 +171,8 @@ def test_qos_overrides_count() -> None:
 def test_unknown_parameters_are_pointed_out(capfd: pytest.CaptureFixture[str]) -> None:
     with NodeOnDds(activate=False, smoothing_cutof=2.0) as dds:
         assert not dds.node.has_parameter("smoothing_cutof")
-    said = capfd.readouterr().err
-    assert "unknown parameter 'smoothing_cutof' is ignored; did you mean 'smoothing_cutoff'?" in said
+    log = capfd.readouterr().err
+    assert "unknown parameter 'smoothing_cutof' is ignored; did you mean 'smoothing_cutoff'?" in log
 
 
 def test_images_without_camera_info_wait_or_take_the_fallback() -> None:
@@ -216,10 +216,10 @@ def test_corrupt_compressed_images() -> None:
             (jpeg[: len(jpeg) // 2], "cut off"),
             (array.array("B"), "no data"),
         ):
-            said, count = len(dds.warnings()), len(hands)
+            before, count = len(dds.warnings()), len(hands)
             for _ in range(3):
                 dds.process(CompressedImage(format="jpeg", data=data), topic="image/compressed")
-            new = dds.warnings()[said:]
+            new = dds.warnings()[before:]
             assert len(new) == 1 and word in new[0] and "/image/compressed" in new[0]
             assert len(hands) == count
             good = CompressedImage(format="jpeg", data=jpeg)

@@ -175,7 +175,7 @@ def test_debug_images_show_the_hands(dds: NodeOnDds) -> None:
     picture = decode(raw[0])
     assert raw[0].header.stamp == stamp
     x, y = estimate_of().right.keypoints_2d[9].astype(int)
-    assert picture[y, x].max() > 50, "something is drawn at the middle MCP of the right hand on black"
+    assert picture[y, x].max() > 50, "the overlay covers the middle MCP of the right hand on black"
     assert np.abs(decode(jpeg[0]).astype(int) - picture).mean() < 5
     dds.unlisten(raw)
     dds.unlisten(jpeg)
@@ -217,7 +217,7 @@ def test_values_that_are_not_finite_are_not_published(dds: NodeOnDds) -> None:
     assert len([text for text in dds.warnings() if "left hand holds values that are not finite" in text]) == 1
 
 
-def test_an_exception_of_the_reconstruction_is_said_once_and_survived(dds: NodeOnDds) -> None:
+def test_an_exception_of_the_reconstruction_is_logged_once_and_survived(dds: NodeOnDds) -> None:
     hands = dds.listen(TwoHands, "/hand_recon/hands")
 
     def failing(image: np.ndarray, camera: object, stamp: float) -> object:
@@ -227,9 +227,8 @@ def test_an_exception_of_the_reconstruction_is_said_once_and_survived(dds: NodeO
     resets = dds.reconstructor.resets
     for _ in range(3):
         dds.process()
-    said = [text for text in dds.warnings() if "no such luck" in text]
-    assert len(said) == 1
-    assert "RuntimeError" in said[0] and "test_ros_node.py:" in said[0] and "\n" not in said[0]
+    (text,) = [text for text in dds.warnings() if "no such luck" in text]
+    assert "RuntimeError" in text and "test_ros_node.py:" in text and "\n" not in text
     assert dds.reconstructor.resets == resets + 3
     dds.reconstructor.estimate = lambda image, camera, stamp: estimate_of(stamp=stamp)
     stamp = dds.process()
@@ -284,7 +283,7 @@ def test_reset_tracking(dds: NodeOnDds) -> None:
     response = dds.call(Trigger, "/hand_recon/reset_tracking", Trigger.Request())
     assert response.success and "forgotten" in response.message
     assert dds.reconstructor.resets == resets + 1
-    dds.wait(lambda: markers and markers[-1].markers[0].action == Marker.DELETE, "the hands to be taken off")
+    dds.wait(lambda: markers and markers[-1].markers[0].action == Marker.DELETE, "the markers to be deleted")
 
 
 def test_set_enabled_pauses_and_goes_on(dds: NodeOnDds) -> None:
@@ -336,7 +335,7 @@ def test_a_flood_is_dropped_counted_and_not_queued(dds: NodeOnDds) -> None:
     assert np.mean(latencies[-5:]) < np.mean(latencies[:5]) + 0.5
 
 
-def test_diagnostics_tell_state_rates_and_problems(dds: NodeOnDds) -> None:
+def test_diagnostics_hold_state_rates_and_problems(dds: NodeOnDds) -> None:
     diagnostics = dds.listen(DiagnosticArray, "/diagnostics")
     for _ in range(20):
         dds.process()

@@ -40,15 +40,15 @@ def test_stamps_are_the_time_where_they_advance(stream: Stream) -> None:
 
 
 @pytest.mark.parametrize("stamp", [0.0, 5.0, NOW])
-def test_arrival_is_the_time_where_stamps_are_zero_or_stand_still(stream: Stream, stamp: float) -> None:
+def test_arrival_is_the_time_where_stamps_are_zero_or_do_not_advance(stream: Stream, stamp: float) -> None:
     times = [stream.image(stamp) for _ in range(20)]
-    if stamp:  # that the first one stands still is known with the second
+    if stamp:  # the first one is known to be wrong with the second
         times = times[1:]
     np.testing.assert_allclose(np.diff([t.time for t in times]), PERIOD, atol=1e-6)
     assert all(t.continues and not t.latency_known for t in times)
     unusable = [text for text in stream.logged if "arrival times are used instead" in text]
     assert len(unusable) == 1 and unusable[0].startswith("/image: the stamp ")
-    assert ("is zero" if stamp == 0.0 else "stands still at") in unusable[0]
+    assert ("is zero" if stamp == 0.0 else "does not advance") in unusable[0]
     assert stream.problems.active() == unusable
 
 

@@ -1,4 +1,4 @@
-"""Reading photos, folders and videos, and what is said where they cannot be read."""
+"""Reading photos, folders and videos, and the errors where they cannot be read."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Connections:
 
     @property
     def alive(self) -> bool:
-        """Whether the node's context is valid: False once the process is told to end."""
+        """Whether the node's context is valid: False once the process is interrupted."""
         return bool(self._node.context.ok())
 
     def now(self) -> float:

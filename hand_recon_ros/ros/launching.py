@@ -1,4 +1,4 @@
-"""What the launch files share. Only they import this: it needs ``launch``, which the nodes do not."""
+"""Functions of the launch files. Nothing else imports this: it needs ``launch``, and the nodes do not."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .parameters import range_text, table
 
 
 class FromParameterFile(Substitution):
-    """A parameter as the file of the launch argument ``params_file`` has it, or its default where the file does not.
+    """The value of a parameter in the file of the launch argument ``params_file``, else its default.
 
-    As the default of an argument it changes nothing: neither the file's values nor those given on the command line.
+    As the default of a launch argument it leaves both the file's values and those of the command line as they are.
     """
 
     def __init__(self, name: str) -> None:
@@ -38,12 +38,12 @@ class FromParameterFile(Substitution):
 
 
 def share(*parts: str) -> PathJoinSubstitution:
-    """A file that is installed with the package."""
+    """The path of a file that is installed with the package."""
     return PathJoinSubstitution([FindPackageShare("hand_recon_ros"), *parts])
 
 
 def parameter_arguments(*names: str) -> list[Action]:
-    """Launch arguments ``params_file`` and one for each of these parameters of hand_recon, by the parameter's name."""
+    """The launch arguments ``params_file`` and one for each of these parameters of hand_recon, with the same name."""
     arguments: list[Action] = [
         DeclareLaunchArgument(
             "params_file", default_value=share("config", "hand_recon.yaml"), description="parameters of hand_recon"
@@ -63,19 +63,19 @@ def parameter_arguments(*names: str) -> list[Action]:
 
 
 def parameter_values(*names: str) -> list[Any]:
-    """The ``parameters`` of the node: the file, and over it the arguments of :func:`parameter_arguments`."""
+    """The ``parameters`` of the node: the file, overridden by the arguments of :func:`parameter_arguments`."""
     values = {name: ParameterValue(LaunchConfiguration(name), value_type=type(table()[name][1])) for name in names}
     return [LaunchConfiguration("params_file"), values]
 
 
 def passed_on(*names: str) -> Mapping[str, LaunchConfiguration]:
-    """Arguments of this launch file for one that it includes."""
+    """Arguments of this launch file, for a launch file that it includes."""
     return {name: LaunchConfiguration(name) for name in names}
 
 
 def large_image_transport() -> list[Action]:
-    """Fast DDS transports that carry large images; a profile the user has set stays."""
-    # Fast DDS 3 still reads the old variable, and stumbles over a profile that both name.
+    """Fast DDS transports for large images; a profile that the user has set stays."""
+    # Fast DDS 3 reads the old variable as well, and fails on a profile that both name.
     old = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
     variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
     profile = EnvironmentVariable(variable, default_value=share("config", "fastdds.xml"))

@@ -1,4 +1,4 @@
-"""A mailbox with one slot: the newest item wins, and what nobody took in time is counted."""
+"""A mailbox with one slot: a new item replaces the one that waits, and replaced items are counted."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ T = TypeVar("T")
 
 
 class Mailbox(Generic[T]):
-    """Hands the newest item from the threads that :meth:`put` to the one that :meth:`take`-s.
+    """Passes the newest item from the threads that :meth:`put` to the thread that calls :meth:`take`.
 
-    A computation that is slower than its source would otherwise work through an ever longer queue, and every result
-    would be older than the one before.
+    With a queue instead, a computation slower than its source would have ever older input.
     """
 
     def __init__(self) -> None:
@@ -23,11 +22,11 @@ class Mailbox(Generic[T]):
 
     @property
     def dropped(self) -> int:
-        """How many items were replaced before somebody took them."""
+        """How many items were replaced before they were taken."""
         return self._dropped
 
     def put(self, item: T) -> None:
-        """Store ``item`` in place of the one that still waits; after :meth:`close` it is discarded uncounted."""
+        """Store ``item`` in place of the one that waits; after :meth:`close` it is discarded without counting."""
         with self._changed:
             if self._closed:
                 return
@@ -49,17 +48,17 @@ class Mailbox(Generic[T]):
         return self._closed
 
     def clear(self) -> None:
-        """Discard what waits, uncounted."""
+        """Discard the item that waits, without counting."""
         with self._changed:
             self._item = None
 
     def open(self) -> None:
-        """Accept items, again after :meth:`close`; the count goes on."""
+        """Accept items again after :meth:`close`; the count continues."""
         with self._changed:
             self._closed = False
 
     def close(self) -> None:
-        """Discard what waits and wake up everybody who waits."""
+        """Discard the item that waits, and wake up the threads in :meth:`take`."""
         with self._changed:
             self._closed = True
             self._item = None

@@ -26,7 +26,7 @@ class Monitor:
         self._silent_seconds = 0
         topic = topics.output("/diagnostics")
         self._publisher = node.create_publisher(DiagnosticArray, topic.name, topic.qos())
-        # A steady clock: diagnostics are published also on simulated time that stands still.
+        # A steady clock: diagnostics are published also while simulated time is paused.
         self._timer = node.create_timer(1.0, self._publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _publish(self) -> None:

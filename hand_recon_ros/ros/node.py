@@ -158,7 +158,7 @@ class HandReconNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> None:
         """Start the worker and the subscriptions; nothing is loaded here."""
         if self._stuck is not None and self._stuck.alive:
-            raise NotReady("the last worker still processes an image: clean up and configure the node first")
+            raise NotReady("the last worker has not ended, its image takes long: clean up and configure the node first")
         outputs, reconstructor = self._outputs, self._reconstructor
         assert outputs is not None and reconstructor is not None
         self.problems.forget("worker")

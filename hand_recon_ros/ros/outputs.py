@@ -56,7 +56,7 @@ class Outputs:
 
     @property
     def alive(self) -> bool:
-        """Whether messages can be published; False once the process is told to end."""
+        """Whether messages can be published; False once the process is interrupted."""
         return self._connections.alive
 
     def publish_topology(self) -> None:

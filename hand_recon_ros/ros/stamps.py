@@ -45,7 +45,7 @@ class _Last:
 
 
 class StampClock:
-    """The time of each image of a stream: its stamp, or its arrival where the stamp is zero or stands still.
+    """The time of each image of a stream: its stamp, or its arrival where the stamp is zero or does not advance.
 
     Args:
         topic: name of the images in the log.
@@ -89,7 +89,7 @@ class StampClock:
     def _report(self, stamp: float, usable: bool, now: float) -> None:
         jump = stamp - self._last.stamp if usable and self._last is not None else 0.0
         age = now - stamp if usable else 0.0
-        unusable = "is zero" if stamp <= 0.0 else f"stands still at {stamp:.3f} s"
+        unusable = "is zero" if stamp <= 0.0 else f"does not advance ({stamp:.3f} s again)"
 
         def check(name: str, wrong: bool, text: str) -> None:
             self._problems.check(f"stamp.{name}", wrong, f"{self._topic}: {text}")

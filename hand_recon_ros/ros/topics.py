@@ -1,4 +1,4 @@
-"""The node's topics and services: one table, from which they are made and documented.
+"""The node's topics and services: one table, from which they are created and documented.
 
 ``python -m hand_recon_ros.ros.topics`` prints the README's tables; nothing here imports rclpy at module level.
 """
@@ -17,11 +17,11 @@ class Topic:
     Attributes:
         name: relative (``image``), private (``~/hands``) or absolute (``/tf``).
         type: ``package/Type``.
-        description: what it carries, for people.
+        description: of its messages, for the documentation.
         depth: length of the queue.
         reliable: or best effort.
-        latched: late subscribers get the last message.
-        lazy: made only while somebody subscribes.
+        latched: late subscribers receive the last message.
+        lazy: messages are built only while it has subscribers.
         overridable: its QoS may be changed by ``qos_overrides`` parameters.
     """
 
@@ -109,7 +109,7 @@ OUTPUTS = (
     Topic(
         "~/debug_image",
         "sensor_msgs/Image",
-        "the image with the hands drawn on it, at most `debug_image_rate`",
+        "the image with an overlay of the hands, at most `debug_image_rate`",
         depth=1,
         lazy=True,
     ),
@@ -130,7 +130,7 @@ OUTPUTS = (
 )
 
 SERVICES = {
-    "~/set_enabled": ("std_srvs/SetBool", "false pauses: images are no longer received; true goes on"),
+    "~/set_enabled": ("std_srvs/SetBool", "false pauses: images are not received; true resumes"),
     "~/reset_tracking": ("std_srvs/Trigger", "forgets both hands and all filters"),
 }
 
@@ -146,7 +146,7 @@ def markdown_tables() -> str:
     lines += [f"| `{topic.name}` | {topic.type} | {topic.description} |" for topic in INPUTS]
     lines += ["", "| Published | Type | Meaning |", "|---|---|---|"]
     for topic in OUTPUTS:
-        when = " (only while somebody subscribes)" if topic.lazy else " (latched)" if topic.latched else ""
+        when = " (only while it has subscribers)" if topic.lazy else " (latched)" if topic.latched else ""
         lines.append(f"| `{topic.name}` | {topic.type} | {topic.description}{when} |")
     lines += ["", "| Service | Type | Meaning |", "|---|---|---|"]
     lines += [f"| `{name}` | {kind} | {text} |" for name, (kind, text) in SERVICES.items()]

@@ -106,8 +106,8 @@ class Worker:
         if self.alive:
             self._problems.report(
                 "worker.stop",
-                f"the worker has not ended within {timeout:g} s, it still processes an image: clean up and configure"
-                " the node before it is activated again, or restart it",
+                f"the worker has not ended within {timeout:g} s, its image takes long: clean up and configure the node"
+                " before it is activated again, or restart it",
                 error=True,
             )
             return False

@@ -1,1 +1,1 @@
-"""What only the demonstration needs: a camera, a recorder, and what starts both beside the node."""
+"""The demonstration: a camera, a recorder, and the launcher that starts both beside the node."""

@@ -1,7 +1,7 @@
 """The demonstration: camera_source, hand_recon and a recorder as three processes over DDS, then pictures and figures.
 
-``python -m hand_recon_ros.ros.demo.launcher --out DIR --input SOURCE``
-takes a photo, a folder of photos, a video file or a webcam index instead. The report is made by a process of its own
+``python -m hand_recon_ros.ros.demo.launcher --out DIR`` plays a rendered clip; with ``--input SOURCE`` a photo, a
+folder of photos, a video file or a webcam. The report is made by another process
 (:mod:`hand_recon_ros.evaluation.demo_report`) from the recorded files alone, and can be made again from them.
 """
 
@@ -24,19 +24,27 @@ _CLIP_RATE = 30.0
 _PHOTO_RATE, _PHOTO_REPEAT = 10.0, 10
 _MODULES = {"hand_recon": "node", "recorder": "demo.recorder", "camera_source": "demo.camera_source"}
 _START_LIMIT = 60.0
-_LINGER = 2.0  # one period of the node's diagnostics, and its last image, are through by then
+_LINGER = 2.0  # longer than one period of the node's diagnostics and its last image
 
 
 class DemoError(RuntimeError):
-    """The demonstration cannot go on; the message says why in one line."""
+    """The demonstration cannot continue; the message has the reason in one line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """What is played, and how.
 
-    ``kind`` is clip, photos, video or live; ``folder`` that of a rendered clip with its truth; ``duration`` the
-    expected seconds. ``namespace`` keeps the nodes' topics apart from those of other demonstrations.
+    Attributes:
+        kind: clip, photos, video or live.
+        source: parameter of camera_source.
+        rate: images per second.
+        repeat: how often each photo is published.
+        duration: expected, seconds.
+        folder: of a rendered clip with its ground truth.
+        camera_info: path of the calibration; empty: none.
+        fov: field of view without calibration, degrees.
+        namespace: of the nodes, different from that of other demonstrations.
     """
 
     kind: str
@@ -54,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(prog="demo", description=(__doc__ or "").splitlines()[0])
     result.add_argument(
-        "--out", type=Path, default=Path("out/demo"), help="folder for the results (default: %(default)s)"
+        "--out", type=Path, default=Path("out/demo"), help="folder of the results (default: %(default)s)"
     )
     result.add_argument(
         "--input",
@@ -62,24 +70,27 @@ def parser() -> argparse.ArgumentParser:
         help="photo, folder of photos, video file or webcam index; empty (default): a rendered clip",
     )
     result.add_argument(
-        "--duration", type=float, default=10.0, help="seconds a webcam is watched (default: %(default)s)"
+        "--duration", type=float, default=10.0, help="how long a webcam is recorded, seconds (default: %(default)s)"
     )
     result.add_argument("--frames", type=int, default=300, help="length of the rendered clip (default: %(default)s)")
     result.add_argument("--seed", type=int, default=0, help="which clip is rendered (default: %(default)s)")
     result.add_argument(
-        "--rate", type=float, default=0.0, help="images per second; 0: 30 for the clip, a video's own, 10 for photos"
+        "--rate", type=float, default=0.0, help="images per second; 0: 30 for the clip, that of a video, 10 for photos"
     )
     result.add_argument(
         "--camera-info", default="", help="calibration of the camera that took the input (camera_calibration's YAML)"
     )
     result.add_argument(
-        "--fov", type=float, default=60.0, help="its field of view where there is none, degrees (default: %(default)s)"
+        "--fov",
+        type=float,
+        default=60.0,
+        help="field of view of that camera where there is no calibration, degrees (default: %(default)s)",
     )
     return result
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run it; 0 when it ended with hands found, 1 with a reason on standard error, 130 when interrupted."""
+    """Run the demonstration: 0 where hands were found, 1 with the reason on standard error, 130 where interrupted."""
     options = parser().parse_args(arguments)
     try:
         out = options.out.resolve()
@@ -97,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def fresh_folder(out: Path) -> Path:
-    """Make ``out`` and its folder ``run`` for what is recorded; results of an earlier demonstration go."""
+    """Make ``out`` and its folder ``run`` for the recording; results of an earlier demonstration are deleted."""
     run = out / "run"
     try:
         if run.exists():
@@ -111,7 +122,7 @@ def fresh_folder(out: Path) -> Path:
 
 
 def make_plan(options: argparse.Namespace, clips: Path) -> Plan:
-    """Decide what is played; renders the clip where none is given. Raises SourceError, DemoError."""
+    """The plan for these options; renders the clip where there is no input. Raises SourceError, DemoError."""
     if not options.input:
         from ...synthetic import rendered_clip
 
@@ -145,21 +156,21 @@ def make_plan(options: argparse.Namespace, clips: Path) -> Plan:
 
 
 def clip_source(folder: Path) -> Path:
-    """What camera_source plays of a rendered clip: its pictures without loss, else the video."""
+    """The source of a rendered clip for camera_source: its lossless pictures, else its video."""
     images = folder / "images"
     return images if images.is_dir() else folder / "clip.mp4"
 
 
 def record(plan: Plan, run: Path) -> None:
-    """Play the plan to the node and record what it says into ``run``. Raises ProcessFailed."""
+    """Play the plan to the node and record the node's messages in ``run``. Raises ProcessFailed."""
     environment = dds_environment()
     live = plan.kind == "live"
 
     def start(name: str, parameters: dict[str, Any]) -> Process:
         return Process(name, f"hand_recon_ros.ros.{_MODULES[name]}", parameters, run, plan.namespace, environment)
 
-    # With room for one image only, one that comes while the node's threads wait for a busy processor replaces another
-    # before anybody could count it: "received" would not tell what the transport brought.
+    # With a queue of one, an image that comes while the node's threads wait for a busy processor replaces another
+    # before it is counted: "received" would not be what the transport delivered.
     queue = {f"qos_overrides.{plan.namespace}/image.subscription.depth": 5}
     with (
         start("hand_recon", {"fallback_fov": plan.fov, **queue}) as node,
@@ -172,7 +183,7 @@ def record(plan: Plan, run: Path) -> None:
             "repeat": plan.repeat,
             "duration": plan.duration if live else 0.0,
             "camera_info_url": plan.camera_info,
-            "wait_for_subscribers": 2 if live else 1,  # the recorder keeps live images
+            "wait_for_subscribers": 2 if live else 1,  # the recorder writes live images
             "start_delay": 0.5,
             "linger": _LINGER,
             "sent_log": run / "sent.jsonl",
@@ -181,15 +192,15 @@ def record(plan: Plan, run: Path) -> None:
         print(f"demo: playing {plan.source} for {plan.duration:.0f} s {where}", file=sys.stderr, flush=True)
         with start("camera_source", camera_parameters) as camera:
             camera.wait_for_end(timeout=_START_LIMIT + 2.0 * plan.duration, others=[node, recorder])
-        # The recorder writes its files when it is told to stop.
+        # The recorder writes its files when it is interrupted.
         recorder.stop()
         node.stop()
     if not (run / "hands.jsonl").exists():
-        raise ProcessFailed(f"the recorder wrote no hands.jsonl: {recorder.last_words()}")
+        raise ProcessFailed(f"the recorder wrote no hands.jsonl: {recorder.last_line()}")
 
 
 def report(out: Path) -> int:
-    """Make pictures and figures from what was recorded."""
+    """Make pictures and figures from the recording."""
     command = [*python_command("hand_recon_ros.evaluation.demo_report"), str(out)]
     try:
         return subprocess.run(command, timeout=1800.0, check=False).returncode

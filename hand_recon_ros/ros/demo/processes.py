@@ -1,4 +1,4 @@
-"""Nodes as child processes: started with parameters, watched, and always ended, each by its own process id."""
+"""Nodes as child processes: started with parameters, monitored, and always ended, each by its own process id."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ import yaml
 
 _PR_SET_PDEATHSIG = 1
 PATIENCE = {signal.SIGINT: 10.0, signal.SIGTERM: 5.0, signal.SIGKILL: 5.0}
-"""The signals that end a process, in order, and how many seconds each gets."""
-_GAVE_UP = ("cannot configure", "cannot activate")
-"""What a lifecycle node says that then stays without working."""
+"""The signals that end a process, in order, and how long each may take, seconds."""
+_FAILURES = ("cannot configure", "cannot activate")
+"""Log lines of a lifecycle node that goes on without working."""
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class ProcessFailed(RuntimeError):
-    """A process ended or hung; the message names it and its last words."""
+    """A process ended or hung; the message names it and its last line."""
 
 
 def config_path(name: str) -> Path | None:
-    """A file of the package's ``config`` folder: in the source tree, else where it is installed; None: nowhere."""
+    """A file of the package's ``config`` folder: in the source tree, else where it is installed; None: in neither."""
     prefixes = [sys.prefix, *os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)]
     folders = [Path(__file__).resolve().parents[3] / "config"]
     folders += [Path(prefix) / "share" / "hand_recon_ros" / "config" for prefix in prefixes if prefix]
@@ -36,16 +36,16 @@ def config_path(name: str) -> Path | None:
 
 
 def python_command(module: str) -> list[str]:
-    """The command that runs a module as this process was run."""
-    # Under -P the working folder is not searched: neither shall the child.
+    """The command that runs a module with this interpreter and its search path."""
+    # Under -P the working folder is not searched: the child does not search it either.
     return [sys.executable, *(["-P"] if getattr(sys.flags, "safe_path", False) else []), "-m", module]
 
 
 def dds_environment() -> dict[str, str]:
-    """Environment of processes that talk to each other over the loopback and to nobody else.
+    """Environment of processes that communicate over the loopback only.
 
-    ROS_DOMAIN_ID is kept where it is set, else one that other such groups on this machine are unlikely to have. Large
-    images need the Fast DDS profile of this package: with the default transports they are silently lost.
+    ROS_DOMAIN_ID stays where it is set; else it is one that other such groups on this machine are unlikely to have.
+    Large images need the Fast DDS profile of this package: the default transports lose them without an error.
     """
     environment = dict(os.environ)
     environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
@@ -63,10 +63,11 @@ class Process:
     """A module of this package as a child process; ended when the ``with`` block is left.
 
     Args:
-        name: of the process in messages, and of its files in ``folder``: NAME.log and its parameters, NAME.yaml.
-        module: what is run.
+        name: of the process in messages, and of its files in ``folder``: NAME.log, and NAME.yaml with its parameters.
+        module: to run.
         parameters: of its node.
-        namespace: of its node, so that others in the same domain do not hear it.
+        folder: of its files.
+        namespace: of its node, different from that of other nodes in the domain.
         environment: see :func:`dds_environment`.
     """
 
@@ -82,14 +83,14 @@ class Process:
         self.name = name
         self.log = folder / f"{name}.log"
         file = folder / f"{name}.yaml"
-        # A file and not -p arguments: there YAML's quoting rules would apply to every path.
+        # A file instead of -p arguments: in those, YAML's quoting rules would apply to every path.
         values = {key: str(value) if isinstance(value, Path) else value for key, value in parameters.items()}
         file.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
         with open(self.log, "wb") as log:
             self._process = subprocess.Popen(
                 [*python_command(module), "--ros-args", "--params-file", str(file), "-r", f"__ns:={namespace}"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=dict(environment),
-                # Ctrl-C is for the parent, which ends its children in order.
+                # Ctrl-C reaches the parent alone, which ends its children in order.
                 start_new_session=True, preexec_fn=_die_with_parent,
             )  # fmt: skip
 
@@ -108,12 +109,12 @@ class Process:
 
     @property
     def returncode(self) -> int | None:
-        """None while it runs."""
+        """Its exit code; None while it runs."""
         return self._process.poll()
 
     @property
     def ending(self) -> str:
-        """How it ended, for people."""
+        """How it ended, in words."""
         code = self.returncode
         return (
             f"was ended by {signal.Signals(-code).name}"
@@ -122,23 +123,23 @@ class Process:
         )
 
     def text(self) -> str:
-        """All it has said."""
+        """Its whole output."""
         return self.log.read_text(errors="replace")
 
-    def last_words(self) -> str:
-        """Its last error line, else its last line, and where the rest is."""
+    def last_line(self) -> str:
+        """The last error in its output, else the last line, and the path of the log."""
         lines = [line.strip() for line in self.text().splitlines() if line.strip()]
         errors = [line for line in lines if "[ERROR]" in line or "[FATAL]" in line]
-        return f"{(errors or lines or ['it said nothing'])[-1]} (log: {self.log})"
+        return f"{(errors or lines or ['no output'])[-1]} (log: {self.log})"
 
     def wait_for_line(self, line: str, timeout: float, others: Iterable[Process] = ()) -> None:
-        """Wait until it has said ``line``. Raises ProcessFailed when it, or one of ``others``, ends before."""
+        """Wait until it has printed ``line``. Raises ProcessFailed when it, or one of ``others``, ends before."""
         end = time.monotonic() + timeout
         while line not in self.text().splitlines():
             _check_alive([self, *others])
             if time.monotonic() > end:
-                words = "; ".join(f"{process.name}: {process.last_words()}" for process in (self, *others))
-                raise ProcessFailed(f"{self.name} did not say {line!r} within {timeout:.0f} s; {words}")
+                lines = "; ".join(f"{process.name}: {process.last_line()}" for process in (self, *others))
+                raise ProcessFailed(f"{self.name} did not print {line!r} within {timeout:.0f} s; {lines}")
             time.sleep(0.05)
 
     def wait_for_end(self, timeout: float, others: Iterable[Process] = ()) -> None:
@@ -148,13 +149,13 @@ class Process:
         while self.returncode is None:
             _check_alive(others)
             if time.monotonic() > end:
-                raise ProcessFailed(f"{self.name} did not end within {timeout:.0f} s: {self.last_words()}")
+                raise ProcessFailed(f"{self.name} did not end within {timeout:.0f} s: {self.last_line()}")
             time.sleep(0.05)
         if self.returncode:
-            raise ProcessFailed(f"{self.name} {self.ending}: {self.last_words()}")
+            raise ProcessFailed(f"{self.name} {self.ending}: {self.last_line()}")
 
     def stop(self) -> None:
-        """End it if it still runs: SIGINT, then SIGTERM, then SIGKILL."""
+        """End it where it runs: by SIGINT, then SIGTERM, then SIGKILL."""
         for number, patience in PATIENCE.items():
             if self._process.poll() is not None:
                 return
@@ -167,14 +168,14 @@ class Process:
 
 def _check_alive(processes: Iterable[Process]) -> None:
     for process in processes:
-        gave_up = [line for line in process.text().splitlines() if any(words in line for words in _GAVE_UP)]
-        if gave_up:
-            raise ProcessFailed(f"{process.name}: {gave_up[-1]} (log: {process.log})")
+        failures = [line for line in process.text().splitlines() if any(text in line for text in _FAILURES)]
+        if failures:
+            raise ProcessFailed(f"{process.name}: {failures[-1]} (log: {process.log})")
         if process.returncode is not None:
-            raise ProcessFailed(f"{process.name} {process.ending} too early: {process.last_words()}")
+            raise ProcessFailed(f"{process.name} {process.ending} too early: {process.last_line()}")
 
 
 def _die_with_parent() -> None:
-    """In the child: be told to end when the parent is gone, however that happened (Linux only)."""
+    """Called in the child: it receives SIGTERM when its parent has ended, however that happened (Linux only)."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
