@@ -36,7 +36,7 @@ def reconstruct_source(
     images = open_source(source)
     given = Path(source).resolve()
     if out.resolve() in (given, given.parent):
-        raise SourceError(f"{out}: results would be written into the folder of the images; name another folder")
+        raise SourceError(f"{out}: results would be written among the images themselves; name another folder")
     out.mkdir(parents=True, exist_ok=True)
     known = read_calibration(calibration_path(calibration)) if calibration else None
     results, writer, lines = [], None, None

@@ -211,3 +211,19 @@ def test_bad_parameters_end_the_process_with_one_line(tmp_path: pathlib.Path) ->
     assert process.wait(20.0) == 1
     (line,) = log.read_text().splitlines()
     assert "fallback_fov must lie in [0.0, 175.0] deg, got 300.0" in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("-p", "tf_prefix:="), ("--params-file", "/nowhere.yaml"), ("-r", "__ns:=a//b"), ("-p", "model_dir:=[]")],
+    ids=" ".join,
+)
+def test_arguments_that_ros_refuses_end_the_process_with_one_line(
+    tmp_path: pathlib.Path, arguments: tuple[str, str]
+) -> None:
+    log = tmp_path / "log"
+    process = start(log, *arguments)
+    assert process.wait(20.0) == 1
+    text = log.read_text()
+    assert "Traceback" not in text
+    assert len([line for line in text.splitlines() if "[FATAL]" in line]) == 1 and "check the arguments" in text

@@ -1,1 +1,1 @@
-"""The ROS 2 side: the only part of the package that knows rclpy and messages."""
+"""The ROS 2 nodes: the only subpackage that imports rclpy and messages."""

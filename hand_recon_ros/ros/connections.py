@@ -95,6 +95,6 @@ class Connections:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
         # Logged once and not listed as a problem: there is no event for the end of that subscriber.
         self._node.get_logger().warning(
-            f"a subscriber of {topic} asks for an incompatible QoS ({policy}): it gets no message; subscribe reliable"
+            f"a subscriber of {topic} requests an incompatible QoS ({policy}): it gets no message; subscribe reliable"
             " or best effort and volatile, or match the QoS with qos_overrides",
         )

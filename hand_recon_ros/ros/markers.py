@@ -64,12 +64,12 @@ class HandMarkers:
 
     def delete(self, header: Any, sides: set[Side] | frozenset[Side]) -> MarkerArray:
         """DELETE for those of ``sides`` that have markers."""
-        gone = sorted(self._shown & set(sides))
-        self._shown -= set(gone)
+        lost = sorted(self._shown & set(sides))
+        self._shown -= set(lost)
         return MarkerArray(
             markers=[
                 Marker(header=header, ns=side.label, id=index, action=Marker.DELETE)
-                for side in gone
+                for side in lost
                 for index in (MESH, BONE_LINES, KEYPOINTS)
             ]
         )

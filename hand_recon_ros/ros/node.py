@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import signal
 import sys
 import time
@@ -26,11 +25,8 @@ from .monitor import Monitor
 from .outputs import Outputs
 from .parameters import Parameters, as_meant_parameters, changed, declare, node_options
 from .problems import Problems
-from .worker import STOP_TIMEOUT, Reconstructor, Worker, describe
-
-
-class NotReady(RuntimeError):
-    """A transition that the node cannot make in its present condition."""
+from .transitions import NotReady, transition
+from .worker import STOP_TIMEOUT, Reconstructor, Worker
 
 
 def load_reconstructor(config: ReconstructorConfig) -> Reconstructor:
@@ -38,32 +34,6 @@ def load_reconstructor(config: ReconstructorConfig) -> Reconstructor:
     from ..reconstructor import TwoHandReconstructor
 
     return TwoHandReconstructor(config)
-
-
-def _transition(
-    callback: Callable[[Any, LifecycleState], None],
-) -> Callable[[Any, LifecycleState], TransitionCallbackReturn]:
-    """A transition callback that logs why it failed, which rclpy does not, and leaves the node as it was before."""
-    name = callback.__name__.removeprefix("on_")
-
-    @functools.wraps(callback)
-    def guarded(self: HandReconNode, state: LifecycleState) -> TransitionCallbackReturn:
-        self.problems.forget("transition")
-        try:
-            callback(self, state)
-        except Exception as error:
-            self.problems.report("transition", f"cannot {name}: {_reason(error)}", error=True)
-            self._undo(name, state)
-            return TransitionCallbackReturn.FAILURE
-        return TransitionCallbackReturn.SUCCESS
-
-    return guarded
-
-
-def _reason(error: Exception) -> str:
-    """The text of an error that was raised for users; that of any other with its type and the line that raised it."""
-    for_users = type(error).__module__.startswith("hand_recon_ros") or isinstance(error, OSError | ImportError)
-    return str(error) if for_users else describe(error)
 
 
 class HandReconNode(LifecycleNode):
@@ -117,8 +87,8 @@ class HandReconNode(LifecycleNode):
             self.create_service(SetBool, "~/set_enabled", self._set_enabled),
             self.create_service(Trigger, "~/reset_tracking", self._reset_tracking),
         ]
-        # By the executor and not here: after a failure to start the node goes on and publishes diagnostics. By a steady
-        # clock: simulated time may not have started.
+        # By the executor, not here: after a failed start the node runs, publishes diagnostics and can be configured.
+        # By a steady clock: simulated time may not have started.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
 
@@ -140,7 +110,7 @@ class HandReconNode(LifecycleNode):
             if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
                 self.trigger_activate()
 
-    @_transition
+    @transition
     def on_configure(self, state: LifecycleState) -> None:
         """Load and warm up the networks, create the publishers."""
         begin = time.monotonic()
@@ -154,7 +124,7 @@ class HandReconNode(LifecycleNode):
             f" (device: {self._settings.reconstructor.device})"
         )
 
-    @_transition
+    @transition
     def on_activate(self, state: LifecycleState) -> None:
         """Start the worker and the subscriptions; nothing is loaded here."""
         if self._stuck is not None and self._stuck.alive:
@@ -171,34 +141,34 @@ class HandReconNode(LifecycleNode):
         self._subscribe()
         self.get_logger().info(f"active: images from {self.image_name}, calibration from {self._info_name}")
 
-    @_transition
+    @transition
     def on_deactivate(self, state: LifecycleState) -> None:
         """Stop the worker and the subscriptions; everything stays loaded."""
         self._stop()
         super().on_deactivate(state)
         self.get_logger().info("inactive: images are not received")
 
-    @_transition
+    @transition
     def on_cleanup(self, state: LifecycleState) -> None:
         """Release what configure made."""
         self._clean_up()
         self.get_logger().info("unconfigured: networks are released")
 
-    @_transition
+    @transition
     def on_shutdown(self, state: LifecycleState) -> None:
         """Stop, from whatever state."""
         self._stop()
         self._clean_up()
         self.get_logger().info("finalized: this node cannot be used any more")
 
-    @_transition
+    @transition
     def on_error(self, state: LifecycleState) -> None:
         """Back to unconfigured."""
         self._stop()
         self._clean_up()
         self.get_logger().info("unconfigured after an error")
 
-    def _undo(self, transition: str, state: LifecycleState) -> None:
+    def undo(self, transition: str, state: LifecycleState) -> None:
         """Take back what a failed transition has done before it failed."""
         self._stop()
         if transition == "configure":
@@ -216,7 +186,7 @@ class HandReconNode(LifecycleNode):
 
     def _forget_input_problems(self) -> None:
         """Without images it is not known what is wrong with them."""
-        self.problems.forget("input", "stamp", "frame_id", "guess", "hand", "failure", "silence")
+        self.problems.forget("input", "stamp", "frame_id", "guess", "hand", "failure", "silence", "qos")
         self.counters.restart()
 
     def _clean_up(self) -> None:
@@ -293,18 +263,21 @@ class HandReconNode(LifecycleNode):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the node until it is interrupted; 1 where its parameters cannot be used."""
-    rclpy.init(args=None if arguments is None else list(arguments))
+    """Run the node until it is interrupted; 1 where its arguments cannot be used."""
     node: HandReconNode | None = None
     try:
+        rclpy.init(args=None if arguments is None else list(arguments))
         node = HandReconNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except ConfigError as error:
-        rclpy.logging.get_logger("hand_recon").fatal(str(error))
+    except Exception as error:  # rcl has no public class for the arguments that it refuses
+        if node is not None:
+            raise
+        reason = str(error) if isinstance(error, ConfigError) else f"{error}: check the arguments and parameter files"
+        rclpy.logging.get_logger("hand_recon").fatal(" ".join(reason.split()))
         return 1
     finally:
         # A launch file's processes are interrupted twice: the second time must not end the clean-up half way.

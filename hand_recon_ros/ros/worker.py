@@ -97,7 +97,7 @@ class Worker:
     def stop(self, timeout: float = STOP_TIMEOUT) -> bool:
         """End the thread after the image in work, and forget the hands; False where that takes too long.
 
-        A thread that does not end in time goes on until the image in work is done, and publishes nothing more.
+        A thread that does not end in time finishes the image in work, and publishes nothing more.
         """
         self._stopping.set()
         self._inputs.close()

@@ -158,12 +158,12 @@ class CameraSource:
         period = 1.0 / self.rate if self.rate and not self.source.live else 0.0
         late = 0
         start = due = time.monotonic()
-        # Decoding ahead keeps the time of publishing; a live image is published as soon as it is there.
+        # Decoding ahead does not delay publishing; a live image is published as soon as it is captured.
         items = self._prepared() if self.source.live else ahead(self._prepared(), _PREPARED, stop)
         for item in items:
             behind = time.monotonic() - due
             if behind > period > 0.0:
-                # A burst of the late images would not have the rate that was asked for.
+                # A burst of the late images would not have the requested rate.
                 due += behind
                 late += 1
                 if late in (10, 1000):

@@ -19,7 +19,7 @@ _PR_SET_PDEATHSIG = 1
 PATIENCE = {signal.SIGINT: 10.0, signal.SIGTERM: 5.0, signal.SIGKILL: 5.0}
 """The signals that end a process, in order, and how long each may take, seconds."""
 _FAILURES = ("cannot configure", "cannot activate")
-"""Log lines of a lifecycle node that goes on without working."""
+"""Log lines of a lifecycle node that runs without working."""
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
