@@ -218,7 +218,7 @@ def test_vga_at_30_hz_arrives_on_time(listener, start, tmp_path):
         ({"source": "{photos}", "camera_info_url": "{photos}/../big.yaml"}, "is for 128x96, but the images are 64x48"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(start, photos, parameters, text):
+def test_what_is_wrong_is_logged_in_one_line(start, photos, parameters, text):
     write_calibration(photos.parent / "big.yaml", scaled_camera(CAMERA, 128, 96))
     parameters = {
         name: value.format(photos=photos) if isinstance(value, str) else value for name, value in parameters.items()
