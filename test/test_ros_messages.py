@@ -104,7 +104,7 @@ def test_a_lost_hand_is_all_zeros() -> None:
     assert not np.any(slot.keypoints_2d)
 
 
-def test_a_predicted_hand_tells_its_age() -> None:
+def test_a_predicted_hand_has_its_age() -> None:
     estimate = dataclasses.replace(estimate_of(), right=hand_estimate(Side.RIGHT, HandState.PREDICTED))
     slot = two_hands(estimate).right
     assert slot.state == Hand.PREDICTED
