@@ -13,8 +13,8 @@ from ..skeleton import WRIST, wrist_rotation
 from ..types import Side
 from .accessories import Accessory, worn_by
 from .arrangements import ARRANGEMENTS, Placed, arranged
+from .augmentation import CropAugmentation
 from .backgrounds import KINDS, background
-from .finish import Finish
 from .identities import PEOPLE, SPLITS, Identity, identity
 from .lighting import Lighting
 from .occluders import Thing, held, in_front, upper_arm
@@ -42,7 +42,7 @@ class TrainingScene:
         worn: rings and watches on the hands.
         camera: of the whole frame; window: of the training picture, the same optical centre.
         lighting: lamps and sky.
-        finish: from light to picture.
+        augmentation: from light to picture.
         place: seed of the background.
     """
 
@@ -58,7 +58,7 @@ class TrainingScene:
     camera: Camera
     window: Camera
     lighting: Lighting
-    finish: Finish
+    augmentation: CropAugmentation
     place: int
 
 
@@ -103,10 +103,22 @@ def sample_scene(seed: int, split: str, number: int, hand_model: HandModel) -> T
     lighting = Lighting.sample(rng)
     # Every lamp costs a shadow map: one is enough mostly.
     lighting = dataclasses.replace(lighting, lamps=lighting.lamps[: 2 if rng.random() < 0.4 else 1])
-    distance = float(np.nanmean(joints[..., 2]))
-    finish = Finish.sample(rng, window.K[0, 0] / camera.K[0, 0], distance)
+    augmentation = CropAugmentation.sample(rng, window.K[0, 0] / camera.K[0, 0])
     return TrainingScene(
-        split, seed, number, name, person, hands, joints, things, accessories, camera, window, lighting, finish, place
+        split,
+        seed,
+        number,
+        name,
+        person,
+        hands,
+        joints,
+        things,
+        accessories,
+        camera,
+        window,
+        lighting,
+        augmentation,
+        place,
     )
 
 

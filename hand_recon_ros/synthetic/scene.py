@@ -12,7 +12,7 @@ from ..hand_model import HandModel
 from ..types import Side
 from .backgrounds import background
 from .lighting import Lighting, sky_irradiance
-from .photo import Photo, develop
+from .photometric import CameraResponse, simulate_camera
 from .rasterizer import Window, rasterize
 from .shading import shade
 from .skin import Appearance, bake
@@ -45,7 +45,7 @@ class Scene:
     Attributes:
         hands: at most one of each side.
         camera: takes the picture.
-        lighting, photo, appearance: light, exposure and person.
+        lighting, response, appearance: light, exposure and person.
         background: kind and seed of :func:`backgrounds.background`, or a linear RGB picture (H, W, 3).
         noise_seed: of the sensor noise.
     """
@@ -54,7 +54,7 @@ class Scene:
     camera: Camera
     lighting: Lighting
     appearance: Appearance = Appearance()
-    photo: Photo = Photo()
+    response: CameraResponse = CameraResponse()
     background: tuple[str, int] | np.ndarray = ("room", 0)
     noise_seed: int = 0
 
@@ -119,7 +119,7 @@ def render_scene(scene: Scene, hand_model: HandModel, supersampling: int = 2) ->
             linear[window.rows, window.columns] = _shaded(
                 scene, limbs, surface, window, hand_model, supersampling, linear
             )
-    image = develop(linear, scene.photo, scene.noise_seed)
+    image = simulate_camera(linear, scene.response, scene.noise_seed)
     return Rendering(image=image, **truth)
 
 

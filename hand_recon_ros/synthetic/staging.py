@@ -12,7 +12,7 @@ from ..types import Side
 from .backgrounds import background
 from .lighting import Lamp, Lighting, triple
 from .motion import Motion, sample_motion
-from .photo import Photo
+from .photometric import CameraResponse
 from .scene import HandPose, Scene
 from .skin import Appearance, skin_colour
 from .surface import Arm
@@ -30,7 +30,9 @@ def clip_scenes(
     sleeve = float(rng.uniform(0.05, 0.14))
     arms = [Arm(girth=float(rng.uniform(0.92, 1.1)), sleeve=sleeve, fold_seed=int(rng.integers(2**31))) for _ in Side]
     lighting = _clip_lighting(rng)
-    photo = Photo(exposure=float(rng.uniform(0.85, 1.1)), noise=float(rng.uniform(1.2, 2.2)), blur=0.5, vignette=0.12)
+    response = CameraResponse(
+        exposure=float(rng.uniform(0.85, 1.1)), noise=float(rng.uniform(1.2, 2.2)), blur=0.5, vignette=0.12
+    )
     kind = "room" if view == "webcam" else "desk"
     behind = background(kind, camera.height, camera.width, int(rng.integers(2**31)), skin_colour(look.tone))
     scenes = []
@@ -47,7 +49,7 @@ def clip_scenes(
             )
             for side in Side
         )
-        scenes.append(Scene(hands, camera, lighting, look, photo, behind, noise_seed=seed * 1000003 + i))
+        scenes.append(Scene(hands, camera, lighting, look, response, behind, noise_seed=seed * 1000003 + i))
     return motion, scenes
 
 

@@ -176,7 +176,7 @@ def _render(scene: TrainingScene, hand_model: HandModel, camera: Camera, whole: 
     raster = _raster(mesh, camera)
     owner, inverse = _truth(raster, mesh.owners, scene, camera)
     linear = _shaded(scene, hand_model, mesh, raster, backdrop(scene, camera, whole))
-    image = (scene.finish.whole() if whole else scene.finish).apply(linear)
+    image = (scene.augmentation.for_frame() if whole else scene.augmentation).apply(linear)
     image[~_inside_frame(scene, camera)] = 0
     visible, occluded = _flags(scene, camera, owner, inverse)
     with np.errstate(divide="ignore"):
