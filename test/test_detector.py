@@ -24,7 +24,7 @@ from hand_recon_ros.landmarks.observation import RotatedBox
 from hand_recon_ros.models.detector_head import DetectorHead, export_head
 from hand_recon_ros.runtime.model_files import HAND_LANDMARKS, PALM_DETECTION, ModelFileError, find_model
 from hand_recon_ros.runtime.sessions import SessionError, open_session
-from hand_recon_ros.synthetic.stream import SampleStream
+from hand_recon_ros.synthetic.sample_stream import SampleStream
 from hand_recon_ros.track.locator import HandLocator
 from hand_recon_ros.training.detector import DetectorTraining, detector_loss, targets
 

@@ -10,7 +10,7 @@ from hand_recon_ros.detect.networks import HandNetworks
 from hand_recon_ros.encode.crop_frame import CropFrame
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.landmarks.observation import RotatedBox
-from hand_recon_ros.synthetic.stream import SampleStream
+from hand_recon_ros.synthetic.sample_stream import SampleStream
 from hand_recon_ros.training.foundation_models import Depth, FoundationPriors, Segmentation
 
 pytest.importorskip("transformers")

@@ -11,7 +11,7 @@ from hand_recon_ros.evaluation.encoder import _SEED, evaluate_encoder, load_enco
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.interact.refinement import Refiner
 from hand_recon_ros.models.encoder import EncoderConfig, FusionAlignmentEncoder
-from hand_recon_ros.synthetic.stream import OCCLUDED_JOINTS, SampleStream
+from hand_recon_ros.synthetic.sample_stream import OCCLUDED_JOINTS, SampleStream
 
 COUNT = 12
 

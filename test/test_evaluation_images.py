@@ -11,7 +11,7 @@ from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.evaluation import images
 from hand_recon_ros.evaluation.penetration import PENETRATION
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.synthetic.stream import SampleStream
+from hand_recon_ros.synthetic.sample_stream import SampleStream
 
 MODEL = load_hand_model()
 COUNT = 8

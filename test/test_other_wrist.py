@@ -10,7 +10,7 @@ from hand_recon_ros.encode.crop_frame import CropFrame
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.landmarks.observation import RotatedBox
 from hand_recon_ros.models.other_wrist import to_other_wrist
-from hand_recon_ros.synthetic.stream import SampleStream
+from hand_recon_ros.synthetic.sample_stream import SampleStream
 from hand_recon_ros.types import Camera, Side
 
 CAMERA = Camera(K=np.array([[600.0, 0.0, 319.5], [0.0, 600.0, 239.5], [0.0, 0.0, 1.0]]), width=640, height=480)

@@ -11,9 +11,9 @@ from hand_recon_ros import Side
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.synthetic.accessories import Accessory, Band, pieces, worn_by
 from hand_recon_ros.synthetic.identities import identity
-from hand_recon_ros.synthetic.sampling import TrainingScene, sample_scene
+from hand_recon_ros.synthetic.sample_rendering import render_crop
 from hand_recon_ros.synthetic.scene import HandPose, Limb, limb_of
-from hand_recon_ros.synthetic.windows import render_window
+from hand_recon_ros.synthetic.training_scenes import TrainingScene, sample_scene
 
 MODEL = load_hand_model()
 THICKNESS = 0.0015
@@ -93,8 +93,8 @@ def test_what_a_hand_wears_is_its_own() -> None:
         sides = [hand.side for hand in scene.hands]
         bare = dataclasses.replace(scene, worn=(), things=())
         rings = tuple(ring(side, finger) for side in sides for finger in range(5))
-        without, with_rings = render_window(bare, MODEL), render_window(dataclasses.replace(bare, worn=rings), MODEL)
-        with_watch = render_window(dataclasses.replace(bare, worn=tuple(map(watch, sides))), MODEL)
+        without, with_rings = render_crop(bare, MODEL), render_crop(dataclasses.replace(bare, worn=rings), MODEL)
+        with_watch = render_crop(dataclasses.replace(bare, worn=tuple(map(watch, sides))), MODEL)
         for sample in (with_rings, with_watch):
             # A ring or watch may hide the other hand's keypoints, but not by more than its thickness.
             assert (sample.occluded != without.occluded).sum() <= 1

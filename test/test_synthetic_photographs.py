@@ -12,7 +12,7 @@ from hand_recon_ros.synthetic import photographs
 from hand_recon_ros.synthetic.backgrounds import background
 from hand_recon_ros.synthetic.identities import SPLITS
 from hand_recon_ros.synthetic.photographs import PHOTOGRAPHS
-from hand_recon_ros.synthetic.sampling import place_kind, place_picture
+from hand_recon_ros.synthetic.training_scenes import place_kind, place_picture
 
 
 def test_no_photograph_is_in_two_splits() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hand_recon_ros import Camera
-from hand_recon_ros.synthetic.rasterizer import Raster, Window, rasterize
+from hand_recon_ros.synthetic.rasterizer import Raster, Viewport, rasterize
 
 K = np.array([[200.0, 0.0, 79.5], [0.0, 200.0, 59.5], [0.0, 0.0, 1.0]])
 CAMERA = Camera(K=K, width=160, height=120)
@@ -106,11 +106,11 @@ def test_a_face_through_the_near_plane_is_cut_not_lost() -> None:
 def test_a_window_is_a_part_of_the_whole() -> None:
     vertices, faces = square(20.5, 50.0, 0.5)
     whole = rasterize(vertices, faces, CAMERA, supersampling=2)
-    window = Window(30, 40, 60, 35)
-    part = rasterize(vertices, faces, CAMERA, window, supersampling=2)
+    viewport = Viewport(30, 40, 60, 35)
+    part = rasterize(vertices, faces, CAMERA, viewport, supersampling=2)
     expected = whole.triangle[80:150, 60:180]
     assert np.array_equal(part.triangle, expected)
-    assert Window.around(CAMERA.project(vertices), CAMERA, margin=0) == Window(20, 20, 52, 52)
+    assert Viewport.around(CAMERA.project(vertices), CAMERA, margin=0) == Viewport(20, 20, 52, 52)
 
 
 def test_what_lies_outside_a_lens_does_not_fold_back_into_the_image() -> None:

@@ -19,7 +19,7 @@ from hand_recon_ros.models.encoder import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.models.hand_kinematics import HandChain
 from hand_recon_ros.models.landmark_trunk import LandmarkTrunk
 from hand_recon_ros.synthetic.crop_dataset import CropDataset
-from hand_recon_ros.synthetic.stream import SampleStream
+from hand_recon_ros.synthetic.sample_stream import SampleStream
 from hand_recon_ros.training.encoder import EncoderTrainer, Recipe
 
 MODEL = load_hand_model()

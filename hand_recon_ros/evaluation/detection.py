@@ -20,7 +20,7 @@ from ..detect.duplicates import box_overlap, same_hand
 from ..detect.networks import HandNetworks
 from ..landmarks.crops import tracking_box
 from ..landmarks.observation import Observation, RotatedBox
-from ..synthetic.stream import BOX_OVERLAP, SampleStream
+from ..synthetic.sample_stream import BOX_OVERLAP, SampleStream
 from ..track.locator import HandLocator
 from ..types import Frame, Side
 

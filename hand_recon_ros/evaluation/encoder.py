@@ -25,7 +25,7 @@ from ..landmarks.landmarks import stem_of
 from ..models.encoder import EncoderConfig, FusionAlignmentEncoder
 from ..runtime.shipped import shipped_network
 from ..skeleton import WRIST
-from ..synthetic.stream import OCCLUDED_JOINTS, SampleStream
+from ..synthetic.sample_stream import OCCLUDED_JOINTS, SampleStream
 from ..types import Side
 from . import metrics
 from .cases import Case

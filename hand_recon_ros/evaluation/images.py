@@ -11,7 +11,7 @@ import numpy as np
 from ..datasets.sample import Sample
 from ..hand_model import load_hand_model
 from ..reconstructor import TwoHandReconstructor
-from ..synthetic.stream import OCCLUDED_JOINTS, SampleStream
+from ..synthetic.sample_stream import OCCLUDED_JOINTS, SampleStream
 from ..types import HandState, Side, TwoHandEstimate
 from . import metrics
 from .cases import Case

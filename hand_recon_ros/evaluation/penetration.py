@@ -15,7 +15,7 @@ import numpy as np
 
 from ..detect.duplicates import box_overlap
 from ..geometry.mesh_queries import TOUCHING, gap_between, penetration_depth
-from ..synthetic.stream import BOX_OVERLAP
+from ..synthetic.sample_stream import BOX_OVERLAP
 
 PENETRATION = (
     "pen_rate_0mm", "pen_rate_2mm", "pen_rate_5mm", "pen_depth_mm", "pen_vol_cm3", "contact_ratio",

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cache import rendered_clip
+    from .clip_setup import clip_scenes
     from .clips import Clip, load_clip, write_clip
     from .interactions import Interactions, interaction_stream, sample_interactions
     from .motion import Motion, sample_motion
-    from .sampling import TrainingScene, sample_scene
+    from .sample_rendering import render_crop, render_frame
+    from .sample_stream import SampleStream
     from .scene import HandPose, Rendering, Scene, render_scene
-    from .staging import clip_scenes
-    from .stream import SampleStream
-    from .windows import render_frame, render_window
+    from .training_scenes import TrainingScene, sample_scene
 
 _HOMES = {
     "Clip": "clips",
@@ -22,19 +22,19 @@ _HOMES = {
     "Interactions": "interactions",
     "Motion": "motion",
     "Rendering": "scene",
-    "SampleStream": "stream",
+    "SampleStream": "sample_stream",
     "Scene": "scene",
-    "TrainingScene": "sampling",
-    "clip_scenes": "staging",
+    "TrainingScene": "training_scenes",
+    "clip_scenes": "clip_setup",
     "interaction_stream": "interactions",
     "load_clip": "clips",
-    "render_frame": "windows",
+    "render_frame": "sample_rendering",
     "render_scene": "scene",
-    "render_window": "windows",
+    "render_crop": "sample_rendering",
     "rendered_clip": "cache",
     "sample_interactions": "interactions",
     "sample_motion": "motion",
-    "sample_scene": "sampling",
+    "sample_scene": "training_scenes",
     "write_clip": "clips",
 }
 
@@ -52,7 +52,7 @@ __all__ = [
     "load_clip",
     "render_frame",
     "render_scene",
-    "render_window",
+    "render_crop",
     "rendered_clip",
     "sample_interactions",
     "sample_motion",

@@ -15,9 +15,9 @@ from ..calibration import read_calibration, write_calibration
 from ..camera import Camera
 from ..hand_model import HandModel, load_hand_model
 from ..types import Side
+from .clip_setup import clip_scenes
 from .motion import PHASES
 from .scene import Rendering, Scene, render_scene
-from .staging import clip_scenes
 
 DEPTH_UNIT = 1e-4
 """Metres of one step of the depth pictures (uint16; 0 is nothing)."""

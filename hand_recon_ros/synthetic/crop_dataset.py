@@ -17,7 +17,7 @@ from ..datasets.crops import CROP_SIZE, sample_crops
 from ..datasets.priors import CorruptedPriors
 from ..hand_model import HandModel
 from ..models.encoder import FusionAlignmentEncoder
-from .stream import SampleStream
+from .sample_stream import SampleStream
 
 
 class CropDataset(Dataset[dict[str, np.ndarray]]):

@@ -22,7 +22,7 @@ _GUARD = 16384.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Window:
+class Viewport:
     """A rectangle of the image, in whole pixels: columns left..left+width-1, rows top..top+height-1."""
 
     left: int
@@ -39,8 +39,8 @@ class Window:
         return slice(self.left, self.left + self.width)
 
     @classmethod
-    def around(cls, pixels: np.ndarray, camera: Camera, margin: int = 2) -> Window:
-        """The smallest window that holds ``pixels`` (N, 2) and lies in the image; may be empty."""
+    def around(cls, pixels: np.ndarray, camera: Camera, margin: int = 2) -> Viewport:
+        """The smallest viewport that holds ``pixels`` (N, 2) and lies in the image; may be empty."""
         pixels = pixels[np.isfinite(pixels).all(axis=-1)]
         if len(pixels) == 0:
             return cls(0, 0, 0, 0)
@@ -52,7 +52,7 @@ class Window:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Raster:
-    """What covers each sample of a window; with supersampling s there are s x s samples a pixel.
+    """What covers each sample of a viewport; with supersampling s there are s x s samples a pixel.
 
     Attributes:
         triangle: index of the visible face (H, W) int32, -1 where there is none.
@@ -75,7 +75,7 @@ def rasterize(
     vertices: np.ndarray,
     faces: np.ndarray,
     camera: Camera,
-    window: Window | None = None,
+    viewport: Viewport | None = None,
     supersampling: int = 1,
     cull: bool = False,
     near: float = NEAR,
@@ -86,13 +86,13 @@ def rasterize(
         vertices: (V, 3) metres, camera frame.
         faces: (F, 3) indices, counter-clockwise seen from outside.
         camera: projects the vertices, lens distortion included (edges between them stay straight).
-        window: the part of the image to draw; all of it by default.
+        viewport: the part of the image to draw; all of it by default.
         supersampling: samples per pixel along each axis; sample k of pixel i lies at i + (k + 0.5) / s - 0.5.
         cull: leave out faces seen from behind (half the work for closed meshes).
         near: faces are cut at this depth, metres.
     """
-    window = window or Window(0, 0, camera.width, camera.height)
-    shape = (window.height * supersampling, window.width * supersampling)
+    viewport = viewport or Viewport(0, 0, camera.width, camera.height)
+    shape = (viewport.height * supersampling, viewport.width * supersampling)
     raster = Raster(
         np.full(shape, -1, dtype=np.int32), np.zeros((*shape, 2), dtype=np.float32), np.zeros(shape, dtype=np.float32)
     )
@@ -100,7 +100,7 @@ def rasterize(
     faces = np.ascontiguousarray(faces, dtype=np.int32)
     if len(faces) == 0 or 0 in shape:
         return raster
-    samples = to_samples(camera.project(vertices), window, supersampling)
+    samples = to_samples(camera.project(vertices), viewport, supersampling)
     visible = _in_view(vertices, samples, camera)
     inverse_depth = 1.0 / np.maximum(vertices[:, 2], 1e-9)
     kind = np.empty(len(faces), dtype=np.uint8)
@@ -109,15 +109,15 @@ def rasterize(
     _fill(samples, inverse_depth, faces, kind, cull, *outputs)
     for face in np.flatnonzero(kind == _CROSSING):
         corners, weights = _clip_near(vertices[faces[face]], near)
-        clipped = to_samples(camera.project(corners), window, supersampling)
+        clipped = to_samples(camera.project(corners), viewport, supersampling)
         if np.isfinite(clipped).all() and (np.abs(clipped) < _GUARD).all():
             _fill_polygon(clipped, 1.0 / corners[:, 2], weights, face, cull, *outputs)
     return raster
 
 
-def to_samples(pixels: np.ndarray, window: Window, supersampling: int) -> np.ndarray:
-    """Pixel coordinates (..., 2) in samples of a window."""
-    return (pixels - (window.left, window.top) + 0.5) * supersampling - 0.5
+def to_samples(pixels: np.ndarray, viewport: Viewport, supersampling: int) -> np.ndarray:
+    """Pixel coordinates (..., 2) in samples of a viewport."""
+    return (pixels - (viewport.left, viewport.top) + 0.5) * supersampling - 0.5
 
 
 def _in_view(vertices: np.ndarray, samples: np.ndarray, camera: Camera) -> np.ndarray:

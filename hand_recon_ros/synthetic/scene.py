@@ -13,7 +13,7 @@ from ..types import Side
 from .backgrounds import background
 from .lighting import Lighting, sky_irradiance
 from .photometric import CameraResponse, simulate_camera
-from .rasterizer import Window, rasterize
+from .rasterizer import Viewport, rasterize
 from .shading import shade
 from .skin import Appearance, bake
 from .surface import FOREARM, HAND, SLEEVE, Arm, Surface, limb_topology
@@ -113,11 +113,11 @@ def render_scene(scene: Scene, hand_model: HandModel, supersampling: int = 2) ->
     truth = _truth(limbs, camera, hand_model)
     if limbs:
         surface = joined([limb.surface for limb in limbs])
-        window = _window(surface.vertices, camera)
-        if window.width and window.height:
+        viewport = _viewport(surface.vertices, camera)
+        if viewport.width and viewport.height:
             linear = linear.copy()
-            linear[window.rows, window.columns] = _shaded(
-                scene, limbs, surface, window, hand_model, supersampling, linear
+            linear[viewport.rows, viewport.columns] = _shaded(
+                scene, limbs, surface, viewport, hand_model, supersampling, linear
             )
     image = simulate_camera(linear, scene.response, scene.noise_seed)
     return Rendering(image=image, **truth)
@@ -157,17 +157,17 @@ def _shaded(
     scene: Scene,
     limbs: list[Limb],
     surface: Surface,
-    window: Window,
+    viewport: Viewport,
     hand_model: HandModel,
     supersampling: int,
     linear: np.ndarray,
 ) -> np.ndarray:
     textures = [bake(hand_model, limb.pose.side, limb.pose.arm.sleeve, scene.appearance) for limb in limbs]
-    raster = rasterize(surface.vertices, surface.faces, scene.camera, window, supersampling)
+    raster = rasterize(surface.vertices, surface.faces, scene.camera, viewport, supersampling)
     texture = np.concatenate(textures)
     bounce = texture[:, :, :3].mean(axis=(0, 1)).astype(np.float64)
     light = sky_irradiance(surface.vertices, surface.normals, blockers(limbs, hand_model), scene.lighting, bounce)
-    behind = np.ascontiguousarray(linear[window.rows, window.columns])
+    behind = np.ascontiguousarray(linear[viewport.rows, viewport.columns])
     return shade(raster, surface, texture, light, scene.lighting, behind, supersampling)
 
 
@@ -200,14 +200,14 @@ def _truth(limbs: list[Limb], camera: Camera, hand_model: HandModel) -> dict[str
         side, surface = limb.pose.side, limb.surface
         joints[side], vertices[side] = limb.joints, limb.vertices
         keypoints[side] = camera.project(limb.joints)
-        window = _window(surface.vertices, camera)
-        place = window.rows, window.columns
-        raster = rasterize(surface.vertices, surface.faces, camera, window)
+        viewport = _viewport(surface.vertices, camera)
+        place = viewport.rows, viewport.columns
+        raster = rasterize(surface.vertices, surface.faces, camera, viewport)
         nearer = raster.inverse_depth > inverse[place]
         inverse[place][nearer] = raster.inverse_depth[nearer]
         hand_count = int((surface.kinds == HAND).sum())
         owner[place][nearer] = int(side) + _ARM * (raster.triangle[nearer] >= hand_count)
-        alone = rasterize(surface.vertices, surface.faces[:hand_count], camera, window)
+        alone = rasterize(surface.vertices, surface.faces[:hand_count], camera, viewport)
         amodal[side][place] = alone.triangle >= 0
     for limb in limbs:
         side = limb.pose.side
@@ -226,11 +226,11 @@ def _truth(limbs: list[Limb], camera: Camera, hand_model: HandModel) -> dict[str
     }
 
 
-def _window(vertices: np.ndarray, camera: Camera) -> Window:
+def _viewport(vertices: np.ndarray, camera: Camera) -> Viewport:
     """Where a mesh may appear in the image."""
     if (vertices[:, 2] < 0.05).any():
-        return Window(0, 0, camera.width, camera.height)
-    return Window.around(camera.project(vertices), camera)
+        return Viewport(0, 0, camera.width, camera.height)
+    return Viewport.around(camera.project(vertices), camera)
 
 
 def _seen(pixels: np.ndarray, depth: np.ndarray, inverse: np.ndarray, owner: np.ndarray, side: Side) -> np.ndarray:

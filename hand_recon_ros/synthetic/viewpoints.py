@@ -71,7 +71,7 @@ def sample_view(rng: np.random.Generator, worn: bool) -> np.ndarray:
     return Rotation.from_euler("zxy", angles, degrees=True).as_matrix()
 
 
-def window_camera(camera: Camera, keypoints: np.ndarray, rng: np.random.Generator) -> Camera:
+def sample_crop_camera(camera: Camera, keypoints: np.ndarray, rng: np.random.Generator) -> Camera:
     """The camera of the window around the hands with ``keypoints`` (N, 21, 2), pixels of ``camera``.
 
     The larger hand's extent becomes 150 to 230 pixels, less only where that would make the window too large.

@@ -19,7 +19,7 @@ from ..detect.hand_detector import FEATURE_SHAPES, FEATURES
 from ..hand_model import HandModel, load_hand_model
 from ..runtime.model_files import PALM_DETECTION, find_model
 from ..runtime.sessions import Session, open_session
-from ..synthetic.stream import SampleStream
+from ..synthetic.sample_stream import SampleStream
 
 _ARRAYS = {
     **{name: (shape, np.float16) for name, shape in FEATURE_SHAPES.items()},

@@ -11,9 +11,9 @@ from ..geometry.mesh_queries import TOUCHING
 from ..hand_model import HandModel, load_hand_model
 from .arrangements import SINGLE
 from .identities import SPLITS
-from .sampling import TrainingScene, arrangement_of, sample_scene
+from .sample_rendering import hidden_keypoints, render_crop, render_frame
 from .settling import mesh_distance
-from .windows import hidden_keypoints, render_frame, render_window
+from .training_scenes import TrainingScene, arrangement_of, sample_scene
 
 SUBSETS = ("test-occluded", "test-interacting")
 """Subsets of ``test``: see :meth:`SampleStream.scene`."""
@@ -48,7 +48,7 @@ class SampleStream:
 
     def __getitem__(self, number: int) -> Sample:
         """Sample ``number``: the window around the hands. Raises IndexError where it is negative."""
-        return render_window(self.scene(number), self.hand_model)
+        return render_crop(self.scene(number), self.hand_model)
 
     def frame(self, number: int, width: int = 320, height: int = 240) -> Sample:
         """The whole frame that sample ``number`` is a window of, at most ``width`` x ``height`` pixels."""

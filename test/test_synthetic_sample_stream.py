@@ -19,11 +19,11 @@ from hand_recon_ros.synthetic.arrangements import ARRANGEMENTS, SINGLE, arranged
 from hand_recon_ros.synthetic.identities import PEOPLE, identity, split_of
 from hand_recon_ros.synthetic.occluders import Thing
 from hand_recon_ros.synthetic.preview import contact_sheet
-from hand_recon_ros.synthetic.sampling import TrainingScene, arrangement_of, sample_scene
+from hand_recon_ros.synthetic.sample_rendering import hidden_keypoints, render_crop, render_frame
+from hand_recon_ros.synthetic.sample_stream import BOX_OVERLAP, OCCLUDED_JOINTS, SampleStream
 from hand_recon_ros.synthetic.settling import Pair, mesh_distance
-from hand_recon_ros.synthetic.stream import BOX_OVERLAP, OCCLUDED_JOINTS, SampleStream
+from hand_recon_ros.synthetic.training_scenes import TrainingScene, arrangement_of, sample_scene
 from hand_recon_ros.synthetic.viewpoints import sample_camera
-from hand_recon_ros.synthetic.windows import hidden_keypoints, render_frame, render_window
 
 MODEL = load_hand_model()
 COUNT = 40
@@ -36,7 +36,7 @@ def scenes() -> tuple[TrainingScene, ...]:
 
 @functools.cache
 def samples() -> tuple[Sample, ...]:
-    return tuple(render_window(scene, MODEL) for scene in scenes())
+    return tuple(render_crop(scene, MODEL) for scene in scenes())
 
 
 def same(a: Sample, b: Sample) -> bool:
@@ -157,10 +157,10 @@ def test_a_board_in_front_hides_everything_and_one_behind_nothing() -> None:
     scene = next(s for s in scenes() if len(s.hands) == 1 and (s.joints[s.hands[0].side, :, 2] > 0.2).all())
     scene = dataclasses.replace(scene, things=())
     side = scene.hands[0].side
-    free = render_window(scene, MODEL)
+    free = render_crop(scene, MODEL)
     assert not free.occluded.any() and free.keypoint_visible[side].sum() > 5
     z = scene.joints[side, :, 2]
-    front = render_window(dataclasses.replace(scene, things=(board(scene, z.min() - 0.08),)), MODEL)
+    front = render_crop(dataclasses.replace(scene, things=(board(scene, z.min() - 0.08),)), MODEL)
     assert not front.keypoint_visible.any() and not (front.labels == side + 1).any()
     inside = np.all(
         (free.keypoints_2d[side] > 1) & (free.keypoints_2d[side] < np.array(free.labels.T.shape) - 2), axis=1
@@ -168,14 +168,14 @@ def test_a_board_in_front_hides_everything_and_one_behind_nothing() -> None:
     frame = scene.camera.project(scene.joints[side])
     inside &= np.all((frame > 1) & (frame < (scene.camera.width - 2, scene.camera.height - 2)), axis=1)
     assert front.occluded[side][inside].all()
-    behind = render_window(dataclasses.replace(scene, things=(board(scene, z.max() + 0.3),)), MODEL)
+    behind = render_crop(dataclasses.replace(scene, things=(board(scene, z.max() + 0.3),)), MODEL)
     assert np.array_equal(behind.keypoint_visible, free.keypoint_visible) and not behind.occluded.any()
     assert np.array_equal(behind.labels == side + 1, free.labels == side + 1)
 
 
 def test_outside_of_the_frame_nothing_is_seen() -> None:
     cut = dataclasses.replace(scenes()[0], camera=dataclasses.replace(scenes()[0].camera, width=40, height=30))
-    sample = render_window(cut, MODEL)
+    sample = render_crop(cut, MODEL)
     pixels = cut.camera.project(cut.joints)
     outside = ~np.all((pixels > -0.5) & (pixels < (39.5, 29.5)), axis=-1)
     assert not (sample.keypoint_visible | sample.occluded)[outside].any()
@@ -187,8 +187,8 @@ def test_some_lenses_distort_and_bend_pictures_as_they_bend_keypoints() -> None:
     assert 3 <= len(distorted) <= 16
     shifts = []
     for scene in distorted:
-        assert scene.camera.distortion_model == "plumb_bob" and np.array_equal(scene.window.D, scene.camera.D)
-        sample = render_window(dataclasses.replace(scene, things=(), worn=()), MODEL)
+        assert scene.camera.distortion_model == "plumb_bob" and np.array_equal(scene.crop_camera.D, scene.camera.D)
+        sample = render_crop(dataclasses.replace(scene, things=(), worn=()), MODEL)
         pinhole = dataclasses.replace(sample.camera, distortion_model="none", D=np.zeros(0))
         shifts.append(np.nanmax(np.abs(pinhole.project(sample.joints) - sample.keypoints_2d)))
         if len(scene.hands) > 1:
@@ -254,7 +254,7 @@ def test_all_orientations_occur() -> None:
 def test_occluded_and_interacting_subsets_are_what_they_say() -> None:
     for number in range(3):
         scene = SampleStream("test-occluded", 0, MODEL).scene(number)
-        sample = render_window(scene, MODEL)
+        sample = render_crop(scene, MODEL)
         assert (sample.occluded.mean(axis=1) >= OCCLUDED_JOINTS).any()
         assert np.array_equal(hidden_keypoints(scene, MODEL), sample.occluded)
         assert scene.split == "test" and scene.number // 64 == number

@@ -16,10 +16,10 @@ from .identities import limb_texture, mean_colour
 from .lighting import sky_irradiance
 from .occluders import Thing
 from .rasterizer import Raster, rasterize
-from .sampling import TrainingScene, backdrop
 from .scene import FLESH, Limb, blockers, joined, limb_of
 from .shading import shade
 from .surface import HAND, SLEEVE, Surface, limb_topology
+from .training_scenes import TrainingScene, backdrop
 from .viewpoints import resized
 
 _SUPERSAMPLING = 2
@@ -38,9 +38,9 @@ class _Mesh:
     owners: np.ndarray
 
 
-def render_window(scene: TrainingScene, hand_model: HandModel) -> Sample:
+def render_crop(scene: TrainingScene, hand_model: HandModel) -> Sample:
     """The scene's window as a sample: see :class:`Sample`."""
-    return _render(scene, hand_model, scene.window, whole=False)
+    return _render(scene, hand_model, scene.crop_camera, whole=False)
 
 
 def render_frame(scene: TrainingScene, hand_model: HandModel, width: int = 320, height: int = 240) -> Sample:
@@ -56,8 +56,8 @@ def render_frame(scene: TrainingScene, hand_model: HandModel, width: int = 320, 
 def hidden_keypoints(scene: TrainingScene, hand_model: HandModel) -> np.ndarray:
     """:attr:`Sample.occluded` of the scene's window (2, 21) bool, without its picture."""
     mesh = _mesh(scene, hand_model)
-    owner, inverse = _truth(_raster(mesh, scene.window), mesh.owners, scene, scene.window)
-    return _flags(scene, scene.window, owner, inverse)[1]
+    owner, inverse = _truth(_raster(mesh, scene.crop_camera), mesh.owners, scene, scene.crop_camera)
+    return _flags(scene, scene.crop_camera, owner, inverse)[1]
 
 
 def _mesh(scene: TrainingScene, hand_model: HandModel) -> _Mesh:

@@ -21,7 +21,7 @@ from .occluders import Thing, held, in_front, upper_arm
 from .scene import HandPose
 from .skin import skin_colour, to_srgb
 from .surface import FOREARM_LENGTH, Arm, elbow_direction, wrist_bend
-from .viewpoints import sample_camera, sample_view, window_camera
+from .viewpoints import sample_camera, sample_crop_camera, sample_view
 
 _PEOPLE_AT_ONCE, _PERSON_LASTS = 16, 2048
 _PLACES_AT_ONCE, _PLACE_LASTS, _PLACES_OF_A_SPLIT = 32, 1024, 10**6
@@ -40,7 +40,7 @@ class TrainingScene:
         joints: (2, 21, 3) metres, camera frame; NaN for an absent hand.
         things: objects in front of the hands or in them.
         worn: rings and watches on the hands.
-        camera: of the whole frame; window: of the training picture, the same optical centre.
+        camera: of the whole frame; crop_camera: of the training image, the same optical centre.
         lighting: lamps and sky.
         augmentation: from light to picture.
         place: seed of the background.
@@ -56,7 +56,7 @@ class TrainingScene:
     things: tuple[Thing, ...]
     worn: tuple[Accessory, ...]
     camera: Camera
-    window: Camera
+    crop_camera: Camera
     lighting: Lighting
     augmentation: CropAugmentation
     place: int
@@ -97,13 +97,13 @@ def sample_scene(seed: int, split: str, number: int, hand_model: HandModel) -> T
         if _plausible(hands, joints, camera) or attempt == 11:
             break
     present = [hand.side for hand in hands]
-    window = window_camera(camera, camera.project(joints[present]), rng)
+    crop_camera = sample_crop_camera(camera, camera.project(joints[present]), rng)
     things = _things(joints, present, rng) + _upper_arms(hands, joints, view, person, camera)
     accessories = tuple(accessory for accessory in worn_by(person) if accessory.side in present)
     lighting = Lighting.sample(rng)
     # Every lamp costs a shadow map: one is enough mostly.
     lighting = dataclasses.replace(lighting, lamps=lighting.lamps[: 2 if rng.random() < 0.4 else 1])
-    augmentation = CropAugmentation.sample(rng, window.K[0, 0] / camera.K[0, 0])
+    augmentation = CropAugmentation.sample(rng, crop_camera.K[0, 0] / camera.K[0, 0])
     return TrainingScene(
         split,
         seed,
@@ -115,7 +115,7 @@ def sample_scene(seed: int, split: str, number: int, hand_model: HandModel) -> T
         things,
         accessories,
         camera,
-        window,
+        crop_camera,
         lighting,
         augmentation,
         place,
