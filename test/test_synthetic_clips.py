@@ -10,8 +10,8 @@ import pytest
 from hand_recon_ros import Camera, Side
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.synthetic import clip_scenes, load_clip, render_scene, sample_motion, write_clip
-from hand_recon_ros.synthetic.contact import overlap_depth
 from hand_recon_ros.synthetic.motion import PHASES, Motion
+from hand_recon_ros.synthetic.overlap import overlap_depth
 
 MODEL = load_hand_model()
 SIZE = (160, 120)

@@ -16,12 +16,12 @@ from hand_recon_ros.geometry.mesh_queries import TOUCHING
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.skeleton import wrist_rotation
 from hand_recon_ros.synthetic.arrangements import ARRANGEMENTS, SINGLE, arranged
+from hand_recon_ros.synthetic.contact_search import MeshPair, mesh_distance
 from hand_recon_ros.synthetic.identities import PEOPLE, identity, split_of
 from hand_recon_ros.synthetic.occluders import Thing
 from hand_recon_ros.synthetic.preview import contact_sheet
 from hand_recon_ros.synthetic.sample_rendering import hidden_keypoints, render_crop, render_frame
 from hand_recon_ros.synthetic.sample_stream import BOX_OVERLAP, OCCLUDED_JOINTS, SampleStream
-from hand_recon_ros.synthetic.settling import Pair, mesh_distance
 from hand_recon_ros.synthetic.training_scenes import TrainingScene, arrangement_of, sample_scene
 from hand_recon_ros.synthetic.viewpoints import sample_camera
 
@@ -233,7 +233,7 @@ def test_hands_do_not_go_through_each_other() -> None:
         for _ in range(6 if name not in SINGLE else 0):
             placed = arranged(name, rng, MODEL, np.zeros((2, 10)))
             meshes = [MODEL.mesh(s, placed.rotations[s], np.zeros(10), placed.translation[s]) for s in Side]
-            pair = Pair(meshes[0], MODEL.faces(Side.LEFT), meshes[1], MODEL.faces(Side.RIGHT))
+            pair = MeshPair(meshes[0], MODEL.faces(Side.LEFT), meshes[1], MODEL.faces(Side.RIGHT))
             assert pair.depth(np.zeros(3)) < 0.0045, name
             distances[name].append(mesh_distance(*meshes))
     for name in ("clasped", "palm to palm", "finger on palm", "fist in hand", "fingertips", "interlaced"):

@@ -12,7 +12,7 @@ from hand_recon_ros.interact.denoiser import Denoiser
 from hand_recon_ros.interact.pair_vector import HAND, PAIR, TOKENS, unpack
 from hand_recon_ros.models.hand_kinematics import HandChain, matrix_from_6d
 from hand_recon_ros.skeleton import WRIST
-from hand_recon_ros.synthetic.interactions import Interactions, started
+from hand_recon_ros.synthetic.interactions import Interactions, initial_pairs
 from hand_recon_ros.training import pair_data
 from hand_recon_ros.training.corruption import KINDS, Corruption, CorruptionShares, random_rotations, turned
 from hand_recon_ros.training.pair_data import BLOCK, cached_pairs
@@ -26,7 +26,7 @@ MODEL = load_hand_model()
 def quick_pairs(split, seed, numbers, hand_model):
     """Pairs as they are before they are relaxed, which takes long; of every four numbers one is no good."""
     numbers = np.array([number for number in numbers if number % 4])
-    pairs, names = started(split, seed, numbers.tolist(), hand_model)
+    pairs, names = initial_pairs(split, seed, numbers.tolist(), hand_model)
     wrists = [pairs.translation[:, s] + MODEL.kinematics(s).rest_keypoints(pairs.betas[:, s])[:, WRIST] for s in Side]
     return Interactions(
         pairs.rotations, pairs.betas, pairs.translation, np.stack(wrists, axis=1), names, numbers,

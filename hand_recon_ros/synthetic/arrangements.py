@@ -15,8 +15,8 @@ from ..geometry.joint_angles import ABDUCTION
 from ..hand_model import HandModel
 from ..skeleton import INDEX_TIP, MCPS, PALM, wrist_rotation
 from ..types import Side
+from .contact_search import TOLERANCE, MeshPair, largest_free_share
 from .gestures import sample_gesture
-from .settling import TOLERANCE, Pair, closed_until
 
 ARRANGEMENTS = {
     "left only": 0.12,
@@ -91,19 +91,19 @@ class _Hands:
     def mesh(self, side: int) -> np.ndarray:
         return self.model.mesh(Side(side), self.rotations[side], self.betas[side], self.translation[side])
 
-    def pair(self, moving: int) -> Pair:
+    def pair(self, moving: int) -> MeshPair:
         still = 1 - moving
         faces = [self.model.faces(side) for side in Side]
-        return Pair(self.mesh(still), faces[still], self.mesh(moving), faces[moving])
+        return MeshPair(self.mesh(still), faces[still], self.mesh(moving), faces[moving])
 
     def touch(self, moving: int, direction: np.ndarray, gap: float, near: float = -0.05, far: float = 0.14) -> None:
         """Move a hand along ``direction`` until it touches the other, or nearly."""
         direction = direction / np.linalg.norm(direction)
-        self.translation[moving] += (self.pair(moving).settled(direction, near, far) + gap) * direction
+        self.translation[moving] += (self.pair(moving).contact_distance(direction, near, far) + gap) * direction
 
-    def part(self, moving: int, direction: np.ndarray, tolerance: float = TOLERANCE) -> None:
+    def separate(self, moving: int, direction: np.ndarray, tolerance: float = TOLERANCE) -> None:
         direction = direction / np.linalg.norm(direction)
-        self.translation[moving] += self.pair(moving).parted(direction, tolerance) * direction
+        self.translation[moving] += self.pair(moving).separation_distance(direction, tolerance) * direction
 
     def close(self, side: int, rng: np.random.Generator, most: float = 1.0) -> None:
         """Curl the four fingers of a hand until they meet the other hand."""
@@ -123,9 +123,9 @@ class _Hands:
 
         def overlaps(share: float) -> bool:
             mesh = self.model.mesh(Side(side), bent(share), self.betas[side], self.translation[side])
-            return Pair(still, faces[1 - side], mesh, faces[side]).depth(np.zeros(3)) > allowed
+            return MeshPair(still, faces[1 - side], mesh, faces[side]).depth(np.zeros(3)) > allowed
 
-        self.rotations[side] = bent(closed_until(overlaps))
+        self.rotations[side] = bent(largest_free_share(overlaps))
 
 
 def arranged(name: str, rng: np.random.Generator, hand_model: HandModel, betas: np.ndarray) -> Placed:
@@ -178,7 +178,7 @@ def _apart(hands: _Hands, rng: np.random.Generator, elbows: np.ndarray) -> None:
     for side in range(2):
         offset = rng.normal(0, 1, 3) * (0.02, 0.06, 0.05)
         _free(hands, side, rng, elbows, np.array([_SIGNS[side] * half, 0, 0]) + offset)
-    hands.part(0, np.array([1.0, 0.0, 0.0]))
+    hands.separate(0, np.array([1.0, 0.0, 0.0]))
 
 
 def _side_by_side(hands: _Hands, rng: np.random.Generator, elbows: np.ndarray) -> None:
@@ -190,7 +190,7 @@ def _side_by_side(hands: _Hands, rng: np.random.Generator, elbows: np.ndarray) -
         )
         palm = np.array([_SIGNS[side] * half, 0, 0]) + rng.normal(0, 0.012, 3)
         hands.place(side, leaned(frame, rng, 12), palm, _gesture(hands, side, rng))
-    hands.part(0, np.array([1.0, 0.0, 0.0]))
+    hands.separate(0, np.array([1.0, 0.0, 0.0]))
 
 
 def _crossing(hands: _Hands, rng: np.random.Generator, elbows: np.ndarray) -> None:
@@ -201,7 +201,7 @@ def _crossing(hands: _Hands, rng: np.random.Generator, elbows: np.ndarray) -> No
         frame = leaned(frame_of(fingers, np.array([0, 0.2, rng.choice([-1.0, 1.0])])), rng, 14)
         palm = np.array([-_SIGNS[side] * across, 0, _SIGNS[side] * front * gap / 2]) + rng.normal(0, 0.01, 3)
         hands.place(side, frame, palm, _gesture(hands, side, rng))
-    hands.part(0, np.array([0.0, 0.0, front]))
+    hands.separate(0, np.array([0.0, 0.0, front]))
 
 
 def _behind(hands: _Hands, rng: np.random.Generator, elbows: np.ndarray) -> None:
@@ -209,7 +209,7 @@ def _behind(hands: _Hands, rng: np.random.Generator, elbows: np.ndarray) -> None
     for side in range(2):
         offset = rng.normal(0, 1, 3) * (0.03, 0.03, 0.0) + (0, 0, _SIGNS[side] * front * gap / 2)
         _free(hands, side, rng, elbows, offset)
-    hands.part(0, np.array([0.0, 0.0, front]))
+    hands.separate(0, np.array([0.0, 0.0, front]))
 
 
 def _facing(hands: _Hands, rng: np.random.Generator, cross: float, names: tuple[str, ...], lean: float = 5.0) -> None:
@@ -248,7 +248,7 @@ def _interlaced(hands: _Hands, rng: np.random.Generator, elbows: np.ndarray) -> 
     pair = hands.pair(0)
     shifts = np.linspace(-0.018, 0.018, 9)
     hands.translation[0, 2] += shifts[np.argmin([pair.depth(np.array([0.0, 0.0, shift])) for shift in shifts])]
-    hands.part(0, np.array([1.0, 0.0, 0.0]), 0.003)
+    hands.separate(0, np.array([1.0, 0.0, 0.0]), 0.003)
     if rng.random() < 0.7:
         for side in range(2):
             hands.close(side, rng, 0.8)

@@ -1,7 +1,8 @@
 """Two hands in contact without penetration: endless plausible pairs, each a function of its split, seed and number.
 
 Hands are laid out as in the stream of images (:mod:`arrangements`), which lets them press into each other a little, and
-relaxed (:mod:`relaxing`) until they touch and no more. What the exact test on the closed meshes still finds too deep,
+relaxed (:mod:`penetration_solver`) until they touch and no more. What the exact test on the closed meshes still finds
+too deep,
 or not in contact, is left out.
 """
 
@@ -18,7 +19,7 @@ from ..skeleton import WRIST
 from ..types import Side
 from .arrangements import arranged
 from .identities import PEOPLE, SPLITS, identity
-from .relaxing import Pairs, Relaxation
+from .penetration_solver import HandPairs, PenetrationSolver
 from .viewpoints import sample_camera, sample_view
 
 INTERACTIONS = {
@@ -33,7 +34,7 @@ INTERACTIONS = {
     "side by side": 0.03,
 }
 """Arrangements that pairs begin with, and their shares before any is left out."""
-MOST_DEPTH = 0.001
+MAX_PENETRATION = 0.001
 """PenDepth from which on a pair is left out, metres."""
 _CHANCE = 53
 _BATCH = 64
@@ -49,7 +50,7 @@ class Interactions:
         translation: of the hand model (N, 2, 3); wrists: positions of the wrists (N, 2, 3).
         arrangements: how the hands lie to each other, N of INTERACTIONS.
         numbers: which of the split's pairs they are (N,).
-        depths: PenDepth (N,), metres, at most MOST_DEPTH.
+        depths: PenDepth (N,), metres, at most MAX_PENETRATION.
     """
 
     rotations: np.ndarray
@@ -64,7 +65,9 @@ class Interactions:
         return len(self.numbers)
 
 
-def started(split: str, seed: int, numbers: Iterable[int], hand_model: HandModel) -> tuple[Pairs, tuple[str, ...]]:
+def initial_pairs(
+    split: str, seed: int, numbers: Iterable[int], hand_model: HandModel
+) -> tuple[HandPairs, tuple[str, ...]]:
     """Pairs as they are laid out, in front of a camera, before they are relaxed, and their arrangements.
 
     Raises ValueError for another split.
@@ -87,7 +90,7 @@ def started(split: str, seed: int, numbers: Iterable[int], hand_model: HandModel
         rest = np.stack([hand_model.kinematics(side).rest_keypoints(betas[side])[WRIST] for side in Side])
         parts.append((rotations, betas, placed.keypoints[:, WRIST] @ view.T + middle - rest))
         chosen.append(name)
-    return Pairs(*(np.stack(part) for part in zip(*parts, strict=True))), tuple(chosen)
+    return HandPairs(*(np.stack(part) for part in zip(*parts, strict=True))), tuple(chosen)
 
 
 def sample_interactions(
@@ -95,7 +98,7 @@ def sample_interactions(
 ) -> Interactions:
     """Those of the split's pairs ``numbers`` that are good, in that order; no two splits share chance or people."""
     hand_model = hand_model or load_hand_model()
-    return _sample(split, seed, numbers, hand_model, Relaxation(hand_model))
+    return _sample(split, seed, numbers, hand_model, PenetrationSolver(hand_model))
 
 
 def interaction_stream(
@@ -103,18 +106,18 @@ def interaction_stream(
 ) -> Iterator[Interactions]:
     """All good pairs of a split from number ``start`` on, without end: of ``batch`` numbers at a time."""
     hand_model = hand_model or load_hand_model()
-    relaxation = Relaxation(hand_model)
+    solver = PenetrationSolver(hand_model)
     for first in itertools.count(start, batch):
-        yield _sample(split, seed, range(first, first + batch), hand_model, relaxation)
+        yield _sample(split, seed, range(first, first + batch), hand_model, solver)
 
 
 def _sample(
-    split: str, seed: int, numbers: Iterable[int], hand_model: HandModel, relaxation: Relaxation
+    split: str, seed: int, numbers: Iterable[int], hand_model: HandModel, solver: PenetrationSolver
 ) -> Interactions:
     numbers = np.array(list(numbers))
-    begun, names = started(split, seed, numbers.tolist(), hand_model)
-    pairs, depths, touching = relaxation(begun)
-    good = np.flatnonzero((depths <= MOST_DEPTH) & touching)
+    begun, names = initial_pairs(split, seed, numbers.tolist(), hand_model)
+    pairs, depths, touching = solver(begun)
+    good = np.flatnonzero((depths <= MAX_PENETRATION) & touching)
     rest = np.stack(
         [hand_model.kinematics(side).rest_keypoints(pairs.betas[:, side])[:, WRIST] for side in Side], axis=1
     )

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from ..hand_model import HandModel
 from ..skeleton import PALM, WRIST, wrist_rotation
 from ..types import Side
-from .contact import parted, touching_distance
+from .overlap import separate_motion, touching_distance
 from .poses import loosened, posture, sample_angles, sample_betas
 from .surface import wrist_bend
 
@@ -99,7 +99,7 @@ def sample_motion(
     phases = np.array([key.phase for key in keys])[np.searchsorted([key.time for key in keys], grid, side="right") - 1]
     # The part to be shown, and a little more for the filters.
     shown = slice(0, min(len(grid), int(np.ceil((frames / rate + 1.0) / step))))
-    translation[shown] = parted(hand_model, rotations[shown], betas, translation[shown], step)
+    translation[shown] = separate_motion(hand_model, rotations[shown], betas, translation[shown], step)
     bends = np.stack(
         [_bends(hand_model, side, rotations[:, side], betas[side], translation[:, side], view) for side in Side], axis=1
     )

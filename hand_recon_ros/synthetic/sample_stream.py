@@ -10,9 +10,9 @@ from ..detect.duplicates import box_overlap
 from ..geometry.mesh_queries import TOUCHING
 from ..hand_model import HandModel, load_hand_model
 from .arrangements import SINGLE
+from .contact_search import mesh_distance
 from .identities import SPLITS
 from .sample_rendering import hidden_keypoints, render_crop, render_frame
-from .settling import mesh_distance
 from .training_scenes import TrainingScene, arrangement_of, sample_scene
 
 SUBSETS = ("test-occluded", "test-interacting")

@@ -23,7 +23,7 @@ _ROUNDS = (36, 20, 16)
 _CHOOSE_EVERY = 12
 """Rounds between two choices of the skin points that matter."""
 _NEAR, _OWN, _COARSE = 112, 48, 320
-"""Skin points of a hand that are measured against the other hand, and against its own; those are chosen of the first
+"""Skin points of a hand measured against the other hand, and against its own; those are chosen of the first
 ``_COARSE``, which are spread over the hand."""
 _MARGIN, _WANTED = 0.0004, 0.0006
 """How far the skin is to stay out of the other hand's proxies at first, and the PenDepth that is good, metres."""
@@ -39,7 +39,7 @@ _STAY = {"angles": 0.30, "turn": 0.10, "shift": 0.010}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Pairs:
+class HandPairs:
     """N pairs of hands as the hand model takes them: dimension 1 is the side.
 
     Attributes:
@@ -51,7 +51,7 @@ class Pairs:
     translation: np.ndarray
 
 
-class Relaxation:
+class PenetrationSolver:
     """Relaxes pairs of hands of one model; holds no state between calls."""
 
     def __init__(self, hand_model: HandModel) -> None:
@@ -65,25 +65,25 @@ class Relaxation:
         # The same angles make mirrored poses, see hand_model.angles.
         self._signs = torch.tensor([[[1.0, -1.0, -1.0]], [[1.0, 1.0, 1.0]]])
 
-    def __call__(self, pairs: Pairs) -> tuple[Pairs, np.ndarray, np.ndarray]:
-        """The pairs, relaxed, and their PenDepth and contact as of :func:`measured`; each depends on itself only."""
+    def __call__(self, pairs: HandPairs) -> tuple[HandPairs, np.ndarray, np.ndarray]:
+        """The pairs, relaxed, and their PenDepth and contact (:func:`measure_contact`); each depends on itself only."""
         rotations, translation = pairs.rotations.copy(), pairs.translation.copy()
         margins, depths = np.full(len(rotations), _MARGIN), np.zeros(len(rotations))
         touching, left = np.zeros(len(rotations), dtype=bool), np.arange(len(rotations))
         for rounds in _ROUNDS:
-            part = Pairs(rotations[left], pairs.betas[left], translation[left])
+            part = HandPairs(rotations[left], pairs.betas[left], translation[left])
             rotations[left], translation[left] = self._descend(part, margins[left], rounds)
-            part = Pairs(rotations[left], pairs.betas[left], translation[left])
-            depths[left], touching[left] = measured(part, self.hand_model)
+            part = HandPairs(rotations[left], pairs.betas[left], translation[left])
+            depths[left], touching[left] = measure_contact(part, self.hand_model)
             # The proxies are off there by about what is left; hands that parted get no more room than at first.
             margins += np.clip(depths - 0.5 * _WANTED, 0.0, _MOST_ROOM)
             margins[~touching] = _MARGIN
             left = np.flatnonzero((depths > _WANTED) | ~touching)
             if not len(left):
                 break
-        return Pairs(rotations, pairs.betas, translation), depths, touching
+        return HandPairs(rotations, pairs.betas, translation), depths, touching
 
-    def _descend(self, pairs: Pairs, margins: np.ndarray, rounds: int) -> tuple[np.ndarray, np.ndarray]:
+    def _descend(self, pairs: HandPairs, margins: np.ndarray, rounds: int) -> tuple[np.ndarray, np.ndarray]:
         """Rotations and translation after some rounds, the skin kept out of the proxies by ``margins`` (N,)."""
         angles = np.stack([self._kinematics[s].angles_of(pairs.rotations[:, s])[:, 1:] for s in Side], axis=1)
         low, high = self._limits.unbind(dim=-1)
@@ -152,7 +152,7 @@ class Relaxation:
         return pull + apart + 1e6 * inside
 
 
-def measured(pairs: Pairs, hand_model: HandModel) -> tuple[np.ndarray, np.ndarray]:
+def measure_contact(pairs: HandPairs, hand_model: HandModel) -> tuple[np.ndarray, np.ndarray]:
     """PenDepth (N,), metres, and whether the hands are nearer than TOUCHING (N,), by the closed meshes."""
     faces = [hand_model.faces(side) for side in Side]
     middle = pairs.translation.mean(axis=1, keepdims=True)

@@ -67,7 +67,7 @@ def touching_distance(
     return apart
 
 
-def parted(
+def separate_motion(
     hand_model: HandModel, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray, step: float
 ) -> np.ndarray:
     """Translations (N, 2, 3) moved apart where the hands overlap, smoothly over time.

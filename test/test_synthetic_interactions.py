@@ -12,12 +12,12 @@ from hand_recon_ros.skeleton import WRIST
 from hand_recon_ros.synthetic.identities import PEOPLE, identity
 from hand_recon_ros.synthetic.interactions import (
     INTERACTIONS,
-    MOST_DEPTH,
+    MAX_PENETRATION,
+    initial_pairs,
     interaction_stream,
     sample_interactions,
-    started,
 )
-from hand_recon_ros.synthetic.relaxing import Relaxation, measured
+from hand_recon_ros.synthetic.penetration_solver import PenetrationSolver, measure_contact
 
 MODEL = load_hand_model()
 COUNT = 20
@@ -30,10 +30,10 @@ def pairs():
 
 def test_most_pairs_are_good_and_better_than_they_began(pairs):
     assert len(pairs) >= 0.7 * COUNT and len(set(pairs.arrangements)) >= 4
-    begun, names = started("val", 0, pairs.numbers.tolist(), MODEL)
-    before, _ = measured(begun, MODEL)
+    begun, names = initial_pairs("val", 0, pairs.numbers.tolist(), MODEL)
+    before, _ = measure_contact(begun, MODEL)
     assert names == pairs.arrangements and set(names) <= set(INTERACTIONS)
-    assert (before > MOST_DEPTH).mean() > 0.3 and before.mean() > 5 * pairs.depths.mean()
+    assert (before > MAX_PENETRATION).mean() > 0.3 and before.mean() > 5 * pairs.depths.mean()
 
 
 def test_hands_touch_and_are_not_inside_each_other(pairs):
@@ -44,7 +44,7 @@ def test_hands_touch_and_are_not_inside_each_other(pairs):
         )
         hands = (left, MODEL.faces(Side.LEFT), right, MODEL.faces(Side.RIGHT))
         assert penetration_depth(*hands) == pytest.approx(pairs.depths[i], abs=1e-6)
-        assert pairs.depths[i] <= MOST_DEPTH and gap_between(*hands, 0.02) < 0.005
+        assert pairs.depths[i] <= MAX_PENETRATION and gap_between(*hands, 0.02) < 0.005
 
 
 def test_poses_stay_anatomical_and_in_front_of_the_camera(pairs):
@@ -70,7 +70,7 @@ def test_a_pair_depends_on_its_number_only(pairs):
 def test_splits_share_no_people_and_no_chance():
     people = {}
     for split in PEOPLE:
-        begun, _ = started(split, 0, range(8), MODEL)
+        begun, _ = initial_pairs(split, 0, range(8), MODEL)
         people[split] = {tuple(betas.round(6).ravel()) for betas in begun.betas}
         known = {tuple(identity(n).betas.round(6).ravel()) for n in range(*PEOPLE["val"])}
         assert (people[split] <= known) == (split == "val")
@@ -80,8 +80,8 @@ def test_splits_share_no_people_and_no_chance():
 
 
 def test_hands_that_touch_without_penetration_hardly_move(pairs):
-    relaxed, depths, touching = Relaxation(MODEL)(pairs)
-    assert (depths <= MOST_DEPTH).all() and touching.mean() > 0.9
+    relaxed, depths, touching = PenetrationSolver(MODEL)(pairs)
+    assert (depths <= MAX_PENETRATION).all() and touching.mean() > 0.9
     assert np.median(np.linalg.norm(relaxed.translation - pairs.translation, axis=-1)) < 0.003
 
 

@@ -14,7 +14,7 @@ TOLERANCE = 0.002
 """How deep hands may press into each other, metres."""
 
 
-class Pair:
+class MeshPair:
     """Two closed meshes of which the second is moved, but not turned."""
 
     def __init__(
@@ -26,14 +26,14 @@ class Pair:
     def depth(self, shift: np.ndarray) -> float:
         """How deep they overlap with the second moved by ``shift`` (3,), metres; 0 where they do not.
 
-        The deepest vertex behind the tangent plane of its nearest vertex, as in :func:`contact.overlap_depth`, of
+        The deepest vertex behind the tangent plane of its nearest vertex, as in :func:`overlap.overlap_depth`, of
         every other vertex.
         """
         shift = np.asarray(shift, dtype=np.float64)
         one = _deepest(self.second, self.first, self._normals[0], shift)
         return max(one, _deepest(self.first, self.second, self._normals[1], -shift))
 
-    def settled(self, direction: np.ndarray, near: float, far: float, tolerance: float = TOLERANCE) -> float:
+    def contact_distance(self, direction: np.ndarray, near: float, far: float, tolerance: float = TOLERANCE) -> float:
         """The way along ``direction`` (3,), between ``near`` and ``far``, to where the second just touches the first.
 
         It comes from ``far``: what would overlap deep inside does not count once the surfaces have met. ``near`` where
@@ -56,7 +56,7 @@ class Pair:
                 open_way = middle
         return open_way
 
-    def parted(self, direction: np.ndarray, tolerance: float = TOLERANCE) -> float:
+    def separation_distance(self, direction: np.ndarray, tolerance: float = TOLERANCE) -> float:
         """How far the second must move along ``direction`` (3,) to overlap no more, metres; 0 where they do not."""
         way = 0.0
         for _ in range(8):
@@ -67,7 +67,7 @@ class Pair:
         return way
 
 
-def closed_until(overlaps: Callable[[float], bool], steps: int = 5) -> float:
+def largest_free_share(overlaps: Callable[[float], bool], steps: int = 5) -> float:
     """The last of ``steps`` evenly spaced shares of 0..1 before ``overlaps`` (of a share) first holds."""
     reached = 0.0
     for share in np.linspace(0, 1, steps + 1)[1:]:
