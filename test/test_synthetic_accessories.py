@@ -9,7 +9,7 @@ import pytest
 
 from hand_recon_ros import Side
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.synthetic.accessories import Accessory, Band, pieces, worn_by
+from hand_recon_ros.synthetic.accessories import Accessory, Band, accessories_of, pieces
 from hand_recon_ros.synthetic.identities import identity
 from hand_recon_ros.synthetic.sample_rendering import render_crop
 from hand_recon_ros.synthetic.scene import HandPose, Limb, limb_of
@@ -91,10 +91,10 @@ def test_what_a_hand_wears_is_its_own() -> None:
     changed = 0
     for scene in scenes():
         sides = [hand.side for hand in scene.hands]
-        bare = dataclasses.replace(scene, worn=(), things=())
+        bare = dataclasses.replace(scene, accessories=(), objects=())
         rings = tuple(ring(side, finger) for side in sides for finger in range(5))
-        without, with_rings = render_crop(bare, MODEL), render_crop(dataclasses.replace(bare, worn=rings), MODEL)
-        with_watch = render_crop(dataclasses.replace(bare, worn=tuple(map(watch, sides))), MODEL)
+        without, with_rings = render_crop(bare, MODEL), render_crop(dataclasses.replace(bare, accessories=rings), MODEL)
+        with_watch = render_crop(dataclasses.replace(bare, accessories=tuple(map(watch, sides))), MODEL)
         for sample in (with_rings, with_watch):
             # A ring or watch may hide the other hand's keypoints, but not by more than its thickness.
             assert (sample.occluded != without.occluded).sum() <= 1
@@ -109,11 +109,11 @@ def test_what_a_hand_wears_is_its_own() -> None:
 
 
 def test_an_eighth_of_the_hands_wears_something_and_always_the_same() -> None:
-    worn = [worn_by(identity(number)) for number in range(1500)]
+    worn = [accessories_of(identity(number)) for number in range(1500)]
     share = sum(len({accessory.side for accessory in things}) for things in worn) / 3000
     assert 0.09 < share < 0.16
     assert any(a.finger is None for things in worn for a in things)
-    worn_by.cache_clear()
-    assert worn[:50] == [worn_by(identity(number)) for number in range(50)]
+    accessories_of.cache_clear()
+    assert worn[:50] == [accessories_of(identity(number)) for number in range(50)]
     for number, things in enumerate(worn):
         assert not things or identity(number).appearance.glove is None

@@ -12,7 +12,7 @@ from hand_recon_ros.synthetic import photographs
 from hand_recon_ros.synthetic.backgrounds import background
 from hand_recon_ros.synthetic.identities import SPLITS
 from hand_recon_ros.synthetic.photographs import PHOTOGRAPHS
-from hand_recon_ros.synthetic.training_scenes import place_kind, place_picture
+from hand_recon_ros.synthetic.training_scenes import background_image, background_kind
 
 
 def test_no_photograph_is_in_two_splits() -> None:
@@ -34,11 +34,11 @@ def test_places_of_a_split_show_its_photographs(monkeypatch) -> None:  # type: i
     opened, read = set(), photographs._opened
     monkeypatch.setattr(photographs, "_opened", lambda name: opened.add(name) or read(name))
     for number, split in enumerate(SPLITS, start=1):
-        places = [p for p in range(10**6 * number + 500, 10**6 * number + 2500) if place_kind(p) == "photograph"]
+        places = [p for p in range(10**6 * number + 500, 10**6 * number + 2500) if background_kind(p) == "photograph"]
         assert 0.12 < len(places) / 2000 < 0.18
         opened.clear()
         for place in places[:12]:
-            place_picture(place)
+            background_image(place)
         assert opened and opened <= set(PHOTOGRAPHS[split])
 
 

@@ -18,7 +18,7 @@ from hand_recon_ros.skeleton import wrist_rotation
 from hand_recon_ros.synthetic.arrangements import ARRANGEMENTS, SINGLE, arranged
 from hand_recon_ros.synthetic.contact_search import MeshPair, mesh_distance
 from hand_recon_ros.synthetic.identities import PEOPLE, identity, split_of
-from hand_recon_ros.synthetic.occluders import Thing
+from hand_recon_ros.synthetic.occluders import SceneObject
 from hand_recon_ros.synthetic.preview import contact_sheet
 from hand_recon_ros.synthetic.sample_rendering import hidden_keypoints, render_crop, render_frame
 from hand_recon_ros.synthetic.sample_stream import BOX_OVERLAP, OCCLUDED_JOINTS, SampleStream
@@ -147,20 +147,20 @@ def test_a_hidden_keypoint_is_behind_something_foreign() -> None:
     assert hidden > 50
 
 
-def board(scene: TrainingScene, depth: float) -> Thing:
+def board(scene: TrainingScene, depth: float) -> SceneObject:
     """A board across the whole view at a depth, metres."""
     looks = {"colour": (200.0, 40.0, 40.0), "gloss": 0.0, "pattern": (0.0, 50.0), "seed": 1}
-    return Thing(np.array([0, 0, depth]), np.eye(3), np.array([0.6, 0.6, 0.002]), (0.1, 0.1), **looks)  # type: ignore[arg-type]
+    return SceneObject(np.array([0, 0, depth]), np.eye(3), np.array([0.6, 0.6, 0.002]), (0.1, 0.1), **looks)  # type: ignore[arg-type]
 
 
 def test_a_board_in_front_hides_everything_and_one_behind_nothing() -> None:
     scene = next(s for s in scenes() if len(s.hands) == 1 and (s.joints[s.hands[0].side, :, 2] > 0.2).all())
-    scene = dataclasses.replace(scene, things=())
+    scene = dataclasses.replace(scene, objects=())
     side = scene.hands[0].side
     free = render_crop(scene, MODEL)
     assert not free.occluded.any() and free.keypoint_visible[side].sum() > 5
     z = scene.joints[side, :, 2]
-    front = render_crop(dataclasses.replace(scene, things=(board(scene, z.min() - 0.08),)), MODEL)
+    front = render_crop(dataclasses.replace(scene, objects=(board(scene, z.min() - 0.08),)), MODEL)
     assert not front.keypoint_visible.any() and not (front.labels == side + 1).any()
     inside = np.all(
         (free.keypoints_2d[side] > 1) & (free.keypoints_2d[side] < np.array(free.labels.T.shape) - 2), axis=1
@@ -168,7 +168,7 @@ def test_a_board_in_front_hides_everything_and_one_behind_nothing() -> None:
     frame = scene.camera.project(scene.joints[side])
     inside &= np.all((frame > 1) & (frame < (scene.camera.width - 2, scene.camera.height - 2)), axis=1)
     assert front.occluded[side][inside].all()
-    behind = render_crop(dataclasses.replace(scene, things=(board(scene, z.max() + 0.3),)), MODEL)
+    behind = render_crop(dataclasses.replace(scene, objects=(board(scene, z.max() + 0.3),)), MODEL)
     assert np.array_equal(behind.keypoint_visible, free.keypoint_visible) and not behind.occluded.any()
     assert np.array_equal(behind.labels == side + 1, free.labels == side + 1)
 
@@ -188,7 +188,7 @@ def test_some_lenses_distort_and_bend_pictures_as_they_bend_keypoints() -> None:
     shifts = []
     for scene in distorted:
         assert scene.camera.distortion_model == "plumb_bob" and np.array_equal(scene.crop_camera.D, scene.camera.D)
-        sample = render_crop(dataclasses.replace(scene, things=(), worn=()), MODEL)
+        sample = render_crop(dataclasses.replace(scene, objects=(), accessories=()), MODEL)
         pinhole = dataclasses.replace(sample.camera, distortion_model="none", D=np.zeros(0))
         shifts.append(np.nanmax(np.abs(pinhole.project(sample.joints) - sample.keypoints_2d)))
         if len(scene.hands) > 1:

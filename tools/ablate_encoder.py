@@ -70,7 +70,7 @@ def fill(options: argparse.Namespace) -> None:
     model, training = load_hand_model(), recipe.training
     stem = FusionAlignmentEncoder(recipe.encoder, model)
     samples = CropDataset("train", training.seed, model, training.corrupted, stem, options.out / "samples")
-    missing = [n for n in range(options.steps * training.batch) if not samples.is_kept(n)]
+    missing = [n for n in range(options.steps * training.batch) if not samples.is_cached(n)]
     loader: Any = DataLoader(samples, sampler=missing, batch_size=None, num_workers=options.jobs)
     for _ in tqdm(loader, total=len(missing), unit="sample", file=sys.stderr, disable=not missing):
         pass

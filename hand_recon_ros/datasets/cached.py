@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 
-def kept(path: Path, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def cached(path: Path, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The arrays in a file (.npz), by name; where it is not there, what ``compute`` gives is written to it first."""
     if not path.exists():
         # Written beside and moved: several runs may fill the folder.

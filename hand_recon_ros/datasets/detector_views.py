@@ -32,13 +32,13 @@ class DetectorView(NamedTuple):
     Attributes:
         image: (n, n, 3) uint8 BGR, as the palm detector gets it.
         boxes: (2, 5) float32, left and right: see BOX; NaN where there is none to be found.
-        asked: (2,) bool: whether the side counts. It does not where too little of the hand is in the view to find it,
+        valid: (2,) bool: whether the side counts. It does not where too little of the hand is in the view to find it,
             and enough not to deny it.
     """
 
     image: np.ndarray
     boxes: np.ndarray
-    asked: np.ndarray
+    valid: np.ndarray
 
 
 def frame_views(sample: Sample, rng: np.random.Generator, size: int) -> list[DetectorView]:
@@ -69,7 +69,7 @@ def frame_view(sample: Sample, view: RotatedBox | None, size: int, mirrored: boo
         view = letterbox(sample.image, out)
     else:
         crop(sample.image, view, out, repeat_border=False)
-    boxes, asked = np.full((2, BOX), np.nan, dtype=np.float32), np.ones(2, dtype=bool)
+    boxes, valid = np.full((2, BOX), np.nan, dtype=np.float32), np.ones(2, dtype=bool)
     for side in Side:
         if not sample.present[side]:
             continue
@@ -84,5 +84,5 @@ def frame_view(sample: Sample, view: RotatedBox | None, size: int, mirrored: boo
             place = *(coordinate / size for coordinate in box.center), box.size / size
             boxes[slot] = (*place, math.cos(box.angle), math.sin(box.angle))
         elif share > 0:
-            asked[slot] = False
-    return DetectorView(np.ascontiguousarray(out[:, ::-1]) if mirrored else out, boxes, asked)
+            valid[slot] = False
+    return DetectorView(np.ascontiguousarray(out[:, ::-1]) if mirrored else out, boxes, valid)

@@ -144,4 +144,4 @@ def truth(sample: Sample) -> tuple[list[RotatedBox | None], np.ndarray]:
     that count, as in :class:`datasets.detector_views.DetectorView`."""
     view = frame_view(sample, None, size=64)
     there = np.isfinite(view.boxes[:, 0])
-    return [tracking_box(sample.keypoints_2d[side]) if there[side] else None for side in Side], view.asked
+    return [tracking_box(sample.keypoints_2d[side]) if there[side] else None for side in Side], view.valid

@@ -11,7 +11,7 @@ from ..hand_model import HandModel
 from ..skeleton import FINGERS, THUMB_MCP, wrist_rotation
 from ..types import Side
 from .identities import GRID, Identity
-from .occluders import Thing, painted
+from .occluders import SceneObject, painted
 from .scene import Limb
 from .skin import rest_surface, texel_weights
 from .surface import FOREARM, Arm, Surface, limb_topology, tube_faces, vertex_normals
@@ -43,9 +43,9 @@ class Accessory:
         at: middle of the band: share of that bone, or metres from the end of the hand mesh along the forearm; farther
             from the base where fingers still share their skin.
         width, thickness: metres.
-        colour, gloss, pattern: of the band, as a Thing's.
+        colour, gloss, pattern: of the band, as a SceneObject's.
         case: half sizes along the limb, across it and off it, metres, of the stone or the watch's case; None for none.
-        corners: of the case, as a Thing's roundness: 1 is round.
+        corners: of the case, as a SceneObject's roundness: 1 is round.
         case_colour, dial: sRGB of the case and of the watch's face; a dial of None is no watch.
         seed: of all that is irregular.
     """
@@ -71,7 +71,7 @@ class Accessory:
 
 
 @functools.lru_cache(maxsize=512)
-def worn_by(person: Identity) -> tuple[Accessory, ...]:
+def accessories_of(person: Identity) -> tuple[Accessory, ...]:
     """What a person wears, the same at every call: about every eighth hand something, none with gloves on."""
     # Chance of its own: what else is known of a person does not depend on it.
     rng = np.random.default_rng([743, person.number])
@@ -160,7 +160,7 @@ def _bracelet(rng: np.random.Generator, side: Side) -> Accessory:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Band:
-    """A band on a posed limb: its :meth:`surface` and :meth:`texture` are used as a Thing's.
+    """A band on a posed limb: its :meth:`surface` and :meth:`texture` are used as a SceneObject's.
 
     Attributes:
         accessory: which.
@@ -206,14 +206,14 @@ class Fit:
     band_faces: np.ndarray
 
 
-def pieces(accessory: Accessory, limb: Limb, hand_model: HandModel) -> list[Band | Thing]:
+def pieces(accessory: Accessory, limb: Limb, hand_model: HandModel) -> list[Band | SceneObject]:
     """An accessory on a posed limb as things to draw: the band, and the case with its dial or stone."""
     fit = fitted(accessory, hand_model)
     skin = np.einsum("nk,nkc->nc", fit.weights, limb.surface.vertices[fit.corners])
     normals = np.einsum("nk,nkc->nc", fit.weights, limb.surface.normals[fit.corners])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     vertices = skin + fit.heights[:, None] * normals
-    drawn: list[Band | Thing] = [Band(accessory, fit, vertices)]
+    drawn: list[Band | SceneObject] = [Band(accessory, fit, vertices)]
     if accessory.case is None:
         return drawn
     # The first column runs along the back.
@@ -226,10 +226,10 @@ def pieces(accessory: Accessory, limb: Limb, hand_model: HandModel) -> list[Band
     half = np.array(accessory.case)
     centre = vertices[middle] + 0.4 * half[2] * off
     shape, look = (accessory.corners, 0.25), ((0.1, 200.0), accessory.seed, accessory.owner)
-    drawn.append(Thing(centre, axes, half, shape, accessory.case_colour, 0.9, *look))
+    drawn.append(SceneObject(centre, axes, half, shape, accessory.case_colour, 0.9, *look))
     if accessory.dial is not None:
         face = half * (0.84, 0.84, 1.0)
-        drawn.append(Thing(centre + 0.0006 * off, axes, face, shape, accessory.dial, 0.6, *look))
+        drawn.append(SceneObject(centre + 0.0006 * off, axes, face, shape, accessory.dial, 0.6, *look))
     return drawn
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..datasets.cached import kept
+from ..datasets.cached import cached
 from ..datasets.crops import CROP_SIZE, sample_crops
 from ..datasets.priors import CorruptedPriors
 from ..hand_model import HandModel
@@ -53,9 +53,9 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
     def __getitem__(self, number: int) -> dict[str, np.ndarray]:
         if self._cache is None:
             return self._compute(number)
-        return kept(self._path(number), lambda: self._compute(number))
+        return cached(self._path(number), lambda: self._compute(number))
 
-    def is_kept(self, number: int) -> bool:
+    def is_cached(self, number: int) -> bool:
         """Whether a sample is in the cache."""
         return self._cache is not None and self._path(number).exists()
 

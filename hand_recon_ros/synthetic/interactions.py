@@ -36,7 +36,7 @@ INTERACTIONS = {
 """Arrangements that pairs begin with, and their shares before any is left out."""
 MAX_PENETRATION = 0.001
 """PenDepth from which on a pair is left out, metres."""
-_CHANCE = 53
+_RNG_KEY = 53
 _BATCH = 64
 
 
@@ -77,7 +77,7 @@ def initial_pairs(
     names, shares = list(INTERACTIONS), np.array(list(INTERACTIONS.values()))
     parts, chosen = [], []
     for number in numbers:
-        rng = np.random.default_rng([_CHANCE, SPLITS.index(split), seed, number])
+        rng = np.random.default_rng([_RNG_KEY, SPLITS.index(split), seed, number])
         name = names[int(rng.choice(len(names), p=shares / shares.sum()))]
         betas = identity(int(rng.integers(*PEOPLE[split]))).betas
         placed = arranged(name, rng, hand_model, betas)

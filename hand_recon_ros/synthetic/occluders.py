@@ -12,12 +12,12 @@ from .noise import fractal_noise
 from .skin import texel_weights, to_linear
 from .surface import FOREARM, SLEEVE, Surface, vertex_normals
 
-_FLESH = 0.008
+_FINGER_RADIUS = 0.008
 _ROWS, _COLUMNS = 13, 24
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Thing:
+class SceneObject:
     """An object: a superquadric.
 
     Attributes:
@@ -73,7 +73,7 @@ class Thing:
 def painted(
     points: np.ndarray, colour: tuple[float, float, float], gloss: float, pattern: tuple[float, float], seed: int
 ) -> np.ndarray:
-    """A texture (F, T, 5) float32 from points (F, T, 3), metres, of a surface: attributes as a Thing's."""
+    """A texture (F, T, 5) float32 from points (F, T, 3), metres, of a surface: attributes as a SceneObject's."""
     flat = points.reshape(-1, 3)
     strength, cells = pattern
     noise = fractal_noise(flat, cells, 2, seed)
@@ -98,7 +98,7 @@ def _looks(rng: np.random.Generator) -> dict[str, object]:
     }
 
 
-def held(rng: np.random.Generator, keypoints: np.ndarray) -> Thing | None:
+def held(rng: np.random.Generator, keypoints: np.ndarray) -> SceneObject | None:
     """A bar, stick, can or ball that the hand with ``keypoints`` (21, 3) is closed around; None if it is too tight."""
     axis = keypoints[INDEX_MCP] - keypoints[PINKY_MCP]
     length = np.linalg.norm(axis)
@@ -110,7 +110,7 @@ def held(rng: np.random.Generator, keypoints: np.ndarray) -> Thing | None:
     palm = np.linspace(keypoints[0], keypoints[MCPS], 4).reshape(-1, 3)
     offset = np.concatenate([bones, palm]) - centre
     radial = offset - (offset @ axis)[:, None] * axis
-    radius = float(np.linalg.norm(radial, axis=1).min()) - _FLESH
+    radius = float(np.linalg.norm(radial, axis=1).min()) - _FINGER_RADIUS
     if radius < 0.004:
         return None
     radius = min(radius, 0.045)
@@ -122,10 +122,10 @@ def held(rng: np.random.Generator, keypoints: np.ndarray) -> Thing | None:
     centre = centre + axis * rng.uniform(-0.4, 0.4) * max(reach - length / 2, 0.0)
     corners = 1.0 if rng.random() < 0.7 else float(rng.uniform(0.2, 0.8))
     ends = 1.0 if reach == radius else float(rng.uniform(0.12, 0.5))
-    return Thing(centre, axes, np.array([radius, radius, reach]), (corners, ends), **_looks(rng))  # type: ignore[arg-type]
+    return SceneObject(centre, axes, np.array([radius, radius, reach]), (corners, ends), **_looks(rng))  # type: ignore[arg-type]
 
 
-def upper_arm(elbow: np.ndarray, shoulder: np.ndarray, colour: tuple[float, float, float], owner: int) -> Thing:
+def upper_arm(elbow: np.ndarray, shoulder: np.ndarray, colour: tuple[float, float, float], owner: int) -> SceneObject:
     """What a forearm hangs on: from ``elbow`` (3,) towards ``shoulder`` (3,), a direction."""
     axis = shoulder / np.linalg.norm(shoulder)
     x = np.eye(3)[np.argmin(np.abs(axis))]
@@ -133,10 +133,10 @@ def upper_arm(elbow: np.ndarray, shoulder: np.ndarray, colour: tuple[float, floa
     x /= np.linalg.norm(x)
     axes = np.stack([x, np.cross(axis, x), axis], axis=-1)
     half = np.array([0.052, 0.052, 0.17])
-    return Thing(elbow + 0.125 * axis, axes, half, (1.0, 0.7), colour, 0.05, (0.25, 70.0), 1, owner)
+    return SceneObject(elbow + 0.125 * axis, axes, half, (1.0, 0.7), colour, 0.05, (0.25, 70.0), 1, owner)
 
 
-def in_front(rng: np.random.Generator, keypoints: np.ndarray) -> Thing:
+def in_front(rng: np.random.Generator, keypoints: np.ndarray) -> SceneObject:
     """Something between the camera and a part of the hand with ``keypoints`` (21, 3)."""
     target = keypoints[rng.integers(21)] if rng.random() < 0.6 else keypoints.mean(axis=0)
     nearest = float(keypoints[:, 2].min())
@@ -150,4 +150,4 @@ def in_front(rng: np.random.Generator, keypoints: np.ndarray) -> Thing:
     if rng.random() < 0.25:
         size = size * (0.35, 0.35, 3.5)
     roundness = (float(rng.choice([0.15, 0.3, 1.0])), float(rng.choice([0.15, 0.5, 1.0])))
-    return Thing(centre, axes, size, roundness, **_looks(rng))  # type: ignore[arg-type]
+    return SceneObject(centre, axes, size, roundness, **_looks(rng))  # type: ignore[arg-type]

@@ -14,9 +14,9 @@ from ..types import Side
 from .accessories import Band, pieces
 from .identities import limb_texture, mean_colour
 from .lighting import sky_irradiance
-from .occluders import Thing
+from .occluders import SceneObject
 from .rasterizer import Raster, rasterize
-from .scene import FLESH, Limb, blockers, joined, limb_of
+from .scene import DEPTHS_UNDER_SKIN, Limb, blockers, joined, limb_of
 from .shading import shade
 from .surface import HAND, SLEEVE, Surface, limb_topology
 from .training_scenes import TrainingScene, backdrop
@@ -33,7 +33,7 @@ class _Mesh:
     """All that is drawn, limbs first. ``owners`` (F,) int8 of its faces."""
 
     limbs: list[Limb]
-    things: list[tuple[Thing | Band, Surface]]
+    objects: list[tuple[SceneObject | Band, Surface]]
     surface: Surface
     owners: np.ndarray
 
@@ -64,12 +64,12 @@ def _mesh(scene: TrainingScene, hand_model: HandModel) -> _Mesh:
     limbs = [limb_of(pose, hand_model) for pose in scene.hands]
     worn = [
         piece
-        for accessory in scene.worn
+        for accessory in scene.accessories
         for limb in limbs
         if limb.pose.side == accessory.side
         for piece in pieces(accessory, limb, hand_model)
     ]
-    things = [(thing, thing.surface()) for thing in (*scene.things, *worn)]
+    things = [(thing, thing.surface()) for thing in (*scene.objects, *worn)]
     owners = [
         np.where(limb.surface.kinds == HAND, int(limb.pose.side), int(limb.pose.side) + _ARM).astype(np.int8)
         for limb in limbs
@@ -167,7 +167,7 @@ def _flags(
         front, above = owner[rows, columns], inverse[rows, columns]
         foreign = ~np.isin(front, (-1, side, side + _ARM))
         occluded[side] = inside & foreign & (above * depth > 1.0)
-        visible[side] = inside & ~occluded[side] & (foreign | (above * (depth - FLESH) < 1.0))
+        visible[side] = inside & ~occluded[side] & (foreign | (above * (depth - DEPTHS_UNDER_SKIN) < 1.0))
     return visible, occluded
 
 
@@ -213,7 +213,7 @@ _LABELS = np.array([1 + Side.LEFT, 1 + Side.RIGHT, OTHER, OTHER, OTHER, BACKGROU
 def _shaded(scene: TrainingScene, hand_model: HandModel, mesh: _Mesh, raster: Raster, behind: np.ndarray) -> np.ndarray:
     surface, number = mesh.surface, scene.person.number
     textures = [limb_texture(hand_model, limb.pose.side, number) for limb in mesh.limbs]
-    textures += [thing.texture(drawn) for thing, drawn in mesh.things]
+    textures += [thing.texture(drawn) for thing, drawn in mesh.objects]
     bounce = np.mean([mean_colour(hand_model, limb.pose.side, number) for limb in mesh.limbs], axis=0)
     # Soft light is worked out for the vertices of the coarse hands, the arms and the things only.
     asked = np.zeros(len(surface.vertices), dtype=bool)

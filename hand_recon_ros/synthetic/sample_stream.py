@@ -82,7 +82,7 @@ class SampleStream:
 
 def occluded(scene: TrainingScene, hand_model: HandModel) -> bool:
     """Whether a scene belongs to ``test-occluded``."""
-    if len(scene.hands) < 2 and not scene.things:
+    if len(scene.hands) < 2 and not scene.objects:
         return False
     return bool((hidden_keypoints(scene, hand_model).mean(axis=1) >= OCCLUDED_JOINTS).any())
 

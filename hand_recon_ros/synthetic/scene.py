@@ -182,7 +182,7 @@ def blockers(limbs: list[Limb], hand_model: HandModel) -> np.ndarray:
     return np.concatenate(faces).astype(np.int32)
 
 
-FLESH = np.array([0.034, 0.028, 0.020, 0.014, 0.009, *(0.026, 0.015, 0.013, 0.009) * 4])
+DEPTHS_UNDER_SKIN = np.array([0.034, 0.028, 0.020, 0.014, 0.009, *(0.026, 0.015, 0.013, 0.009) * 4])
 """How deep each keypoint may lie under its own skin, metres."""
 _ARM = 2
 """Added to the side of a pixel's owner where the forearm or sleeve is seen, not the hand."""
@@ -241,4 +241,4 @@ def _seen(pixels: np.ndarray, depth: np.ndarray, inverse: np.ndarray, owner: np.
     columns, rows = np.where(inside[:, None], np.nan_to_num(np.rint(pixels)), 0).astype(int).T
     rows, columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
     own = np.isin(owner[rows, columns], (-1, int(side), int(side) + _ARM))
-    return inside & own & (inverse[rows, columns] * (depth - FLESH) < 1.0)
+    return inside & own & (inverse[rows, columns] * (depth - DEPTHS_UNDER_SKIN) < 1.0)

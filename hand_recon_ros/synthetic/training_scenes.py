@@ -11,13 +11,13 @@ from ..camera import Camera
 from ..hand_model import HandModel
 from ..skeleton import WRIST, wrist_rotation
 from ..types import Side
-from .accessories import Accessory, worn_by
+from .accessories import Accessory, accessories_of
 from .arrangements import ARRANGEMENTS, Placed, arranged
 from .augmentation import CropAugmentation
 from .backgrounds import KINDS, background
 from .identities import PEOPLE, SPLITS, Identity, identity
 from .lighting import Lighting
-from .occluders import Thing, held, in_front, upper_arm
+from .occluders import SceneObject, held, in_front, upper_arm
 from .scene import HandPose
 from .skin import skin_colour, to_srgb
 from .surface import FOREARM_LENGTH, Arm, elbow_direction, wrist_bend
@@ -53,16 +53,16 @@ class TrainingScene:
     person: Identity
     hands: tuple[HandPose, ...]
     joints: np.ndarray
-    things: tuple[Thing, ...]
-    worn: tuple[Accessory, ...]
+    objects: tuple[SceneObject, ...]
+    accessories: tuple[Accessory, ...]
     camera: Camera
     crop_camera: Camera
     lighting: Lighting
     augmentation: CropAugmentation
-    place: int
+    background_seed: int
 
 
-def chance(split: str, seed: int, number: int) -> np.random.Generator:
+def scene_rng(split: str, seed: int, number: int) -> np.random.Generator:
     """The chance of scene ``number``; no two splits share any. Raises ValueError for another split."""
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}, expected one of: {', '.join(SPLITS)}")
@@ -71,7 +71,7 @@ def chance(split: str, seed: int, number: int) -> np.random.Generator:
 
 def arrangement_of(split: str, seed: int, number: int) -> str:
     """The arrangement of scene ``number``, without the scene."""
-    return _arrangement(chance(split, seed, number))
+    return _arrangement(scene_rng(split, seed, number))
 
 
 def _arrangement(rng: np.random.Generator) -> str:
@@ -85,7 +85,7 @@ def sample_scene(seed: int, split: str, number: int, hand_model: HandModel) -> T
     Neighbouring numbers share a few people and places, which come and go one by one: what is dear to make is used
     often, and a stream that is read from the middle on needs nothing from before.
     """
-    rng = chance(split, seed, number)
+    rng = scene_rng(split, seed, number)
     name = _arrangement(rng)
     person = identity(_turn(split, seed, number, rng, _PEOPLE_AT_ONCE, _PERSON_LASTS, *PEOPLE[split]))
     first = _PLACES_OF_A_SPLIT * (1 + SPLITS.index(split))
@@ -99,7 +99,7 @@ def sample_scene(seed: int, split: str, number: int, hand_model: HandModel) -> T
     present = [hand.side for hand in hands]
     crop_camera = sample_crop_camera(camera, camera.project(joints[present]), rng)
     things = _things(joints, present, rng) + _upper_arms(hands, joints, view, person, camera)
-    accessories = tuple(accessory for accessory in worn_by(person) if accessory.side in present)
+    accessories = tuple(accessory for accessory in accessories_of(person) if accessory.side in present)
     lighting = Lighting.sample(rng)
     # Every lamp costs a shadow map: one is enough mostly.
     lighting = dataclasses.replace(lighting, lamps=lighting.lamps[: 2 if rng.random() < 0.4 else 1])
@@ -195,19 +195,19 @@ def _plausible(hands: tuple[HandPose, ...], joints: np.ndarray, camera: Camera) 
     return True
 
 
-def _things(joints: np.ndarray, present: list[Side], rng: np.random.Generator) -> tuple[Thing, ...]:
-    things: list[Thing] = []
+def _things(joints: np.ndarray, present: list[Side], rng: np.random.Generator) -> tuple[SceneObject, ...]:
+    objects: list[SceneObject] = []
     for side in present:
-        if rng.random() < 0.22 and (thing := held(rng, joints[side])) is not None:
-            things.append(thing)
-    while rng.random() < 0.16 and len(things) < 3:
-        things.append(in_front(rng, joints[present[int(rng.integers(len(present)))]]))
-    return tuple(things)
+        if rng.random() < 0.22 and (item := held(rng, joints[side])) is not None:
+            objects.append(item)
+    while rng.random() < 0.16 and len(objects) < 3:
+        objects.append(in_front(rng, joints[present[int(rng.integers(len(present)))]]))
+    return tuple(objects)
 
 
 def _upper_arms(
     hands: tuple[HandPose, ...], joints: np.ndarray, view: np.ndarray, person: Identity, camera: Camera
-) -> tuple[Thing, ...]:
+) -> tuple[SceneObject, ...]:
     """Where a forearm's end is in the frame it goes on, towards the shoulder."""
     arms = []
     for hand in hands:
@@ -225,18 +225,18 @@ def _upper_arms(
 _PLACES: dict[int, np.ndarray] = {}
 
 
-def place_kind(place: int) -> str:
+def background_kind(place: int) -> str:
     """Of which of backgrounds.KINDS the background with a number is."""
     return KINDS[int(np.random.default_rng(place).choice(len(KINDS), p=(0.3, 0.25, 0.23, 0.07, 0.15)))]
 
 
-def place_picture(place: int) -> np.ndarray:
+def background_image(place: int) -> np.ndarray:
     """The background with a number: linear RGB (288, 384, 3) float32; the last few are kept."""
     if place not in _PLACES:
         while len(_PLACES) >= 2 * _PLACES_AT_ONCE:
             _PLACES.pop(next(iter(_PLACES)))
         split = SPLITS[place // _PLACES_OF_A_SPLIT - 1]
-        _PLACES[place] = background(place_kind(place), *_ROOM, place, split=split)
+        _PLACES[place] = background(background_kind(place), *_ROOM, place, split=split)
     return _PLACES[place]
 
 
@@ -245,8 +245,8 @@ def backdrop(scene: TrainingScene, camera: Camera, whole: bool) -> np.ndarray:
 
     The ``whole`` frame shows the whole place; a window some part of it, at any scale and turned any way round.
     """
-    picture = place_picture(scene.place)
-    rng = chance(scene.split, scene.seed + 7919, scene.number)
+    picture = background_image(scene.background_seed)
+    rng = scene_rng(scene.split, scene.seed + 7919, scene.number)
     flip = -1.0 if rng.random() < 0.5 else 1.0
     gain = np.exp(rng.normal(0, 0.35) + rng.normal(0, 0.08, 3)).astype(np.float32)
     size = np.array([picture.shape[1], picture.shape[0]], dtype=float)

@@ -49,7 +49,7 @@ class FeatureDataset(Dataset[dict[str, np.ndarray]]):
         rows = []
         for view in views:
             session.inputs[0] = view.image
-            rows.append((*session.run(1)[0][-len(FEATURES) :], view.boxes, view.asked))
+            rows.append((*session.run(1)[0][-len(FEATURES) :], view.boxes, view.valid))
         columns = zip(*rows, strict=True)
         return {
             name: np.stack(column).astype(kind)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from ..datasets.cached import kept
+from ..datasets.cached import cached
 from ..hand_model import load_hand_model
 from ..synthetic.interactions import sample_interactions
 
@@ -46,7 +46,7 @@ class _Blocks(Dataset[dict[str, np.ndarray]]):
         self._folder, self._split, self._seed = folder, split, seed
 
     def __getitem__(self, number: int) -> dict[str, np.ndarray]:
-        return kept(self._folder / f"{number:05d}.npz", lambda: self._compute(number))
+        return cached(self._folder / f"{number:05d}.npz", lambda: self._compute(number))
 
     def _compute(self, number: int) -> dict[str, np.ndarray]:
         numbers = range(number * BLOCK, (number + 1) * BLOCK)
