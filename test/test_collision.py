@@ -18,7 +18,7 @@ from hand_recon_ros.hand_model.collision_capsules import load_proxies
 from hand_recon_ros.hand_model.model import EMBEDDED
 from hand_recon_ros.models.collision import CollisionModel, geman_mcclure, penetration_loss, signed_distances
 from hand_recon_ros.skeleton import mirror_points, mirror_rotations
-from hand_recon_ros.synthetic.arrangements import arranged
+from hand_recon_ros.synthetic.arrangements import arrange_hands
 from hand_recon_ros.synthetic.gestures import sample_gesture
 from hand_recon_ros.synthetic.poses import posture, sample_betas
 
@@ -38,7 +38,7 @@ def pairs_of_hands(*names):
     for number, name in enumerate(names):
         rng = np.random.default_rng(number)
         betas = np.stack([sample_betas(rng), sample_betas(rng)])
-        placed = arranged(name, rng, MODEL, betas)
+        placed = arrange_hands(name, rng, MODEL, betas)
         parts.append((placed.rotations, betas, placed.translation))
     return tuple(np.stack(part) for part in zip(*parts, strict=True))
 

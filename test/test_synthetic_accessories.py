@@ -9,10 +9,11 @@ import pytest
 
 from hand_recon_ros import Side
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.synthetic.accessories import Accessory, Band, accessories_of, pieces
+from hand_recon_ros.synthetic.accessories import Accessory, accessories_of
+from hand_recon_ros.synthetic.accessory_fitting import PosedBand, pose_accessory
 from hand_recon_ros.synthetic.identities import identity
 from hand_recon_ros.synthetic.sample_rendering import render_crop
-from hand_recon_ros.synthetic.scene import HandPose, Limb, limb_of
+from hand_recon_ros.synthetic.scene import HandPose, Limb, pose_limb
 from hand_recon_ros.synthetic.training_scenes import TrainingScene, sample_scene
 
 MODEL = load_hand_model()
@@ -35,14 +36,14 @@ def scenes() -> list[TrainingScene]:
 
 
 def limbs() -> list[Limb]:
-    return [limb_of(hand, MODEL) for scene in scenes() for hand in scene.hands]
+    return [pose_limb(hand, MODEL) for scene in scenes() for hand in scene.hands]
 
 
 @pytest.mark.parametrize("finger", range(5))
 def test_a_ring_lies_on_the_skin_around_its_bone(finger: int) -> None:
     first = 2 if finger == 0 else 1 + 4 * finger
     for limb in limbs():
-        (band,) = pieces(ring(limb.pose.side, finger), limb, MODEL)
+        (band,) = pose_accessory(ring(limb.pose.side, finger), limb, MODEL)
         a, b = limb.joints[first], limb.joints[first + 1]
         axis = (b - a) / np.linalg.norm(b - a)
         offset = band.surface().vertices - a
@@ -59,8 +60,8 @@ def test_a_ring_is_as_far_from_the_skin_as_it_is_thick(side: Side) -> None:
     # Fingers that do not touch: the nearest skin is that of the ring's own finger.
     flat = np.broadcast_to(np.eye(3), (16, 3, 3))
     for finger in range(5):
-        limb = limb_of(HandPose(side, flat, rng.normal(0, 1, 10), np.array([0.0, 0.0, 0.5])), MODEL)
-        (band,) = pieces(ring(side, finger), limb, MODEL)
+        limb = pose_limb(HandPose(side, flat, rng.normal(0, 1, 10), np.array([0.0, 0.0, 0.5])), MODEL)
+        (band,) = pose_accessory(ring(side, finger), limb, MODEL)
         crest = band.surface().vertices.reshape(5, -1, 3)[2]
         distance = np.linalg.norm(crest[:, None] - limb.surface.vertices, axis=-1).min(axis=1)
         # Measured to vertices of the skin, which lie a few millimetres apart.
@@ -70,7 +71,7 @@ def test_a_ring_is_as_far_from_the_skin_as_it_is_thick(side: Side) -> None:
 def test_faces_of_a_band_look_outwards() -> None:
     for limb in limbs():
         for accessory in (ring(limb.pose.side, 3), watch(limb.pose.side)):
-            surface = pieces(accessory, limb, MODEL)[0].surface()
+            surface = pose_accessory(accessory, limb, MODEL)[0].surface()
             rows = surface.vertices.reshape(5, -1, 3)
             outwards = rows[2] - rows[2].mean(axis=0)
             assert (np.einsum("nc,nc->n", outwards, surface.normals.reshape(5, -1, 3)[2]) > 0).all()
@@ -78,9 +79,9 @@ def test_faces_of_a_band_look_outwards() -> None:
 
 def test_a_watch_sits_on_the_back_of_the_forearm() -> None:
     for limb in limbs():
-        band, case, dial = pieces(watch(limb.pose.side), limb, MODEL)
+        band, case, dial = pose_accessory(watch(limb.pose.side), limb, MODEL)
         assert {piece.owner for piece in (band, case, dial)} == {int(limb.pose.side) + 2}
-        assert not isinstance(case, Band) and not isinstance(dial, Band)
+        assert not isinstance(case, PosedBand) and not isinstance(dial, PosedBand)
         middle = band.surface().vertices.mean(axis=0)
         assert np.linalg.norm(middle - limb.joints[0]) < 0.06
         assert 0.015 < np.linalg.norm(case.centre - middle) < 0.035

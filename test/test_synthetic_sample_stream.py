@@ -15,10 +15,10 @@ from hand_recon_ros.detect.duplicates import box_overlap
 from hand_recon_ros.geometry.mesh_queries import TOUCHING
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.skeleton import wrist_rotation
-from hand_recon_ros.synthetic.arrangements import ARRANGEMENTS, SINGLE, arranged
-from hand_recon_ros.synthetic.contact_search import MeshPair, mesh_distance
+from hand_recon_ros.synthetic.arrangements import ARRANGEMENTS, SINGLE, arrange_hands
 from hand_recon_ros.synthetic.identities import PEOPLE, identity, split_of
 from hand_recon_ros.synthetic.occluders import SceneObject
+from hand_recon_ros.synthetic.overlap import ShiftedMeshes, vertex_distance
 from hand_recon_ros.synthetic.preview import contact_sheet
 from hand_recon_ros.synthetic.sample_rendering import hidden_keypoints, render_crop, render_frame
 from hand_recon_ros.synthetic.sample_stream import BOX_OVERLAP, OCCLUDED_JOINTS, SampleStream
@@ -231,11 +231,11 @@ def test_hands_do_not_go_through_each_other() -> None:
     distances = collections.defaultdict(list)
     for name in ARRANGEMENTS:
         for _ in range(6 if name not in SINGLE else 0):
-            placed = arranged(name, rng, MODEL, np.zeros((2, 10)))
+            placed = arrange_hands(name, rng, MODEL, np.zeros((2, 10)))
             meshes = [MODEL.mesh(s, placed.rotations[s], np.zeros(10), placed.translation[s]) for s in Side]
-            pair = MeshPair(meshes[0], MODEL.faces(Side.LEFT), meshes[1], MODEL.faces(Side.RIGHT))
+            pair = ShiftedMeshes(meshes[0], MODEL.faces(Side.LEFT), meshes[1], MODEL.faces(Side.RIGHT))
             assert pair.depth(np.zeros(3)) < 0.0045, name
-            distances[name].append(mesh_distance(*meshes))
+            distances[name].append(vertex_distance(*meshes))
     for name in ("clasped", "palm to palm", "finger on palm", "fist in hand", "fingertips", "interlaced"):
         assert np.median(distances[name]) < TOUCHING, name
     assert np.median(distances["apart"]) > 0.03
@@ -264,7 +264,7 @@ def test_occluded_and_interacting_subsets_are_what_they_say() -> None:
         assert len(scene.hands) == 2 and split_of(scene.person.number) == "test"
         meshes = [MODEL.mesh(h.side, h.rotations, h.betas, h.translation) for h in scene.hands]
         overlap = box_overlap(scene.camera.project(scene.joints))
-        assert mesh_distance(*meshes) < TOUCHING or overlap >= BOX_OVERLAP
+        assert vertex_distance(*meshes) < TOUCHING or overlap >= BOX_OVERLAP
 
 
 def test_boxes_overlap_by_the_share_of_the_smaller_one() -> None:

@@ -1,4 +1,4 @@
-"""Synthetic images of two hands with exact ground truth: poses, motion, rendering, clips, a training stream."""
+"""Synthetic images of two hands with exact ground truth: poses, motion, rendering, clips and training samples."""
 
 from __future__ import annotations
 
@@ -6,17 +6,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .cache import rendered_clip
-    from .clip_setup import clip_scenes
-    from .clips import Clip, load_clip, write_clip
-    from .interactions import Interactions, interaction_stream, sample_interactions
-    from .motion import Motion, sample_motion
-    from .sample_rendering import render_crop, render_frame
-    from .sample_stream import SampleStream
-    from .scene import HandPose, Rendering, Scene, render_scene
-    from .training_scenes import TrainingScene, sample_scene
+    from .cache import rendered_clip as rendered_clip
+    from .clip_setup import clip_scenes as clip_scenes
+    from .clips import Clip as Clip
+    from .clips import load_clip as load_clip
+    from .clips import write_clip as write_clip
+    from .interactions import Interactions as Interactions
+    from .interactions import interaction_stream as interaction_stream
+    from .interactions import sample_interactions as sample_interactions
+    from .motion import Motion as Motion
+    from .motion import sample_motion as sample_motion
+    from .sample_rendering import render_crop as render_crop
+    from .sample_rendering import render_frame as render_frame
+    from .sample_stream import SampleStream as SampleStream
+    from .scene import HandPose as HandPose
+    from .scene import Rendering as Rendering
+    from .scene import Scene as Scene
+    from .scene import render_scene as render_scene
+    from .training_scenes import TrainingScene as TrainingScene
+    from .training_scenes import sample_scene as sample_scene
 
-_HOMES = {
+_MODULES = {
     "Clip": "clips",
     "HandPose": "scene",
     "Interactions": "interactions",
@@ -28,9 +38,9 @@ _HOMES = {
     "clip_scenes": "clip_setup",
     "interaction_stream": "interactions",
     "load_clip": "clips",
+    "render_crop": "sample_rendering",
     "render_frame": "sample_rendering",
     "render_scene": "scene",
-    "render_crop": "sample_rendering",
     "rendered_clip": "cache",
     "sample_interactions": "interactions",
     "sample_motion": "motion",
@@ -38,31 +48,11 @@ _HOMES = {
     "write_clip": "clips",
 }
 
-__all__ = [
-    "Clip",
-    "HandPose",
-    "Interactions",
-    "Motion",
-    "Rendering",
-    "SampleStream",
-    "Scene",
-    "TrainingScene",
-    "clip_scenes",
-    "interaction_stream",
-    "load_clip",
-    "render_frame",
-    "render_scene",
-    "render_crop",
-    "rendered_clip",
-    "sample_interactions",
-    "sample_motion",
-    "sample_scene",
-    "write_clip",
-]
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    # The renderer's compiler takes a second to import: only whoever renders pays for it.
-    if name in _HOMES:
-        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    # Importing the renderer and its compiler takes a second, which code that only reads clips should not pay.
+    if name in _MODULES:
+        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

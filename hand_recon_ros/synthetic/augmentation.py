@@ -7,8 +7,8 @@ import dataclasses
 import cv2
 import numpy as np
 
-from .lighting import triple
 from .photometric import CameraResponse, simulate_camera
+from .vectors import triple
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Rendered clips kept on disk: made once for each state of the code that makes them."""
+"""Rendered clips cached on disk, keyed by a digest of the code and data that make them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 from .clips import write_clip
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_MAKERS = ("synthetic", "hand_model", "assets/hand")
+_SOURCES = ("synthetic", "hand_model", "assets/hand")
 
 
 def rendered_clip(clips: Path, frames: int, seed: int, view: str = "webcam") -> Path:
-    """The folder of a clip inside ``clips``, rendered now if it is not there; an outdated one is deleted.
+    """The folder of a clip inside ``clips``, rendered now if it is missing; one of older code is deleted.
 
-    Arguments and errors as in :func:`write_clip`; says on standard error when it renders.
+    Arguments and errors as in :func:`write_clip`. Reports on standard error when it renders.
     """
     digest = hashlib.sha256()
-    for part in _MAKERS:
+    for part in _SOURCES:
         for file in sorted((_PACKAGE / part).rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
                 digest.update(file.name.encode() + file.read_bytes())

@@ -1,4 +1,4 @@
-"""Clips on disk: pictures or a video of moving hands, and the truth beside them."""
+"""Clips on disk: images or a video of moving hands, and their ground truth."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ from .motion import PHASES
 from .scene import Rendering, Scene, render_scene
 
 DEPTH_UNIT = 1e-4
-"""Metres of one step of the depth pictures (uint16; 0 is nothing)."""
+"""Metres per level of the depth images (uint16; 0 is no surface)."""
 VISIBLE_BIT, AMODAL_BIT = 0, 2
-"""Bits of the mask pictures: 0 and 1 where the left and the right hand are seen, 2 and 3 where each would be alone."""
+"""Bits of the mask images: 0 and 1 where the left and the right hand are visible, 2 and 3 where they would be alone."""
 
 _FORMATS = ("png", "mp4")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clip:
-    """A clip that was written. Arrays have one row per frame, then two slots: left, right.
+    """A clip on disk. Arrays have one row per frame, then two slots: left, right.
 
     Attributes:
-        folder: where it lies.
-        camera: that took it.
-        truth: everything in truth.npz: stamps (N,), joints (N, 2, 21, 3), vertices (N, 2, V, 3), rotations (N, 2, 16,
-            3, 3), betas (2, 10), translation (N, 2, 3), keypoints_2d (N, 2, 21, 2), keypoint_visible (N, 2, 21), boxes
-            (N, 2, 4) x y width height of the hand's pixels, visible_share (N, 2), overlap (N,), phase (N,), faces
-            (2, F, 3), K, D, distortion_model, size, hand_model, rate, seed.
+        folder: of the clip.
+        camera: of all its images.
+        truth: ground truth, the arrays of truth.npz: stamps (N,), joints (N, 2, 21, 3), vertices (N, 2, V, 3),
+            rotations (N, 2, 16, 3, 3), betas (2, 10), translation (N, 2, 3), bends (N, 2, 2) of the wrists,
+            keypoints_2d (N, 2, 21, 2), keypoint_visible (N, 2, 21), boxes (N, 2, 4) x y width height of the hand's
+            pixels, visible_share (N, 2), overlap (N,), phase (N,), faces (2, F, 3), K, D, distortion_model, size,
+            hand_model, rate, seed.
     """
 
     folder: Path
@@ -48,7 +49,7 @@ class Clip:
         return len(self.truth["stamps"])
 
     def images(self) -> Iterator[np.ndarray]:
-        """The pictures in order, uint8 (H, W, 3) BGR."""
+        """The images in order, uint8 (H, W, 3) BGR. Raises OSError where one cannot be read."""
         if (self.folder / "images").is_dir():
             for i in range(len(self)):
                 yield _read(self.folder / "images" / f"{i:06d}.png", cv2.IMREAD_COLOR)
@@ -64,16 +65,16 @@ class Clip:
             video.release()
 
     def depth(self, frame: int) -> np.ndarray:
-        """Depth (H, W) float32, metres, rounded to 0.1 mm; infinite where neither hand nor arm is."""
-        steps = _read(self.folder / "depth" / f"{frame:06d}.png", cv2.IMREAD_UNCHANGED)
-        return np.where(steps > 0, steps * np.float32(DEPTH_UNIT), np.float32(np.inf))
+        """Depth (H, W) float32, metres, rounded to 0.1 mm; infinite where there is neither hand nor arm."""
+        levels = _read(self.folder / "depth" / f"{frame:06d}.png", cv2.IMREAD_UNCHANGED)
+        return np.where(levels > 0, levels * np.float32(DEPTH_UNIT), np.float32(np.inf))
 
     def visible(self, frame: int) -> np.ndarray:
-        """Where each hand is seen (2, H, W) bool."""
+        """Where each hand is visible (2, H, W) bool."""
         return self._masks(frame, VISIBLE_BIT)
 
     def amodal(self, frame: int) -> np.ndarray:
-        """Where each hand would be seen if it were alone (2, H, W) bool."""
+        """Where each hand would be visible if it were alone (2, H, W) bool."""
         return self._masks(frame, AMODAL_BIT)
 
     def _masks(self, frame: int, bit: int) -> np.ndarray:
@@ -84,12 +85,12 @@ class Clip:
 def _read(path: Path, flags: int) -> np.ndarray:
     image = cv2.imread(str(path), flags)
     if image is None:
-        raise OSError(f"{path}: missing, or not a picture")
+        raise OSError(f"{path}: missing, or not an image")
     return image
 
 
 def load_clip(folder: str | os.PathLike[str]) -> Clip:
-    """The clip in a folder that :func:`write_clip` wrote. Raises FileNotFoundError where there is none."""
+    """Load a clip that :func:`write_clip` wrote. Raises FileNotFoundError where ``folder`` holds none."""
     folder = Path(folder)
     if not (folder / "truth.npz").is_file():
         raise FileNotFoundError(
@@ -112,22 +113,22 @@ def write_clip(
     hand_model: HandModel | None = None,
     progress: bool = True,
 ) -> Path:
-    """Render a clip with its truth into a folder.
+    """Render a clip with its ground truth into a folder.
 
     Writes images/NNNNNN.png (``fmt`` "png") or clip.mp4 ("mp4", lossy), masks/ and depth/ (see Clip), camera.yaml (ROS
-    calibration) and truth.npz, the last one last: a folder with it is complete.
+    calibration) and at last truth.npz: a folder with it is complete.
 
     Args:
         out: folder; files of an earlier clip in it are replaced.
-        frames: how many.
-        seed: the same seed gives the same clip.
+        frames: number of frames.
+        seed: of everything random; the same seed gives the same clip.
         fmt: "png" or "mp4".
         size: width and height, pixels.
         fov: across the longer side of the image, degrees.
         rate: frames per second.
         view: "webcam" or "egocentric".
         hand_model: the embedded hand by default.
-        progress: show a bar on stderr.
+        progress: show a progress bar on stderr.
 
     Returns the folder. Raises ValueError for bad arguments, OSError where files cannot be written.
     """
@@ -142,7 +143,7 @@ def write_clip(
     rows = []
     try:
         with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-            renderings = _ahead(pool, scenes, hand_model)
+            renderings = _render_ahead(pool, scenes, hand_model)
             bar = tqdm(renderings, total=frames, desc="synth", unit="frame", disable=not progress)
             for i, rendering in enumerate(bar):
                 writer.add(i, rendering)
@@ -173,31 +174,31 @@ def write_clip(
     return writer.folder
 
 
-def _ahead(pool: ThreadPoolExecutor, scenes: list[Scene], hand_model: HandModel) -> Iterator[Rendering]:
-    """Renderings in order, a few frames computed ahead (the heavy loops release the interpreter's lock)."""
-    depth = 2 * pool._max_workers
-    waiting = [pool.submit(render_scene, scene, hand_model) for scene in scenes[:depth]]
+def _render_ahead(pool: ThreadPoolExecutor, scenes: list[Scene], hand_model: HandModel) -> Iterator[Rendering]:
+    """Renderings in order, a few frames computed ahead (the compiled loops release the interpreter's lock)."""
+    ahead = 2 * pool._max_workers
+    pending = [pool.submit(render_scene, scene, hand_model) for scene in scenes[:ahead]]
     for i in range(len(scenes)):
-        rendering = waiting.pop(0).result()
-        if i + depth < len(scenes):
-            waiting.append(pool.submit(render_scene, scenes[i + depth], hand_model))
+        rendering = pending.pop(0).result()
+        if i + ahead < len(scenes):
+            pending.append(pool.submit(render_scene, scenes[i + ahead], hand_model))
         yield rendering
 
 
 def _row(rendering: Rendering) -> dict[str, np.ndarray]:
-    """A frame's part of truth.npz."""
+    """One frame's rows of truth.npz."""
     boxes = np.stack([_box(mask) for mask in rendering.amodal])
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     both = (boxes[:, 2] > 0).all()
     overlap = bool(both and (np.minimum(high[0], high[1]) > np.maximum(low[0], low[1])).all())
-    whole = np.maximum(rendering.amodal.sum(axis=(1, 2)), 1)
+    amodal_pixels = np.maximum(rendering.amodal.sum(axis=(1, 2)), 1)
     return {
         "joints": rendering.joints,
         "vertices": rendering.vertices,
         "keypoints_2d": rendering.keypoints_2d,
         "keypoint_visible": rendering.keypoint_visible,
         "boxes": boxes,
-        "visible_share": rendering.visible.sum(axis=(1, 2)) / whole,
+        "visible_share": rendering.visible.sum(axis=(1, 2)) / amodal_pixels,
         "overlap": np.array(overlap),
     }
 
@@ -211,12 +212,12 @@ def _box(mask: np.ndarray) -> np.ndarray:
 
 
 class _Writer:
-    """Files of a clip, frame by frame."""
+    """Writes the files of a clip frame by frame."""
 
     def __init__(self, folder: Path, fmt: str, camera: Camera, rate: float) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        # Never leave a truth that belongs to other pictures.
+        # An interrupted run must not leave the ground truth of other images.
         for name in ("truth.npz", "clip.mp4"):
             (folder / name).unlink(missing_ok=True)
         for name in ("images", "masks", "depth"):
@@ -245,8 +246,8 @@ class _Writer:
             bits |= rendering.visible[side].astype(np.uint8) << np.uint8(VISIBLE_BIT + side)
             bits |= rendering.amodal[side].astype(np.uint8) << np.uint8(AMODAL_BIT + side)
         self._write("masks", index, bits)
-        steps = np.where(np.isfinite(rendering.depth), np.rint(rendering.depth / DEPTH_UNIT), 0)
-        self._write("depth", index, np.clip(steps, 0, 65535).astype(np.uint16))
+        levels = np.where(np.isfinite(rendering.depth), np.rint(rendering.depth / DEPTH_UNIT), 0)
+        self._write("depth", index, np.clip(levels, 0, 65535).astype(np.uint16))
 
     def _write(self, kind: str, index: int, image: np.ndarray) -> None:
         path = self.folder / kind / f"{index:06d}.png"

@@ -1,121 +1,131 @@
-"""Bringing two posed hands to where they just touch, fast: a search along one line, and fingers that close."""
+"""Where two hands just touch, and how far to separate them: searches over the overlap along a line."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import numba as nb
 import numpy as np
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
-from .surface import vertex_normals
+from ..hand_model import HandModel
+from ..types import Side
+from .overlap import ShiftedMeshes, overlap_depth
 
-_REACH = 0.03
 TOLERANCE = 0.002
 """How deep hands may press into each other, metres."""
+_SEPARATION_ROUNDS = 5
 
 
-class MeshPair:
-    """Two closed meshes of which the second is moved, but not turned."""
+def contact_distance(
+    meshes: ShiftedMeshes, direction: np.ndarray, near: float, far: float, tolerance: float = TOLERANCE
+) -> float:
+    """The shift along ``direction`` (3,), metres, at which the second mesh just touches the first.
 
-    def __init__(
-        self, first: np.ndarray, first_faces: np.ndarray, second: np.ndarray, second_faces: np.ndarray
-    ) -> None:
-        self.first, self.second = (np.ascontiguousarray(v, dtype=np.float64) for v in (first, second))
-        self._normals = vertex_normals(self.first, first_faces), vertex_normals(self.second, second_faces)
+    The search goes from ``far`` to ``near`` and ends at the first contact: an overlap further on does not matter.
+    Returns ``near`` where there is no contact.
+    """
+    steps = np.linspace(far, near, 11)
+    free = far
+    for shift in steps:
+        if meshes.depth(shift * direction) > tolerance:
+            break
+        free = float(shift)
+    else:
+        return near
+    blocked = free - float(steps[0] - steps[1])
+    return _bisect(lambda shift: meshes.depth(shift * direction) > tolerance, free, blocked, 4)
 
-    def depth(self, shift: np.ndarray) -> float:
-        """How deep they overlap with the second moved by ``shift`` (3,), metres; 0 where they do not.
 
-        The deepest vertex behind the tangent plane of its nearest vertex, as in :func:`overlap.overlap_depth`, of
-        every other vertex.
-        """
-        shift = np.asarray(shift, dtype=np.float64)
-        one = _deepest(self.second, self.first, self._normals[0], shift)
-        return max(one, _deepest(self.first, self.second, self._normals[1], -shift))
-
-    def contact_distance(self, direction: np.ndarray, near: float, far: float, tolerance: float = TOLERANCE) -> float:
-        """The way along ``direction`` (3,), between ``near`` and ``far``, to where the second just touches the first.
-
-        It comes from ``far``: what would overlap deep inside does not count once the surfaces have met. ``near`` where
-        nothing meets.
-        """
-        steps = np.linspace(far, near, 11)
-        open_way = far
-        for way in steps:
-            if self.depth(way * direction) > tolerance:
-                break
-            open_way = float(way)
-        else:
-            return near
-        closed = open_way - float(steps[0] - steps[1])
-        for _ in range(4):
-            middle = (open_way + closed) / 2
-            if self.depth(middle * direction) > tolerance:
-                closed = middle
-            else:
-                open_way = middle
-        return open_way
-
-    def separation_distance(self, direction: np.ndarray, tolerance: float = TOLERANCE) -> float:
-        """How far the second must move along ``direction`` (3,) to overlap no more, metres; 0 where they do not."""
-        way = 0.0
-        for _ in range(8):
-            depth = self.depth(way * direction)
-            if depth <= tolerance:
-                break
-            way += 1.2 * depth + 0.001
-        return way
+def separation_distance(meshes: ShiftedMeshes, direction: np.ndarray, tolerance: float = TOLERANCE) -> float:
+    """How far the second mesh must move along ``direction`` (3,) to overlap by ``tolerance`` at most, metres."""
+    shift = 0.0
+    for _ in range(8):
+        depth = meshes.depth(shift * direction)
+        if depth <= tolerance:
+            break
+        shift += 1.2 * depth + 0.001
+    return shift
 
 
 def largest_free_share(overlaps: Callable[[float], bool], steps: int = 5) -> float:
     """The last of ``steps`` evenly spaced shares of 0..1 before ``overlaps`` (of a share) first holds."""
-    reached = 0.0
+    free = 0.0
     for share in np.linspace(0, 1, steps + 1)[1:]:
         if overlaps(float(share)):
             break
-        reached = float(share)
-    return reached
+        free = float(share)
+    return free
 
 
-def mesh_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Smallest distance between vertices (V, 3) of two meshes, metres; with a mesh this fine a little too much."""
-    return float(np.sqrt(_nearest(np.ascontiguousarray(first, np.float64), np.ascontiguousarray(second, np.float64))))
+def touching_distance(
+    hand_model: HandModel, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray, axis: np.ndarray
+) -> float:
+    """How far apart along ``axis`` two hands must be to just touch, metres.
+
+    Args:
+        hand_model: of both hands.
+        rotations: (2, 16, 3, 3).
+        betas: of both hands (10,).
+        translation: (2, 3) metres, of the hands at distance 0.
+        axis: from left to right (3,), any length.
+    """
+    left, right = (hand_model.mesh(side, rotations[side], betas, translation[side]) for side in Side)
+    faces = [hand_model.faces(side) for side in Side]
+    direction = axis / np.linalg.norm(axis)
+
+    def overlaps(distance: float) -> bool:
+        return overlap_depth(left, faces[0], right + distance * direction, faces[1]) > 0.0
+
+    # From far apart inwards, to the first contact.
+    near, far = 0.0, float((left @ direction).max() - (right @ direction).min())
+    steps = np.linspace(far, near, 24)
+    blocked = next((float(distance) for distance in steps if overlaps(distance)), 0.0)
+    return _bisect(overlaps, min(blocked + float(steps[0]) - float(steps[1]), far), blocked, 6)
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True)
-def _nearest(first, second):  # type: ignore[no-untyped-def]
-    best = 1e9
-    for i in range(first.shape[0]):
-        for j in range(second.shape[0]):
-            x, y, z = first[i, 0] - second[j, 0], first[i, 1] - second[j, 1], first[i, 2] - second[j, 2]
-            best = min(best, x * x + y * y + z * z)
-    return best
+def separate_motion(
+    hand_model: HandModel, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray, time_step: float
+) -> np.ndarray:
+    """Translations (N, 2, 3) of a motion whose hands are moved apart, smoothly over time, where they overlap.
+
+    Args:
+        hand_model: of both hands.
+        rotations: (N, 2, 16, 3, 3).
+        betas: (2, 10).
+        translation: (N, 2, 3) metres.
+        time_step: seconds.
+    """
+    meshes = [hand_model.mesh(side, rotations[:, side], betas[side], translation[:, side]) for side in Side]
+    faces = [hand_model.faces(side) for side in Side]
+    centres = np.stack([mesh.mean(axis=1) for mesh in meshes], axis=1)
+    # The hands separate sideways, as arms do, and less along the other axes.
+    axis = (centres[:, 1] - centres[:, 0]) * (1.0, 0.3, 0.6)
+    axis = gaussian_filter1d(axis, 0.15 / time_step, axis=0, mode="nearest")
+    axis /= np.maximum(np.linalg.norm(axis, axis=1, keepdims=True), 1e-6)
+    needed = np.zeros(len(rotations))
+    low = np.stack([mesh.min(axis=1) for mesh in meshes], axis=1)
+    high = np.stack([mesh.max(axis=1) for mesh in meshes], axis=1)
+    close = (np.minimum(high[:, 0], high[:, 1]) > np.maximum(low[:, 0], low[:, 1])).all(axis=1)
+    for i in np.flatnonzero(close):
+        for _ in range(_SEPARATION_ROUNDS):
+            shift = needed[i] * axis[i] / 2
+            depth = overlap_depth(meshes[0][i] - shift, faces[0], meshes[1][i] + shift, faces[1])
+            if depth < 0.0005:
+                break
+            needed[i] += 1.1 * depth + 0.0005
+    # The maximum filter starts early and lasts long enough that smoothing gives no frame less than it needs.
+    width = max(1, round(0.12 / time_step))
+    distance = gaussian_filter1d(maximum_filter1d(needed, 2 * width + 1), width / 2.5, mode="nearest")
+    shift = distance[:, None] * axis / 2
+    return translation + np.stack([-shift, shift], axis=1)
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True)
-def _deepest(points, others, normals, shift):  # type: ignore[no-untyped-def]
-    low, high = np.full(3, 1e9), np.full(3, -1e9)
-    for j in range(others.shape[0]):
-        for k in range(3):
-            low[k], high[k] = min(low[k], others[j, k]), max(high[k], others[j, k])
-    deepest = 0.0
-    for i in range(0, points.shape[0], 2):
-        x, y, z = points[i, 0] + shift[0], points[i, 1] + shift[1], points[i, 2] + shift[2]
-        if x < low[0] or x > high[0] or y < low[1] or y > high[1] or z < low[2] or z > high[2]:
-            continue
-        best, nearest = _REACH * _REACH, -1
-        for j in range(others.shape[0]):
-            dx = x - others[j, 0]
-            dy = y - others[j, 1]
-            dz = z - others[j, 2]
-            d = dx * dx + dy * dy + dz * dz
-            if d < best:
-                best, nearest = d, j
-        if nearest >= 0:
-            behind = (
-                (x - others[nearest, 0]) * normals[nearest, 0]
-                + (y - others[nearest, 1]) * normals[nearest, 1]
-                + (z - others[nearest, 2]) * normals[nearest, 2]
-            )
-            deepest = max(deepest, -behind)
-    return deepest
+def _bisect(overlaps: Callable[[float], bool], free: float, blocked: float, rounds: int) -> float:
+    """A distance without overlap, closer to ``blocked`` by ``rounds`` halvings of the interval from ``free``."""
+    for _ in range(rounds):
+        middle = (free + blocked) / 2
+        if overlaps(middle):
+            blocked = middle
+        else:
+            free = middle
+    return free

@@ -1,4 +1,4 @@
-"""The stream of samples as batches of a data loader."""
+"""Synthetic samples as arrays for a data loader, with a cache on disk."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from .sample_stream import SampleStream
 
 
 class CropDataset(Dataset[dict[str, np.ndarray]]):
-    """Numbered samples of a split as arrays, see :func:`crops.sample_crops`; the same number is the same sample.
+    """Numbered samples of a split as arrays (see :func:`crops.sample_crops`); a number is always the same sample.
 
     Args:
         split: of the stream.
-        seed: of the stream and of what is done to its samples.
+        seed: of the stream, the crops and the corruption.
         hand_model: of the hands.
-        corrupted: how much the priors are spoilt.
-        stem: an encoder whose stem is computed here, in the loader's process; None leaves the crops as they are.
-        cache: a folder where samples are kept once they are computed, about 300 kB each, and looked for; empty: none.
+        corrupted: strength of the priors' corruption (see :class:`CorruptedPriors`).
+        stem: an encoder whose stem is computed in the loader's process; None leaves the crops as they are.
+        cache: folder that caches computed samples, about 300 kB each; empty for none.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
     ) -> None:
         self.split, self.seed, self.corrupted = split, seed, corrupted
         self._stream = SampleStream(split, seed, hand_model)
-        self._early = stem.backbones if stem is not None else None
+        self._backbones = stem.backbones if stem is not None else None
         self._cache: Path | None = None
         if cache:
             content = "crops" if stem is None else "stems"
@@ -56,7 +56,7 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
         return cached(self._path(number), lambda: self._compute(number))
 
     def is_cached(self, number: int) -> bool:
-        """Whether a sample is in the cache."""
+        """Whether a sample is in the cache already."""
         return self._cache is not None and self._path(number).exists()
 
     def _path(self, number: int) -> Path:
@@ -64,7 +64,7 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
         return self._cache / f"{number:08d}.npz"
 
     def _compute(self, number: int) -> dict[str, np.ndarray]:
-        cv2.setNumThreads(0)  # the cores belong to the processes
+        cv2.setNumThreads(0)  # the loader's processes already use every core
         rng = np.random.default_rng([self.seed, number, 77])
         sample = self._stream[number]
         arrays = sample_crops(sample, rng, CorruptedPriors(rng, self.corrupted)).arrays
@@ -74,13 +74,13 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
 
     @functools.cached_property
     def _stem(self) -> Any:
-        """Computes stems of (2, S, S, 3) uint8 as float16; made in the process that uses it."""
-        if self._early is None:
+        """Computes the stem's features, float16, of crops (2, S, S, 3) uint8; compiled in the process that uses it."""
+        if self._backbones is None:
             return None
         import openvino
 
         example = torch.zeros(2, 3, CROP_SIZE, CROP_SIZE)
-        module = _Stem(self._early).eval()
+        module = _Stem(self._backbones).eval()
         model = openvino.convert_model(module, example_input=example)
         config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
         request = openvino.Core().compile_model(model, "CPU", config).create_infer_request()
@@ -106,7 +106,7 @@ class _Stem(torch.nn.Module):
 def to_device(
     batch: dict[str, torch.Tensor], device: torch.device, encoder: FusionAlignmentEncoder
 ) -> dict[str, torch.Tensor]:
-    """A batch on the device, half precision made single, with the stems of its crops."""
+    """A batch on the device, half precision converted to single, with the stem's features of its crops."""
     moved = {
         name: value.to(device, non_blocking=True).float() if value.dtype == torch.float16 else value.to(device)
         for name, value in batch.items()

@@ -1,9 +1,8 @@
 """Two hands in contact without penetration: endless plausible pairs, each a function of its split, seed and number.
 
-Hands are laid out as in the stream of images (:mod:`arrangements`), which lets them press into each other a little, and
-relaxed (:mod:`penetration_solver`) until they touch and no more. What the exact test on the closed meshes still finds
-too deep,
-or not in contact, is left out.
+Hands are arranged as in the stream of images (:mod:`arrangements`), where they may overlap a little, and moved until
+they touch without penetration (:mod:`penetration_solver`). Pairs that are too deep or not in contact by the exact test
+on the closed meshes are left out.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 from ..hand_model import HandModel, load_hand_model
 from ..skeleton import WRIST
 from ..types import Side
-from .arrangements import arranged
+from .arrangements import arrange_hands
 from .identities import PEOPLE, SPLITS, identity
 from .penetration_solver import HandPairs, PenetrationSolver
 from .viewpoints import sample_camera, sample_view
@@ -33,23 +32,24 @@ INTERACTIONS = {
     "behind": 0.03,
     "side by side": 0.03,
 }
-"""Arrangements that pairs begin with, and their shares before any is left out."""
+"""Initial arrangements of the pairs, and their shares before any is left out."""
 MAX_PENETRATION = 0.001
-"""PenDepth from which on a pair is left out, metres."""
+"""Largest PenDepth of a pair that is not left out, metres."""
 _RNG_KEY = 53
 _BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Interactions:
-    """N pairs of hands, dimension 1 is the side; metres, in the frame of a camera that looks at them.
+    """N pairs of hands, left then right along dimension 1, in the optical frame of a camera in front of them.
 
     Attributes:
         rotations: of the joints relative to their parents (N, 2, 16, 3, 3); the first is the orientation.
         betas: (N, 2, 10).
-        translation: of the hand model (N, 2, 3); wrists: positions of the wrists (N, 2, 3).
-        arrangements: how the hands lie to each other, N of INTERACTIONS.
-        numbers: which of the split's pairs they are (N,).
+        translation: of the hand model (N, 2, 3), metres.
+        wrists: positions of the wrists (N, 2, 3), metres.
+        arrangements: N of INTERACTIONS.
+        numbers: of the pairs in the split (N,).
         depths: PenDepth (N,), metres, at most MAX_PENETRATION.
     """
 
@@ -68,7 +68,7 @@ class Interactions:
 def initial_pairs(
     split: str, seed: int, numbers: Iterable[int], hand_model: HandModel
 ) -> tuple[HandPairs, tuple[str, ...]]:
-    """Pairs as they are laid out, in front of a camera, before they are relaxed, and their arrangements.
+    """Pairs as arranged in front of a camera, before penetration is removed, and their arrangements.
 
     Raises ValueError for another split.
     """
@@ -80,15 +80,15 @@ def initial_pairs(
         rng = np.random.default_rng([_RNG_KEY, SPLITS.index(split), seed, number])
         name = names[int(rng.choice(len(names), p=shares / shares.sum()))]
         betas = identity(int(rng.integers(*PEOPLE[split]))).betas
-        placed = arranged(name, rng, hand_model, betas)
-        camera, worn = sample_camera(rng)
-        view = sample_view(rng, worn)
-        distance = np.exp(rng.uniform(np.log(0.25), np.log(0.6 if worn else 1.4)))
+        arranged = arrange_hands(name, rng, hand_model, betas)
+        camera, head_mounted = sample_camera(rng)
+        view = sample_view(rng, head_mounted)
+        distance = np.exp(rng.uniform(np.log(0.25), np.log(0.6 if head_mounted else 1.4)))
         middle = distance * camera.unproject(rng.uniform(0.2, 0.8, 2) * (camera.width, camera.height))
-        rotations = placed.rotations.copy()
+        rotations = arranged.rotations.copy()
         rotations[:, 0] = view @ rotations[:, 0]
         rest = np.stack([hand_model.kinematics(side).rest_keypoints(betas[side])[WRIST] for side in Side])
-        parts.append((rotations, betas, placed.keypoints[:, WRIST] @ view.T + middle - rest))
+        parts.append((rotations, betas, arranged.keypoints[:, WRIST] @ view.T + middle - rest))
         chosen.append(name)
     return HandPairs(*(np.stack(part) for part in zip(*parts, strict=True))), tuple(chosen)
 
@@ -96,7 +96,10 @@ def initial_pairs(
 def sample_interactions(
     split: str, seed: int, numbers: Iterable[int], hand_model: HandModel | None = None
 ) -> Interactions:
-    """Those of the split's pairs ``numbers`` that are good, in that order; no two splits share chance or people."""
+    """The accepted ones of a split's pairs ``numbers``, in that order; no two splits share random numbers or people.
+
+    Raises ValueError for another split.
+    """
     hand_model = hand_model or load_hand_model()
     return _sample(split, seed, numbers, hand_model, PenetrationSolver(hand_model))
 
@@ -104,7 +107,7 @@ def sample_interactions(
 def interaction_stream(
     split: str = "train", seed: int = 0, start: int = 0, batch: int = _BATCH, hand_model: HandModel | None = None
 ) -> Iterator[Interactions]:
-    """All good pairs of a split from number ``start`` on, without end: of ``batch`` numbers at a time."""
+    """All accepted pairs of a split from number ``start`` on, without end, ``batch`` numbers at a time."""
     hand_model = hand_model or load_hand_model()
     solver = PenetrationSolver(hand_model)
     for first in itertools.count(start, batch):
@@ -115,14 +118,14 @@ def _sample(
     split: str, seed: int, numbers: Iterable[int], hand_model: HandModel, solver: PenetrationSolver
 ) -> Interactions:
     numbers = np.array(list(numbers))
-    begun, names = initial_pairs(split, seed, numbers.tolist(), hand_model)
-    pairs, depths, touching = solver(begun)
-    good = np.flatnonzero((depths <= MAX_PENETRATION) & touching)
+    initial, names = initial_pairs(split, seed, numbers.tolist(), hand_model)
+    pairs, depths, touching = solver(initial)
+    accepted = np.flatnonzero((depths <= MAX_PENETRATION) & touching)
     rest = np.stack(
         [hand_model.kinematics(side).rest_keypoints(pairs.betas[:, side])[:, WRIST] for side in Side], axis=1
     )
     return Interactions(
-        rotations=pairs.rotations[good], betas=pairs.betas[good], translation=pairs.translation[good],
-        wrists=(pairs.translation + rest)[good], arrangements=tuple(names[i] for i in good), numbers=numbers[good],
-        depths=depths[good],
+        rotations=pairs.rotations[accepted], betas=pairs.betas[accepted], translation=pairs.translation[accepted],
+        wrists=(pairs.translation + rest)[accepted], arrangements=tuple(names[i] for i in accepted),
+        numbers=numbers[accepted], depths=depths[accepted],
     )  # fmt: skip

@@ -1,25 +1,19 @@
-"""Light: lamps with shadow maps, and a sky of soft light that every vertex sees as far as nothing is in its way."""
+"""Light: lamps with shadow maps, and soft light from all directions with ambient occlusion at every vertex."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 
 import numba as nb
 import numpy as np
 
 from ..skeleton import cross
 from .rasterizer import orthographic_depth
+from .vectors import triple
 
 _SKY_DIRECTIONS = 16
 _SKY_CELL = 0.0035
 _MAX_MAP = 640
-
-
-def triple(values: Iterable[float]) -> tuple[float, float, float]:
-    """Three numbers, a colour or a direction, as a plain tuple."""
-    x, y, z = map(float, values)
-    return x, y, z
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +23,7 @@ class Lamp:
     Attributes:
         direction: towards the lamp, camera frame; any length.
         colour: linear RGB intensity.
-        softness: blur of its shadow's edge, metres.
+        softness: blur of its shadows' edges, metres.
     """
 
     direction: tuple[float, float, float]
@@ -42,7 +36,7 @@ class Lighting:
     """All light of a scene.
 
     Attributes:
-        lamps: up to three, each throws a shadow.
+        lamps: up to three, each casts shadows.
         sky: linear RGB from above; ground: from below; front: from behind the camera (a screen).
         up: direction of the sky, camera frame.
     """
@@ -55,12 +49,12 @@ class Lighting:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> Lighting:
-        """A random room: daylight or lamps from one to three sides."""
+        """A random room with daylight or lamps from one to three sides."""
         count = int(rng.integers(1, 4))
         lamps = []
         for i in range(count):
             azimuth, height = rng.uniform(-np.pi, np.pi), rng.uniform(0.1, 1.3)
-            # Most of the light falls on what the camera sees.
+            # Most lamps are on the camera's side of the hands.
             toward = (np.cos(height) * np.sin(azimuth), -np.sin(height), -np.cos(height) * np.cos(azimuth) * 0.8 - 0.15)
             strength = (1.0 if i == 0 else rng.uniform(0.1, 0.5)) * rng.uniform(0.7, 1.5)
             warm = rng.uniform(-0.25, 0.35)
@@ -82,20 +76,20 @@ class Lighting:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ShadowMap:
-    """Depths seen from a direction: ``transform`` (3, 4) takes metres to column, row and depth (metres)."""
+    """Depths (H, W) float32, metres, along a direction; ``transform`` (3, 4) maps metres to column, row and depth."""
 
     transform: np.ndarray
     nearest: np.ndarray
 
 
 def shadow_map(vertices: np.ndarray, faces: np.ndarray, direction: np.ndarray, cell: float) -> ShadowMap:
-    """The depth map of triangles seen from a far lamp.
+    """The depth map of triangles for a distant lamp.
 
     Args:
         vertices: (V, 3) metres.
         faces: (F, 3) int32.
         direction: towards the lamp, unit (3,).
-        cell: size of a cell of the map, metres (larger where the map would have more than 640 cells a side).
+        cell: size of the map's cells, metres; larger where the map would have more than 640 cells per side.
     """
     helper = np.eye(3)[np.argmin(np.abs(direction))]
     right = cross(helper, direction)
@@ -115,7 +109,7 @@ def shadow_map(vertices: np.ndarray, faces: np.ndarray, direction: np.ndarray, c
 
 @nb.njit(cache=True, nogil=True)
 def _bounds(points):  # type: ignore[no-untyped-def]
-    # NumPy's minimum over the rows of a long thin array takes ten times as long.
+    # Of points (N, 3): NumPy's minimum over the rows of a long thin array takes ten times as long.
     low, high = points[0].copy(), points[0].copy()
     for i in range(points.shape[0]):
         for k in range(3):
@@ -132,15 +126,15 @@ def sky_irradiance(
     count: int = _SKY_DIRECTIONS,
     cell: float = _SKY_CELL,
 ) -> np.ndarray:
-    """Soft light arriving at each vertex (V, 3), linear, divided by pi.
+    """Irradiance of each vertex (V, 3) by the soft light, linear RGB, divided by pi.
 
     Args:
         vertices, normals: (V, 3).
-        faces: what blocks the view, (F, 3) int32; a coarse mesh is enough.
-        lighting: the sky.
-        bounce: linear RGB (3,) of what blocks it: it gives back part of the light it takes.
-        count: directions the sky is sampled in.
-        cell: size of a cell of its shadow maps, metres.
+        faces: occluders (F, 3) int32; a coarse mesh is enough.
+        lighting: of the scene.
+        bounce: linear RGB (3,) albedo of the occluders, which reflect part of the light they block.
+        count: number of sampled directions.
+        cell: size of the shadow maps' cells, metres.
     """
     directions = _fibonacci(count)
     up = np.array(lighting.up) / np.linalg.norm(lighting.up)
@@ -149,19 +143,19 @@ def sky_irradiance(
     radiance = np.array(lighting.ground) * (1 - blend) + np.array(lighting.sky) * blend
     radiance += np.array(lighting.front) * np.clip(-directions[:, 2:], 0, 1) * 2
     for lamp in lighting.lamps:
-        # A lamp also lights the walls around it.
+        # A lamp also illuminates the walls around it.
         toward = np.array(lamp.direction) / np.linalg.norm(lamp.direction)
         radiance += 0.12 * np.array(lamp.colour) * np.clip(directions @ toward, 0, 1)[:, None]
-    returned = 0.6 * bounce * radiance.mean(axis=0)
+    reflected = 0.6 * bounce * radiance.mean(axis=0)
     total = np.zeros((len(vertices), 3))
     for direction, light in zip(directions, radiance, strict=True):
         shadow = shadow_map(vertices, faces, direction, cell)
-        _gather(vertices, normals, direction, shadow.transform, shadow.nearest, light, returned, total)
+        _gather(vertices, normals, direction, shadow.transform, shadow.nearest, light, reflected, total)
     return total * (4.0 / count)
 
 
 def _fibonacci(count: int) -> np.ndarray:
-    """Evenly spread unit directions (count, 3)."""
+    """Unit directions (count, 3), evenly distributed over the sphere (a Fibonacci lattice)."""
     i = np.arange(count) + 0.5
     z = 1 - 2 * i / count
     angle = np.pi * (1 + np.sqrt(5)) * i
@@ -170,26 +164,28 @@ def _fibonacci(count: int) -> np.ndarray:
 
 
 @nb.njit(cache=True, nogil=True)
-def _gather(vertices, normals, direction, transform, nearest, light, returned, total):  # type: ignore[no-untyped-def]
+def _gather(vertices, normals, direction, transform, nearest, light, reflected, total):  # type: ignore[no-untyped-def]
+    """Add to ``total`` (V, 3) the irradiance from one direction (3,); ``light`` and ``reflected`` (3,) are its radiance
+    and that of occluders, ``transform`` and ``nearest`` its shadow map. All float64 but ``nearest``."""
     for v in range(vertices.shape[0]):
         cosine = normals[v, 0] * direction[0] + normals[v, 1] * direction[1] + normals[v, 2] * direction[2]
         if cosine <= 0:
             continue
-        # Off the surface, so that it does not shade itself.
+        # Off the surface, against self-shadowing.
         x = vertices[v, 0] + 0.002 * normals[v, 0]
         y = vertices[v, 1] + 0.002 * normals[v, 1]
         z = vertices[v, 2] + 0.002 * normals[v, 2]
         column = transform[0, 0] * x + transform[0, 1] * y + transform[0, 2] * z + transform[0, 3]
         row = transform[1, 0] * x + transform[1, 1] * y + transform[1, 2] * z + transform[1, 3]
         depth = transform[2, 0] * x + transform[2, 1] * y + transform[2, 2] * z + transform[2, 3]
-        open_share = lit_share(nearest, column, row, depth - 0.0035, 0.7)
+        lit = lit_share(nearest, column, row, depth - 0.0035, 0.7)
         for k in range(3):
-            total[v, k] += cosine * (light[k] * open_share + returned[k] * (1.0 - open_share))
+            total[v, k] += cosine * (light[k] * lit + reflected[k] * (1.0 - lit))
 
 
 @nb.njit(cache=True, nogil=True)
 def lit_share(nearest, column, row, depth, reach):  # type: ignore[no-untyped-def]
-    """Share of five samples around (column, row) of a shadow map, ``reach`` cells apart, that see the lamp."""
+    """Share of five samples around (column, row) of a shadow map, ``reach`` cells apart, that are not in shadow."""
     height, width = nearest.shape
     lit = 0.0
     for k in range(5):

@@ -1,4 +1,4 @@
-"""Smooth seeded motion of two hands: apart, touching side by side, crossing, one laid on the other, and apart again."""
+"""Smooth random motion of two hands: apart, touching side by side, crossing, one laid on the other, and apart again."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from scipy.spatial.transform import Rotation
 from ..hand_model import HandModel
 from ..skeleton import PALM, WRIST, wrist_rotation
 from ..types import Side
-from .overlap import separate_motion, touching_distance
-from .poses import loosened, posture, sample_angles, sample_betas
+from .contact_search import separate_motion, touching_distance
+from .poses import perturb_angles, posture, sample_angles, sample_betas
 from .surface import wrist_bend
 
 VIEWS = ("webcam", "egocentric")
 PHASES = ("apart", "approaching", "touching", "crossing")
 CYCLE = 10.0
-"""Seconds one story takes; longer clips tell another one."""
+"""Duration of one sequence of PHASES, seconds; longer clips have several."""
 
 _SMOOTHING = 0.09
-"""Width of the filter that rounds the key poses' corners, seconds."""
+"""Standard deviation of the filter that smooths the path through the key poses, seconds."""
 _GRID_RATE = 60.0
 
 
@@ -47,9 +47,9 @@ class Motion:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Key:
-    """A moment: where the palm is, how it is turned (yaw, pitch, roll, degrees) and the finger angles of both hands.
+    """A key pose of both hands: time, positions of the palms, yaw, pitch and roll (degrees), finger angles.
 
-    The turn is zero for a hand held up with its fingers upwards, palm (webcam) or back (egocentric) to the camera;
+    The rotation is zero for a hand held up with its fingers upwards, palm (webcam) or back (egocentric) to the camera;
     yaw turns the thumb's side towards the camera, pitch tips the fingers towards the camera, roll leans the hand
     outwards.
     """
@@ -67,12 +67,12 @@ def sample_motion(
     """A random motion.
 
     Args:
-        hand_model: whose parameters to give.
-        frames: how many.
+        hand_model: of both hands.
+        frames: number of frames.
         seed: the same seed gives the same motion, and a longer clip begins like a shorter one.
         rate: frames per second.
-        view: of VIEWS: the hands of somebody in front of the camera, or of somebody who wears it.
-        width: what the camera sees from side to side at 0.45 m, metres; the hands stay inside.
+        view: of VIEWS: the hands of a person in front of the camera, or of the person who wears it.
+        width: width of the camera's view at 0.45 m, metres; the hands stay inside.
 
     Raises ValueError for another view, or no frames.
     """
@@ -82,24 +82,24 @@ def sample_motion(
         raise ValueError(f"a motion needs frames >= 1 and rate > 0, got {frames} and {rate:g}")
     rng = np.random.default_rng(seed)
     betas = np.repeat(sample_betas(rng)[None], 2, axis=0)
-    stories = max(1, int(np.ceil(frames / rate / CYCLE)))
-    keys = [key for i in range(stories) for key in _story(rng, hand_model, betas[0], i * CYCLE, view, width)]
-    # A whole number of steps from frame to frame.
+    cycles = max(1, int(np.ceil(frames / rate / CYCLE)))
+    keys = [key for i in range(cycles) for key in _key_poses(rng, hand_model, betas[0], i * CYCLE, view, width)]
+    # A whole number of time steps from frame to frame.
     per_frame = max(1, round(_GRID_RATE / rate))
-    step = 1.0 / (rate * per_frame)
-    grid = np.arange(0.0, stories * CYCLE, step)
-    palms, turns, angles = (_smooth_path(keys, grid, step, name) for name in ("palms", "turns", "angles"))
-    # Its own chance: how many stories there are must not change it.
-    swaying = np.random.default_rng([seed, 2])
-    palms, turns = _sway(palms, grid, swaying, 0.0022), _sway(turns, grid, swaying, 1.2)
+    time_step = 1.0 / (rate * per_frame)
+    grid = np.arange(0.0, cycles * CYCLE, time_step)
+    palms, turns, angles = (_smooth_path(keys, grid, time_step, name) for name in ("palms", "turns", "angles"))
+    # A generator of its own: the number of cycles must not change the sway.
+    sway_rng = np.random.default_rng([seed, 2])
+    palms, turns = _sway(palms, grid, sway_rng, 0.0022), _sway(turns, grid, sway_rng, 1.2)
     rotations = np.stack([_rotations(hand_model, side, turns[:, side], angles[:, side], view) for side in Side], axis=1)
     translation = np.stack(
-        [_placed(hand_model, side, rotations[:, side], betas[side], palms[:, side]) for side in Side], axis=1
+        [_translations(hand_model, side, rotations[:, side], betas[side], palms[:, side]) for side in Side], axis=1
     )
     phases = np.array([key.phase for key in keys])[np.searchsorted([key.time for key in keys], grid, side="right") - 1]
-    # The part to be shown, and a little more for the filters.
-    shown = slice(0, min(len(grid), int(np.ceil((frames / rate + 1.0) / step))))
-    translation[shown] = separate_motion(hand_model, rotations[shown], betas, translation[shown], step)
+    # The part that is needed, and a second more for the filters.
+    needed = slice(0, min(len(grid), int(np.ceil((frames / rate + 1.0) / time_step))))
+    translation[needed] = separate_motion(hand_model, rotations[needed], betas, translation[needed], time_step)
     bends = np.stack(
         [_bends(hand_model, side, rotations[:, side], betas[side], translation[:, side], view) for side in Side], axis=1
     )
@@ -108,10 +108,10 @@ def sample_motion(
     return Motion(stamps, rotations[picked], translation[picked], betas, bends[picked], phases[picked])
 
 
-def _story(
+def _key_poses(
     rng: np.random.Generator, hand_model: HandModel, betas: np.ndarray, start: float, view: str, width: float
 ) -> list[_Key]:
-    """Key poses of one story; times (s) are those of PHASES."""
+    """Key poses of one cycle that begins at ``start``, seconds."""
     side_sign = np.array([1.0, -1.0]) if view == "webcam" else np.array([-1.0, 1.0])
     far = 0.21 * width
     keys = []
@@ -132,12 +132,14 @@ def _story(
     angles = np.stack([posture(name, hand_model.kinematics(side)) for name, side in zip(names, Side, strict=True)])
     half = side_sign[:, None] * (0.5, 0.0, 0.0)
 
-    def met(palms: np.ndarray, turns: np.ndarray, angles: np.ndarray, way: np.ndarray, extra: float) -> np.ndarray:
-        """Palms moved apart along ``way`` from left to right until the hands are ``extra`` metres from touching."""
-        posed = [_rotations(hand_model, side, turns[side][None], angles[side][None], view) for side in Side]
-        still = [_placed(hand_model, side, posed[side], betas, palms[side][None])[0] for side in Side]
-        gap = touching_distance(hand_model, np.concatenate(posed), betas, np.stack(still), way)
-        return palms + np.array([[-0.5], [0.5]]) * way * (gap + extra)
+    def move_apart(
+        palms: np.ndarray, turns: np.ndarray, angles: np.ndarray, axis: np.ndarray, extra: float
+    ) -> np.ndarray:
+        """Palms moved apart along ``axis``, from left to right, until the hands are ``extra`` metres from contact."""
+        rotations = [_rotations(hand_model, side, turns[side][None], angles[side][None], view) for side in Side]
+        translation = [_translations(hand_model, side, rotations[side], betas, palms[side][None])[0] for side in Side]
+        distance = touching_distance(hand_model, np.concatenate(rotations), betas, np.stack(translation), axis)
+        return palms + np.array([[-0.5], [0.5]]) * axis * (distance + extra)
 
     for time, phase, extra in (
         (3.8, "approaching", 0.11),
@@ -146,28 +148,28 @@ def _story(
         (5.1, "approaching", 0.002),
     ):
         kinematics = [hand_model.kinematics(side) for side in Side]
-        loose = np.stack([loosened(a, rng, k, 0.25) for a, k in zip(angles, kinematics, strict=True)])
-        leaning = turns + rng.normal(0, 1.5, (2, 3))
-        palms = met(np.stack([middle, middle]), leaning, loose, half[1] - half[0], extra)
-        key(time, phase, palms, leaning, loose)
+        fingers = np.stack([perturb_angles(a, rng, k, 0.25) for a, k in zip(angles, kinematics, strict=True)])
+        perturbed = turns + rng.normal(0, 1.5, (2, 3))
+        palms = move_apart(np.stack([middle, middle]), perturbed, fingers, half[1] - half[0], extra)
+        key(time, phase, palms, perturbed, fingers)
     front = rng.permutation([-1.0, 1.0])
     depth = np.column_stack([np.zeros((2, 2)), 0.062 * front])
-    calm = rng.normal(0, 1, (2, 3)) * (12, 6, 6)
+    turns = rng.normal(0, 1, (2, 3)) * (12, 6, 6)
     base = np.array([0.0, 0.0, 0.47])
-    key(6.0, "approaching", base + 2.1 * half * far + depth, calm, _fingers(rng, hand_model))
+    key(6.0, "approaching", base + 2.1 * half * far + depth, turns, _fingers(rng, hand_model))
     crossed = base - 2 * half * far * rng.uniform(0.2, 0.5)
-    key(6.7, "crossing", crossed + depth, calm + rng.normal(0, 3, (2, 3)), _fingers(rng, hand_model))
+    key(6.7, "crossing", crossed + depth, turns + rng.normal(0, 3, (2, 3)), _fingers(rng, hand_model))
     # The hand in front is laid onto the other.
-    leaning, loose = calm + rng.normal(0, 3, (2, 3)), _fingers(rng, hand_model)
-    laid = met(crossed, leaning, loose, np.array([0.0, 0.0, front[1]]), -0.002)
+    perturbed, fingers = turns + rng.normal(0, 3, (2, 3)), _fingers(rng, hand_model)
+    palms = move_apart(crossed, perturbed, fingers, np.array([0.0, 0.0, front[1]]), -0.002)
     for time, phase in ((7.2, "touching"), (7.8, "crossing")):
-        key(time, phase, laid, leaning, loose)
-    key(8.6, "crossing", base + 2.1 * half * far + depth, calm, _fingers(rng, hand_model))
+        key(time, phase, palms, perturbed, fingers)
+    key(8.6, "crossing", base + 2.1 * half * far + depth, turns, _fingers(rng, hand_model))
     apart(9.3)
     return keys
 
 
-# Turns (left, right) and postures of ways to touch: fingertips, palms, tips of the index fingers, fist in palm.
+# Rotations and postures (left, right) of four contacts: fingertips, palms, tips of the index fingers, fist in palm.
 _TOUCHES = (
     (np.array([[-48.0, 0.0, -30.0], [-48.0, 0.0, -30.0]]), ("relaxed", "relaxed")),
     (np.array([[-72.0, 0.0, -8.0], [-72.0, 0.0, -8.0]]), ("flat", "flat")),
@@ -180,16 +182,16 @@ def _fingers(rng: np.random.Generator, hand_model: HandModel) -> np.ndarray:
     return np.stack([sample_angles(rng, hand_model.kinematics(side), 0.7) for side in Side])
 
 
-def _smooth_path(keys: list[_Key], grid: np.ndarray, step: float, name: str) -> np.ndarray:
-    """The values of all keys as a path without overshoot, its corners rounded."""
+def _smooth_path(keys: list[_Key], grid: np.ndarray, time_step: float, name: str) -> np.ndarray:
+    """Attribute ``name`` of the key poses, interpolated monotonically at the times ``grid`` and smoothed."""
     times = np.array([key.time for key in keys])
     values = np.stack([getattr(key, name) for key in keys])
     path = PchipInterpolator(times, values, axis=0)(np.clip(grid, times[0], times[-1]))
-    return gaussian_filter1d(path, _SMOOTHING / step, axis=0, mode="nearest")
+    return gaussian_filter1d(path, _SMOOTHING / time_step, axis=0, mode="nearest")
 
 
 def _sway(path: np.ndarray, grid: np.ndarray, rng: np.random.Generator, size: float) -> np.ndarray:
-    """Nobody holds still: slow irregular sway with a deviation of ``size``."""
+    """A path (N, 2, 3) with slow irregular sway of standard deviation ``size`` added, as of hands held in the air."""
     frequency = rng.uniform(0.25, 1.1, (3, *path.shape[1:]))
     phase = rng.uniform(0, 2 * np.pi, frequency.shape)
     waves = np.sin(2 * np.pi * frequency * grid[:, None, None, None] + phase)
@@ -197,7 +199,7 @@ def _sway(path: np.ndarray, grid: np.ndarray, rng: np.random.Generator, size: fl
 
 
 def _rotations(hand_model: HandModel, side: Side, turns: np.ndarray, angles: np.ndarray, view: str) -> np.ndarray:
-    """Joint rotations (N, 16, 3, 3) of turns (N, 3) in degrees and finger angles (N, 16, 3)."""
+    """Joint rotations (N, 16, 3, 3) of yaw, pitch and roll (N, 3), degrees (see _Key), and finger angles (N, 16, 3)."""
     kinematics = hand_model.kinematics(side)
     rotations = kinematics.rotations_of(kinematics.clamp_angles(angles))
     rest = wrist_rotation(kinematics.keypoint_template, side == Side.RIGHT)
@@ -215,7 +217,7 @@ def _rotations(hand_model: HandModel, side: Side, turns: np.ndarray, angles: np.
     return rotations
 
 
-def _placed(
+def _translations(
     hand_model: HandModel, side: Side, rotations: np.ndarray, betas: np.ndarray, palms: np.ndarray
 ) -> np.ndarray:
     """Translations (N, 3) that put the middle of the palm at ``palms``."""

@@ -1,4 +1,4 @@
-"""Solid noise: smooth pseudo-random fields in 3D, the same everywhere for the same seed."""
+"""Value noise: smooth pseudo-random fields in 3D, a function of position and seed only; and the smooth step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 @nb.njit(cache=True, nogil=True, inline="always")
 def _hash(x, y, z, seed):  # type: ignore[no-untyped-def]
-    # A 32-bit integer mix in 64-bit arithmetic; the result lies in [-1, 1).
+    # A 32-bit integer hash in 64-bit arithmetic; the result lies in [-1, 1).
     h = (x * 374761393 + y * 668265263 + z * 2147483647 + seed * 1274126177) & 0xFFFFFFFF
     h = ((h ^ (h >> 13)) * 1274126177) & 0xFFFFFFFF
     h = ((h ^ (h >> 16)) * 2246822519) & 0xFFFFFFFF
@@ -34,6 +34,7 @@ def _value_noise(x, y, z, seed):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True, nogil=True)
 def _fractal(points, octaves, seed, out):  # type: ignore[no-untyped-def]
+    """Write ``out`` (N,) for ``points`` (N, 3), both float64."""
     for i in range(points.shape[0]):
         x, y, z = points[i, 0], points[i, 1], points[i, 2]
         amplitude, total, norm = 1.0, 0.0, 0.0
@@ -47,14 +48,18 @@ def _fractal(points, octaves, seed, out):  # type: ignore[no-untyped-def]
 
 
 def fractal_noise(points: np.ndarray, frequency: float, octaves: int = 3, seed: int = 0) -> np.ndarray:
-    """Noise in about [-1, 1] at points (N, 3): ``octaves`` layers, each half as strong and twice as fine as the last.
+    """Fractal value noise (N,), in about [-1, 1].
 
     Args:
         points: (N, 3), any unit.
-        frequency: features per unit of length, of the coarsest layer.
-        octaves: number of layers.
-        seed: another seed is another field.
+        frequency: features per unit of length, of the coarsest octave.
+        octaves: each has half the amplitude and 2.03 times the frequency of the one before.
+        seed: of the field.
+
+    Raises ValueError where ``points`` has another shape.
     """
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise ValueError(f"expected points (N, 3), got shape {points.shape}")
     scaled = np.ascontiguousarray(points, dtype=np.float64) * frequency
     out = np.empty(len(scaled))
     _fractal(scaled, octaves, seed, out)
@@ -66,3 +71,9 @@ def noise_image(height: int, width: int, cells: float, octaves: int = 3, seed: i
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     points = np.stack([x.ravel(), y.ravel(), np.full(x.size, 0.5 * width / cells)], axis=1)
     return fractal_noise(points, cells / width, octaves, seed).reshape(height, width)
+
+
+def smoothstep(x: np.ndarray | float, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+    """0 below ``low``, 1 above ``high``, a cubic with zero slope at both ends in between; of any shape."""
+    t = np.clip((x - low) / (high - low), 0.0, 1.0)
+    return np.asarray(t * t * (3 - 2 * t))

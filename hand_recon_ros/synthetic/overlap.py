@@ -1,24 +1,27 @@
-"""Keeping two moving hands out of each other: how deep they overlap, and how far to move them apart."""
+"""How deep two hand meshes overlap and how far apart they are: fast and approximate, for searches with many steps.
+
+The depth of a vertex in the other mesh is its distance behind the tangent plane of that mesh's nearest vertex, accurate
+to the size of a triangle. Reported figures come from :mod:`geometry.mesh_queries`, which is exact and slower.
+"""
 
 from __future__ import annotations
 
+import numba as nb
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from scipy.spatial import cKDTree
 
-from ..hand_model import HandModel
-from ..types import Side
 from .surface import vertex_normals
 
-_REACH = 0.03
-"""Vertices farther than this from the other hand are not inside it, metres (half of the thickest part)."""
-_ROUNDS = 5
+_MAX_DEPTH = 0.03
+"""Vertices farther than this from the other hand's are outside of it, metres: half of the thickest part of a hand."""
 
 
 def overlap_depth(vertices_a: np.ndarray, faces_a: np.ndarray, vertices_b: np.ndarray, faces_b: np.ndarray) -> float:
-    """How deep two closed meshes overlap, metres: the deepest vertex behind its nearest point's tangent plane.
+    """The depth, metres, of the deepest vertex of either closed mesh in the other; 0 where they do not overlap.
 
-    Approximate to the size of a triangle: for keeping apart, not for measuring.
+    Args:
+        vertices_a, vertices_b: (V, 3) metres.
+        faces_a, faces_b: (F, 3), counter-clockwise from outside.
     """
     deepest = 0.0
     for points, others, faces in ((vertices_a, vertices_b, faces_b), (vertices_b, vertices_a, faces_a)):
@@ -26,77 +29,78 @@ def overlap_depth(vertices_a: np.ndarray, faces_a: np.ndarray, vertices_b: np.nd
         near = points[((points > low) & (points < high)).all(axis=1)]
         if not len(near):
             continue
-        distance, nearest = cKDTree(others).query(near, distance_upper_bound=_REACH)
+        distance, nearest = cKDTree(others).query(near, distance_upper_bound=_MAX_DEPTH)
         found = np.isfinite(distance)
         if not found.any():
             continue
         normals = vertex_normals(np.ascontiguousarray(others, dtype=np.float64), faces)
-        behind = np.einsum("ij,ij->i", near[found] - others[nearest[found]], normals[nearest[found]])
-        deepest = max(deepest, float(-behind.min()))
+        height = np.einsum("ij,ij->i", near[found] - others[nearest[found]], normals[nearest[found]])
+        deepest = max(deepest, float(-height.min()))
     return deepest
 
 
-def touching_distance(
-    hand_model: HandModel, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray, axis: np.ndarray
-) -> float:
-    """How far apart along ``axis`` (3,), pointing from left to right, two hands must be to just touch, metres.
+class ShiftedMeshes:
+    """Two closed meshes, of which the second is shifted: the overlap at many shifts, normals computed once."""
 
-    Args:
-        hand_model: of both hands.
-        rotations: (2, 16, 3, 3); betas (10,) of both; translation (2, 3) metres, of the hands laid onto each other.
-        axis: any length.
+    def __init__(
+        self, first: np.ndarray, first_faces: np.ndarray, second: np.ndarray, second_faces: np.ndarray
+    ) -> None:
+        """Vertices (V, 3), metres, and faces (F, 3), counter-clockwise from outside, of each."""
+        self._first, self._second = (np.ascontiguousarray(v, dtype=np.float64) for v in (first, second))
+        self._normals = vertex_normals(self._first, first_faces), vertex_normals(self._second, second_faces)
+
+    def depth(self, shift: np.ndarray) -> float:
+        """:func:`overlap_depth` with the second mesh moved by ``shift`` (3,), metres, at every other vertex only."""
+        shift = np.asarray(shift, dtype=np.float64)
+        depth = _deepest(self._second, self._first, self._normals[0], shift)
+        return float(max(depth, _deepest(self._first, self._second, self._normals[1], -shift)))
+
+
+def vertex_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Smallest distance, metres, between vertices (V, 3) of two meshes: an upper bound of the meshes' distance."""
+    first, second = (np.ascontiguousarray(vertices, dtype=np.float64) for vertices in (first, second))
+    return float(np.sqrt(_smallest_squared_distance(first, second)))
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _smallest_squared_distance(first, second):  # type: ignore[no-untyped-def]
+    """Of vertices (V, 3) and (W, 3), both float64."""
+    best = 1e9
+    for i in range(first.shape[0]):
+        for j in range(second.shape[0]):
+            x, y, z = first[i, 0] - second[j, 0], first[i, 1] - second[j, 1], first[i, 2] - second[j, 2]
+            best = min(best, x * x + y * y + z * z)
+    return best
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _deepest(points, others, normals, shift):  # type: ignore[no-untyped-def]
+    """Depth of the deepest of every other of ``points`` (N, 3), moved by ``shift`` (3,), in a mesh.
+
+    ``others`` and ``normals`` (V, 3) are the mesh's vertices and their normals; all float64.
     """
-    left, right = (hand_model.mesh(side, rotations[side], betas, translation[side]) for side in Side)
-    faces = [hand_model.faces(side) for side in Side]
-    direction = axis / np.linalg.norm(axis)
-    # From far apart inwards: what overlaps deep inside does not count once the surfaces have met.
-    near, far = 0.0, float((left @ direction).max() - (right @ direction).min())
-    steps = np.linspace(far, near, 24)
-    met = 0.0
-    for distance in steps:
-        if overlap_depth(left, faces[0], right + distance * direction, faces[1]) > 0.0:
-            met = distance
-            break
-    apart, touching = min(met + steps[0] - steps[1], far), met
-    for _ in range(6):
-        middle = (apart + touching) / 2
-        if overlap_depth(left, faces[0], right + middle * direction, faces[1]) > 0.0:
-            touching = middle
-        else:
-            apart = middle
-    return apart
-
-
-def separate_motion(
-    hand_model: HandModel, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray, step: float
-) -> np.ndarray:
-    """Translations (N, 2, 3) moved apart where the hands overlap, smoothly over time.
-
-    Args:
-        hand_model: of both hands.
-        rotations: (N, 2, 16, 3, 3); betas (2, 10); translation (N, 2, 3) metres.
-        step: time between two of them, seconds.
-    """
-    meshes = [hand_model.mesh(side, rotations[:, side], betas[side], translation[:, side]) for side in Side]
-    faces = [hand_model.faces(side) for side in Side]
-    centres = np.stack([mesh.mean(axis=1) for mesh in meshes], axis=1)
-    # The hands part sideways, as arms do; a little forwards and back where they lie so.
-    axis = (centres[:, 1] - centres[:, 0]) * (1.0, 0.3, 0.6)
-    axis = gaussian_filter1d(axis, 0.15 / step, axis=0, mode="nearest")
-    axis /= np.maximum(np.linalg.norm(axis, axis=1, keepdims=True), 1e-6)
-    needed = np.zeros(len(rotations))
-    low = np.stack([mesh.min(axis=1) for mesh in meshes], axis=1)
-    high = np.stack([mesh.max(axis=1) for mesh in meshes], axis=1)
-    close = (np.minimum(high[:, 0], high[:, 1]) > np.maximum(low[:, 0], low[:, 1])).all(axis=1)
-    for i in np.flatnonzero(close):
-        for _ in range(_ROUNDS):
-            shift = needed[i] * axis[i] / 2
-            depth = overlap_depth(meshes[0][i] - shift, faces[0], meshes[1][i] + shift, faces[1])
-            if depth < 0.0005:
-                break
-            needed[i] += 1.1 * depth + 0.0005
-    # Early and long enough that no frame gets less than it needs after smoothing.
-    window = max(1, round(0.12 / step))
-    push = gaussian_filter1d(maximum_filter1d(needed, 2 * window + 1), window / 2.5, mode="nearest")
-    shift = push[:, None] * axis / 2
-    return translation + np.stack([-shift, shift], axis=1)
+    low, high = np.full(3, 1e9), np.full(3, -1e9)
+    for j in range(others.shape[0]):
+        for k in range(3):
+            low[k], high[k] = min(low[k], others[j, k]), max(high[k], others[j, k])
+    deepest = 0.0
+    for i in range(0, points.shape[0], 2):
+        x, y, z = points[i, 0] + shift[0], points[i, 1] + shift[1], points[i, 2] + shift[2]
+        if x < low[0] or x > high[0] or y < low[1] or y > high[1] or z < low[2] or z > high[2]:
+            continue
+        best, nearest = _MAX_DEPTH * _MAX_DEPTH, -1
+        for j in range(others.shape[0]):
+            dx = x - others[j, 0]
+            dy = y - others[j, 1]
+            dz = z - others[j, 2]
+            d = dx * dx + dy * dy + dz * dz
+            if d < best:
+                best, nearest = d, j
+        if nearest >= 0:
+            height = (
+                (x - others[nearest, 0]) * normals[nearest, 0]
+                + (y - others[nearest, 1]) * normals[nearest, 1]
+                + (z - others[nearest, 2]) * normals[nearest, 2]
+            )
+            deepest = max(deepest, -height)
+    return deepest

@@ -1,8 +1,8 @@
-"""Relaxing two hands that press into each other until they touch without penetration: many pairs at once (torch).
+"""Removes the penetration of two hands until they touch only: gradient descent on many pairs at once (torch).
 
-Joint angles, wrist orientations and positions move along the gradient (Adam) of what the collision proxies measure:
-skin inside the other hand goes out, skin close to it comes nearer, and everything stays near where it began and inside
-the joints' limits.
+Adam minimises a loss over joint angles, wrist orientations and positions. The loss penalises skin inside the other
+hand's collision capsules and deviation from the start, and attracts skin that is close to the other hand. Joint angles
+stay inside their limits.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from ..models.collision import CollisionModel, PosedHands, geman_mcclure, penetr
 from ..models.hand_kinematics import skew
 from ..types import Side
 
-_ROUNDS = (36, 20, 16)
-"""Rounds of descent; after each of the first two goes on what by the meshes is too deep, with more room, or apart."""
-_CHOOSE_EVERY = 12
-"""Rounds between two choices of the skin points that matter."""
-_NEAR, _OWN, _COARSE = 112, 48, 320
-"""Skin points of a hand measured against the other hand, and against its own; those are chosen of the first
-``_COARSE``, which are spread over the hand."""
-_MARGIN, _WANTED = 0.0004, 0.0006
-"""How far the skin is to stay out of the other hand's proxies at first, and the PenDepth that is good, metres."""
-_MOST_ROOM = 0.0015
-"""What is added to that at most where the meshes are still too deep."""
-_REACH, _PULL = 0.010, 0.004
-"""Skin nearer than ``_REACH`` is pulled towards the other hand, with a robust loss of this scale, metres."""
-_SELF = 0.002
-"""How deep a hand may press into itself: its soft parts do, metres."""
-_RATES = {"angles": 0.010, "turn": 0.004, "shift": 0.0006}
-_STAY = {"angles": 0.30, "turn": 0.10, "shift": 0.010}
-"""Step of a round, and the distance from the start that costs as much as one point 1 mm inside; radians and metres."""
+_ITERATIONS = (36, 20, 16)
+"""Iterations of three stages; the later ones are for pairs whose meshes are still too deep, or out of contact."""
+_SELECT_EVERY = 12
+"""Iterations between two selections of the skin points that enter the loss."""
+_NUM_BETWEEN, _NUM_WITHIN, _NUM_SPREAD = 112, 48, 320
+"""Selected skin points per hand, for the distance to the other hand and for self-collision; the latter are among the
+first ``_NUM_SPREAD`` points, which are spread over the hand."""
+_MARGIN, _TARGET_DEPTH = 0.0004, 0.0006
+"""Initial distance of the skin from the other hand's capsules, and the PenDepth at which a pair is done, metres."""
+_MAX_EXTRA_MARGIN = 0.0015
+"""Largest increase of the margin per stage where the meshes are still too deep, metres."""
+_ATTRACTION_RADIUS, _ATTRACTION_SCALE = 0.010, 0.004
+"""Skin within the radius is attracted by the other hand, with a robust loss of this scale, metres."""
+_SELF_TOLERANCE = 0.002
+"""How deep a hand may press into itself, as soft tissue does, metres."""
+_LEARNING_RATES = {"angles": 0.010, "turn": 0.004, "shift": 0.0006}
+_DEVIATIONS = {"angles": 0.30, "turn": 0.10, "shift": 0.010}
+"""Deviation from the start that costs as much as one point 1 mm inside; radians and metres."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HandPairs:
-    """N pairs of hands as the hand model takes them: dimension 1 is the side.
+    """N pairs of hands in the parameters of the hand model, left then right along dimension 1.
 
     Attributes:
         rotations: (N, 2, 16, 3, 3); betas: (N, 2, 10); translation: (N, 2, 3), metres.
@@ -52,65 +52,67 @@ class HandPairs:
 
 
 class PenetrationSolver:
-    """Relaxes pairs of hands of one model; holds no state between calls."""
+    """Removes the penetration of pairs of hands of one model; keeps no state between calls."""
 
     def __init__(self, hand_model: HandModel) -> None:
-        self.hand_model = hand_model
+        self._hand_model = hand_model
         self._kinematics = [hand_model.kinematics(side) for side in Side]
         self._collision = CollisionModel(hand_model, hand_model.num_vertices)
         frames = np.stack([kinematics.joint_frames for kinematics in self._kinematics])
         limits = np.stack([kinematics.limits for kinematics in self._kinematics])
         self._frames = torch.as_tensor(frames[:, 1:], dtype=torch.float32)
         self._limits = torch.as_tensor(limits[:, 1:], dtype=torch.float32)
-        # The same angles make mirrored poses, see hand_model.angles.
+        # The same angles make mirrored poses, see geometry.joint_angles.
         self._signs = torch.tensor([[[1.0, -1.0, -1.0]], [[1.0, 1.0, 1.0]]])
 
     def __call__(self, pairs: HandPairs) -> tuple[HandPairs, np.ndarray, np.ndarray]:
-        """The pairs, relaxed, and their PenDepth and contact (:func:`measure_contact`); each depends on itself only."""
+        """The pairs without penetration, and their PenDepth (N,) and contact (N,) (see :func:`measure_contact`).
+
+        A result depends on its own pair only.
+        """
         rotations, translation = pairs.rotations.copy(), pairs.translation.copy()
         margins, depths = np.full(len(rotations), _MARGIN), np.zeros(len(rotations))
-        touching, left = np.zeros(len(rotations), dtype=bool), np.arange(len(rotations))
-        for rounds in _ROUNDS:
-            part = HandPairs(rotations[left], pairs.betas[left], translation[left])
-            rotations[left], translation[left] = self._descend(part, margins[left], rounds)
-            part = HandPairs(rotations[left], pairs.betas[left], translation[left])
-            depths[left], touching[left] = measure_contact(part, self.hand_model)
-            # The proxies are off there by about what is left; hands that parted get no more room than at first.
-            margins += np.clip(depths - 0.5 * _WANTED, 0.0, _MOST_ROOM)
+        touching, active = np.zeros(len(rotations), dtype=bool), np.arange(len(rotations))
+        for iterations in _ITERATIONS:
+            part = HandPairs(rotations[active], pairs.betas[active], translation[active])
+            rotations[active], translation[active] = self._descend(part, margins[active], iterations)
+            part = HandPairs(rotations[active], pairs.betas[active], translation[active])
+            depths[active], touching[active] = measure_contact(part, self._hand_model)
+            # The remaining depth is about the capsules' error there; hands that lost contact get the initial margin.
+            margins += np.clip(depths - 0.5 * _TARGET_DEPTH, 0.0, _MAX_EXTRA_MARGIN)
             margins[~touching] = _MARGIN
-            left = np.flatnonzero((depths > _WANTED) | ~touching)
-            if not len(left):
+            active = np.flatnonzero((depths > _TARGET_DEPTH) | ~touching)
+            if not len(active):
                 break
         return HandPairs(rotations, pairs.betas, translation), depths, touching
 
-    def _descend(self, pairs: HandPairs, margins: np.ndarray, rounds: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rotations and translation after some rounds, the skin kept out of the proxies by ``margins`` (N,)."""
+    def _descend(self, pairs: HandPairs, margins: np.ndarray, iterations: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rotations and translations after the descent, with ``margins`` (N,), metres, between skin and capsules."""
         angles = np.stack([self._kinematics[s].angles_of(pairs.rotations[:, s])[:, 1:] for s in Side], axis=1)
         low, high = self._limits.unbind(dim=-1)
         start = torch.as_tensor(angles, dtype=torch.float32).clamp(low, high)
         wrist = torch.as_tensor(pairs.rotations[:, :, 0], dtype=torch.float32)
-        # Near the origin single precision is finer.
+        # Single precision is finer near the origin.
         middle = pairs.translation.mean(axis=1, keepdims=True)
-        places = torch.as_tensor(pairs.translation - middle, dtype=torch.float32)
+        positions = torch.as_tensor(pairs.translation - middle, dtype=torch.float32)
         betas = torch.as_tensor(pairs.betas, dtype=torch.float32)
-        room = torch.as_tensor(margins, dtype=torch.float32)[:, None, None]
-        moved = {"angles": start.clone(), "turn": torch.zeros_like(places), "shift": torch.zeros_like(places)}
+        margin = torch.as_tensor(margins, dtype=torch.float32)[:, None, None]
+        moved = {"angles": start.clone(), "turn": torch.zeros_like(positions), "shift": torch.zeros_like(positions)}
         optimizer = torch.optim.Adam(
-            [{"params": [value.requires_grad_()], "lr": _RATES[name]} for name, value in moved.items()],
+            [{"params": [value.requires_grad_()], "lr": _LEARNING_RATES[name]} for name, value in moved.items()],
             betas=(0.8, 0.95),
         )
-        for done in range(rounds):
-            if done % _CHOOSE_EVERY == 0:
+        for iteration in range(iterations):
+            if iteration % _SELECT_EVERY == 0:
                 with torch.no_grad():
-                    whole = self._collision.pose(self._rotations(moved, wrist), betas, places + moved["shift"])
-                    chosen = self._chosen(whole)
-            # Large steps first, then ever finer ones.
-            for group, rate in zip(optimizer.param_groups, _RATES.values(), strict=True):
-                group["lr"] = rate * (1.0 - 0.9 * done / rounds)
-            hands = self._collision.pose(self._rotations(moved, wrist), betas, places + moved["shift"], chosen)
-            loss = self._collision_loss(hands, chosen[..., _NEAR:], room)
+                    hands = self._collision.pose(self._rotations(moved, wrist), betas, positions + moved["shift"])
+                    selected = self._select_points(hands)
+            for group, rate in zip(optimizer.param_groups, _LEARNING_RATES.values(), strict=True):
+                group["lr"] = rate * (1.0 - 0.9 * iteration / iterations)
+            hands = self._collision.pose(self._rotations(moved, wrist), betas, positions + moved["shift"], selected)
+            loss = self._collision_loss(hands, selected[..., _NUM_BETWEEN:], margin)
             for name, origin in (("angles", start), ("turn", 0.0), ("shift", 0.0)):
-                loss = loss + ((moved[name] - origin) / _STAY[name]).square().flatten(1).sum(dim=1)
+                loss = loss + ((moved[name] - origin) / _DEVIATIONS[name]).square().flatten(1).sum(dim=1)
             optimizer.zero_grad()
             loss.sum().backward()
             optimizer.step()
@@ -119,41 +121,48 @@ class PenetrationSolver:
         with torch.no_grad():
             rotations = self._rotations(moved, wrist).double().numpy()
             shift = moved["shift"].double().numpy()
-        return _orthonormal(rotations), pairs.translation + shift
+        return _orthonormalise(rotations), pairs.translation + shift
 
     def _rotations(self, moved: dict[str, torch.Tensor], wrist: torch.Tensor) -> torch.Tensor:
-        angles = moved["angles"] * self._signs
-        local = _flexed(angles)
+        """Joint rotations (N, 2, 16, 3, 3) of the parameters; ``wrist`` (N, 2, 3, 3) are the initial orientations."""
+        local = _joint_rotations(moved["angles"] * self._signs)
         joints = self._frames @ local @ self._frames.mT
         return torch.cat([(torch.linalg.matrix_exp(skew(moved["turn"])) @ wrist)[:, :, None], joints], dim=2)
 
-    def _chosen(self, hands: PosedHands) -> torch.Tensor:
-        """Skin points (N, 2, _NEAR + _OWN): the nearest to the other hand, then the nearest to parts of their own."""
+    def _select_points(self, hands: PosedHands) -> torch.Tensor:
+        """Indices (N, 2, _NUM_BETWEEN + _NUM_WITHIN) of skin points: the closest to the other hand, then the closest to
+        capsules of their own hand."""
         spheres, skin = hands.spheres.flip(1).flatten(0, 1), hands.skin.flatten(0, 1)
         away = (torch.cdist(skin, spheres[..., :3]) - spheres[:, None, :, 3]).amin(dim=-1)
-        coarse = slice(None, _COARSE)
+        spread = slice(None, _NUM_SPREAD)
         own = signed_distances(
-            skin[:, coarse], hands.spheres.flatten(0, 1), self._collision.pairs, self._collision.self_allowed[coarse]
+            skin[:, spread], hands.spheres.flatten(0, 1), self._collision.pairs, self._collision.self_allowed[spread]
         )
-        chosen = [distances.topk(k, largest=False).indices for distances, k in ((away, _NEAR), (own, _OWN))]
-        return torch.cat(chosen, dim=1).unflatten(0, (-1, 2))
+        counts = ((away, _NUM_BETWEEN), (own, _NUM_WITHIN))
+        selected = [distances.topk(count, largest=False).indices for distances, count in counts]
+        return torch.cat(selected, dim=1).unflatten(0, (-1, 2))
 
-    def _collision_loss(self, hands: PosedHands, own: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
-        """One for every point that is 1 mm too near, (N,)."""
+    def _collision_loss(self, hands: PosedHands, own: torch.Tensor, margin: torch.Tensor) -> torch.Tensor:
+        """The loss (N,) of selected points, 1 for each that is 1 mm too deep.
+
+        ``own`` (N, 2, _NUM_WITHIN) are the indices of those for self-collision, ``margin`` (N, 1, 1) is in metres.
+        """
         pairs, skin = self._collision.pairs, hands.skin.flatten(0, 1)
-        near = signed_distances(skin[:, :_NEAR], hands.spheres.flip(1).flatten(0, 1), pairs)
+        between = signed_distances(skin[:, :_NUM_BETWEEN], hands.spheres.flip(1).flatten(0, 1), pairs)
         allowed = self._collision.self_allowed[own.flatten(0, 1)]
-        within = signed_distances(skin[:, _NEAR:], hands.spheres.flatten(0, 1), pairs, allowed)
-        between = near.unflatten(0, (-1, 2)) - room
-        pull = 0.15 * geman_mcclure(between.clamp(0.0, _REACH), _PULL).flatten(1).sum(dim=1)
-        # Hands that are farther apart come nearer, however far it is.
-        apart = 2.0 * (between.flatten(1).amin(dim=1).clamp(min=0.0) / _PULL)
-        inside = penetration_loss(between) + penetration_loss(within.unflatten(0, (-1, 2)), _SELF)
-        return pull + apart + 1e6 * inside
+        within = signed_distances(skin[:, _NUM_BETWEEN:], hands.spheres.flatten(0, 1), pairs, allowed)
+        between = between.unflatten(0, (-1, 2)) - margin
+        attraction = 0.15 * geman_mcclure(between.clamp(0.0, _ATTRACTION_RADIUS), _ATTRACTION_SCALE).flatten(1).sum(
+            dim=1
+        )
+        # The closest point attracts the hands at any distance.
+        gap = 2.0 * (between.flatten(1).amin(dim=1).clamp(min=0.0) / _ATTRACTION_SCALE)
+        inside = penetration_loss(between) + penetration_loss(within.unflatten(0, (-1, 2)), _SELF_TOLERANCE)
+        return attraction + gap + 1e6 * inside
 
 
 def measure_contact(pairs: HandPairs, hand_model: HandModel) -> tuple[np.ndarray, np.ndarray]:
-    """PenDepth (N,), metres, and whether the hands are nearer than TOUCHING (N,), by the closed meshes."""
+    """PenDepth (N,), metres, and whether the hands are nearer than TOUCHING (N,), measured on the closed meshes."""
     faces = [hand_model.faces(side) for side in Side]
     middle = pairs.translation.mean(axis=1, keepdims=True)
     left, right = (
@@ -168,8 +177,8 @@ def measure_contact(pairs: HandPairs, hand_model: HandModel) -> tuple[np.ndarray
     return depths, np.array(touching)
 
 
-def _flexed(angles: torch.Tensor) -> torch.Tensor:
-    """Ry(flexion) Rz(abduction) Rx(twist) (..., 3, 3) of angles (..., 3), see :mod:`hand_model.angles`."""
+def _joint_rotations(angles: torch.Tensor) -> torch.Tensor:
+    """Ry(flexion) Rz(abduction) Rx(twist) (..., 3, 3) of angles (..., 3), see :mod:`geometry.joint_angles`."""
     (cf, ca, ct), (sf, sa, st) = angles.cos().unbind(-1), angles.sin().unbind(-1)
     rows = [
         torch.stack([cf * ca, sf * st - cf * sa * ct, sf * ct + cf * sa * st], dim=-1),
@@ -179,7 +188,7 @@ def _flexed(angles: torch.Tensor) -> torch.Tensor:
     return torch.stack(rows, dim=-2)
 
 
-def _orthonormal(rotations: np.ndarray) -> np.ndarray:
-    """Rotations to the last bit of double precision."""
+def _orthonormalise(rotations: np.ndarray) -> np.ndarray:
+    """The nearest rotations (..., 3, 3), orthonormal in double precision."""
     u, _, vt = np.linalg.svd(rotations)
     return u @ vt

@@ -1,7 +1,7 @@
 """Hand poses: named postures, and random ones between them, inside the anatomical limits.
 
-Fingers do not move one by one: a posture is a blend of whole-hand postures (the synergies of Santello, Flanders &
-Soechting 1998) with a little freedom of each finger, and the last joint follows the middle one.
+Fingers do not move independently: a pose is a blend of whole-hand postures (the synergies of Santello, Flanders &
+Soechting 1998) with a small deviation of each finger, and the DIP joint follows the PIP joint.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..hand_model.kinematics import Kinematics
 from ..skeleton import NUM_JOINTS
 
 DIP_PER_PIP = 0.6
-"""How much the last joint of a finger bends with the middle one (about 2/3; Lin, Wu & Huang 2000)."""
+"""Flexion of the DIP joint per flexion of the PIP joint (about 2/3; Lin, Wu & Huang 2000)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,19 +74,19 @@ def sample_angles(rng: np.random.Generator, kinematics: Kinematics, freedom: flo
     """Angles (16, 3), radians, of a random posture.
 
     Args:
-        rng: where chance comes from.
-        kinematics: whose limits hold.
-        freedom: how far single fingers leave the blend of postures; 0 stays on it, 1 is ordinary.
+        rng: random number generator.
+        kinematics: of the hand whose limits apply.
+        freedom: scale of the deviation of single fingers from the blend of postures; 0 for none, 1 is ordinary.
     """
     names = rng.choice(list(POSTURES), size=2, replace=False)
-    # Mostly near one posture, sometimes halfway between two.
+    # A U-shaped distribution: mostly near one posture, sometimes halfway between two.
     share = rng.beta(0.5, 0.5)
     angles = (1 - share) * POSTURES[names[0]].angles() + share * POSTURES[names[1]].angles()
-    return loosened(angles, rng, kinematics, freedom)
+    return perturb_angles(angles, rng, kinematics, freedom)
 
 
-def loosened(angles: np.ndarray, rng: np.random.Generator, kinematics: Kinematics, freedom: float) -> np.ndarray:
-    """Angles (16, 3) with every finger a little off, inside the limits."""
+def perturb_angles(angles: np.ndarray, rng: np.random.Generator, kinematics: Kinematics, freedom: float) -> np.ndarray:
+    """Angles (16, 3) with normal noise on every finger, ``freedom`` times an ordinary one, inside the limits."""
     angles = angles.copy()
     curl = np.radians(9.0) * freedom * rng.standard_normal(4)
     angles[4::3, FLEXION] += curl + np.radians(7.0) * freedom * rng.standard_normal(4)
@@ -102,5 +102,5 @@ def loosened(angles: np.ndarray, rng: np.random.Generator, kinematics: Kinematic
 
 
 def sample_betas(rng: np.random.Generator, count: int = 10, spread: float = 0.7) -> np.ndarray:
-    """A random hand shape (count,): normal with deviation ``spread``, cut at two."""
+    """A random hand shape (count,): normal with standard deviation ``spread``, clipped to [-2, 2]."""
     return np.clip(spread * rng.standard_normal(count), -2.0, 2.0)

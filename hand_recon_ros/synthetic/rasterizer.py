@@ -1,7 +1,7 @@
-"""A z-buffer triangle rasteriser: which triangle, where on it, how far, for every pixel.
+"""A z-buffer triangle rasteriser: triangle, barycentric coordinates and depth of every pixel.
 
-Vertices go through ``Camera.project``, so lens distortion bends the mesh just as it bends the keypoints; pixel centres
-lie at integer coordinates. Edges are evaluated in integers of 1/256 sample with the top-left fill rule: neighbouring
+``Camera.project`` projects the vertices, so lens distortion bends meshes as it bends keypoints; pixel centres lie at
+integer coordinates. Edges are evaluated in integers of 1/256 sample with the top-left fill rule: neighbouring
 triangles share no sample and leave no gap.
 """
 
@@ -15,10 +15,10 @@ import numpy as np
 from ..camera import Camera
 
 NEAR = 0.02
-"""Nearest depth that is drawn, metres."""
+"""Nearest depth that is rendered, metres."""
 _SUBPIXEL = 256.0
 _GUARD = 16384.0
-"""Samples beyond the image up to which coordinates are kept; farther triangles are clipped or dropped."""
+"""Largest usable coordinate, in samples; faces with corners beyond it are left out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Viewport:
 
     @classmethod
     def around(cls, pixels: np.ndarray, camera: Camera, margin: int = 2) -> Viewport:
-        """The smallest viewport that holds ``pixels`` (N, 2) and lies in the image; may be empty."""
+        """The smallest viewport inside the image around ``pixels`` (N, 2); may be empty."""
         pixels = pixels[np.isfinite(pixels).all(axis=-1)]
         if len(pixels) == 0:
             return cls(0, 0, 0, 0)
@@ -52,12 +52,12 @@ class Viewport:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Raster:
-    """What covers each sample of a viewport; with supersampling s there are s x s samples a pixel.
+    """The visible face of each sample of a viewport; with supersampling s there are s x s samples per pixel.
 
     Attributes:
         triangle: index of the visible face (H, W) int32, -1 where there is none.
         barycentric: weights of the face's second and third corner (H, W, 2) float32, perspective-correct.
-        inverse_depth: 1 / depth (H, W) float32, 1/metres; 0 where there is nothing.
+        inverse_depth: 1 / depth (H, W) float32, 1/metres; 0 where there is no face.
     """
 
     triangle: np.ndarray
@@ -80,17 +80,22 @@ def rasterize(
     cull: bool = False,
     near: float = NEAR,
 ) -> Raster:
-    """Draw triangles seen by a camera.
+    """Rasterise triangles as a camera sees them.
 
     Args:
         vertices: (V, 3) metres, camera frame.
         faces: (F, 3) indices, counter-clockwise seen from outside.
         camera: projects the vertices, lens distortion included (edges between them stay straight).
-        viewport: the part of the image to draw; all of it by default.
+        viewport: part of the image to render; all of it by default.
         supersampling: samples per pixel along each axis; sample k of pixel i lies at i + (k + 0.5) / s - 0.5.
         cull: leave out faces seen from behind (half the work for closed meshes).
-        near: faces are cut at this depth, metres.
+        near: faces are clipped at this depth, metres.
+
+    Raises ValueError where vertices or faces have another shape.
     """
+    for name, array in (("vertices", vertices), ("faces", faces)):
+        if array.ndim != 2 or array.shape[1] != 3:
+            raise ValueError(f"expected {name} (N, 3), got shape {array.shape}")
     viewport = viewport or Viewport(0, 0, camera.width, camera.height)
     shape = (viewport.height * supersampling, viewport.width * supersampling)
     raster = Raster(
@@ -121,10 +126,10 @@ def to_samples(pixels: np.ndarray, viewport: Viewport, supersampling: int) -> np
 
 
 def _in_view(vertices: np.ndarray, samples: np.ndarray, camera: Camera) -> np.ndarray:
-    """Which vertices have usable coordinates: finite, not absurdly far, on the invertible part of the lens model."""
+    """Which vertices have usable coordinates: finite, within _GUARD, on the invertible part of the lens model."""
     visible = np.isfinite(samples).all(axis=-1) & (np.abs(np.nan_to_num(samples)) < _GUARD).all(axis=-1)
     if np.any(camera.D) and camera.distortion_model != "equidistant":
-        # Polynomial lens models fold back outside the image: what lies far beyond its corners must not reappear in it.
+        # Polynomial lens models fold back outside the image: points far beyond its corners must not project into it.
         size = np.array([camera.width - 1.0, camera.height - 1.0])
         border = np.stack(np.meshgrid([0, 0.5, 1], [0, 0.5, 1]), axis=-1).reshape(-1, 2) * size
         limit = 1.25 * np.linalg.norm(camera.unproject(border)[:, :2], axis=-1).max()
@@ -137,6 +142,7 @@ _DRAW, _SKIP, _CROSSING = 0, 1, 2
 
 @nb.njit(cache=True, nogil=True)
 def _classify(depth, visible, faces, near, kind):  # type: ignore[no-untyped-def]
+    """Write the ``kind`` (F,) uint8 of faces (F, 3) int32 from the depth (V,) and visibility (V,) of the vertices."""
     for f in range(faces.shape[0]):
         behind = 0
         usable = True
@@ -178,7 +184,8 @@ def _edge_bias(dx, dy):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True, nogil=True)
 def _fill_triangle(xa, ya, xb, yb, xc, yc, wa, wb, wc, weights, face, cull, triangle, barycentric, inverse):  # type: ignore[no-untyped-def]
-    # weights (3, 2): barycentric coordinates of the three corners in their original face.
+    """Render one triangle: corners in samples, their inverse depths (wa, wb, wc), and their barycentric coordinates
+    (3, 2) in the original face; the other arguments as in :func:`_fill`."""
     height, width = triangle.shape
     x0, y0 = np.int64(np.rint(xa * _SUBPIXEL)), np.int64(np.rint(ya * _SUBPIXEL))
     x1, y1 = np.int64(np.rint(xb * _SUBPIXEL)), np.int64(np.rint(yb * _SUBPIXEL))
@@ -219,6 +226,7 @@ def _fill_triangle(xa, ya, xb, yb, xc, yc, wa, wb, wc, weights, face, cull, tria
 
 @nb.njit(cache=True, nogil=True)
 def _fill(samples, inverse_depth, faces, kind, cull, triangle, barycentric, inverse):  # type: ignore[no-untyped-def]
+    """Render faces (F, 3) int32 of vertices at ``samples`` (V, 2) float64 into the arrays of a Raster."""
     weights = np.zeros((3, 2))
     weights[1, 0] = weights[2, 1] = 1.0
     for f in range(faces.shape[0]):
@@ -233,6 +241,7 @@ def _fill(samples, inverse_depth, faces, kind, cull, triangle, barycentric, inve
 
 @nb.njit(cache=True, nogil=True)
 def _fill_polygon(samples, inverse_depth, weights, face, cull, triangle, barycentric, inverse):  # type: ignore[no-untyped-def]
+    """Render a clipped face as a fan of triangles: its corners (N, 2) and their barycentric weights (N, 3)."""
     corner_weights = np.zeros((3, 2))
     for i in range(1, samples.shape[0] - 1):
         for k, v in enumerate((0, i, i + 1)):
@@ -251,7 +260,7 @@ def orthographic_depth(points, faces, nearest):  # type: ignore[no-untyped-def]
     Args:
         points: (V, 3) columns and rows in cells of the map and depth, smaller is nearer.
         faces: (F, 3) int32; those that run clockwise (columns right, rows up) face away and are left out.
-        nearest: (H, W) float32, lowered in place; start it at infinity. A face covers the cells whose centre it holds.
+        nearest: (H, W) float32, initially infinite, updated in place. A face covers the cells whose centres are in it.
     """
     height, width = nearest.shape
     for f in range(faces.shape[0]):

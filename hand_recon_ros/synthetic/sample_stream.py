@@ -10,17 +10,17 @@ from ..detect.duplicates import box_overlap
 from ..geometry.mesh_queries import TOUCHING
 from ..hand_model import HandModel, load_hand_model
 from .arrangements import SINGLE
-from .contact_search import mesh_distance
 from .identities import SPLITS
+from .overlap import vertex_distance
 from .sample_rendering import hidden_keypoints, render_crop, render_frame
 from .training_scenes import TrainingScene, arrangement_of, sample_scene
 
 SUBSETS = ("test-occluded", "test-interacting")
 """Subsets of ``test``: see :meth:`SampleStream.scene`."""
 OCCLUDED_JOINTS = 0.3
-"""Share of a hand's 21 keypoints that the other hand or an object hides, from which on it counts as occluded."""
+"""A hand is occluded where the other hand or an object hides at least this share of its 21 keypoints."""
 BOX_OVERLAP = 0.25
-"""Share of the smaller keypoint box that lies in the other hand's, from which on hands interact."""
+"""Hands interact where at least this share of the smaller keypoint box is inside the other one."""
 
 _CANDIDATES = 64
 
@@ -28,11 +28,11 @@ _CANDIDATES = 64
 class SampleStream:
     """Samples ``stream[0]``, ``stream[1]``, ... without end.
 
-    A sample depends on (split, seed, number) alone: workers take every k-th number, and training goes on where it
-    stopped. Nothing is shared between splits: neither chance nor people nor places.
+    A sample depends on (split, seed, number) alone, so that workers can take every k-th number and training can resume.
+    Splits share neither random numbers nor people nor backgrounds.
 
     ``split`` is train, val, test, or one of SUBSETS. ``start`` and ``step`` are the first number and the stride of
-    iteration, for workers and for going on.
+    iteration, for workers and for resuming.
     """
 
     def __init__(
@@ -47,22 +47,22 @@ class SampleStream:
         self.hand_model = hand_model or load_hand_model()
 
     def __getitem__(self, number: int) -> Sample:
-        """Sample ``number``: the window around the hands. Raises IndexError where it is negative."""
+        """Sample ``number``: the crop around the hands. Raises IndexError where it is negative."""
         return render_crop(self.scene(number), self.hand_model)
 
     def frame(self, number: int, width: int = 320, height: int = 240) -> Sample:
-        """The whole frame that sample ``number`` is a window of, at most ``width`` x ``height`` pixels."""
+        """The whole frame that sample ``number`` is a crop of, at most ``width`` x ``height`` pixels."""
         return render_frame(self.scene(number), self.hand_model, width, height)
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[number] for number in itertools.count(self.start, self.step))
 
     def scene(self, number: int) -> TrainingScene:
-        """Scene ``number``, to be rendered by :mod:`windows`.
+        """Scene ``number``, which :mod:`sample_rendering` renders. Raises IndexError where it is negative.
 
-        A subset's scene ``number`` is the first that fits among 64 of ``test`` from 64 x ``number`` on (beyond those,
-        from a range of its own). ``test-occluded``: of one hand at least OCCLUDED_JOINTS of the keypoints are in the
-        picture and hidden by the other hand, its arm or an object. ``test-interacting``: both hands are there, and
+        A subset's scene ``number`` is the first match among the 64 scenes of ``test`` from 64 x ``number`` on (after
+        those, in a range of its own). ``test-occluded``: at least OCCLUDED_JOINTS of one hand's keypoints are in the
+        image and hidden by the other hand, its arm or an object. ``test-interacting``: both hands are present, and
         their meshes are closer than TOUCHING or their keypoint boxes overlap by BOX_OVERLAP or more.
         """
         if number < 0:
@@ -74,10 +74,10 @@ class SampleStream:
             if self.split == "test-interacting" and arrangement_of("test", self.seed, candidate) in SINGLE:
                 continue
             scene = sample_scene(self.seed, "test", candidate, self.hand_model)
-            fits = interacting if self.split == "test-interacting" else occluded
-            if fits(scene, self.hand_model):
+            matches = interacting if self.split == "test-interacting" else occluded
+            if matches(scene, self.hand_model):
                 return scene
-        raise AssertionError("candidates do not end")
+        raise AssertionError("the candidates are endless")
 
 
 def occluded(scene: TrainingScene, hand_model: HandModel) -> bool:
@@ -95,4 +95,4 @@ def interacting(scene: TrainingScene, hand_model: HandModel) -> bool:
     if box_overlap(pixels) >= BOX_OVERLAP:
         return True
     first, second = (hand_model.mesh(h.side, h.rotations, h.betas, h.translation) for h in scene.hands)
-    return mesh_distance(first, second) < TOUCHING
+    return vertex_distance(first, second) < TOUCHING

@@ -1,4 +1,4 @@
-"""Colour of what the rasteriser found: textured skin under lamps and sky, resolved to linear pixels."""
+"""Colour of rasterised surfaces: textured skin under lamps and soft light, resolved to linear pixels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from .lighting import Lighting, lit_share, shadow_map
 from .rasterizer import Raster
-from .skin import grid_of
+from .skin import grid_of, texel_weights
 from .surface import SLEEVE, Surface
 
 _LAMP_CELL = 0.0009
@@ -25,19 +25,29 @@ def shade(
     lamp_cell: float = _LAMP_CELL,
     patch_samples: int = 2,
 ) -> np.ndarray:
-    """Linear image (h, w, 3) RGB, float32, of a window.
+    """Linear image (h, w, 3) RGB, float32, of a viewport.
 
     Args:
-        raster: of the window, with ``supersampling`` samples per pixel along each axis.
-        surface: what was rasterised.
+        raster: of the viewport, with ``supersampling`` samples per pixel along each axis.
+        surface: that was rasterised.
         texture: (F, T, 5), see :mod:`skin`.
-        irradiance: soft light at the vertices (V, 3).
+        irradiance: soft light at the vertices (V, 3), see :func:`lighting.sky_irradiance`.
         lighting: lamps.
-        background: linear RGB (h, w, 3) float32, seen where there is no surface.
+        background: linear RGB (h, w, 3) float32, visible where there is no surface.
         supersampling: of the raster.
-        lamp_cell: size of a cell of the lamps' shadow maps, metres.
-        patch_samples: how many samples of a pixel inside a smooth patch are coloured, 1 or 2.
+        lamp_cell: size of the cells of the lamps' shadow maps, metres.
+        patch_samples: number of shaded samples per pixel inside a smooth patch, 1 or 2.
+
+    Raises ValueError where the arrays do not fit each other.
     """
+    shapes = {
+        "background": (background.shape, (*(side // supersampling for side in raster.triangle.shape), 3)),
+        "texture": (texture.shape, (len(surface.faces), len(texel_weights(grid_of(texture))), 5)),
+        "irradiance": (irradiance.shape, surface.vertices.shape),
+    }
+    for name, (shape, expected) in shapes.items():
+        if shape != expected:
+            raise ValueError(f"{name} has shape {shape}, expected {expected}")
     count = len(lighting.lamps)
     lamps = np.zeros((count, 7))
     transforms = np.zeros((max(count, 1), 3, 4))
@@ -46,7 +56,7 @@ def shade(
         direction = np.array(lamp.direction) / np.linalg.norm(lamp.direction)
         shadow = shadow_map(surface.vertices, surface.faces, direction, lamp_cell)
         transforms[i], maps[i] = shadow.transform, shadow.nearest
-        # Reach of the shadow's filter in cells.
+        # The last is the radius of the shadow filter in cells.
         lamps[i] = *direction, *lamp.colour, lamp.softness * np.linalg.norm(shadow.transform[0, :3])
     image = np.empty(background.shape, dtype=np.float32)
     _shade(
@@ -107,6 +117,8 @@ def _shade(  # type: ignore[no-untyped-def]
     triangle, barycentric, inverse_depth, vertices, normals, faces, is_cloth, texture, irradiance,
     lamps, transforms, map0, map1, map2, background, supersampling, grid, patch_samples, image,
 ):  # fmt: skip
+    """Write ``image`` (h, w, 3) float32 from the arrays of :func:`shade`. ``is_cloth`` is (F,) bool, ``lamps`` (L, 7)
+    float64 direction, colour and filter radius; ``transforms`` (L, 3, 4) and the maps are their shadow maps."""
     height, width = image.shape[:2]
     samples = supersampling * supersampling
     value, colour, total = np.empty(5), np.empty(3), np.empty(3)
@@ -120,7 +132,7 @@ def _shade(  # type: ignore[no-untyped-def]
                 if triangle[r, c] >= 0:
                     covered += 1
                     low, high = min(low, inverse_depth[r, c]), max(high, inverse_depth[r, c])
-            # Inside a smooth patch two samples across the diagonal tell as much as all of them.
+            # Inside a smooth patch two samples across the diagonal are enough.
             smooth = covered == samples and high - low < 0.012 * high
             stride = (samples - 1 if patch_samples > 1 else samples) if smooth and samples > 2 else 1
             last, taken = -1, 0
@@ -165,6 +177,7 @@ def _sample_colour(  # type: ignore[no-untyped-def]
     value,
     colour,
 ):
+    """Write the linear ``colour`` (3,) at barycentric coordinates (u, v) of face ``f``; ``value`` (5,) is scratch."""
     a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
     w = 1.0 - u - v
     slope_u, slope_v = _sample(texture, f, u, v, grid, value)
@@ -191,7 +204,7 @@ def _sample_colour(  # type: ignore[no-untyped-def]
     facing = nx * vx + ny * vy + nz * vz
     inside = 1.0
     if cloth and facing < 0.0:
-        # Into a cuff: its far wall from within, where little light gets.
+        # The inside of a cuff's far wall, where little light arrives.
         nx, ny, nz, facing, inside = -nx, -ny, -nz, -facing, 0.35
     rim = (1.0 - max(facing, 0.0)) ** 5
     gloss = value[3]
@@ -218,7 +231,7 @@ def _sample_colour(  # type: ignore[no-untyped-def]
             lit = 0.5 * lit + 0.5 * lit_share(
                 nearest, column + 0.5 * reach, row + 0.5 * reach, depth - bias, 0.55 * reach
             )
-        # Light seeps through skin: red farthest. It softens the terminator and reddens the shadow's edge.
+        # Subsurface scattering, strongest in red: it softens the terminator and reddens the edges of shadows.
         for k in range(3):
             wrap = 0.0 if cloth else (0.32 if k == 0 else (0.12 if k == 1 else 0.07))
             diffuse = max((cosine + wrap) / (1.0 + wrap), 0.0) / (1.0 + wrap)

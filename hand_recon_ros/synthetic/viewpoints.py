@@ -1,4 +1,4 @@
-"""Cameras of the training stream, and the windows its pictures are."""
+"""Cameras of the training stream: devices, viewpoints, and the crops around the hands."""
 
 from __future__ import annotations
 
@@ -10,45 +10,44 @@ from scipy.spatial.transform import Rotation
 from ..camera import Camera
 
 LARGEST_AREA, LONGEST_SIDE = 320 * 320, 576
-"""Pixels of a window at most, and of its longer side."""
+"""Largest number of pixels of a crop, and of its longer side."""
 
 _DEVICES = (
-    # share, width, height, field of view across the width (degrees, from, to), worn on the head
+    # share, width, height, field of view across the width (degrees, from, to), head-mounted
     (0.35, 640, 480, 58.0, 80.0, False),
     (0.2, 1280, 720, 66.0, 80.0, False),
     (0.15, 640, 480, 64.0, 71.0, False),
     (0.12, 720, 1280, 40.0, 50.0, False),
     (0.18, 640, 480, 88.0, 110.0, True),
 )
-
-
 _DISTORTED = 0.2
 """Share of cameras whose images are not rectified."""
 
 
 def sample_camera(rng: np.random.Generator) -> tuple[Camera, bool]:
-    """A camera, and whether it is worn on the head.
+    """A random camera, and whether it is head-mounted.
 
     Webcams, wide and narrow; an RGB-D camera's colour image (about 69 degrees); a phone held upright (65-75 degrees
-    along its longer side); a head-mounted camera. Every fifth has a lens that distorts.
+    along its longer side); a head-mounted camera. Every fifth has lens distortion.
     """
     shares = np.array([device[0] for device in _DEVICES])
-    _, width, height, low, high, worn = _DEVICES[rng.choice(len(_DEVICES), p=shares / shares.sum())]
+    _, width, height, low, high, head_mounted = _DEVICES[rng.choice(len(_DEVICES), p=shares / shares.sum())]
     focal = width / (2 * np.tan(np.radians(rng.uniform(low, high)) / 2))
     centre = np.array([(width - 1) / 2, (height - 1) / 2]) + rng.normal(0, 0.01, 2) * width
     K = np.array([[focal, 0, centre[0]], [0, focal * np.exp(rng.normal(0, 0.003)), centre[1]], [0, 0, 1.0]])
     camera = Camera(K=K, width=width, height=height)
-    # Chance of its own: what is drawn after the lens does not depend on it.
-    lens = rng.spawn(1)[0]
-    if lens.random() < _DISTORTED:
-        camera = dataclasses.replace(camera, distortion_model="plumb_bob", D=_distortion(camera, lens))
-    return camera, bool(worn or rng.random() < 0.12)
+    # A generator of its own: random numbers after the lens do not depend on it.
+    lens_rng = rng.spawn(1)[0]
+    if lens_rng.random() < _DISTORTED:
+        camera = dataclasses.replace(camera, distortion_model="plumb_bob", D=_distortion(camera, lens_rng))
+    return camera, bool(head_mounted or rng.random() < 0.12)
 
 
 def _distortion(camera: Camera, rng: np.random.Generator) -> np.ndarray:
-    """Plumb-bob coefficients (5,) of an ordinary lens: a barrel mostly, a cushion seldom, slightly out of line.
+    """Plumb-bob coefficients (5,) of an ordinary lens: mostly barrel, seldom pincushion, slightly decentred.
 
-    Pixels at the corners move by 12 % of their distance from the middle at most: the image is folded nowhere near it.
+    Pixels at the corners move by 12 % of their distance from the middle at most, so that the model does not fold back
+    near the image.
     """
     corner = np.hypot(camera.width, camera.height) / (2 * camera.K[0, 0])
     moved = rng.uniform(-0.12, -0.02) if rng.random() < 0.75 else rng.uniform(0.01, 0.06)
@@ -57,24 +56,24 @@ def _distortion(camera: Camera, rng: np.random.Generator) -> np.ndarray:
     return np.array([k1, k2, *rng.normal(0, 0.0008, 2), 0.0])
 
 
-def sample_view(rng: np.random.Generator, worn: bool) -> np.ndarray:
-    """Rotation (3, 3) from the person's frame (see arrangements) to the camera's."""
-    if worn:
+def sample_view(rng: np.random.Generator, head_mounted: bool) -> np.ndarray:
+    """A random rotation (3, 3) from the person's frame (see :mod:`arrangements`) to the camera's."""
+    if head_mounted:
         # From behind the person's eyes, looking forward and down.
         pitch, yaw, roll = rng.uniform(0, 65), rng.normal(0, 18), rng.normal(0, 10)
         turned = Rotation.from_euler("zxy", [roll, pitch, yaw], degrees=True).as_matrix()
         return turned @ np.diag([-1.0, 1.0, -1.0])
-    way = rng.random()
-    if way < 0.3:
+    kind = rng.random()
+    if kind < 0.3:
         return Rotation.random(random_state=rng).as_matrix()
-    angles = [rng.uniform(0, 360) if way < 0.5 else rng.normal(0, 14), rng.normal(0, 28), rng.normal(0, 38)]
+    angles = [rng.uniform(0, 360) if kind < 0.5 else rng.normal(0, 14), rng.normal(0, 28), rng.normal(0, 38)]
     return Rotation.from_euler("zxy", angles, degrees=True).as_matrix()
 
 
 def sample_crop_camera(camera: Camera, keypoints: np.ndarray, rng: np.random.Generator) -> Camera:
-    """The camera of the window around the hands with ``keypoints`` (N, 21, 2), pixels of ``camera``.
+    """The camera of a random crop around hands with ``keypoints`` (N, 21, 2), pixels of ``camera``.
 
-    The larger hand's extent becomes 150 to 230 pixels, less only where that would make the window too large.
+    The larger hand's extent becomes 150 to 230 pixels, less only where the crop would be too large.
     """
     padding = 0.10 * max(float(np.ptp(points, axis=0).max()) for points in keypoints)
     extent = max(float(np.ptp(points, axis=0).max()) for points in keypoints) + 2 * padding
@@ -86,7 +85,7 @@ def sample_crop_camera(camera: Camera, keypoints: np.ndarray, rng: np.random.Gen
     scale = min(scale, float(np.sqrt(LARGEST_AREA / size.prod())), LONGEST_SIDE / float(size.max()))
     width, height = np.maximum(np.floor(size * scale), 32).astype(int).tolist()
     K = camera.K.copy()
-    # Pixel centres are at whole numbers: (x + 0.5) scales.
+    # Pixel centres are at integers: (x + 0.5) scales.
     K[:2, 2] = (K[:2, 2] + 0.5 - low) * scale - 0.5
     K[0, 0] *= scale
     K[1, 1] *= scale
@@ -95,7 +94,7 @@ def sample_crop_camera(camera: Camera, keypoints: np.ndarray, rng: np.random.Gen
 
 
 def resized(camera: Camera, width: int, height: int) -> Camera:
-    """The camera of the same frame in a picture of another size."""
+    """The camera of the same frame resized to ``width`` x ``height`` pixels."""
     K = camera.K.copy()
     factor = np.array([width / camera.width, height / camera.height])
     K[:2] *= factor[:, None]
