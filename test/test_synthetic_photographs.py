@@ -21,9 +21,9 @@ def test_no_photograph_is_in_two_splits() -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_all_photographs_of_a_split_are_there_and_no_others_are_read_photograph(split: str, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    opened, read = set(), photographs._read_photograph
-    monkeypatch.setattr(photographs, "_read_photograph", lambda name: opened.add(name) or read(name))
+def test_all_photographs_of_a_split_are_there_and_no_others_areread_photograph(split: str, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    opened, read = set(), photographs.read_photograph
+    monkeypatch.setattr(photographs, "read_photograph", lambda name: opened.add(name) or read(name))
     for seed in range(60):
         picture = background("photograph", 60, 80, seed, split=split)
         assert picture.shape == (60, 80, 3) and picture.max() > 0.002 and np.isfinite(picture).all()
@@ -31,8 +31,8 @@ def test_all_photographs_of_a_split_are_there_and_no_others_are_read_photograph(
 
 
 def test_places_of_a_split_show_its_photographs(monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    opened, read = set(), photographs._read_photograph
-    monkeypatch.setattr(photographs, "_read_photograph", lambda name: opened.add(name) or read(name))
+    opened, read = set(), photographs.read_photograph
+    monkeypatch.setattr(photographs, "read_photograph", lambda name: opened.add(name) or read(name))
     for number, split in enumerate(SPLITS, start=1):
         places = [p for p in range(10**6 * number + 500, 10**6 * number + 2500) if background_kind(p) == "photograph"]
         assert 0.12 < len(places) / 2000 < 0.18
@@ -43,7 +43,7 @@ def test_places_of_a_split_show_its_photographs(monkeypatch) -> None:  # type: i
 
 
 def test_without_scikit_image_the_message_says_what_to_install(monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    photographs._read_photograph.cache_clear()
+    photographs.read_photograph.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'hand_recon_ros\[training\]'"):
         background("photograph", 60, 80, 1)

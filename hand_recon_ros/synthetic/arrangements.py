@@ -137,9 +137,7 @@ def _behind(hands: HandPlacer, rng: np.random.Generator, elbows: np.ndarray) -> 
     hands.separate(0, np.array([0.0, 0.0, front]))
 
 
-def _facing(
-    hands: HandPlacer, rng: np.random.Generator, cross: float, names: tuple[str, ...], lean: float = 5.0
-) -> None:
+def _facing(hands: HandPlacer, rng: np.random.Generator, cross: float, names: tuple[str, ...], lean: float) -> None:
     """Palms towards each other, the fingers of each hand rotated by ``cross`` radians, in opposite directions."""
     turn = rng.uniform(-0.4, 0.4)
     for side in range(2):

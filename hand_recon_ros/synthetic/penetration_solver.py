@@ -152,9 +152,8 @@ class PenetrationSolver:
         allowed = self._collision.self_allowed[own.flatten(0, 1)]
         within = signed_distances(skin[:, _NUM_BETWEEN:], hands.spheres.flatten(0, 1), pairs, allowed)
         between = between.unflatten(0, (-1, 2)) - margin
-        attraction = 0.15 * geman_mcclure(between.clamp(0.0, _ATTRACTION_RADIUS), _ATTRACTION_SCALE).flatten(1).sum(
-            dim=1
-        )
+        near = geman_mcclure(between.clamp(0.0, _ATTRACTION_RADIUS), _ATTRACTION_SCALE)
+        attraction = 0.15 * near.flatten(1).sum(dim=1)
         # The closest point attracts the hands at any distance.
         gap = 2.0 * (between.flatten(1).amin(dim=1).clamp(min=0.0) / _ATTRACTION_SCALE)
         inside = penetration_loss(between) + penetration_loss(within.unflatten(0, (-1, 2)), _SELF_TOLERANCE)

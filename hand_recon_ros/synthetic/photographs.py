@@ -32,7 +32,7 @@ def photograph(split: str, height: int, width: int, rng: np.random.Generator) ->
     if split not in PHOTOGRAPHS:
         raise ValueError(f"unknown split {split!r}, expected one of: {', '.join(PHOTOGRAPHS)}")
     names = PHOTOGRAPHS[split]
-    image = _read_photograph(names[rng.integers(len(names))])
+    image = read_photograph(names[rng.integers(len(names))])
     available = np.array([image.shape[1], image.shape[0]])
     size = np.array([width, height]) * (float((available / (width, height)).min()) * rng.uniform(0.4, 1.0))
     left, top = (rng.uniform(0, 1, 2) * (available - size)).astype(int)
@@ -48,7 +48,7 @@ def photograph(split: str, height: int, width: int, rng: np.random.Generator) ->
 
 
 @functools.lru_cache(maxsize=4)
-def _read_photograph(name: str) -> np.ndarray:
+def read_photograph(name: str) -> np.ndarray:
     """A file of skimage/data, uint8 (H, W, 3) BGR."""
     # OpenCV reads the file: skimage's own reader would import the whole of SciPy.
     spec = importlib.util.find_spec("skimage")
