@@ -43,7 +43,7 @@ def test_the_relation_of_samples_is_the_truth():
     for number in range(40):
         sample = stream[number]
         if sample.present.all():
-            arrays = sample_crops(sample, np.random.default_rng(number), wrong=False).arrays
+            arrays = sample_crops(sample, np.random.default_rng(number), distractors=False).arrays
             given = (torch.tensor(arrays[name])[None] for name in ("places", "log_width", "rays", "pairs"))
             places, width, rays, pairs = given
             said = to_other_wrist(places[..., 0, :], width, rays, pairs)[0].numpy()

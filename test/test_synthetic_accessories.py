@@ -1,4 +1,4 @@
-"""Rings and watches: they lie on the skin, belong to their hand, and hide none of its keypoints."""
+"""Rings and watches: on the skin, part of their hand, in front of none of its keypoints."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def watch(side: Side) -> Accessory:
 
 
 def scenes() -> list[TrainingScene]:
-    """Of bare hands of several people, in several poses."""
-    found = (sample_scene(4, "train", 137 * i, MODEL) for i in range(100))
-    return [s for s in found if s.person.appearance.glove is None and s.person.sleeve > 0.08][:6]
+    """Scenes of bare hands of several people in several poses."""
+    candidates = (sample_scene(4, "train", 137 * i, MODEL) for i in range(100))
+    return [s for s in candidates if s.person.appearance.glove is None and s.person.sleeve > 0.08][:6]
 
 
 def limbs() -> list[Limb]:
@@ -55,7 +55,7 @@ def test_a_ring_lies_on_the_skin_around_its_bone(finger: int) -> None:
 
 
 @pytest.mark.parametrize("side", Side)
-def test_a_ring_is_as_far_from_the_skin_as_it_is_thick(side: Side) -> None:
+def test_the_crest_of_a_ring_is_its_thickness_away_from_the_skin(side: Side) -> None:
     rng = np.random.default_rng(0)
     # Fingers that do not touch: the nearest skin is that of the ring's own finger.
     flat = np.broadcast_to(np.eye(3), (16, 3, 3))
@@ -64,11 +64,11 @@ def test_a_ring_is_as_far_from_the_skin_as_it_is_thick(side: Side) -> None:
         (band,) = pose_accessory(ring(side, finger), limb, MODEL)
         crest = band.surface().vertices.reshape(5, -1, 3)[2]
         distance = np.linalg.norm(crest[:, None] - limb.surface.vertices, axis=-1).min(axis=1)
-        # Measured to vertices of the skin, which lie a few millimetres apart.
+        # Measured to vertices of the skin, which are a few millimetres apart.
         assert 0.8 * THICKNESS < distance.min() and distance.max() < THICKNESS + 0.003
 
 
-def test_faces_of_a_band_look_outwards() -> None:
+def test_normals_of_a_band_point_outwards() -> None:
     for limb in limbs():
         for accessory in (ring(limb.pose.side, 3), watch(limb.pose.side)):
             surface = pose_accessory(accessory, limb, MODEL)[0].surface()
@@ -77,7 +77,7 @@ def test_faces_of_a_band_look_outwards() -> None:
             assert (np.einsum("nc,nc->n", outwards, surface.normals.reshape(5, -1, 3)[2]) > 0).all()
 
 
-def test_a_watch_sits_on_the_back_of_the_forearm() -> None:
+def test_a_watch_is_on_the_back_of_the_forearm() -> None:
     for limb in limbs():
         band, case, dial = pose_accessory(watch(limb.pose.side), limb, MODEL)
         assert {piece.owner for piece in (band, case, dial)} == {int(limb.pose.side) + 2}
@@ -88,7 +88,7 @@ def test_a_watch_sits_on_the_back_of_the_forearm() -> None:
         assert np.linalg.norm(dial.centre - middle) > np.linalg.norm(case.centre - middle)
 
 
-def test_what_a_hand_wears_is_its_own() -> None:
+def test_accessories_belong_to_their_hand_and_hide_none_of_its_keypoints() -> None:
     changed = 0
     for scene in scenes():
         sides = [hand.side for hand in scene.hands]
@@ -100,7 +100,7 @@ def test_what_a_hand_wears_is_its_own() -> None:
             # A ring or watch may hide the other hand's keypoints, but not by more than its thickness.
             assert (sample.occluded != without.occluded).sum() <= 1
             assert np.array_equal(sample.keypoints_2d, without.keypoints_2d, equal_nan=True)
-        # Rings are hand: only a rim of the silhouette is new.
+        # Rings are labelled as the hand: only a rim of the silhouette is new.
         assert (with_rings.labels != without.labels).mean() < 0.01
         for side in sides:
             lost = (without.labels == side + 1) & (with_watch.labels != side + 1)
@@ -109,12 +109,12 @@ def test_what_a_hand_wears_is_its_own() -> None:
     assert changed > 100
 
 
-def test_an_eighth_of_the_hands_wears_something_and_always_the_same() -> None:
+def test_an_eighth_of_the_hands_has_accessories_and_a_person_always_the_same() -> None:
     worn = [accessories_of(identity(number)) for number in range(1500)]
-    share = sum(len({accessory.side for accessory in things}) for things in worn) / 3000
+    share = sum(len({accessory.side for accessory in accessories}) for accessories in worn) / 3000
     assert 0.09 < share < 0.16
-    assert any(a.finger is None for things in worn for a in things)
+    assert any(a.finger is None for accessories in worn for a in accessories)
     accessories_of.cache_clear()
     assert worn[:50] == [accessories_of(identity(number)) for number in range(50)]
-    for number, things in enumerate(worn):
-        assert not things or identity(number).appearance.glove is None
+    for number, accessories in enumerate(worn):
+        assert not accessories or identity(number).appearance.glove is None

@@ -42,17 +42,17 @@ def test_motion_is_smooth(motion: Motion) -> None:
     acceleration = np.diff(velocity, axis=0) * 30
     assert np.linalg.norm(velocity, axis=-1).max() < 1.0
     assert np.linalg.norm(acceleration, axis=-1).max() < 12.0
-    # It does move.
+    # The hands do move.
     assert np.linalg.norm(velocity, axis=-1).mean() > 0.02
 
 
-def test_the_story_has_all_phases_and_both_crossings(motion: Motion) -> None:
+def test_a_motion_has_all_phases_and_the_hands_cross_twice(motion: Motion) -> None:
     names = np.array(PHASES)[motion.phases]
     assert set(names) == set(PHASES)
     assert names[0] == "apart" and names[-1] == "apart"
     x = keypoints(motion)[:, :, 9, 0]
     order = np.sign(x[:, Side.LEFT] - x[:, Side.RIGHT])
-    # The hands change places in the image while they cross, and come back.
+    # The hands swap sides in the image while they cross, and return.
     assert (order[names == "crossing"] == -order[0]).any()
     assert order[-1] == order[0]
 
@@ -65,7 +65,7 @@ def test_joint_angles_stay_inside_the_limits(motion: Motion) -> None:
         assert (angles > low - 1e-6).all() and (angles < high + 1e-6).all()
 
 
-def test_hands_meet_but_do_not_pass_through_each_other(motion: Motion) -> None:
+def test_hands_touch_but_do_not_pass_through_each_other(motion: Motion) -> None:
     from scipy.spatial import cKDTree
 
     gaps, depths = [], []
@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_motion_whatever_the_length() -> None:
     assert not np.allclose(sample_motion(MODEL, 40, 8).translation, short.translation, atol=1e-3)
 
 
-def test_bad_requests_are_refused(tmp_path: Path) -> None:
+def test_invalid_arguments_raise(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown view 'above'"):
         sample_motion(MODEL, 3, 0, view="above")
     with pytest.raises(ValueError, match="frames >= 1"):
@@ -116,7 +116,7 @@ def test_hands_stay_in_the_image() -> None:
     assert 0.3 < depth.min() and depth.max() < 0.65
 
 
-def test_a_clip_comes_back_from_disk_as_it_was_rendered(tmp_path: Path) -> None:
+def test_a_loaded_clip_equals_its_rendering(tmp_path: Path) -> None:
     folder = write_clip(tmp_path / "clip", frames=3, seed=5, size=SIZE, fov=60, progress=False)
     clip = load_clip(folder)
     camera = Camera.from_fov(*SIZE, 60)
@@ -147,27 +147,27 @@ def test_a_clip_comes_back_from_disk_as_it_was_rendered(tmp_path: Path) -> None:
     assert np.allclose(posed, clip.truth["vertices"][1, 0], atol=1e-6)
 
 
-def test_a_video_clip_replaces_pictures_and_stays_close_to_them(tmp_path: Path) -> None:
+def test_a_video_clip_replaces_the_images_and_is_close_to_them(tmp_path: Path) -> None:
     folder = write_clip(tmp_path, frames=6, seed=5, size=(320, 240), progress=False)
-    pictures = list(load_clip(folder).images())
+    images = list(load_clip(folder).images())
     write_clip(tmp_path, frames=6, seed=5, fmt="mp4", size=(320, 240), progress=False)
     assert not (tmp_path / "images").exists()
     frames = list(load_clip(tmp_path).images())
     assert len(frames) == 6
-    error = np.stack(frames).astype(float) - np.stack(pictures)
+    error = np.stack(frames).astype(float) - np.stack(images)
     assert np.sqrt((error**2).mean()) < 8.0
 
 
-def test_a_broken_off_clip_is_no_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_clip_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import hand_recon_ros.synthetic.clips as clips
 
     write_clip(tmp_path, frames=2, seed=1, size=SIZE, progress=False)
 
     def broken(*_: object) -> None:
-        raise RuntimeError("the lights went out")
+        raise RuntimeError("interrupted")
 
     monkeypatch.setattr(clips, "render_scene", broken)
-    with pytest.raises(RuntimeError, match="the lights went out"):
+    with pytest.raises(RuntimeError, match="interrupted"):
         write_clip(tmp_path, frames=2, seed=2, size=SIZE, progress=False)
     with pytest.raises(FileNotFoundError):
         load_clip(tmp_path)

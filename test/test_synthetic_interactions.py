@@ -1,4 +1,4 @@
-"""Interacting pairs: in contact, not inside each other, within the joints' limits, and the same at every call."""
+"""Interacting pairs: in contact, without penetration, within the joint limits, and reproducible."""
 
 import itertools
 
@@ -28,10 +28,10 @@ def pairs():
     return sample_interactions("val", 0, range(COUNT), MODEL)
 
 
-def test_most_pairs_are_good_and_better_than_they_began(pairs):
+def test_most_pairs_are_accepted_with_less_penetration_than_initially(pairs):
     assert len(pairs) >= 0.7 * COUNT and len(set(pairs.arrangements)) >= 4
-    begun, names = initial_pairs("val", 0, pairs.numbers.tolist(), MODEL)
-    before, _ = measure_contact(begun, MODEL)
+    initial, names = initial_pairs("val", 0, pairs.numbers.tolist(), MODEL)
+    before, _ = measure_contact(initial, MODEL)
     assert names == pairs.arrangements and set(names) <= set(INTERACTIONS)
     assert (before > MAX_PENETRATION).mean() > 0.3 and before.mean() > 5 * pairs.depths.mean()
 
@@ -67,11 +67,11 @@ def test_a_pair_depends_on_its_number_only(pairs):
         np.testing.assert_allclose(again.rotations[other], pairs.rotations[one], atol=5e-3)
 
 
-def test_splits_share_no_people_and_no_chance():
+def test_splits_share_no_people_and_no_random_numbers():
     people = {}
     for split in PEOPLE:
-        begun, _ = initial_pairs(split, 0, range(8), MODEL)
-        people[split] = {tuple(betas.round(6).ravel()) for betas in begun.betas}
+        initial, _ = initial_pairs(split, 0, range(8), MODEL)
+        people[split] = {tuple(betas.round(6).ravel()) for betas in initial.betas}
         known = {tuple(identity(n).betas.round(6).ravel()) for n in range(*PEOPLE["val"])}
         assert (people[split] <= known) == (split == "val")
     assert all(not a & b for a, b in itertools.combinations(people.values(), 2))
@@ -79,12 +79,12 @@ def test_splits_share_no_people_and_no_chance():
         sample_interactions("all", 0, range(1), MODEL)
 
 
-def test_hands_that_touch_without_penetration_hardly_move(pairs):
+def test_hands_in_contact_without_penetration_hardly_move(pairs):
     relaxed, depths, touching = PenetrationSolver(MODEL)(pairs)
     assert (depths <= MAX_PENETRATION).all() and touching.mean() > 0.9
     assert np.median(np.linalg.norm(relaxed.translation - pairs.translation, axis=-1)) < 0.003
 
 
-def test_the_endless_stream_goes_on_where_it_is_told():
+def test_the_endless_stream_starts_at_the_given_number():
     first = next(interaction_stream("val", 0, start=6, batch=3, hand_model=MODEL))
     assert set(first.numbers) <= {6, 7, 8}

@@ -1,4 +1,4 @@
-"""Photographs behind hands: which, whose, and what is said where they are missing."""
+"""Photographs as backgrounds: their split, and the error where they are missing."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def test_no_photograph_is_in_two_splits() -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_all_photographs_of_a_split_are_there_and_no_others_areread_photograph(split: str, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_split_uses_all_of_its_photographs_and_no_others(split: str, monkeypatch) -> None:
     opened, read = set(), photographs.read_photograph
     monkeypatch.setattr(photographs, "read_photograph", lambda name: opened.add(name) or read(name))
     for seed in range(60):
-        picture = background("photograph", 60, 80, seed, split=split)
-        assert picture.shape == (60, 80, 3) and picture.max() > 0.002 and np.isfinite(picture).all()
+        image = background("photograph", 60, 80, seed, split=split)
+        assert image.shape == (60, 80, 3) and image.max() > 0.002 and np.isfinite(image).all()
     assert opened == set(PHOTOGRAPHS[split])
 
 
-def test_places_of_a_split_show_its_photographs(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_backgrounds_of_a_split_show_its_photographs(monkeypatch) -> None:
     opened, read = set(), photographs.read_photograph
     monkeypatch.setattr(photographs, "read_photograph", lambda name: opened.add(name) or read(name))
     for number, split in enumerate(SPLITS, start=1):
@@ -42,7 +42,7 @@ def test_places_of_a_split_show_its_photographs(monkeypatch) -> None:  # type: i
         assert opened and opened <= set(PHOTOGRAPHS[split])
 
 
-def test_without_scikit_image_the_message_says_what_to_install(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_without_scikit_image_the_error_names_what_to_install(monkeypatch) -> None:
     photographs.read_photograph.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'hand_recon_ros\[training\]'"):

@@ -1,4 +1,4 @@
-"""The rasteriser against geometry worked out by hand."""
+"""The rasteriser against geometry computed by hand."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_barycentrics_are_perspective_correct() -> None:
     u, v = raster.barycentric[rows, columns].T.astype(float)
     points = (1 - u - v)[:, None] * vertices[0] + u[:, None] * vertices[2] + v[:, None] * vertices[1]
     assert np.allclose(points[:, 2], raster.depth[rows, columns], rtol=1e-5)
-    # Vertices sit on a grid of 1/256 pixel.
+    # Vertices are rounded to 1/256 pixel.
     assert np.abs(CAMERA.project(points) - np.column_stack([columns, rows])).max() < 0.02
 
 
@@ -88,7 +88,7 @@ def test_faces_seen_from_behind_can_be_left_out() -> None:
     assert (rasterize(vertices, faces[:, ::-1], CAMERA).triangle >= 0).sum() == 100
 
 
-def test_a_face_through_the_near_plane_is_cut_not_lost() -> None:
+def test_a_face_through_the_near_plane_is_clipped() -> None:
     # A floor that runs from behind the camera to 2 m in front of it.
     floor = np.array([[-3.0, 0.1, -1.0], [3.0, 0.1, -1.0], [0.0, 0.1, 2.0]])
     raster = rasterize(floor, np.array([[0, 2, 1]]), CAMERA, near=0.05)
@@ -103,7 +103,7 @@ def test_a_face_through_the_near_plane_is_cut_not_lost() -> None:
     assert (behind.triangle == -1).all()
 
 
-def test_a_window_is_a_part_of_the_whole() -> None:
+def test_a_viewport_is_a_part_of_the_whole_image() -> None:
     vertices, faces = square(20.5, 50.0, 0.5)
     whole = rasterize(vertices, faces, CAMERA, supersampling=2)
     viewport = Viewport(30, 40, 60, 35)
@@ -113,7 +113,7 @@ def test_a_window_is_a_part_of_the_whole() -> None:
     assert Viewport.around(CAMERA.project(vertices), CAMERA, margin=0) == Viewport(20, 20, 52, 52)
 
 
-def test_what_lies_outside_a_lens_does_not_fold_back_into_the_image() -> None:
+def test_points_outside_a_lens_do_not_fold_back_into_the_image() -> None:
     strong = Camera(K=K, width=160, height=120, distortion_model="plumb_bob", D=[-0.4, 0.0, 0.0, 0.0, 0.0])
     # At 70 degrees off axis this polynomial has turned around and would put the face inside the image.
     side = np.array([[2.7, 0.0, 1.0], [2.8, 0.0, 1.0], [2.75, 0.1, 1.0]])
@@ -121,7 +121,7 @@ def test_what_lies_outside_a_lens_does_not_fold_back_into_the_image() -> None:
     assert (raster.triangle == -1).all()
 
 
-def test_nothing_to_draw() -> None:
+def test_no_faces_give_an_empty_raster() -> None:
     raster = rasterize(np.zeros((0, 3)), np.zeros((0, 3), dtype=int), CAMERA)
     assert isinstance(raster, Raster)
     assert (raster.triangle == -1).all()

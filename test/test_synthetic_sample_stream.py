@@ -1,4 +1,4 @@
-"""The stream of training samples: what it promises of numbers, splits, labels and subsets."""
+"""The stream of training samples: numbers, splits, labels and subsets."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_sample_depends_on_split_seed_and_number_only() -> None:
     assert samples()[7].name == "synthetic/train/5/7"
 
 
-def test_wrong_arguments_are_refused() -> None:
+def test_invalid_arguments_raise() -> None:
     with pytest.raises(ValueError, match="unknown split 'holdout', expected one of: train, val"):
         SampleStream("holdout")
     with pytest.raises(ValueError, match="step >= 1"):
@@ -73,8 +73,8 @@ def test_nobody_is_in_two_splits() -> None:
     for split, numbers in people.items():
         assert len(numbers) > 8
         assert {split_of(number) for number in numbers} == {split}
-    looks = {identity(n).appearance.seed for numbers in people.values() for n in numbers}
-    assert len(looks) == sum(map(len, people.values()))
+    appearances = {identity(n).appearance.seed for numbers in people.values() for n in numbers}
+    assert len(appearances) == sum(map(len, people.values()))
     with pytest.raises(ValueError, match="belongs to no split"):
         split_of(9000)
 
@@ -87,7 +87,7 @@ def test_arrangements_and_sides_occur_as_often_as_they_should() -> None:
         assert abs(counts[name] / 1500 - share) < 0.035
 
 
-def test_samples_are_whole() -> None:
+def test_samples_are_complete_and_consistent() -> None:
     for scene, sample in zip(scenes(), samples(), strict=True):
         height, width = sample.image.shape[:2]
         assert sample.image.dtype == np.uint8 and sample.camera.matches(sample.image)
@@ -111,19 +111,19 @@ def test_joints_are_the_hand_models_and_pixels_the_cameras() -> None:
             assert np.allclose(joints, sample.joints[side], atol=1e-9)
             assert np.allclose(kinematics.clamp_rotations(sample.rotations[side]), sample.rotations[side], atol=1e-6)
         assert np.allclose(sample.camera.project(sample.joints), sample.keypoints_2d, equal_nan=True)
-        # The window's pixels have the frame's rays.
+        # The crop's pixels have the frame's rays.
         pixels = sample.frame_camera.project(sample.joints[sample.present])
         rays = sample.camera.unproject(sample.keypoints_2d[sample.present])
         assert np.allclose(sample.frame_camera.unproject(pixels), rays)
 
 
-def test_labels_and_depth_lie_where_the_hands_are() -> None:
+def test_labels_and_depth_agree_with_the_hand_meshes() -> None:
     for scene, sample in zip(scenes(), samples(), strict=True):
         for hand in scene.hands:
             vertices = MODEL.mesh(hand.side, hand.rotations, hand.betas, hand.translation).astype(float)
             pixels = sample.camera.project(vertices)
             rows, columns = np.nonzero(sample.labels == hand.side + 1)
-            # The drawn surface is rounder than the mesh whose vertices it goes through.
+            # The rendered surface is rounder than the mesh whose vertices it contains.
             low, high = pixels.min(axis=0) - 2.5, pixels.max(axis=0) + 2.5
             assert columns.min() > low[0] and columns.max() < high[0] and rows.min() > low[1] and rows.max() < high[1]
             depth = sample.depth[rows, columns]
@@ -132,11 +132,11 @@ def test_labels_and_depth_lie_where_the_hands_are() -> None:
             seen = sample.keypoint_visible[side]
             columns, rows = np.rint(sample.keypoints_2d[side, seen]).astype(int).T
             own = sample.labels[rows, columns] == side + 1
-            # The wrist lies under the forearm's skin at times, and a tip on the edge of the hand.
+            # At times the wrist is under the forearm's skin, and a tip on the edge of the hand.
             assert own.mean() > 0.75 if seen.sum() > 5 else True
 
 
-def test_a_hidden_keypoint_is_behind_something_foreign() -> None:
+def test_an_occluded_keypoint_is_behind_another_hand_or_an_object() -> None:
     hidden = 0
     for sample in samples():
         for side in np.flatnonzero(sample.present):
@@ -149,8 +149,8 @@ def test_a_hidden_keypoint_is_behind_something_foreign() -> None:
 
 def board(scene: TrainingScene, depth: float) -> SceneObject:
     """A board across the whole view at a depth, metres."""
-    looks = {"colour": (200.0, 40.0, 40.0), "gloss": 0.0, "pattern": (0.0, 50.0), "seed": 1}
-    return SceneObject(np.array([0, 0, depth]), np.eye(3), np.array([0.6, 0.6, 0.002]), (0.1, 0.1), **looks)  # type: ignore[arg-type]
+    material = {"colour": (200.0, 40.0, 40.0), "gloss": 0.0, "pattern": (0.0, 50.0), "seed": 1}
+    return SceneObject(np.array([0, 0, depth]), np.eye(3), np.array([0.6, 0.6, 0.002]), (0.1, 0.1), **material)
 
 
 def test_a_board_in_front_hides_everything_and_one_behind_nothing() -> None:
@@ -173,7 +173,7 @@ def test_a_board_in_front_hides_everything_and_one_behind_nothing() -> None:
     assert np.array_equal(behind.labels == side + 1, free.labels == side + 1)
 
 
-def test_outside_of_the_frame_nothing_is_seen() -> None:
+def test_nothing_is_visible_outside_the_frame() -> None:
     cut = dataclasses.replace(scenes()[0], camera=dataclasses.replace(scenes()[0].camera, width=40, height=30))
     sample = render_crop(cut, MODEL)
     pixels = cut.camera.project(cut.joints)
@@ -182,7 +182,7 @@ def test_outside_of_the_frame_nothing_is_seen() -> None:
     assert (sample.image[sample.labels == 0] == 0).mean() > 0.5
 
 
-def test_some_lenses_distort_and_bend_pictures_as_they_bend_keypoints() -> None:
+def test_some_lenses_distort_and_bend_images_as_they_bend_keypoints() -> None:
     distorted = [scene for scene in scenes() if np.any(scene.camera.D)]
     assert 3 <= len(distorted) <= 16
     shifts = []
@@ -198,12 +198,12 @@ def test_some_lenses_distort_and_bend_pictures_as_they_bend_keypoints() -> None:
         columns, rows = np.rint(sample.camera.project(vertices)).astype(int).T
         height, width = sample.labels.shape
         inside = (columns > 1) & (rows > 1) & (columns < width - 2) & (rows < height - 2)
-        # Of the hand, or of its arm that is in front of it.
+        # Labels of the hand, or of its arm in front of it.
         assert (sample.labels[rows[inside], columns[inside]] > 0).mean() > 0.93
     assert max(shifts) > 5.0
 
 
-def test_a_lens_folds_nothing_into_the_frame() -> None:
+def test_lens_distortion_is_invertible_around_the_frame() -> None:
     rng = np.random.default_rng(8)
     cameras = [camera for camera, _ in (sample_camera(rng) for _ in range(400)) if np.any(camera.D)]
     assert 0.12 < len(cameras) / 400 < 0.28
@@ -211,16 +211,16 @@ def test_a_lens_folds_nothing_into_the_frame() -> None:
         border = np.array([[0.0, 0.0], [camera.width, 0.0], [0.0, camera.height], [camera.width, camera.height]])
         rays = camera.unproject(border)
         assert np.allclose(camera.project(rays), border, atol=1e-3)
-        # Pixels go on outwards beyond the corners.
+        # Beyond the corners pixels are still farther from the centre.
         outer = camera.project(rays * (1.15, 1.15, 1.0)) - camera.K[:2, 2]
         assert (np.linalg.norm(outer, axis=1) > np.linalg.norm(border - camera.K[:2, 2], axis=1)).all()
 
 
 def test_the_frame_shows_the_same_scene() -> None:
-    scene, window = scenes()[0], samples()[0]
+    scene, crop = scenes()[0], samples()[0]
     frame = render_frame(scene, MODEL, 256, 192)
     assert max(frame.image.shape[0] / 192, frame.image.shape[1] / 256) == 1.0
-    assert np.allclose(frame.joints, window.joints, equal_nan=True)
+    assert np.allclose(frame.joints, crop.joints, equal_nan=True)
     scale = np.array([frame.camera.width / scene.camera.width, frame.camera.height / scene.camera.height])
     expected = (scene.camera.project(scene.joints) + 0.5) * scale - 0.5
     assert np.allclose(frame.keypoints_2d, expected, equal_nan=True)
@@ -251,7 +251,7 @@ def test_all_orientations_occur() -> None:
     assert (np.abs(backs[:, 2]) < 0.4).mean() > 0.1
 
 
-def test_occluded_and_interacting_subsets_are_what_they_say() -> None:
+def test_occluded_and_interacting_subsets_meet_their_definitions() -> None:
     for number in range(3):
         scene = SampleStream("test-occluded", 0, MODEL).scene(number)
         sample = render_crop(scene, MODEL)

@@ -39,11 +39,11 @@ def scene(*hands: HandPose, **changes: object) -> Scene:
 
 
 @pytest.fixture(scope="module")
-def both():  # type: ignore[no-untyped-def]
+def both():
     return render_scene(scene(held_up(Side.LEFT, 0.09), held_up(Side.RIGHT, -0.09)), MODEL)
 
 
-def test_truth_is_the_hand_models(both) -> None:  # type: ignore[no-untyped-def]
+def test_ground_truth_is_the_hand_models(both) -> None:
     pose = held_up(Side.RIGHT, -0.09)
     joints, _ = MODEL.kinematics(Side.RIGHT).forward(pose.rotations, pose.betas, pose.translation)
     assert np.allclose(both.joints[Side.RIGHT], joints)
@@ -53,7 +53,7 @@ def test_truth_is_the_hand_models(both) -> None:  # type: ignore[no-untyped-def]
     assert np.allclose(both.vertices[Side.RIGHT], expected)
 
 
-def test_hands_are_on_their_sides_with_thumbs_inwards(both) -> None:  # type: ignore[no-untyped-def]
+def test_hands_are_on_their_sides_with_thumbs_inwards(both) -> None:
     columns = np.arange(CAMERA.width)
     for side, half in ((Side.RIGHT, columns < 160), (Side.LEFT, columns >= 160)):
         mask = both.visible[side]
@@ -65,7 +65,7 @@ def test_hands_are_on_their_sides_with_thumbs_inwards(both) -> None:  # type: ig
     assert (right[TIPS[1:], 1] < right[WRIST, 1] - 40).all()
 
 
-def test_keypoints_and_vertices_lie_in_the_masks(both) -> None:  # type: ignore[no-untyped-def]
+def test_keypoints_and_vertices_are_in_the_masks(both) -> None:
     for side in Side:
         pixels = np.rint(CAMERA.project(both.vertices[side].astype(float))).astype(int)
         inside = ((pixels >= 0) & (pixels < (CAMERA.width, CAMERA.height))).all(axis=1)
@@ -79,7 +79,7 @@ def test_keypoints_and_vertices_lie_in_the_masks(both) -> None:  # type: ignore[
         assert grown[tips[:, 1], tips[:, 0]].all()
 
 
-def test_the_silhouette_agrees_with_the_camera_within_half_a_pixel(both) -> None:  # type: ignore[no-untyped-def]
+def test_the_silhouette_agrees_with_the_camera_within_half_a_pixel(both) -> None:
     mask = both.amodal[Side.RIGHT]
     rows, columns = np.nonzero(mask)
     pixels = CAMERA.project(both.vertices[Side.RIGHT].astype(float))
@@ -90,11 +90,11 @@ def test_the_silhouette_agrees_with_the_camera_within_half_a_pixel(both) -> None
     assert -0.5 < pixels[:, 0].max() - columns.max() < 1.5
 
 
-def test_masks_depth_and_visibility_agree(both) -> None:  # type: ignore[no-untyped-def]
+def test_masks_depth_and_visibility_agree(both) -> None:
     covered = np.isfinite(both.depth)
     assert not (both.visible & ~covered).any()
     assert not (both.visible[0] & both.visible[1]).any()
-    # Alone in its half of the image, all of a hand is seen.
+    # Alone in its half of the image, a hand is fully visible.
     assert (both.visible & both.amodal).sum() > 0.995 * both.amodal.sum()
     for side in Side:
         depth = both.depth[both.visible[side]]
@@ -123,12 +123,12 @@ def test_a_hand_that_hides_its_own_fingers() -> None:
     turned[0] = np.diag([-1.0, 1.0, -1.0]) @ turned[0]
     result = render_scene(scene(dataclasses.replace(pose, rotations=turned)), MODEL)
     seen = result.keypoint_visible[Side.RIGHT]
-    # From the back of a fist the knuckles are seen and the fingertips are not.
+    # From the back of a fist the knuckles are visible and the fingertips are not.
     assert seen[[5, 9, 13]].all() and not seen[[8, 12, 16]].any()
     assert not result.keypoint_visible[Side.LEFT].any() and np.isnan(result.joints[Side.LEFT]).all()
 
 
-def test_the_picture_shows_skin_where_the_mask_is_and_background_elsewhere(both) -> None:  # type: ignore[no-untyped-def]
+def test_the_image_shows_skin_in_the_mask_and_background_elsewhere(both) -> None:
     blue, _, red = (both.image[..., k].astype(float) for k in range(3))
     skin = both.visible.any(axis=0)
     assert (red - blue)[skin].mean() > 25
@@ -136,7 +136,7 @@ def test_the_picture_shows_skin_where_the_mask_is_and_background_elsewhere(both)
     assert 60 < both.image[skin].mean() < 225
 
 
-def test_the_same_scene_gives_the_same_picture_and_another_seed_other_noise() -> None:
+def test_the_same_scene_gives_the_same_image_and_another_seed_other_noise() -> None:
     first = scene(held_up(Side.RIGHT), noise_seed=3)
     again = render_scene(first, MODEL).image
     assert np.array_equal(render_scene(first, MODEL).image, again)
@@ -152,12 +152,12 @@ def test_one_hand_of_each_side_at_most() -> None:
         render_scene(scene(background=np.zeros((10, 10, 3))), MODEL)
 
 
-def test_no_hands_is_a_picture_too() -> None:
+def test_a_scene_without_hands_is_rendered() -> None:
     result = render_scene(scene(), MODEL)
     assert np.isinf(result.depth).all() and not result.amodal.any() and result.image.std() > 0
 
 
-def test_the_surface_keeps_the_meshs_vertices_and_goes_on_into_arm_and_sleeve() -> None:
+def test_the_surface_has_the_meshs_vertices_a_forearm_and_a_sleeve() -> None:
     for side in Side:
         surface = rest_surface(MODEL, side, Arm(sleeve=0.08))
         identity = np.broadcast_to(np.eye(3), (16, 3, 3))
@@ -166,7 +166,7 @@ def test_the_surface_keeps_the_meshs_vertices_and_goes_on_into_arm_and_sleeve() 
         assert set(np.unique(surface.kinds)) == {HAND, FOREARM, SLEEVE}
         skin = surface.faces[surface.kinds != SLEEVE]
         directed = np.concatenate([skin[:, [0, 1]], skin[:, [1, 2]], skin[:, [2, 0]]])
-        # Every edge is used once in each direction, but for the open end at the elbow.
+        # Every edge is used once in each direction, except at the open end at the elbow.
         assert len(np.unique(directed, axis=0)) == len(directed)
         forward = set(map(tuple, directed.tolist()))
         lonely = [edge for edge in forward if edge[::-1] not in forward]
@@ -179,7 +179,7 @@ def test_the_surface_keeps_the_meshs_vertices_and_goes_on_into_arm_and_sleeve() 
         assert (np.einsum("ij,ij->i", radial, surface.normals[tube]) > 0).mean() > 0.98
 
 
-def test_the_wrist_bends_the_way_it_says() -> None:
+def test_wrist_flexion_and_deviation_have_their_directions() -> None:
     for side in Side:
         kinematics = MODEL.kinematics(side)
         from hand_recon_ros.skeleton import wrist_rotation
@@ -215,7 +215,7 @@ def test_postures_are_inside_the_limits() -> None:
         posture("wave", MODEL.kinematics(Side.LEFT))
 
 
-def test_postures_are_what_they_are_called() -> None:
+def test_postures_match_their_names() -> None:
     kinematics = MODEL.kinematics(Side.RIGHT)
 
     def joints(name: str) -> np.ndarray:
@@ -236,15 +236,15 @@ def test_backgrounds_differ_by_seed_only(kind: str) -> None:
     assert not np.array_equal(background(kind, 60, 80, 2), first)
 
 
-def test_unknown_background_is_refused() -> None:
+def test_an_unknown_background_raises() -> None:
     with pytest.raises(ValueError, match="unknown background 'moon'"):
         background("moon", 10, 10, 0)
 
 
 def test_people_differ() -> None:
     rng = np.random.default_rng(5)
-    looks = [Appearance.sample(rng) for _ in range(20)]
-    assert np.std([look.tone for look in looks]) > 0.1
+    people = [Appearance.sample(rng) for _ in range(20)]
+    assert np.std([person.tone for person in people]) > 0.1
     dark, light = (
         render_scene(scene(held_up(Side.RIGHT), appearance=Appearance(tone=tone)), MODEL) for tone in (1.0, 0.0)
     )
@@ -252,8 +252,8 @@ def test_people_differ() -> None:
     assert light.image[mask].mean() > dark.image[mask].mean() + 25
 
 
-def test_a_lamp_throws_a_shadow() -> None:
-    # The lamp stands behind the right hand as seen from the left one.
+def test_a_lamp_casts_a_shadow() -> None:
+    # From the left hand the lamp is behind the right one.
     lamp = Lighting((Lamp((-1.0, 0.0, -0.55), (2.0, 2.0, 2.0)),), sky=(0.1,) * 3, ground=(0.1,) * 3, front=(0.0,) * 3)
     left = held_up(Side.LEFT, 0.10, 0.42)
     alone = render_scene(scene(left, lighting=lamp), MODEL)

@@ -1,4 +1,4 @@
-"""Where training and evaluation take their samples from: every data set yields the same type."""
+"""Samples for training and evaluation, of the same type from every data set, and arrays made from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays that are computed once and kept in files."""
+"""A cache of computed arrays in files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 
 def cached(path: Path, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays in a file (.npz), by name; where it is not there, what ``compute`` gives is written to it first."""
+    """The arrays of a file (.npz), by name; a missing file is written with the result of ``compute`` first."""
     if not path.exists():
-        # Written beside and moved: several runs may fill the folder.
+        # Written to another name and renamed: several processes may fill the folder.
         part = path.with_suffix(f".{os.getpid()}.part")
         with part.open("wb") as file:
             np.savez(file, **compute())  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""From a sample to what the encoder is trained on: two crops as a tracker would cut them, and what is true in them."""
+"""Training data of the encoder from a sample: two crops as a tracker would cut them, with their ground truth."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from .priors import CHANNELS, GRID, PriorProvider, SceneTruth, segmentation_clas
 from .sample import Sample
 
 SEGMENTATION_SIZE = 28
-"""Side of the segmentation that the encoder is trained to predict, cells."""
+"""Size of the segmentation that the encoder is trained to predict, cells."""
 CROP_SIZE = 224
-_ANY_TURN = 0.1
-"""Share of crops turned at random: what a detector that does not know a hand's direction gives."""
-_SWAPPED = 0.04
-"""Share of crops that are cut for the wrong side: the encoder has to say that this is not the hand it is taken for."""
+_RANDOM_ROTATIONS = 0.1
+"""Share of crops at a random rotation, as from a detector without the hand's direction."""
+_WRONG_SIDE = 0.04
+"""Share of crops that show the other side's hand, for which the encoder has to predict a low presence."""
 _UNTRACKED = 0.05
 """Share of samples in which one of two hands has no crop."""
 _NEAR, _FAR = 0.7, 0.9
-"""A hand is told from the other one's crop when the middle of its square lies up to the first from that crop's, in
-units of the crop; up to the second it may be."""
-_SEEN = 4
-"""Keypoints of a hand that must be visible for that."""
+"""The encoder has to predict the other hand's box from this crop where their centres are at most the first apart, in
+units of the crop; up to the second either prediction is right."""
+_MIN_VISIBLE = 4
+"""Keypoints of the other hand that must be visible for that."""
 
 
 def jittered_box(keypoints: np.ndarray, rng: np.random.Generator) -> RotatedBox:
-    """The square a tracker might look in for a hand with keypoints (21, 2), pixels."""
+    """The tracking box of keypoints (21, 2), pixels, shifted, scaled and rotated a little."""
     box = tracking_box(keypoints)
     shift = rng.normal(0.0, 0.05, 2) * box.size
     size = box.size * math.exp(rng.normal(0.0, 0.1))
-    turn = rng.uniform(-math.pi, math.pi) if rng.random() < _ANY_TURN else rng.normal(0.0, 0.2)
+    turn = rng.uniform(-math.pi, math.pi) if rng.random() < _RANDOM_ROTATIONS else rng.normal(0.0, 0.2)
     return RotatedBox((box.center[0] + float(shift[0]), box.center[1] + float(shift[1])), size, box.angle + float(turn))
 
 
-def elsewhere(sample: Sample, rng: np.random.Generator) -> RotatedBox:
-    """Some square of the image."""
+def random_box(sample: Sample, rng: np.random.Generator) -> RotatedBox:
+    """A random box of the image."""
     height, width = sample.image.shape[:2]
     size = float(rng.uniform(0.3, 0.8)) * max(height, width)
     center = float(rng.uniform(0, width)), float(rng.uniform(0, height))
@@ -49,18 +49,18 @@ def elsewhere(sample: Sample, rng: np.random.Generator) -> RotatedBox:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Crops:
-    """The crops of a sample: where they were cut, left then right (None where there is none), and their arrays."""
+    """The crops of a sample: their frames, left then right (None for no crop), and their arrays."""
 
     frames: tuple[CropFrame | None, CropFrame | None]
     arrays: dict[str, np.ndarray]
 
 
 def sample_crops(
-    sample: Sample, rng: np.random.Generator, provider: PriorProvider | None = None, wrong: bool = True
+    sample: Sample, rng: np.random.Generator, provider: PriorProvider | None = None, distractors: bool = True
 ) -> Crops:
-    """The crops of a sample, as a tracker that is a little off would cut them.
+    """The crops of a sample, as a slightly inaccurate tracker would cut them.
 
-    With ``wrong`` some are of nothing, or of the other side's hand, for the encoder to learn to say so.
+    With ``distractors`` some show no hand or the other side's hand, so that the encoder learns to predict presence.
 
     Arrays are (2, ...), left then right: crops uint8 (2, S, S, 3) RGB; rays, pairs, shown; priors float16; and the
     truth: present, rotations, betas, joints (from the wrist), places, place_weights, log_width, to_other, segmentation;
@@ -71,60 +71,62 @@ def sample_crops(
     for side in Side:
         if sample.present[side]:
             frames[side] = CropFrame(jittered_box(sample.keypoints_2d[side], rng), side, sample.camera)
-        elif wrong and rng.random() < 0.3:
-            frames[side] = CropFrame(elsewhere(sample, rng), side, sample.camera)
-    chance = rng.random() if wrong else 1.0
+        elif distractors and rng.random() < 0.3:
+            frames[side] = CropFrame(random_box(sample, rng), side, sample.camera)
+    kind = rng.random() if distractors else 1.0
     one = Side(int(rng.integers(2)))
-    if chance < _SWAPPED and sample.present[one.other]:
-        # The other hand's crop is taken for this side's, as where a locator got the sides wrong.
+    if kind < _WRONG_SIDE and sample.present[one.other]:
+        # This side's crop shows the other hand, as where a detector confuses the sides.
         frames[one] = CropFrame(jittered_box(sample.keypoints_2d[one.other], rng), one, sample.camera)
         own[one] = False
         if rng.random() < 0.5:
             frames[one.other], own[one.other] = None, False
-    elif chance < _SWAPPED + _UNTRACKED and sample.present.all():
-        frames[one], own[one] = None, False  # there to be seen, but nobody follows it
+    elif kind < _WRONG_SIDE + _UNTRACKED and sample.present.all():
+        frames[one], own[one] = None, False  # in the image, but not tracked
     truth = SceneTruth(sample.keypoints_2d, sample.labels, sample.depth, sample.image)
-    image, origin = inside_frame(sample)
+    image, origin = visible_part(sample)
     result = _empty()
     for side in Side:
         frame, other = frames[side], frames[side.other]
         if frame is None:
             continue
         result["shown"][side] = 1.0
-        result["crops"][side] = cut(image, frame, origin)
+        result["crops"][side] = cut_crop(image, frame, origin)
         result["rays"][side] = frame.ray_features
         if other is not None:
             result["pairs"][side] = frame.pair_features(other)
         if provider is not None:
             result["priors"][side] = provider(frame, other, truth)
-        result["segmentation"][side] = _most(segmentation_classes(frame, sample.labels), SEGMENTATION_SIZE)
+        result["segmentation"][side] = _majority(segmentation_classes(frame, sample.labels), SEGMENTATION_SIZE)
         if own[side]:
-            _truth(result, sample, frame, bool(own[side.other]))
-            _other_square(result, sample, frame)
+            _ground_truth(result, sample, frame, bool(own[side.other]))
+            _other_hand(result, sample, frame)
     return Crops((frames[0], frames[1]), result)
 
 
-def inside_frame(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """The part of a sample's picture that its camera saw, and where that begins (2,): beyond the frame the picture is
-    black, but a crop of a whole frame repeats the frame's border there."""
+def visible_part(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a sample's image that is inside the frame, and its first pixel (2,).
+
+    Beyond the frame the image is black, but a crop of a whole frame repeats the frame's border there.
+    """
     camera, frame = sample.camera, sample.frame_camera
     corners = frame.unproject(np.array([[0.0, 0.0], [frame.width - 1, frame.height - 1]]))
     size = np.array([camera.width, camera.height])
-    # One pixel less: a border that is half black would be repeated as black.
+    # One pixel less: otherwise a half black border would be repeated.
     first, last = camera.project(corners)
     low = np.clip(np.ceil(first).astype(int) + (first > 0), 0, size - 1)
     high = np.clip(np.floor(last).astype(int) - (last < size - 1), low, size - 1)
     return sample.image[low[1] : high[1] + 1, low[0] : high[0] + 1], low
 
 
-def cut(image: np.ndarray, frame: CropFrame, origin: np.ndarray, size: int = CROP_SIZE) -> np.ndarray:
-    """A crop (size, size, 3) uint8 RGB, a left hand's mirrored, of a BGR image that begins at ``origin``."""
+def cut_crop(image: np.ndarray, frame: CropFrame, origin: np.ndarray, size: int = CROP_SIZE) -> np.ndarray:
+    """A crop (size, size, 3) uint8 RGB, mirrored for a left hand, of a BGR image that begins at pixel ``origin``."""
     center = frame.box.center[0] - float(origin[0]), frame.box.center[1] - float(origin[1])
     moved = dataclasses.replace(frame, box=RotatedBox(center, frame.box.size, frame.box.angle))
     return moved.cut(np.ascontiguousarray(image), size)
 
 
-def _most(classes: np.ndarray, size: int) -> np.ndarray:
+def _majority(classes: np.ndarray, size: int) -> np.ndarray:
     """The most frequent class of each cell (size, size)."""
     cells = classes.shape[0] // size
     counts = [(classes == index).reshape(size, cells, size, cells).sum(axis=(1, 3)) for index in range(3)]
@@ -147,7 +149,7 @@ def _empty() -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
-def _truth(result: dict[str, np.ndarray], sample: Sample, frame: CropFrame, both: bool) -> None:
+def _ground_truth(result: dict[str, np.ndarray], sample: Sample, frame: CropFrame, both: bool) -> None:
     side = frame.side
     wrist = sample.joints[side, 0]
     places = frame.pixels_in(sample.keypoints_2d[side])
@@ -156,7 +158,7 @@ def _truth(result: dict[str, np.ndarray], sample: Sample, frame: CropFrame, both
     result["betas"][side] = sample.betas[side]
     result["joints"][side] = frame.points_in(sample.joints[side]) - frame.points_in(wrist)
     result["places"][side] = places
-    # Far outside the crop there is nothing to go by.
+    # Keypoints far outside the crop cannot be predicted from it.
     result["place_weights"][side] = (np.abs(places) < 0.6).all(axis=-1)
     result["log_width"][side] = math.log(max(frame.width_at(wrist), 1e-3))
     if both:
@@ -164,15 +166,15 @@ def _truth(result: dict[str, np.ndarray], sample: Sample, frame: CropFrame, both
         result["to_other"][side] = frame.points_in(sample.joints[side.other, 0]) - frame.points_in(wrist)
 
 
-def _other_square(result: dict[str, np.ndarray], sample: Sample, frame: CropFrame) -> None:
-    """Where the other hand is, whether somebody follows it or not."""
+def _other_hand(result: dict[str, np.ndarray], sample: Sample, frame: CropFrame) -> None:
+    """Ground truth of the other hand's box, whether it is tracked or not."""
     side, other = frame.side, frame.side.other
     result["other_asked"][side] = 1.0
     if not sample.present[other]:
         return
-    square = frame.pair_features(CropFrame(tracking_box(sample.keypoints_2d[other]), other, sample.camera))
-    away = np.abs(square[:2]).max()
-    if away < _NEAR and sample.keypoint_visible[other].sum() >= _SEEN:
-        result["other_square"][side], result["other_shown"][side] = square, 1.0
-    elif away < _FAR:
+    box = frame.pair_features(CropFrame(tracking_box(sample.keypoints_2d[other]), other, sample.camera))
+    distance = np.abs(box[:2]).max()
+    if distance < _NEAR and sample.keypoint_visible[other].sum() >= _MIN_VISIBLE:
+        result["other_square"][side], result["other_shown"][side] = box, 1.0
+    elif distance < _FAR:
         result["other_asked"][side] = 0.0

@@ -1,5 +1,4 @@
-"""From a whole frame to what the hand detector is trained on: views as the palm detector sees them, and the squares of
-the hands in them."""
+"""Training data of the hand detector from a whole frame: square views for the palm detector, with the hands' boxes."""
 
 from __future__ import annotations
 
@@ -15,25 +14,25 @@ from ..types import Side
 from .sample import LEFT_HAND, RIGHT_HAND, Sample
 
 BOX = 5
-"""Numbers of a square in a view: x, y of its centre and its side in units of the view, cosine and sine of its angle."""
+"""Numbers of a box in a view: x, y of its centre and its size in units of the view, cosine and sine of its angle."""
 
 _WITHOUT_HANDS = 0.3
-"""Share of the views in part that show no hand at all, where a frame has such a place."""
+"""Share of the random views that show no hand, where a frame has such a region."""
 _TRIES = 20
-_MOST_HAND = 0.002
-"""Share of a view's pixels up to which it shows no hand."""
-_ENOUGH = 0.5
-"""Share of a hand's keypoints inside a view from which on it is to be found there."""
+_MAX_HAND = 0.002
+"""Largest share of hand pixels in a view without hands."""
+_MIN_INSIDE = 0.5
+"""Smallest share of a hand's keypoints inside a view in which it has to be detected."""
 
 
 class DetectorView(NamedTuple):
     """A view of a frame.
 
     Attributes:
-        image: (n, n, 3) uint8 BGR, as the palm detector gets it.
-        boxes: (2, 5) float32, left and right: see BOX; NaN where there is none to be found.
-        valid: (2,) bool: whether the side counts. It does not where too little of the hand is in the view to find it,
-            and enough not to deny it.
+        image: (n, n, 3) uint8 BGR, the palm detector's input.
+        boxes: (2, 5) float32, left and right: see BOX; NaN where no hand has to be detected.
+        valid: (2,) bool: whether the side enters losses and metrics. It does not where a part of the hand is in the
+            view, but less than _MIN_INSIDE.
     """
 
     image: np.ndarray
@@ -42,13 +41,13 @@ class DetectorView(NamedTuple):
 
 
 def frame_views(sample: Sample, rng: np.random.Generator, size: int) -> list[DetectorView]:
-    """Two views of a frame: all of it, and some square of it, each mirrored half of the time."""
-    some = some_view(sample, rng)
-    return [frame_view(sample, view, size, bool(rng.random() < 0.5)) for view in (None, some)]
+    """Two views of a frame: all of it, and a random part of it, each mirrored half of the time."""
+    part = random_view(sample, rng)
+    return [frame_view(sample, view, size, bool(rng.random() < 0.5)) for view in (None, part)]
 
 
-def some_view(sample: Sample, rng: np.random.Generator) -> RotatedBox:
-    """A square of a frame, of any place, size and rotation: often one without hands."""
+def random_view(sample: Sample, rng: np.random.Generator) -> RotatedBox:
+    """A box of a frame at a random position, size and rotation, often without hands."""
     hands = np.isin(sample.labels, (LEFT_HAND, RIGHT_HAND)).astype(np.uint8)[..., None].repeat(3, axis=2)
     without = rng.random() < _WITHOUT_HANDS
     height, width = hands.shape[:2]
@@ -57,13 +56,13 @@ def some_view(sample: Sample, rng: np.random.Generator) -> RotatedBox:
         center = float(rng.uniform(0.1, 0.9)) * width, float(rng.uniform(0.1, 0.9)) * height
         turn = rng.normal(0.0, 0.25) if rng.random() < 0.6 else rng.uniform(-math.pi, math.pi)
         view = RotatedBox(center, float(extent) * max(width, height), float(turn))
-        if not without or crop(hands, view, np.empty((64, 64, 3), np.uint8), False)[..., 0].mean() < _MOST_HAND:
+        if not without or crop(hands, view, np.empty((64, 64, 3), np.uint8), False)[..., 0].mean() < _MAX_HAND:
             break
     return view
 
 
 def frame_view(sample: Sample, view: RotatedBox | None, size: int, mirrored: bool = False) -> DetectorView:
-    """A square view of a frame, or the whole frame within a black square; ``mirrored`` exchanges left and right."""
+    """A view of a frame (``view`` None for the whole frame, letterboxed); ``mirrored`` exchanges left and right."""
     out = np.empty((size, size, 3), dtype=np.uint8)
     if view is None:
         view = letterbox(sample.image, out)
@@ -80,9 +79,9 @@ def frame_view(sample: Sample, view: RotatedBox | None, size: int, mirrored: boo
         within = (sample.keypoints_2d[side] > 0) & (sample.keypoints_2d[side] < frame - 1)
         share = (inside & within).all(axis=1).mean()
         box = tracking_box(mirror_pixels(pixels, size) if mirrored else pixels)
-        if share >= _ENOUGH and 0 < min(box.center) and max(box.center) < size:
-            place = *(coordinate / size for coordinate in box.center), box.size / size
-            boxes[slot] = (*place, math.cos(box.angle), math.sin(box.angle))
+        if share >= _MIN_INSIDE and 0 < min(box.center) and max(box.center) < size:
+            x, y = (coordinate / size for coordinate in box.center)
+            boxes[slot] = (x, y, box.size / size, math.cos(box.angle), math.sin(box.angle))
         elif share > 0:
             valid[slot] = False
     return DetectorView(np.ascontiguousarray(out[:, ::-1]) if mirrored else out, boxes, valid)

@@ -1,9 +1,9 @@
 """Priors of foundation models, as maps over a hand's crop: keypoints, segmentation and depth.
 
-The encoder learns to imagine these from the image alone (``network``); they are needed in training only. A provider is
-anything with :class:`PriorProvider`'s call. Maps are GRID x GRID over the crop of a right hand (a left one's is
-mirrored): keypoint heatmaps of this hand and of the other one (42 channels), segmentation into this hand, the other one
-and the rest (3), and inverse depth with a mask of where it is known (2).
+Only training needs them: the encoder (:mod:`models.encoder`) learns to predict their features from the image.
+Maps are GRID x GRID over the crop of a right hand (a left hand's is mirrored): keypoint heatmaps of this hand and of
+the other one (42 channels), segmentation into this hand, the other one and the rest (3), and inverse depth with a mask
+of where it is known (2).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ CHANNELS = 47
 GROUPS = {"keypoints": KEYPOINTS, "segmentation": SEGMENTATION, "depth": DEPTH}
 
 _HEAT_SIGMA = 1.0  # cells
-_FINE = 4  # labels and depth are looked up on a grid this much finer, then averaged
+_FINE = 4  # labels and depth are sampled on a grid that is finer by this factor, then averaged
 
 
 class PriorProvider(Protocol):
-    """What makes prior maps."""
+    """Computes prior maps of a crop."""
 
     def __call__(self, frame: CropFrame, other: CropFrame | None, scene: SceneTruth) -> np.ndarray:
         """Maps (CHANNELS, GRID, GRID) float32 for the crop ``frame``; ``other`` is the other hand's, if any."""
@@ -36,13 +36,13 @@ class PriorProvider(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SceneTruth:
-    """An image, and what the renderer knows of it.
+    """An image and its ground truth.
 
     Attributes:
         keypoints_2d: (2, 21, 2) pixels, left then right; NaN for an absent hand.
         labels: uint8 (H, W): 0 background, 1 left hand, 2 right hand, 3 anything else.
-        depth: (H, W) metres, infinite where there is nothing.
-        image: uint8 (H, W, 3) BGR, for providers that look at it.
+        depth: (H, W) metres, infinite for the background.
+        image: uint8 (H, W, 3) BGR, for providers that evaluate it.
     """
 
     keypoints_2d: np.ndarray
@@ -51,17 +51,17 @@ class SceneTruth:
     image: np.ndarray | None = None
 
 
-def heatmaps(places: np.ndarray) -> np.ndarray:
-    """Gaussians (N, GRID, GRID) of height 1 at places (N, 2) in units of the crop; zero for NaN."""
+def heatmaps(points: np.ndarray) -> np.ndarray:
+    """Gaussians (N, GRID, GRID) of height 1 at points (N, 2) in units of the crop; zero for NaN."""
     cells = np.arange(GRID)
-    # Centre of cell i lies at (i + 0.5) / GRID - 0.5.
-    x, y = ((places[:, axis, None] + 0.5) * GRID - 0.5 - cells for axis in range(2))
+    # The centre of cell i is at (i + 0.5) / GRID - 0.5.
+    x, y = ((points[:, axis, None] + 0.5) * GRID - 0.5 - cells for axis in range(2))
     rows, columns = (np.nan_to_num(np.exp(-0.5 * (d / _HEAT_SIGMA) ** 2)) for d in (y, x))
     return (rows[:, :, None] * columns[:, None, :]).astype(np.float32)
 
 
 def exact_priors(frame: CropFrame, other: CropFrame | None, scene: SceneTruth) -> np.ndarray:
-    """The maps as they are, from the renderer's truth."""
+    """Maps (CHANNELS, GRID, GRID) float32 from ground truth; see :class:`PriorProvider`."""
     maps = np.zeros((CHANNELS, GRID, GRID), dtype=np.float32)
     for start, side in ((0, frame.side), (21, frame.side.other)):
         maps[start : start + 21] = heatmaps(frame.pixels_in(scene.keypoints_2d[side]))
@@ -70,48 +70,48 @@ def exact_priors(frame: CropFrame, other: CropFrame | None, scene: SceneTruth) -
 
 
 def segmentation_classes(frame: CropFrame, labels: np.ndarray, size: int = GRID * _FINE) -> np.ndarray:
-    """Class of each pixel (size, size) uint8 of the crop: 0 the rest, 1 this hand, 2 the other one."""
-    seen = frame.lookup(labels, size, outside=0)
+    """Class of each pixel (size, size) uint8 of the crop: 0 the rest, 1 this hand, 2 the other hand."""
+    values = frame.lookup(labels, size, outside=0)
     own, others = (2, 1) if frame.side == Side.RIGHT else (1, 2)
-    return np.where(seen == own, 1, np.where(seen == others, 2, 0)).astype(np.uint8)
+    return np.where(values == own, 1, np.where(values == others, 2, 0)).astype(np.uint8)
 
 
 def _segmentation(frame: CropFrame, labels: np.ndarray) -> np.ndarray:
     classes = segmentation_classes(frame, labels)
-    return np.stack([_averaged((classes == index).astype(np.float32)) for index in (1, 2, 0)])
+    return np.stack([_average((classes == index).astype(np.float32)) for index in (1, 2, 0)])
 
 
 def _depth(frame: CropFrame, depth: np.ndarray) -> np.ndarray:
     inverse = frame.lookup((1.0 / depth).astype(np.float32), GRID * _FINE, outside=0.0)
-    shown, known = normalised_depth(inverse, inverse > 0)
-    return np.stack([_averaged(shown), _averaged(known)])
+    normalised, known = normalised_depth(inverse, inverse > 0)
+    return np.stack([_average(normalised), _average(known)])
 
 
 def normalised_depth(inverse: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Inverse depth (S, S) where it is ``known``, with median 0 and mean deviation 1, and that mask: (2, S, S)."""
+    """Inverse depth (S, S) where ``known``, with median 0 and mean deviation 1, and that mask: (2, S, S) float32."""
     if not known.any():
         return np.zeros((2, *inverse.shape), dtype=np.float32)
     values = inverse[known]
     middle = np.median(values)
     scale = max(float(np.abs(values - middle).mean()), 1e-3 * abs(float(middle)), 1e-9)
-    shown = np.where(known, np.clip((inverse - middle) / scale, -4.0, 4.0), 0.0)
-    return np.stack([shown, known]).astype(np.float32)
+    normalised = np.where(known, np.clip((inverse - middle) / scale, -4.0, 4.0), 0.0)
+    return np.stack([normalised, known]).astype(np.float32)
 
 
-def _averaged(fine: np.ndarray) -> np.ndarray:
+def _average(fine: np.ndarray) -> np.ndarray:
     return fine.reshape(GRID, _FINE, GRID, _FINE).mean(axis=(1, 3))
 
 
 @dataclasses.dataclass
 class CorruptedPriors:
-    """Exact maps, spoilt the way real models err.
+    """Exact maps with errors like those of real models.
 
-    Keypoints wander, drop out and are sometimes the other hand's; segmentation is blurred, has holes and now and then
-    takes one hand for the other; depth is blurred, bent and known up to scale and shift only.
+    Keypoints are noisy, missing and at times the other hand's; segmentation is blurred, has holes and at times confuses
+    the hands; depth is blurred and known up to scale and shift only.
 
     Attributes:
-        rng: source of the errors.
-        strength: 0 none, 1 as measured models have them.
+        rng: random number generator of the errors.
+        strength: 0 for none, 1 for those of measured models.
     """
 
     rng: np.random.Generator

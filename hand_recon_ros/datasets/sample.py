@@ -1,4 +1,4 @@
-"""One picture of up to two hands with everything that is known about it."""
+"""One image of up to two hands with its ground truth."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ import numpy as np
 from ..camera import Camera
 
 BACKGROUND, LEFT_HAND, RIGHT_HAND, OTHER = 0, 1, 2, 3
-"""Values of :attr:`Sample.labels`; a hand's is its side's slot + 1."""
+"""Values of :attr:`Sample.labels`; a hand's is its side + 1."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sample:
-    """A picture and its truth. Arrays with two slots are left, right; an absent hand is NaN, its flags are False.
+    """An image and its ground truth. Arrays with two slots are left, right; an absent hand is NaN, its flags are False.
 
     Geometry is in metres in the camera's optical frame. ``camera`` and ``frame_camera`` have the same optical centre
-    and axes: the picture is a window of the frame, enlarged or reduced, so a pixel of either has the same ray.
+    and axes: the image is a crop of the frame, enlarged or reduced.
 
     Attributes:
-        image: uint8 (H, W, 3) BGR; black where the window reaches beyond the frame.
+        image: uint8 (H, W, 3) BGR; black where the crop reaches beyond the frame.
         camera: of ``image``.
-        frame_camera: of the whole frame the picture was cut from: its intrinsics and size.
+        frame_camera: of the whole frame that ``image`` is a crop of.
         present: which hands are in the scene (2,) bool.
         rotations: (2, 16, 3, 3) of the joints relative to their parents, in the order of skeleton.JOINT_NAMES.
         betas: (2, 10) of the hand model.
         translation: (2, 3) metres, MANO's ``transl``.
         joints: keypoints (2, 21, 3), metres.
-        keypoints_2d: (2, 21, 2) pixels of ``image``; outside of it where they lie outside.
-        keypoint_visible: whether a keypoint is in the picture and nothing is in front of it but the skin right above
-            (2, 21) bool.
-        occluded: whether a keypoint is in the picture but hidden by the other hand, the other arm or an object
-            (2, 21) bool. One that is hidden by its own hand only is neither visible nor occluded.
+        keypoints_2d: (2, 21, 2) pixels of ``image``; may be outside of it.
+        keypoint_visible: whether a keypoint is in the image and only the skin right above is in front of it (2, 21)
+            bool.
+        occluded: whether a keypoint is in the image but hidden by the other hand, the other arm or an object (2, 21)
+            bool. A keypoint hidden by its own hand only is neither visible nor occluded.
         labels: uint8 (H, W): 0 background, 1 left hand, 2 right hand, 3 anything else in front of the background
             (forearms, sleeves, objects).
         depth: of the nearest surface along the optical axis (H, W) float32, metres; infinite where the label is 0.
-        name: where the sample is from: data set, split and number.
-        arrangement: how the hands lie to each other, where the data set says.
+        name: data set, split and number of the sample.
+        arrangement: of the hands relative to each other; empty where the data set has none.
         seed: of a synthetic sample, -1 otherwise.
     """
 

@@ -205,7 +205,7 @@ def _pooled(values: Values, penetrations: Penetrations) -> dict[str, np.ndarray]
 
 
 def _cut(sample: Sample, number: int, provider: PriorProvider | None = None) -> Crops:
-    return sample_crops(sample, np.random.default_rng([_SEED, number]), provider, wrong=False)
+    return sample_crops(sample, np.random.default_rng([_SEED, number]), provider, distractors=False)
 
 
 def _case(

@@ -7,6 +7,7 @@ import dataclasses
 import numba as nb
 import numpy as np
 
+from ..calibration import scaled_camera
 from ..camera import Camera
 from ..datasets.sample import BACKGROUND, OTHER, Sample
 from ..hand_model import HandModel
@@ -20,7 +21,6 @@ from .scene import DEPTHS_UNDER_SKIN, Limb, coarse_faces, merge_surfaces, pose_l
 from .shading import shade
 from .surface import ARM_OWNER, HAND, NO_OWNER, SLEEVE, Surface, limb_topology
 from .training_scenes import TrainingScene, place_background
-from .viewpoints import resized
 
 _SUPERSAMPLING = 2
 _SKY_DIRECTIONS, _SKY_CELL, _LAMP_CELL = 8, 0.006, 0.0018
@@ -48,7 +48,7 @@ def render_frame(scene: TrainingScene, hand_model: HandModel, width: int = 320, 
     """
     factor = min(width / scene.camera.width, height / scene.camera.height)
     size = round(scene.camera.width * factor), round(scene.camera.height * factor)
-    return _render(scene, hand_model, resized(scene.camera, *size), whole=True)
+    return _render(scene, hand_model, scaled_camera(scene.camera, *size), whole=True)
 
 
 def hidden_keypoints(scene: TrainingScene, hand_model: HandModel) -> np.ndarray:

@@ -91,12 +91,3 @@ def sample_crop_camera(camera: Camera, keypoints: np.ndarray, rng: np.random.Gen
     K[1, 1] *= scale
     K[0, 1] *= scale
     return dataclasses.replace(camera, K=K, width=width, height=height)
-
-
-def resized(camera: Camera, width: int, height: int) -> Camera:
-    """The camera of the same frame resized to ``width`` x ``height`` pixels."""
-    K = camera.K.copy()
-    factor = np.array([width / camera.width, height / camera.height])
-    K[:2] *= factor[:, None]
-    K[:2, 2] += 0.5 * factor - 0.5
-    return dataclasses.replace(camera, K=K, width=width, height=height)

@@ -1,4 +1,4 @@
-"""Prior maps: where things are in them, for either side, and how the spoilt ones differ."""
+"""Prior maps of either side: positions, symmetry, and the errors of corrupted maps."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ CAMERA = Camera.from_fov(200, 160, 60.0)
 
 
 def scene(mirrored=False):
-    """A left hand (a square) at the left of the image, nearer than a right one at its right."""
+    """A left hand (a square) on the left of the image, nearer than a right hand on its right."""
     labels, depth = np.zeros((160, 200), np.uint8), np.full((160, 200), np.inf, np.float32)
     labels[40:80, 30:70], depth[40:80, 30:70] = 1, 0.4
     labels[60:100, 90:130], depth[60:100, 90:130] = 2, 0.5
@@ -34,7 +34,7 @@ def scene(mirrored=False):
     return SceneTruth(keypoints, labels, depth)
 
 
-def test_where_things_are():
+def test_maps_have_hands_and_keypoints_at_their_positions():
     frame = CropFrame(RotatedBox((110.0, 80.0), 112.0), Side.RIGHT, CAMERA)
     maps = exact_priors(frame, None, scene())
     assert maps.shape == (CHANNELS, GRID, GRID)
@@ -51,7 +51,7 @@ def test_where_things_are():
     assert inverse[9, 1] > inverse[14, 14] and known[14, 14] == 1 and known[26, 26] == 0
 
 
-def test_a_left_hand_is_shown_as_a_right_one():
+def test_maps_of_a_left_hand_are_those_of_its_mirror_image():
     right = CropFrame(RotatedBox((110.0, 80.0), 100.0, 0.3), Side.RIGHT, CAMERA)
     left = CropFrame(RotatedBox((199.0 - 110.0, 80.0), 100.0, -0.3), Side.LEFT, CAMERA)
     a, b = exact_priors(right, None, scene()), exact_priors(left, None, scene(mirrored=True))
@@ -64,7 +64,7 @@ def test_a_left_hand_is_shown_as_a_right_one():
 
 @pytest.mark.parametrize("side", Side)
 def test_crops_are_centred(side):
-    """A disc around the middle of the crop lies in its middle, in pictures, maps and classes alike."""
+    """A disc around the middle of the crop is in the middle of the crop, the maps and the classes."""
     y, x = np.mgrid[:160, :200]
     disc = (x - 100) ** 2 + (y - 80) ** 2 < 30**2
     frame = CropFrame(RotatedBox((100.0, 80.0), 101.7), side, CAMERA)
@@ -77,19 +77,19 @@ def test_crops_are_centred(side):
         np.testing.assert_allclose(middle, 0.0, atol=0.05)
 
 
-def test_spoilt_maps_differ_by_their_strength():
+def test_errors_of_corrupted_maps_grow_with_their_strength():
     frame = CropFrame(RotatedBox((110.0, 80.0), 112.0), Side.RIGHT, CAMERA)
     exact = exact_priors(frame, None, scene())
     error = []
     for strength in (0.0, 0.5, 1.0):
-        spoilt = CorruptedPriors(np.random.default_rng(0), strength)
-        maps = np.stack([spoilt(frame, None, scene()) for _ in range(30)])
+        corrupted = CorruptedPriors(np.random.default_rng(0), strength)
+        maps = np.stack([corrupted(frame, None, scene()) for _ in range(30)])
         assert np.isfinite(maps).all()
         error.append(np.abs(maps - exact).mean())
     assert error[0] < 1e-3 < error[1] < error[2]
 
 
-def test_nothing_there():
+def test_maps_without_hands_are_finite_and_empty():
     empty = SceneTruth(np.full((2, 21, 2), np.nan), np.zeros((160, 200), np.uint8), np.full((160, 200), np.inf))
     maps = exact_priors(CropFrame(RotatedBox((50.0, 50.0), 80.0), Side.LEFT, CAMERA), None, empty)
     assert np.isfinite(maps).all() and not maps[KEYPOINTS].any() and not maps[DEPTH].any()
