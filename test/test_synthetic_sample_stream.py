@@ -211,7 +211,7 @@ def test_lens_distortion_is_invertible_around_the_frame() -> None:
         border = np.array([[0.0, 0.0], [camera.width, 0.0], [0.0, camera.height], [camera.width, camera.height]])
         rays = camera.unproject(border)
         assert np.allclose(camera.project(rays), border, atol=1e-3)
-        # Beyond the corners pixels are still farther from the centre.
+        # Beyond the corners pixels are farther from the centre.
         outer = camera.project(rays * (1.15, 1.15, 1.0)) - camera.K[:2, 2]
         assert (np.linalg.norm(outer, axis=1) > np.linalg.norm(border - camera.K[:2, 2], axis=1)).all()
 

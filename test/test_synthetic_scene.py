@@ -13,8 +13,12 @@ from hand_recon_ros.skeleton import TIPS, WRIST
 from hand_recon_ros.synthetic import HandPose, Scene, render_scene
 from hand_recon_ros.synthetic.backgrounds import KINDS, background
 from hand_recon_ros.synthetic.lighting import Lamp, Lighting
+from hand_recon_ros.synthetic.noise import fractal_noise
+from hand_recon_ros.synthetic.photometric import CameraResponse, simulate_camera
 from hand_recon_ros.synthetic.poses import POSTURES, posture, sample_angles
-from hand_recon_ros.synthetic.skin import Appearance, rest_surface
+from hand_recon_ros.synthetic.rasterizer import rasterize
+from hand_recon_ros.synthetic.shading import shade
+from hand_recon_ros.synthetic.skin import Appearance, bake_texture, rest_surface
 from hand_recon_ros.synthetic.surface import FOREARM, HAND, SLEEVE, Arm
 
 MODEL = load_hand_model()
@@ -234,6 +238,29 @@ def test_backgrounds_differ_by_seed_only(kind: str) -> None:
     assert first.shape == (60, 80, 3) and first.dtype == np.float32 and np.isfinite(first).all() and (first > 0).all()
     assert np.array_equal(background(kind, 60, 80, 1), first)
     assert not np.array_equal(background(kind, 60, 80, 2), first)
+
+
+def test_arrays_of_other_shapes_raise() -> None:
+    with pytest.raises(ValueError, match=r"expected points \(N, 3\), got shape \(4, 2\)"):
+        fractal_noise(np.zeros((4, 2)), 1.0)
+    with pytest.raises(ValueError, match=r"expected a linear image \(H, W, 3\), got shape \(4, 5\)"):
+        simulate_camera(np.zeros((4, 5), dtype=np.float32), CameraResponse(), 0)
+    surface = rest_surface(MODEL, Side.LEFT, Arm())
+    with pytest.raises(ValueError, match=r"expected faces \(N, 3\), got shape \(5, 4\)"):
+        rasterize(surface.vertices, np.zeros((5, 4), dtype=int), CAMERA)
+    raster = rasterize(surface.vertices, surface.faces, CAMERA, supersampling=2)
+    texture, light = bake_texture(MODEL, Side.LEFT, np.inf, Appearance(), 2), np.zeros(surface.vertices.shape)
+    for change, match in (
+        (
+            {"background": np.zeros((10, 10, 3), dtype=np.float32)},
+            r"background has shape \(10, 10, 3\)",
+        ),
+        ({"texture": texture[1:]}, "texture has shape"),
+        ({"irradiance": light[1:]}, "irradiance has shape"),
+    ):
+        arrays = {"background": np.zeros((240, 320, 3), dtype=np.float32), "texture": texture, "irradiance": light}
+        with pytest.raises(ValueError, match=match):
+            shade(raster, surface, **(arrays | change), lighting=LIGHT, supersampling=2)
 
 
 def test_an_unknown_background_raises() -> None:

@@ -17,7 +17,7 @@ class Sample:
     """An image and its ground truth. Arrays with two slots are left, right; an absent hand is NaN, its flags are False.
 
     Geometry is in metres in the camera's optical frame. ``camera`` and ``frame_camera`` have the same optical centre
-    and axes: the image is a crop of the frame, enlarged or reduced.
+    and axes: the image is a crop of the frame, enlarged or reduced, so that corresponding pixels have the same ray.
 
     Attributes:
         image: uint8 (H, W, 3) BGR; black where the crop reaches beyond the frame.

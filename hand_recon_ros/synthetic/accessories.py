@@ -25,7 +25,7 @@ class Accessory:
         side: of the hand that wears it.
         finger: 0 thumb to 4 little finger, around the bone after its MCP; None for the forearm.
         at: middle of the band: share of that bone, or metres from the end of the hand mesh along the forearm; shifted
-            away from the base where fingers still share their skin.
+            away from the base where fingers share their skin.
         width, thickness: metres.
         colour, gloss, pattern: of the band, as a SceneObject's.
         case: half sizes along the limb, across it and off it, metres, of the stone or the watch's case; None for none.

@@ -203,11 +203,11 @@ def _rotations(hand_model: HandModel, side: Side, turns: np.ndarray, angles: np.
     kinematics = hand_model.kinematics(side)
     rotations = kinematics.rotations_of(kinematics.clamp_angles(angles))
     rest = wrist_rotation(kinematics.keypoint_template, side == Side.RIGHT)
-    # Held up: x of the wrist frame towards the top of the image, z away from the camera where it sees the palm.
+    # Held up: x of the wrist frame towards the top of the image, z away from the camera in the view of the palm.
     away = 1.0 if view == "webcam" else -1.0
     held = np.array([[0.0, -away, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, away]])
     held[:, 1] = np.cross(held[:, 2], held[:, 0])
-    # Towards the thumb on a right hand seen from its palm means to the right of the image.
+    # In an image of a right hand's palm the thumb is on the right.
     sign = (1.0 if side == Side.RIGHT else -1.0) * away
     yaw, pitch, roll = (turns * np.array([sign, 1.0, -sign])).T
     if view == "egocentric":
@@ -228,7 +228,7 @@ def _translations(
 def _bends(
     hand_model: HandModel, side: Side, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray, view: str
 ) -> np.ndarray:
-    """Wrist flexion and deviation (N, 2) with which the forearms come from where the elbows are."""
+    """Wrist flexion and deviation (N, 2), radians, for the usual positions of the elbows in a view."""
     kinematics = hand_model.kinematics(side)
     keypoints, _ = kinematics.forward(rotations, np.broadcast_to(betas, (len(rotations), 10)), translation)
     wrists = keypoints[:, WRIST]

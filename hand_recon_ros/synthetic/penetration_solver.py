@@ -1,4 +1,4 @@
-"""Removes the penetration of two hands until they touch only: gradient descent on many pairs at once (torch).
+"""Resolves the penetration of two hands until they just touch: gradient descent on many pairs at once (torch).
 
 Adam minimises a loss over joint angles, wrist orientations and positions. The loss penalises skin inside the other
 hand's collision capsules and deviation from the start, and attracts skin that is close to the other hand. Joint angles
@@ -19,7 +19,7 @@ from ..models.hand_kinematics import skew
 from ..types import Side
 
 _ITERATIONS = (36, 20, 16)
-"""Iterations of three stages; the later ones are for pairs whose meshes are still too deep, or out of contact."""
+"""Iterations of three stages; the later ones are for pairs whose meshes remain too deep, or out of contact."""
 _SELECT_EVERY = 12
 """Iterations between two selections of the skin points that enter the loss."""
 _NUM_BETWEEN, _NUM_WITHIN, _NUM_SPREAD = 112, 48, 320
@@ -28,7 +28,7 @@ first ``_NUM_SPREAD`` points, which are spread over the hand."""
 _MARGIN, _TARGET_DEPTH = 0.0004, 0.0006
 """Initial distance of the skin from the other hand's capsules, and the PenDepth at which a pair is done, metres."""
 _MAX_EXTRA_MARGIN = 0.0015
-"""Largest increase of the margin per stage where the meshes are still too deep, metres."""
+"""Largest increase of the margin per stage where the meshes remain too deep, metres."""
 _ATTRACTION_RADIUS, _ATTRACTION_SCALE = 0.010, 0.004
 """Skin within the radius is attracted by the other hand, with a robust loss of this scale, metres."""
 _SELF_TOLERANCE = 0.002
@@ -52,7 +52,7 @@ class HandPairs:
 
 
 class PenetrationSolver:
-    """Removes the penetration of pairs of hands of one model; keeps no state between calls."""
+    """Resolves the penetration of pairs of hands of one model; keeps no state between calls."""
 
     def __init__(self, hand_model: HandModel) -> None:
         self._hand_model = hand_model
