@@ -8,12 +8,19 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.polynomial import Polynomial
 
 DISTORTION_COEFFICIENTS = {"none": 0, "plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
 """Supported distortion models (names of sensor_msgs/distortion_models) and how many coefficients each needs."""
 
 _NEAR = 1e-6
+"""Smallest z of a point in front of the camera: metres of a point, cosine of the angle to the axis of a direction."""
 _UNDISTORT_ITERATIONS = 20
+_SAMPLES = 256
+_SAMPLED_RADIUS = 8.0
+"""Samples of a lens model, and the largest undistorted radius of one, from which Newton's method begins."""
+_LEAST_SLOPE = 0.1
+"""Growth of the distorted with the undistorted radius below which the inverse is too uncertain to be of use."""
 
 
 class CameraError(ValueError):
@@ -23,6 +30,9 @@ class CameraError(ValueError):
 @dataclasses.dataclass(frozen=True, eq=False)
 class Camera:
     """A pinhole camera with lens distortion, in the optical frame of REP 103 (x right, y down, z forward).
+
+    The lens models are OpenCV's (calib3d and fisheye). Each holds up to the radius, or angle to the axis, at which its
+    polynomial stops growing. Beyond, it would fold points back into the image: these have no pixel.
 
     Attributes:
         K: intrinsics (3, 3), pixels; the centre of the top left pixel is at (0, 0).
@@ -112,18 +122,50 @@ class Camera:
         return image.shape[:2] == (self.height, self.width)
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Pixels (..., 2) of points (..., 3) in metres, camera frame; NaN for points not in front of the camera."""
+        """Pixels (..., 2) of points (..., 3) in metres, camera frame.
+
+        NaN for points that are not in front of the camera (z > 0, also with a fisheye lens) and for points beyond the
+        range of the lens model.
+        """
         points = np.asarray(points, dtype=np.float64)
-        depth = np.where(points[..., 2:] > _NEAR, points[..., 2:], np.nan)
-        return self._to_pixels(self._distort(points[..., :2] / depth))
+        x = points[..., :2] / np.where(points[..., 2:] > _NEAR, points[..., 2:], np.nan)
+        if not self._distorts:
+            return self._to_pixels(x)
+        in_range = np.linalg.norm(x, axis=-1, keepdims=True) <= self._fold
+        return self._to_pixels(self._distort(np.where(in_range, x, np.nan)))
 
     def unproject(self, pixels: np.ndarray) -> np.ndarray:
-        """Viewing rays (..., 3) with z = 1 through pixels (..., 2), distortion removed."""
-        x = self._undistort(self._to_normalised(np.asarray(pixels, dtype=np.float64)))
+        """Viewing rays (..., 3) with z = 1 through pixels (..., 2), distortion removed.
+
+        Of a fisheye lens NaN for pixels beyond the range of the model and for those that show what is 90 degrees or
+        more from the axis, where no ray has z = 1: see :meth:`directions`. Pixels beyond the range of the other models
+        get rays that go on in proportion from the last radius that can be inverted well.
+        """
+        pixels = np.asarray(pixels, dtype=np.float64)
+        if self.distortion_model == "equidistant":
+            directions = self.directions(pixels)
+            theta_d = np.linalg.norm(self._to_normalised(pixels), axis=-1, keepdims=True)
+            has_ray = (directions[..., 2:] > _NEAR) & (theta_d <= self._distorted_angle(np.array(self._last_angle)))
+            return directions / np.where(has_ray, directions[..., 2:], np.nan)
+        x = self._undistort(self._to_normalised(pixels))
         return np.concatenate([x, np.ones_like(x[..., :1])], axis=-1)
 
+    def directions(self, pixels: np.ndarray) -> np.ndarray:
+        """Unit vectors (..., 3) along the viewing rays through pixels (..., 2).
+
+        Those of a fisheye lens reach beyond 90 degrees from the axis (z <= 0). Beyond the range of its model they stay
+        at the last angle.
+        """
+        if self.distortion_model != "equidistant":
+            rays = self.unproject(pixels)
+            return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+        x_d = self._to_normalised(np.asarray(pixels, dtype=np.float64))
+        theta_d = np.linalg.norm(x_d, axis=-1, keepdims=True)
+        theta = self._undistorted_angle(theta_d)
+        return np.concatenate([x_d * _ratio(np.sin(theta), theta_d), np.cos(theta)], axis=-1)
+
     def undistort_pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """Where pixels (..., 2) would lie in the image of the same K without distortion."""
+        """Where pixels (..., 2) would lie in the image of the same K without distortion; NaN as :meth:`unproject`."""
         return self._to_pixels(self.unproject(pixels)[..., :2])
 
     def _to_pixels(self, x: np.ndarray) -> np.ndarray:
@@ -134,40 +176,39 @@ class Camera:
         x = (pixels[..., 0] - self.K[0, 2] - self.K[0, 1] * y) / self.K[0, 0]
         return np.stack([x, y], axis=-1)
 
+    @property
+    def _distorts(self) -> bool:
+        return self.distortion_model == "equidistant" or bool(np.any(self.D))
+
     def _distort(self, x: np.ndarray) -> np.ndarray:
         """Normalised image coordinates (..., 2), pinhole to lens (the equations of OpenCV's calib3d and fisheye)."""
-        if not np.any(self.D) and self.distortion_model != "equidistant":
-            return x
         r2 = np.sum(x * x, axis=-1, keepdims=True)
         if self.distortion_model == "equidistant":
             r = np.sqrt(r2)
-            theta = np.arctan(r)
-            t2 = theta * theta
-            k1, k2, k3, k4 = self.D
-            theta_d = theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))
-            return x * np.where(r > 1e-9, theta_d / np.maximum(r, 1e-9), 1.0)
-        radial, tangential = self._brown_conrady(x, r2)
-        return x * radial + tangential
+            return x * _ratio(self._distorted_angle(np.arctan(r)), r)
+        _, _, p1, p2, *_ = self._coefficients
+        tangential = 2 * x[..., :1] * x[..., 1:] * np.array([p1, p2]) + (r2 + 2 * x * x) * np.array([p2, p1])
+        return x * self._radial(r2) + tangential
 
-    def _brown_conrady(self, x: np.ndarray, r2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        k1, k2, p1, p2, k3, k4, k5, k6 = np.pad(self.D, (0, 8 - self.D.size))
-        radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-        xy = x[..., :1] * x[..., 1:]
-        tangential = 2 * xy * np.array([p1, p2]) + (r2 + 2 * x * x) * np.array([p2, p1])
-        return radial, tangential
+    # Brown-Conrady: plumb_bob and rational_polynomial
+
+    @functools.cached_property
+    def _coefficients(self) -> np.ndarray:
+        """k1 k2 p1 p2 k3 k4 k5 k6, as OpenCV orders them."""
+        return np.pad(self.D, (0, 8 - self.D.size))
+
+    def _radial(self, r2: np.ndarray) -> np.ndarray:
+        """Distorted over undistorted radius, at squared undistorted radii."""
+        k1, k2, _, _, k3, k4, k5, k6 = self._coefficients
+        return (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
 
     def _undistort(self, x_d: np.ndarray) -> np.ndarray:
-        if not np.any(self.D) and self.distortion_model != "equidistant":
+        if not self._distorts:
             return x_d
-        if self.distortion_model == "equidistant":
-            return self._undistort_equidistant(x_d)
-        # Beyond a radius the polynomials turn back: pixels out there have no ray of their own. They are taken as if on
-        # the last good circle and moved out in proportion.
-        limit = self._last_good_radius
         radius = np.linalg.norm(x_d, axis=-1, keepdims=True)
-        inside = np.minimum(1.0, limit / np.maximum(radius, 1e-9))
+        inside = np.minimum(1.0, self._invertible_radius / np.maximum(radius, 1e-9))
         target = x_d * inside
-        x = target
+        x = target * np.interp(radius * inside, *self._inverse_samples)
         for _ in range(_UNDISTORT_ITERATIONS):
             # Newton's method: the usual fixed-point iteration is slow, or diverges, towards the edge of wide lenses.
             error = self._distort(x) - target
@@ -177,16 +218,6 @@ class Camera:
                 break
         return x / inside
 
-    @functools.cached_property
-    def _last_good_radius(self) -> float:
-        """Distorted radius up to which the radial distortion grows, less a margin; infinite where it always does."""
-        r = np.linspace(0.0, 4.0, 4001)[1:]
-        radial, _ = self._brown_conrady(np.stack([r, np.zeros_like(r)], axis=-1), (r * r)[:, None])
-        distorted = r * radial[:, 0]
-        # A slope of a tenth: closer to the fold the inverse is no longer a number one could trust.
-        flat = np.flatnonzero(np.diff(distorted) < 0.1 * np.diff(r))
-        return float(distorted[flat[0]]) if flat.size else math.inf
-
     def _distortion_jacobian(self, x: np.ndarray, step: float = 1e-6) -> np.ndarray:
         columns = []
         for axis in range(2):
@@ -195,13 +226,72 @@ class Camera:
             columns.append((self._distort(x + delta) - self._distort(x - delta)) / (2 * step))
         return np.stack(columns, axis=-1)
 
-    def _undistort_equidistant(self, x_d: np.ndarray) -> np.ndarray:
-        theta_d = np.linalg.norm(x_d, axis=-1, keepdims=True)
+    @functools.cached_property
+    def _fold(self) -> float:
+        """Undistorted radius at which the lens model stops growing; infinite where it always grows."""
+        if self.distortion_model == "equidistant":
+            return math.tan(self._last_angle) if self._last_angle < math.pi / 2 else math.inf
+        return min(self._radius_of_slope(0.0), self._pole)
+
+    @functools.cached_property
+    def _invertible_radius(self) -> float:
+        """Distorted radius up to which pixels are undistorted; infinite where the distortion always grows enough."""
+        r = self._radius_of_slope(_LEAST_SLOPE)
+        return r * float(self._radial(np.array(r * r))) if r < self._pole else math.inf
+
+    @functools.cached_property
+    def _inverse_samples(self) -> tuple[np.ndarray, np.ndarray]:
+        """Distorted radii (S,), and undistorted over distorted radius (S,): where Newton's method begins."""
+        last = min(self._radius_of_slope(_LEAST_SLOPE), 0.99 * self._pole, _SAMPLED_RADIUS)
+        r = np.linspace(0.0, last, _SAMPLES)
+        radial = self._radial(r * r)
+        return r * radial, 1.0 / radial
+
+    def _radius_of_slope(self, slope: float) -> float:
+        """Smallest radius at which the distorted radius r N(r^2) / M(r^2) grows by no more than ``slope``."""
+        k1, k2, _, _, k3, k4, k5, k6 = self._coefficients
+        s, n, m = Polynomial([0, 1]), Polynomial([1, k1, k2, k3]), Polynomial([1, k4, k5, k6])
+        return math.sqrt(_smallest_root(n * m + 2 * s * (n.deriv() * m - n * m.deriv()) - slope * m * m))
+
+    @functools.cached_property
+    def _pole(self) -> float:
+        """Radius at which the rational model's denominator is zero."""
+        return math.sqrt(_smallest_root(Polynomial([1, *self._coefficients[5:]])))
+
+    # Equidistant: the fisheye model of Kannala and Brandt (2006)
+
+    def _distorted_angle(self, theta: np.ndarray) -> np.ndarray:
         k1, k2, k3, k4 = self.D
-        theta = np.minimum(theta_d, math.pi / 2)
+        t2 = theta * theta
+        return theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))
+
+    def _undistorted_angle(self, theta_d: np.ndarray) -> np.ndarray:
+        """The angles to the axis (rad) that the lens shows at radii ``theta_d``, at most the last one."""
+        last = self._last_angle
+        k1, k2, k3, k4 = self.D
+        samples = np.linspace(0.0, last, _SAMPLES)
+        theta = np.interp(theta_d, self._distorted_angle(samples), samples)  # where Newton's method begins
         for _ in range(_UNDISTORT_ITERATIONS):
             t2 = theta * theta
-            value = theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4)))) - theta_d
             slope = 1 + t2 * (3 * k1 + t2 * (5 * k2 + t2 * (7 * k3 + t2 * 9 * k4)))
-            theta = np.clip(theta - value / np.where(np.abs(slope) > 1e-9, slope, 1e-9), 0.0, math.pi / 2 - 1e-6)
-        return x_d * np.where(theta_d > 1e-9, np.tan(theta) / np.maximum(theta_d, 1e-9), 1.0)
+            theta = theta - (self._distorted_angle(theta) - theta_d) / np.maximum(slope, 1e-9)
+            theta = np.clip(theta, 0.0, last)
+        return theta
+
+    @functools.cached_property
+    def _last_angle(self) -> float:
+        """The angle to the axis (rad) at which the fisheye polynomial stops growing, at most 180 degrees."""
+        k1, k2, k3, k4 = self.D
+        return min(math.sqrt(_smallest_root(Polynomial([1, 3 * k1, 5 * k2, 7 * k3, 9 * k4]))), math.pi)
+
+
+def _ratio(value: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """``value / length``, 1 in the limit where both go to zero."""
+    return np.where(length <= 1e-9, 1.0, value / np.maximum(length, 1e-9))
+
+
+def _smallest_root(polynomial: Polynomial) -> float:
+    """The smallest positive real root; infinite where there is none."""
+    roots = polynomial.trim().roots()
+    real = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0.0)]
+    return float(real.min(initial=math.inf))

@@ -150,3 +150,137 @@ def test_a_distortion_without_a_model_is_refused():
     with pytest.raises(CameraError, match="distortion_model is empty"):
         Camera.from_camera_info(camera_info(distortion_model="", d=LENSES["plumb_bob"]))
     assert Camera.from_camera_info(camera_info(distortion_model="", d=[0.0] * 5)).distortion_model == "none"
+
+
+WIDE_K = np.array([[300.0, 0.0, 319.5], [0.0, 300.0, 239.5], [0.0, 0.0, 1.0]])
+FOLDING = {
+    "plumb_bob": [-0.35, 0.12, 1e-3, -5e-4, -0.02],
+    "rational_polynomial": [-0.1, -0.05, 1e-3, -5e-4, 0.0, 0.25, 0.02, 0.0],
+    "equidistant": [-0.05, -0.06, 0.0, 0.0],
+}
+
+
+def wide_camera(model, D):
+    return Camera(K=WIDE_K, width=640, height=480, distortion_model=model, D=D)
+
+
+def opencv_pixels(model, D, points):
+    """OpenCV's projection, which has no range."""
+    D, zero = np.asarray(D, dtype=np.float64), np.zeros(3)
+    if model == "equidistant":
+        return cv2.fisheye.projectPoints(points[:, None], zero, zero, WIDE_K, D)[0][:, 0]
+    return cv2.projectPoints(points, zero, zero, WIDE_K, D)[0][:, 0]
+
+
+@pytest.mark.parametrize("model", FOLDING)
+def test_points_that_the_lens_model_would_fold_back_have_no_pixel(model):
+    radius = np.linspace(0.0, 6.0, 6001)
+    points = np.stack([radius, np.zeros_like(radius), np.ones_like(radius)], axis=-1) * 0.7
+    D = np.array(FOLDING[model])
+    if model != "equidistant":
+        D[2:4] = 0.0  # so that the distance from the middle is the radial part alone
+    expected = opencv_pixels(model, D, points)
+    turn = int(np.argmax(np.diff(expected[:, 0]) < 0.0))
+    assert 0 < turn and (np.abs(expected[turn + 5 :] - WIDE_K[:2, 2]) < (320, 240)).all(axis=1).any()
+    pixels = wide_camera(model, D).project(points)
+    np.testing.assert_allclose(pixels[:turn], expected[:turn], atol=1e-8)
+    assert np.isnan(pixels[turn + 2 :]).all()
+
+
+@pytest.mark.parametrize("model", FOLDING)
+def test_points_within_the_range_of_a_folding_lens_agree_with_opencv(model):
+    directions = np.random.default_rng(1).uniform((-0.6, -0.6, 1.0), (0.6, 0.6, 1.0), (500, 3))
+    pixels = wide_camera(model, FOLDING[model]).project(directions)
+    np.testing.assert_allclose(pixels, opencv_pixels(model, FOLDING[model], directions), atol=1e-8)
+
+
+def test_a_pole_of_the_rational_model_ends_its_range():
+    D = [0.0, 0.0, 0.0, 0.0, 0.0, -0.25, 0.0, 0.0]  # r / (1 - r^2 / 4)
+    pixels = wide_camera("rational_polynomial", D).project(np.array([[1.9, 0.0, 1.0], [2.1, 0.0, 1.0]]))
+    assert pixels[0, 0] == pytest.approx(319.5 + 300.0 * 1.9 / (1.0 - 1.9**2 / 4.0)) and np.isnan(pixels[1]).all()
+
+
+FISHEYE = [-0.02, 0.004, -0.002, 0.0003]
+
+
+def at_angle(degrees):
+    """Directions (..., 3) at angles to the optical axis, to the lower right."""
+    angle = np.radians(np.asarray(degrees))
+    return np.stack([0.8 * np.sin(angle), 0.6 * np.sin(angle), np.cos(angle)], axis=-1)
+
+
+def fisheye_pixel(degrees, D=FISHEYE):
+    """The equidistant model's own equation, for any angle."""
+    angle = np.radians(np.asarray(degrees))
+    k1, k2, k3, k4 = D
+    distorted = angle * (1 + k1 * angle**2 + k2 * angle**4 + k3 * angle**6 + k4 * angle**8)
+    return 300.0 * distorted[..., None] * (0.8, 0.6) + WIDE_K[:2, 2]
+
+
+def test_a_fisheye_has_rays_up_to_90_degrees_and_directions_beyond():
+    lens = wide_camera("equidistant", FISHEYE)
+    seen = np.array([0.0, 30.0, 60.0, 80.0, 89.0])
+    rays = lens.unproject(fisheye_pixel(seen))
+    np.testing.assert_allclose(rays, at_angle(seen) / at_angle(seen)[:, 2:], rtol=1e-7, atol=1e-12)
+    ours = cv2.fisheye.undistortPoints(fisheye_pixel(seen[:4])[:, None], WIDE_K, np.array(FISHEYE))[:, 0]
+    np.testing.assert_allclose(rays[:4, :2], ours, rtol=1e-4, atol=1e-6)
+    beyond = np.array([90.0, 91.0, 100.0, 110.0])
+    assert np.isnan(lens.unproject(fisheye_pixel(beyond))).all()
+    assert np.isnan(lens.undistort_pixels(fisheye_pixel(beyond))).all()
+    np.testing.assert_allclose(lens.directions(fisheye_pixel(beyond)), at_angle(beyond), atol=1e-9)
+    assert np.isnan(lens.project(at_angle(beyond))).all()
+
+
+@pytest.mark.parametrize(
+    "D",
+    [
+        [0.0] * 4,
+        FISHEYE,
+        FOLDING["equidistant"],
+        [0.1, 0.05, -0.03, 0.004],
+        [-0.1, 0.0, 0.0, 0.0],
+        [0.3, -0.2, 0.0, 0.0],
+    ],
+)
+def test_fisheye_directions_go_back_through_their_pixels(D):
+    lens = wide_camera("equidistant", D)
+    angles = np.linspace(0.0, 179.0, 180)
+    pixels = fisheye_pixel(angles, D)
+    growing = np.cumprod(np.diff(np.linalg.norm(pixels - WIDE_K[:2, 2], axis=1), append=np.inf) > 0.02).astype(bool)
+    assert growing.sum() > 30
+    np.testing.assert_allclose(lens.directions(pixels[growing]), at_angle(angles[growing]), atol=1e-6)
+    beyond = WIDE_K[:2, 2] + 2.0 * (pixels[growing][-1] - WIDE_K[:2, 2])
+    assert np.isnan(lens.unproject(beyond)).all()
+    # As seen from the axis the direction stays, at the last angle.
+    x, y, z = lens.directions(beyond)
+    assert y / x == pytest.approx(0.6 / 0.8) and np.degrees(np.arccos(z)) == pytest.approx(growing.sum(), abs=3.0)
+
+
+@pytest.mark.parametrize("model", LENSES)
+def test_directions_are_the_rays_at_unit_length(model):
+    pixels = np.random.default_rng(2).uniform(0, (639, 479), (50, 2))
+    rays = camera(model).unproject(pixels)
+    expected = rays / np.linalg.norm(rays, axis=1, keepdims=True)
+    np.testing.assert_allclose(camera(model).directions(pixels), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("model", LENSES)
+def test_nan_stays_with_its_point(model):
+    lens, pixels = camera(model), np.array([[100.0, 80.0], [np.nan, 50.0], [400.0, 300.0]])
+    for convert in (lens.unproject, lens.directions, lens.undistort_pixels):
+        converted = convert(pixels)
+        assert np.isnan(converted[1]).any()
+        np.testing.assert_array_equal(converted[[0, 2]], convert(pixels[[0, 2]]))
+    assert np.isnan(lens.project(np.array([[0.1, np.nan, 1.0], [0.1, 0.1, 1.0]]))).any(axis=1).tolist() == [True, False]
+
+
+def test_any_lens_inverts_its_own_distortion():
+    """Also lenses that fold early, have a pole, or whose distortion grows and shrinks in turn."""
+    rng = np.random.default_rng(5)
+    for scale in rng.uniform(0.0, 1.0, 100):
+        D = scale * rng.normal(0.0, [0.3, 0.1, 1e-3, 1e-3, 0.03, 0.3, 0.1, 0.03])
+        lens = wide_camera("rational_polynomial", D)
+        rays = np.append(rng.uniform(-0.9, 0.9, (50, 2)), np.ones((50, 1)), axis=1)
+        inverted = lens.unproject(lens.project(rays))
+        steeper = np.linalg.norm(rays[:, :2], axis=1) < lens._fold - 0.3
+        np.testing.assert_allclose(inverted[steeper], rays[steeper], atol=1e-6)
