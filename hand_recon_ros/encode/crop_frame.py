@@ -50,8 +50,8 @@ class CropFrame:
 
     @functools.cached_property
     def _edges(self) -> np.ndarray:
-        """Rays (3, 3) through the middle of the crop and of its left and right edges."""
-        return self.camera.unproject(self.box.to_image(np.array([[0.5, 0.5], [0.0, 0.5], [1.0, 0.5]])))
+        """Unit directions (3, 3) through the middle of the crop and of its left and right edges."""
+        return self.camera.directions(self.box.to_image(np.array([[0.5, 0.5], [0.0, 0.5], [1.0, 0.5]])))
 
     @functools.cached_property
     def rotation(self) -> np.ndarray:
@@ -68,7 +68,7 @@ class CropFrame:
     @functools.cached_property
     def spread(self) -> float:
         """Width of the crop at unit distance along its middle ray, metres per metre."""
-        left, right = (edge / np.linalg.norm(edge) for edge in self._edges[1:])
+        left, right = self._edges[1:]
         return float(2.0 * np.linalg.norm(left - right) / np.linalg.norm(left + right))
 
     def points_in(self, points: np.ndarray) -> np.ndarray:
@@ -104,7 +104,7 @@ class CropFrame:
     def position_out(self, place: np.ndarray, width: float) -> np.ndarray:
         """The point (3,) of the camera frame that projects to ``place`` (2,) of the crop, at the distance along the
         crop's middle ray at which the crop is ``width`` metres wide."""
-        ray = self.points_in(self.camera.unproject(self.pixels_out(place)))
+        ray = self.points_in(self.camera.directions(self.pixels_out(place)))
         return self.points_out(ray / ray[2] * (width / self.spread))
 
     def width_at(self, point: np.ndarray) -> float:
@@ -136,7 +136,7 @@ class CropFrame:
     def ray_features(self) -> np.ndarray:
         """Where the crop is in the camera's view, input of the network (RAY_FEATURES,): the middle ray, log of the
         spread, the turn."""
-        x, y = self._edges[0, :2]
+        x, y = self._edges[0, :2] / max(self._edges[0, 2], 1e-6)
         return np.array(
             [-x if self._mirrored else x, y, math.log(self.spread), math.cos(self._angle), math.sin(self._angle)]
         )

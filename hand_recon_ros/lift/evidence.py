@@ -31,6 +31,9 @@ image. The landmark network has learnt from real hands seen alone, the encoder f
 the first leads where a hand is alone, the second where two meet."""
 _MEETING = 0.25
 """Overlap of the hands' boxes in the image, as a share of the smaller, from which on hands are together."""
+_WIDEST_ANGLE = np.deg2rad(85.0)
+"""Rays farther than this from the optical axis, as fisheye lenses have them, are not used: at 90 degrees a point of the
+plane z = 1, in which errors are measured, is infinitely far."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +62,21 @@ class Evidence:
     wrist_precision: np.ndarray
 
 
+def in_view(observations: Sequence[Observation], camera: Camera) -> list[Observation]:
+    """The observations whose palms are in front of the camera: a fisheye lens also shows what is beside and behind it,
+    where no hand can be lifted."""
+    return [o for o in observations if _usable(camera.unproject(o.keypoints_2d[PALM])).all()]
+
+
+def _usable(rays: np.ndarray) -> np.ndarray:
+    """Which rays (..., 3) with z = 1 exist and are not too far from the optical axis (...)."""
+    return np.asarray(np.linalg.norm(rays, axis=-1) < 1.0 / np.cos(_WIDEST_ANGLE))
+
+
 def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
     """The evidence of several observations in images of ``camera``, each hand that looks left mirrored.
 
+    Keypoints without a usable ray have no weight; those of the palms must have one, see :func:`in_view`.
     Where the encoder was asked, its keypoints and bones meet those of the landmark network: means, weighted by the
     precision either is said to have.
     """
@@ -95,6 +110,9 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
             scores[i] = np.minimum(np.hypot(known, scores[i]), 1.0)
             wrist[i], wrist_precision[i] = told.wrist, 1.0 / told.wrist_stddev
     rays = camera.unproject(pixels)
+    usable = _usable(rays)
+    rays = np.where(usable[..., None], rays, palm_ray[:, None])
+    scores = np.where(usable, scores, 0.0)
     for i, observation in enumerate(observations):
         if observation.shown_side == Side.LEFT:
             for values in (rays, world, directions, wrist):
