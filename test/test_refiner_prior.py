@@ -18,7 +18,7 @@ from hand_recon_ros.interact.pair import HandPair
 from hand_recon_ros.interact.pair_vector import CONFIDENCES, PAIR, pack
 from hand_recon_ros.interact.refinement import Refiner
 from hand_recon_ros.interact.uncertainty import PoseGaussian
-from hand_recon_ros.runtime.shipped import shipped_network
+from hand_recon_ros.runtime.bundled_networks import bundled_network
 
 
 class Known:
@@ -151,7 +151,7 @@ def test_a_prior_brings_hands_together_as_far_as_they_meet_in_the_image(pairs):
 
 
 def test_mirrored_hands_give_the_mirrored_result_with_a_prior(pairs):
-    refiner = Refiner(MODEL, Denoiser(shipped_network("refiner", "small")))
+    refiner = Refiner(MODEL, Denoiser(bundled_network("refiner", "small")))
     for estimate in (next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None), pairs[3]):
         certain = uncertainty(estimate, (0.01, 0.03))
         good = refiner(estimate, certain, 8)

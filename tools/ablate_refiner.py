@@ -28,7 +28,7 @@ from hand_recon_ros.interact.denoiser import Denoiser
 from hand_recon_ros.interact.estimates import pair_of, uncertainty_of, with_pair
 from hand_recon_ros.interact.pair import HandPair, PairUncertainty
 from hand_recon_ros.interact.refinement import Refiner
-from hand_recon_ros.runtime.shipped import shipped_network
+from hand_recon_ros.runtime.bundled_networks import bundled_network
 from hand_recon_ros.runtime.threads import single_threaded_blas
 from hand_recon_ros.synthetic import SampleStream
 from hand_recon_ros.types import Side
@@ -45,7 +45,7 @@ Variant = Callable[[HandPair, PairUncertainty], HandPair]
 
 def variants(model: HandModel, steps: int) -> dict[str, Variant]:
     """Ways to refine a pair, by name; ``steps`` of separation where nothing else is said."""
-    prior = Denoiser(shipped_network("refiner", "small"))
+    prior = Denoiser(bundled_network("refiner", "small"))
     complete, alone = Refiner(model, prior), Refiner(model)
 
     def blind(pair: HandPair, uncertainty: PairUncertainty) -> HandPair:

@@ -13,7 +13,7 @@ from ..detect.networks import HandNetworks
 from ..landmarks.crops import tracking_box
 from ..landmarks.landmarks import HandLandmarks
 from ..landmarks.observation import EncoderPrediction, Observation, RotatedBox
-from ..runtime.shipped import shipped_network
+from ..runtime.bundled_networks import bundled_network
 from ..types import Camera, Side
 from .crop_frame import PAIR_FEATURES, CropFrame
 from .outputs import HandsOutput
@@ -28,7 +28,7 @@ def load_encoder(config: ReconstructorConfig, networks: HandNetworks) -> HandEnc
 
     Raises ConfigError where ``encoder`` is neither a name nor a file, and SessionError where the file is no encoder.
     """
-    return HandEncoder(EncoderSession(shipped_network("encoder", config.encoder), config.threads), networks)
+    return HandEncoder(EncoderSession(bundled_network("encoder", config.encoder), config.threads), networks)
 
 
 class HandEncoder:

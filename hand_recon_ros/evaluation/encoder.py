@@ -23,7 +23,7 @@ from ..hand_model import HandModel, load_hand_model
 from ..interact.refinement import Refiner
 from ..landmarks.landmarks import stem_of
 from ..models.encoder import EncoderConfig, FusionAlignmentEncoder
-from ..runtime.shipped import shipped_network
+from ..runtime.bundled_networks import bundled_network
 from ..skeleton import WRIST
 from ..synthetic.sample_stream import OCCLUDED_JOINTS, SampleStream
 from ..types import Side
@@ -89,7 +89,7 @@ def session_predictor(name: str, reduced_precision: bool = True) -> Encoder:
 
     ``reduced_precision`` allows bfloat16 where the CPU computes in it, as the pipeline does.
     """
-    path = shipped_network("encoder", name)
+    path = bundled_network("encoder", name)
     session = EncoderSession(path, reduced_precision=reduced_precision)
     networks = HandNetworks.load(ReconstructorConfig(encoder=str(path)))
 

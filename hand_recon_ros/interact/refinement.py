@@ -13,7 +13,7 @@ import numpy as np
 from ..config import ReconstructorConfig
 from ..geometry.hand_kinematics import Pose, forward
 from ..hand_model import HandModel
-from ..runtime.shipped import shipped_network
+from ..runtime.bundled_networks import bundled_network
 from ..skeleton import WRIST
 from .denoiser import Denoiser
 from .guidance import STEPS, confidence_of, denoised
@@ -53,7 +53,7 @@ def load_refiner(config: ReconstructorConfig, hand_model: HandModel) -> Refiner:
     Raises ConfigError where ``refiner`` is neither a name nor a file, and SessionError where the file is no prior.
     """
     named = config.refiner != "none"
-    return Refiner(hand_model, Denoiser(shipped_network("refiner", config.refiner)) if named else None)
+    return Refiner(hand_model, Denoiser(bundled_network("refiner", config.refiner)) if named else None)
 
 
 class Refiner:
