@@ -1,4 +1,4 @@
-"""The layers of the package: a module imports only what lies below it, and only ros/ knows ROS."""
+"""The layers of the package: a module imports only from the layers below it, and only ros/ imports ROS."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ LAYER = {name: index for index, name in enumerate(LAYERS)}
 RUN_TIME = {*LAYERS[: LAYERS.index("datasets")], "ros"}
 NOT_AT_RUN_TIME = {"datasets", "models", "synthetic", "evaluation", "training"}
 TRAINING_PACKAGES = {"torch", "smplx", "transformers", "diffusers", "accelerate"}
-# The one question that torch answers at run time is whether there is a GPU.
-MAY_ASK_TORCH = {"runtime/devices.py"}
 # What makes samples and networks does not know the pipeline.
 KNOW_NO_PIPELINE = {"datasets", "models", "synthetic"}
 PIPELINE = {"track", "reconstructor", "overlay", "batch"}
@@ -123,7 +121,6 @@ def test_imports_go_downwards(path: pathlib.Path) -> None:
         f"line {line}: {reason}"
         for line, module in imports(path.read_text(encoding="utf-8"), package)
         if (reason := violation(layer_of(path), module))
-        and not (name in MAY_ASK_TORCH and module.startswith("torch"))
         and not (name.startswith(DEMONSTRATION) and module == f"{PACKAGE}.synthetic.rendered_clip")
     ]
     assert not found, f"{path.relative_to(ROOT)}: " + "; ".join(found)

@@ -1,15 +1,14 @@
-"""Inference sessions and the choice of device."""
+"""Inference sessions: batches, buffers, conversion of images, errors."""
 
 from __future__ import annotations
 
 import builtins
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from hand_recon_ros.runtime import devices, sessions
+from hand_recon_ros.runtime import sessions
 from hand_recon_ros.runtime.model_files import HAND_LANDMARKS, find_model
 
 
@@ -57,7 +56,7 @@ def test_the_graph_converts_bgr_bytes_as_the_networks_expect(landmark_session):
 
 
 @pytest.mark.parametrize("count", [-1, 3])
-def test_more_images_than_there_is_room_for_are_refused(landmark_session, count):
+def test_more_images_than_the_capacity_are_refused(landmark_session, count):
     with pytest.raises(ValueError, match=f"up to 2 images at once, got {count}"):
         landmark_session.run(count)
 
@@ -81,27 +80,3 @@ def test_without_openvino_the_refusal_names_package_and_platform(monkeypatch, tm
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(sessions.SessionError, match=r"openvino.*Python 3\."):
         sessions.open_session(tmp_path / "any.tflite")
-
-
-def test_devices(monkeypatch):
-    assert devices.choose_device("cpu") == "cpu"
-    with pytest.raises(ValueError, match="got 'tpu'"):
-        devices.choose_device("tpu")
-    monkeypatch.setattr(devices, "_driver_loaded", lambda: True)
-    monkeypatch.setattr(devices, "_cuda_problem", lambda: "torch finds no CUDA device")
-    assert devices.choose_device("auto") == "cpu"
-    with pytest.raises(devices.DeviceError, match="torch finds no CUDA device; use device 'cpu' or 'auto'"):
-        devices.choose_device("cuda")
-    monkeypatch.setattr(devices, "_cuda_problem", lambda: "")
-    assert devices.choose_device("auto") == devices.choose_device("cuda") == "cuda"
-    monkeypatch.setattr(devices, "_driver_loaded", lambda: False)
-    assert devices.choose_device("auto") == "cpu"
-
-
-def test_choosing_the_cpu_imports_nothing_heavy():
-    code = (
-        "import sys; from hand_recon_ros.runtime.devices import choose_device; choose_device('cpu');"
-        "print('torch' in sys.modules, 'openvino' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]

@@ -1,51 +1,34 @@
-"""Which device the torch parts run on, without importing torch where the answer is the CPU."""
+"""The device that networks run on."""
 
 from __future__ import annotations
 
-import os
+import logging
 
 DEVICES = ("auto", "cpu", "cuda")
 
+_LOGGER = logging.getLogger("hand_recon_ros")
+
 
 class DeviceError(RuntimeError):
-    """A device that was asked for and is not there."""
+    """The chosen device cannot be used; the message says why and what to set instead."""
 
 
 def choose_device(name: str = "auto") -> str:
-    """``"cpu"`` or ``"cuda"`` for the setting ``device``.
+    """The device for the setting ``device``, in this version always ``"cpu"``; logs :func:`describe_device`.
 
-    ``auto`` takes CUDA where a driver is loaded and torch can use it. torch is imported only when CUDA is in question:
-    it costs seconds and hundreds of megabytes that a CPU-only start should not pay. The landmark networks always run
-    on the CPU, where one crop takes less time than a transfer to the GPU and back is worth.
-
-    Raises DeviceError for ``cuda`` without a usable GPU and ValueError for an unknown name.
+    Raises DeviceError for ``cuda`` and ValueError for an unknown name.
     """
-    if name not in DEVICES:
-        raise ValueError(f"device must be one of {', '.join(map(repr, DEVICES))}, got {name!r}")
-    if name == "cpu" or (name == "auto" and not _driver_loaded()):
-        return "cpu"
-    reason = _cuda_problem()
-    if not reason:
-        return "cuda"
+    line = describe_device(name)
+    _LOGGER.info(line)
+    return "cpu"
+
+
+def describe_device(name: str) -> str:
+    """One line about the device that the setting ``device`` leads to, and why; raises as :func:`choose_device`."""
     if name == "auto":
-        return "cpu"
-    raise DeviceError(f"device 'cuda' was asked for, but {reason}; use device 'cpu' or 'auto'")
-
-
-def _driver_loaded() -> bool:
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
-        return False
-    return os.path.exists("/proc/driver/nvidia/version") or os.path.exists("/dev/nvidia0") or os.name == "nt"
-
-
-def _cuda_problem() -> str:
-    """Why torch cannot use CUDA; empty where it can."""
-    try:
-        import torch
-    except ImportError as error:
-        return f"torch cannot be imported ({error})"
-    if torch.version.cuda is None:
-        return f"the installed torch {torch.__version__} was built without CUDA"
-    if not torch.cuda.is_available():
-        return "torch finds no CUDA device"
-    return ""
+        return "networks run on the CPU: device is 'auto' and this version has no CUDA inference"
+    if name == "cpu":
+        return "networks run on the CPU, as device is set to 'cpu'"
+    if name == "cuda":
+        raise DeviceError("device 'cuda': this version runs networks on the CPU only, set device to 'auto' or 'cpu'")
+    raise ValueError(f"device must be one of {', '.join(map(repr, DEVICES))}, got {name!r}")
