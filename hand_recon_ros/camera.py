@@ -1,4 +1,4 @@
-"""Camera models: metric points to pixels and pixels to viewing rays, with the lens distortions ROS knows."""
+"""Camera models: metric points to pixels and pixels to viewing rays, with the lens distortion models of ROS."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LEAST_SLOPE = 0.1
 
 
 class CameraError(ValueError):
-    """The camera description cannot be used; the message says which value is wrong and what was expected."""
+    """A camera description that cannot be used; the message names the wrong value and what was expected."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,9 +39,9 @@ class Camera:
         width, height: image size in pixels.
         distortion_model: ``none``, ``plumb_bob``, ``rational_polynomial`` or ``equidistant``.
         D: distortion coefficients in OpenCV's order (k1 k2 p1 p2 k3 [k4 k5 k6], or k1 k2 k3 k4 for equidistant).
-        calibrated: False where the intrinsics are a guess, so that nothing metric downstream pretends otherwise.
+        calibrated: False where the intrinsics are a guess; estimates then report it.
 
-    Raises CameraError for anything no camera can have (wrong shapes, NaN, focal length not positive...).
+    Raises CameraError for impossible values (wrong shapes, NaN, a focal length that is not positive...).
     """
 
     K: np.ndarray
@@ -81,7 +81,8 @@ class Camera:
 
     @classmethod
     def from_fov(cls, width: int, height: int, fov_deg: float) -> Camera:
-        """A guessed camera: square pixels, centred, ``fov_deg`` degrees across the longer image side."""
+        """A guess: no distortion, square pixels, principal point in the middle, ``fov_deg`` degrees across the longer
+        image side; not calibrated. Raises CameraError for an angle outside [1, 175]."""
         if not 1.0 <= fov_deg <= 175.0:
             raise CameraError(f"field of view must lie between 1 and 175 degrees, got {fov_deg:g}")
         focal = max(width, height) / (2.0 * math.tan(math.radians(fov_deg) / 2.0))
@@ -90,18 +91,18 @@ class Camera:
 
     @classmethod
     def from_camera_info(cls, info: Any, rectified: bool = False) -> Camera:
-        """The camera of the image that comes with a sensor_msgs/CameraInfo, its ROI and binning honoured.
+        """The camera of the image that belongs to a sensor_msgs/CameraInfo, with its ROI and binning.
 
-        ``info`` needs the message's fields only; no ROS import is made here. CameraInfo describes the full
-        resolution; the image holds the ROI (the whole sensor where its size is 0), then binned (0 means 1), as in
-        image_geometry. For a ``rectified`` image the projection matrix P counts and there is no distortion.
+        ``info`` needs only the message's fields. CameraInfo describes the full resolution; the image is the ROI (the
+        whole sensor where its size is 0), then binned (0 means 1), as in image_geometry. A ``rectified`` image has the
+        intrinsics of the projection matrix P and no distortion. Raises CameraError for values that cannot be used.
         """
         if rectified:
             K, D, model = np.array(info.p, dtype=np.float64).reshape(3, 4)[:, :3], np.zeros(0), "none"
         else:
             K, D = np.array(info.k, dtype=np.float64).reshape(3, 3), np.array(info.d, dtype=np.float64)
             model = info.distortion_model or "none"
-            if model == "plumb_bob" and D.size == 8:  # some drivers call the eight-coefficient model so
+            if model == "plumb_bob" and D.size == 8:  # some drivers use this name for the eight-coefficient model
                 model = "rational_polynomial"
             if D.size == 0 and model in DISTORTION_COEFFICIENTS:
                 model = "none"

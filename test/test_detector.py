@@ -139,7 +139,7 @@ def test_the_exported_head_agrees_with_torch(tmp_path):
     head = DetectorHead().eval()
     export_head(head, tmp_path / "hand_detector.onnx")
     palm = find_model(PALM_DETECTION)
-    features = open_session(palm, threads=1, inner=FEATURES)
+    features = open_session(palm, threads=1, feature_layers=FEATURES)
     whole = open_session(palm, threads=1, head=tmp_path / "hand_detector.onnx")
     image = np.random.default_rng(0).integers(0, 256, features.inputs[0].shape, dtype=np.uint8)
     features.inputs[0] = whole.inputs[0] = image
@@ -173,7 +173,7 @@ def test_missing_and_wrong_files(tmp_path, monkeypatch):
     with pytest.raises(SessionError, match="no layer 'classifier_palm_8'"):
         open_session(find_model(HAND_LANDMARKS), head=detector.detector_file())
     with pytest.raises(SessionError, match="no layer 'nonsense'"):
-        open_session(find_model(PALM_DETECTION), inner=["nonsense"])
+        open_session(find_model(PALM_DETECTION), feature_layers=["nonsense"])
 
 
 def test_running_needs_no_torch():

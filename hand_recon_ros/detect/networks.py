@@ -55,7 +55,7 @@ class HandNetworks:
                 paths[1],
                 threads=config.threads,
                 capacity=_PARALLEL_CROPS,
-                inner=() if config.encoder == "none" else _STEM_READERS,
+                feature_layers=() if config.encoder == "none" else _STEM_READERS,
             ),  # fmt: skip
         )
         networks.palm.run(1)

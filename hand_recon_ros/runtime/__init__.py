@@ -1,1 +1,1 @@
-"""Where and how networks run: devices, inference sessions, and the files of the networks."""
+"""Inference sessions, the device they run on, and the files of the networks."""

@@ -1,8 +1,8 @@
-"""The network files the product needs: named, checked by sha256, searched in a fixed order, fetched on request.
+"""Files of the palm detector and the landmark network: search, check by sha256, download.
 
-The files are not shipped with the package. They are two Apache-2.0 networks inside the PyPI wheel
-``mediapipe==0.10.21``. Where that wheel is installed they are read out of its folder; the framework itself is never
-imported. Everywhere else ``hand-recon models fetch`` takes the two files out of the wheel.
+They are two Apache-2.0 networks in the PyPI wheel ``mediapipe==0.10.21``, not part of this package. Where that wheel is
+installed they are read from its folder, and the framework itself is never imported. Everywhere else
+``hand-recon models fetch`` copies them out of the wheel.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ LICENCE_NAME = "LICENSE.mediapipe"
 _DOWNLOAD_OPTIONS = (
     "--no-deps",
     "--only-binary=:all:",
-    # The two files are the same in every wheel of the release; this one exists whatever runs here.
+    # The two files are the same in the wheels of all platforms and Python versions.
     "--python-version=3.11",
     "--platform=manylinux_2_28_x86_64",
 )
 
 
 class ModelFileError(RuntimeError):
-    """A network file is missing or is not the file it should be."""
+    """A network file is missing, altered or cannot be fetched; the message names the way out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +39,10 @@ class ModelFile:
     """One network file.
 
     Attributes:
-        name: what the product calls it.
-        filename: its name in a model folder.
+        name: short name, as listed by ``hand-recon models``.
+        filename: name in a model folder.
         sha256: digest of the only accepted content.
-        wheel_path: where it lies inside the wheel (and inside an installation of it).
+        wheel_path: path inside the wheel, and inside an installation of it.
         licence: SPDX identifier.
     """
 
@@ -70,7 +70,7 @@ MODEL_FILES = (PALM_DETECTION, HAND_LANDMARKS)
 
 @dataclasses.dataclass(frozen=True)
 class ModelStatus:
-    """Where a network file was found and whether it is the right one.
+    """The result of searching a network file and of checking its digest.
 
     ``state`` is ``"ok"``, ``"missing"`` or ``"altered"``; ``path`` and ``found_sha256`` are empty where it is missing.
     """
@@ -93,8 +93,8 @@ def cache_dir() -> Path:
 def search_folders(model_dir: str | os.PathLike[str] = "") -> list[Path]:
     """Folders searched for networks, in order.
 
-    A folder named by the setting ``model_dir``, or else by ``$HAND_RECON_MODEL_DIR``, is the only one: whoever names a
-    folder must not silently get files from elsewhere. Without either: the user's cache, then an installed wheel.
+    The setting ``model_dir``, or else ``$HAND_RECON_MODEL_DIR``, names the only one, so that no other file is used in
+    silence. Without either: the user's cache, then an installed wheel.
     """
     chosen = os.fspath(model_dir) or os.environ.get(ENVIRONMENT_VARIABLE, "")
     if chosen:
@@ -103,7 +103,7 @@ def search_folders(model_dir: str | os.PathLike[str] = "") -> list[Path]:
 
 
 def find_model(model: ModelFile, model_dir: str | os.PathLike[str] = "") -> Path:
-    """Path of a network whose content was checked; raises ModelFileError where it is missing or altered."""
+    """Path of a network file with the right digest; raises ModelFileError where it is missing or altered."""
     path, digest = _look_up(model, model_dir)
     if path is None:
         places = ", ".join(str(folder) for folder in search_folders(model_dir))
@@ -119,7 +119,7 @@ def find_model(model: ModelFile, model_dir: str | os.PathLike[str] = "") -> Path
 
 
 def list_models(model_dir: str | os.PathLike[str] = "") -> list[ModelStatus]:
-    """State of every network file the product knows; raises nothing for missing or altered ones."""
+    """State of every network file; missing and altered ones raise nothing."""
     result = []
     for model in MODEL_FILES:
         path, digest = _look_up(model, model_dir)
@@ -146,15 +146,15 @@ def verify_models(model_dir: str | os.PathLike[str] = "") -> list[Path]:
 def fetch_models(
     dest: str | os.PathLike[str] = "", wheel: str | os.PathLike[str] | None = None, timeout: float = 600.0
 ) -> list[Path]:
-    """Put the networks and their licence into a folder and return the paths of the networks.
+    """Copy the networks and their licence to a folder and return the paths of the networks.
 
     Args:
-        dest: the folder; empty is ``$HAND_RECON_MODEL_DIR`` or else the user's cache. Made if it does not exist.
-        wheel: a ``mediapipe`` 0.10.21 wheel to take them from; without it pip downloads one (36 MB) for the time
-            of the call, whatever Python version and platform this is.
-        timeout: the longest pip may take, seconds.
+        dest: the folder, created where it does not exist; empty is ``$HAND_RECON_MODEL_DIR`` or else the user's cache.
+        wheel: a ``mediapipe`` 0.10.21 wheel with the files; without it pip downloads one (36 MB) to a temporary folder,
+            on any platform and Python version.
+        timeout: of the download, seconds.
 
-    Raises ModelFileError where the wheel cannot be had or does not hold the right files; nothing altered is written.
+    Raises ModelFileError where the download fails or the wheel does not have the right files; then nothing is written.
     """
     folder = Path(os.fspath(dest) or os.environ.get(ENVIRONMENT_VARIABLE, "") or cache_dir()).expanduser()
     if wheel is not None:
@@ -215,7 +215,7 @@ def _by_hand() -> str:
 
 
 def _extract(wheel: Path, folder: Path) -> list[Path]:
-    """Copy the networks and the licence out of a wheel; every network is checked before any is written."""
+    """Copy the networks and the licence from a wheel to a folder, after all digests were checked."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             contents = [(model, archive.read(model.wheel_path)) for model in MODEL_FILES]

@@ -13,11 +13,11 @@ from .sessions import SessionError
 
 
 class OpenVinoSession:
-    """A network of one image input; conversion from uint8 BGR happens inside its graph.
+    """A network with one image input; its graph converts uint8 BGR to float RGB.
 
-    Compiled for one image and, where ``capacity`` is above 1, for that many as a batch: for two crops on two threads a
-    batch takes 0.86 of the time of one after the other, and unlike one thread per crop it does not suffer when another
-    process takes a core for a while. See :class:`hand_recon_ros.runtime.sessions.Session`.
+    It is compiled for one image and, where ``capacity`` is above 1, for that many as a batch. A batch of two crops on
+    two threads takes 0.86 of the time of two single crops, and it is less sensitive to other processes than one thread
+    per crop. See :class:`hand_recon_ros.runtime.sessions.Session`; arguments as of ``open_session``.
     """
 
     def __init__(
@@ -27,14 +27,14 @@ class OpenVinoSession:
         threads: int = 2,
         capacity: int = 1,
         head: str | os.PathLike[str] | None = None,
-        inner: Sequence[str] = (),
+        feature_layers: Sequence[str] = (),
     ) -> None:
         core = openvino.Core()
         model = _read(core, path)
         shape = [int(n) for n in model.inputs[0].shape]
         if len(model.inputs) != 1 or len(shape) != 4 or shape[0] != 1 or shape[1] != shape[2] or shape[3] != 3:
             raise SessionError(f"{os.fspath(path)}: expected one image input (1, n, n, 3), got {tuple(shape)}")
-        model.add_outputs([_read_by(model, layer, path) for layer in inner])
+        model.add_outputs([_input_of(model, layer, path) for layer in feature_layers])
         if head is not None:
             model = _with_head(model, _read(core, head), path, head)
         config = cpu_config(core, threads, reduced_precision=False)
@@ -47,7 +47,7 @@ class OpenVinoSession:
         self._batch = self._single[0]
         if capacity > 1:
             model = _read(core, path)
-            model.add_outputs([_read_by(model, layer, path) for layer in inner])
+            model.add_outputs([_input_of(model, layer, path) for layer in feature_layers])
             model.reshape([capacity, *shape[1:]])
             self._batch = self._request(core.compile_model(_with_image_input(model), "CPU", config), 0, capacity)
 
@@ -74,7 +74,7 @@ class OpenVinoSession:
         return results
 
     def _request(self, compiled: openvino.CompiledModel, start: int, stop: int) -> openvino.InferRequest:
-        """A request that reads its images in place."""
+        """A request on the images from ``start`` to ``stop``, which are not copied."""
         request = compiled.create_infer_request()
         request.set_input_tensor(openvino.Tensor(self._inputs[start:stop], shared_memory=True))
         return request
@@ -97,16 +97,16 @@ def _read(core: openvino.Core, path: str | os.PathLike[str]) -> openvino.Model:
         raise SessionError(f"{os.fspath(path)}: OpenVINO cannot read this network: {error}") from error
 
 
-def _read_by(model: openvino.Model, layer: str, path: str | os.PathLike[str]) -> openvino.Output:
-    """The tensor (1, C, H, W) that a convolution reads, or (1, N) that a linear layer reads, by the file's own name of
-    the layer or a part of it.
+def _input_of(model: openvino.Model, layer: str, path: str | os.PathLike[str]) -> openvino.Output:
+    """The input of a convolution (1, C, H, W) or of a linear layer (1, N), by the layer's name in the file or a part
+    of it.
 
-    OpenVINO names the tensors between layers anew in every version; what the file calls its layers stays.
+    Names of layers are those of the file. Names of the tensors between them change with the version of OpenVINO.
     """
     layers = ("Convolution", "MatMul")
     for node in model.get_ordered_ops():
         if any(layer in name for output in node.outputs() for name in output.names):
-            # What bears the name is the layer's result, biased, activated and transposed, or one of its constants.
+            # The name belongs to the layer's output after bias, activation and transposition, or to a constant of it.
             while node.get_type_name() in ("Transpose", "Add", "Sigmoid"):
                 node = node.input_value(0).get_node()
             while node.get_type_name() in ("Constant", "Convert", "Transpose", "Reshape"):
@@ -119,12 +119,12 @@ def _read_by(model: openvino.Model, layer: str, path: str | os.PathLike[str]) ->
 def _with_head(
     model: openvino.Model, head: openvino.Model, path: str | os.PathLike[str], head_path: str | os.PathLike[str]
 ) -> openvino.Model:
-    """One graph of a network and a head on its inner tensors; the head's outputs come last.
+    """One graph of a network and a head on its features; the head's outputs come last.
 
-    Each of the head's inputs bears the name of the convolution whose input it is.
+    Each input of the head has the name of the layer of the network that has the same input.
     """
     for parameter in head.get_parameters():
-        features = _read_by(model, parameter.get_friendly_name(), path)
+        features = _input_of(model, parameter.get_friendly_name(), path)
         expected, found = parameter.get_output_partial_shape(0), features.get_partial_shape()
         if not expected.compatible(found):
             raise SessionError(
@@ -136,7 +136,7 @@ def _with_head(
 
 
 def _with_image_input(model: openvino.Model) -> openvino.Model:
-    """The model with a uint8 BGR input: as part of the graph the conversion to float RGB costs next to nothing."""
+    """The model with a uint8 BGR input: inside the graph the conversion to float RGB takes next to no time."""
     from openvino.preprocess import ColorFormat, PrePostProcessor
 
     processor = PrePostProcessor(model)

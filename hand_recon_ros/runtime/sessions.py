@@ -1,4 +1,4 @@
-"""Inference sessions: uint8 images in, arrays out, whatever runtime is behind them."""
+"""Inference sessions: uint8 images in, arrays out, for any inference runtime."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 
 class SessionError(RuntimeError):
-    """A network cannot be run here; the message says what is missing and what to do."""
+    """A network cannot be run on this machine; the message names what is missing and the way out."""
 
 
 class Session(Protocol):
-    """A loaded network that takes square BGR images of one size.
+    """A loaded network for square BGR images of one size.
 
-    ``inputs`` holds the buffers of the network, (capacity, size, size, 3) uint8, to be filled in place: a crop warped
-    straight into them is never copied again. ``run(n)`` computes the first n of them.
+    ``inputs``, (capacity, size, size, 3) uint8, are the input buffers of the network, filled in place: a crop is warped
+    into one and not copied again. ``run(n)`` evaluates the network on the first n.
     """
 
     @property
@@ -38,17 +38,19 @@ def open_session(
     threads: int = 2,
     capacity: int = 1,
     head: str | os.PathLike[str] | None = None,
-    inner: Sequence[str] = (),
+    feature_layers: Sequence[str] = (),
 ) -> Session:
-    """Load a network file (TFLite or ONNX, one image input NHWC, RGB in 0..1) for the CPU, which computes in float32.
+    """Load a network file (TFLite or ONNX, one image input NHWC, RGB in 0..1) for the CPU, in float32.
 
     Args:
-        path: the network.
-        threads: CPU threads it may use.
-        capacity: the most images one ``run`` takes.
-        head: a second network on inner tensors of the first, run with it as one graph; its outputs come last. Its
-            inputs bear the names of the convolutions of the first that read those tensors. For ``capacity`` 1.
-        inner: names of convolutions or linear layers whose inputs, (C, H, W) or (N,), become outputs too.
+        path: file of the network.
+        threads: number of CPU threads.
+        capacity: largest number of images in one ``run``.
+        head: file of a head, a network on features of the first; both run as one graph, and the head's outputs come
+            last. Each input of the head has the name of the layer of the first network that has the same input. Only
+            with ``capacity`` 1.
+        feature_layers: names of convolutions or linear layers whose inputs, (C, H, W) or (N,), are outputs as well;
+            they come after the network's own.
 
     Raises SessionError where no runtime for it can be imported or the file cannot be loaded.
     """
@@ -60,4 +62,4 @@ def open_session(
             f"`pip install openvino` has wheels for Linux, Windows and macOS on x86-64 and arm64; this is "
             f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
         ) from error
-    return OpenVinoSession(path, threads=threads, capacity=capacity, head=head, inner=inner)
+    return OpenVinoSession(path, threads=threads, capacity=capacity, head=head, feature_layers=feature_layers)

@@ -59,7 +59,7 @@ class FeatureDataset(Dataset[dict[str, np.ndarray]]):
     @functools.cached_property
     def _session(self) -> Session:
         """Made in the process that uses it."""
-        return open_session(find_model(PALM_DETECTION), threads=1, inner=FEATURES)
+        return open_session(find_model(PALM_DETECTION), threads=1, feature_layers=FEATURES)
 
 
 class FeatureCache:
