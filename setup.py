@@ -13,14 +13,13 @@ INIT = (HERE / "hand_recon_ros" / "__init__.py").read_text(encoding="utf-8")
 README = HERE / "README.md"
 
 EXTRAS = {
-    "synthetic": ["scipy>=1.11"],
-    "encode": ["transformers>=4.45"],
-    "training": [
-        "accelerate>=1.0", "diffusers>=0.30", "onnx>=1.16", "scikit-image>=0.22", "scipy>=1.11", "tensorboard>=2.15",
-        "transformers>=4.45",
+    "cuda": ["torch>=2.3"],
+    "train": [
+        "accelerate>=1.0", "diffusers>=0.30", "onnx>=1.16", "scikit-image>=0.22", "scipy>=1.11", "smplx>=0.1.28",
+        "tensorboard>=2.15", "torch>=2.3", "transformers>=4.45",
     ],
-    "evaluation": ["manifold3d>=3", "matplotlib", "scikit-image>=0.22", "scipy>=1.11", "trimesh"],
-    "dev": ["hypothesis", "manifold3d>=3", "mypy", "pytest", "ruff", "scikit-image>=0.22", "scipy>=1.11", "trimesh"],
+    "eval": ["manifold3d>=3", "matplotlib", "scipy>=1.11", "trimesh"],
+    "dev": ["hand_recon_ros[train,eval]", "hypothesis", "mypy", "pytest", "ruff"],
 }  # fmt: skip
 
 setup(
@@ -39,10 +38,8 @@ setup(
         "opencv-python-headless>=4.8,<5",
         "openvino>=2024.4",
         "PyYAML>=6",
-        "safetensors>=0.4",
-        "smplx>=0.1.28",
+        "safetensors>=0.4",  # hand models, beside .npz
         "threadpoolctl>=3.1",
-        "torch>=2.3",
         "tqdm",
     ],
     extras_require=EXTRAS,

@@ -11,6 +11,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from test_import_rule import FILES, RUN_TIME, is_ros, layer_of
 
 import hand_recon_ros
 
@@ -49,6 +50,12 @@ def literal(path: pathlib.Path, name: str) -> object:
         if isinstance(node, ast.keyword) and node.arg == name:
             return ast.literal_eval(node.value)
     raise AssertionError(f"{path.name} has no {name}")
+
+
+def setup_list(name: str) -> list[str]:
+    value = literal(ROOT / "setup.py", name)
+    assert isinstance(value, list)
+    return value
 
 
 def manifest() -> ElementTree.Element:
@@ -93,26 +100,56 @@ def imported_packages(path: pathlib.Path) -> set[str]:
     return found
 
 
-def test_every_import_is_declared() -> None:
-    requirements, extras = literal(ROOT / "setup.py", "install_requires"), literal(ROOT / "setup.py", "EXTRAS")
-    assert isinstance(requirements, list) and isinstance(extras, dict)
-    ros = {element.text for element in manifest() if element.tag in ("depend", "exec_depend")}
-    by_pip = requirement_names((ROOT / "requirements-ros.txt").read_text().splitlines())
-    distributions = {"cv2": "opencv-python-headless", "yaml": "pyyaml"}
-    keys = {"cv2": "python3-opencv", "yaml": "python3-yaml"}
-    for path in (ROOT / "hand_recon_ros").rglob("*.py"):
-        room = path.relative_to(ROOT / "hand_recon_ros").parts[0]
-        if room == "ros":
-            continue
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "yaml": "pyyaml", "skimage": "scikit-image"}
+"""Names of distributions that differ from the modules they install."""
+EXTRAS_OF = {
+    "datasets": ("train",),
+    "models": ("train",),
+    "synthetic": ("train",),
+    "training": ("train",),
+    # The figures of a trained network before its export need what trains it.
+    "evaluation": ("eval", "train"),
+}
+"""Extras that a layer may use beside the run-time packages; every other layer runs without any."""
+
+
+def third_party_imports() -> list[tuple[str, str, str]]:
+    """Layer, file and top-level name of each import of a package that is neither Python's, ours nor ROS's."""
+    found = []
+    for path in FILES:
         for name in imported_packages(path) - set(sys.stdlib_module_names) - {"hand_recon_ros"}:
-            # The framework the networks come from; only the comparison with it imports it, where it is installed.
-            if name == "mediapipe":
-                continue
-            declared = requirement_names([*requirements, *extras.get(room, [])])
-            assert distributions.get(name, name) in declared, f"{path.name} imports {name}: setup.py does not know"
-            # The large encoder is trained and run where somebody installs its backbone; it says so where it is missing.
-            if room not in ("training", "evaluation") and name != "transformers":
-                assert name in by_pip or keys.get(name, f"python3-{name}") in ros, f"{path.name} imports {name}"
+            # The comparison with the mediapipe framework imports it where it is installed.
+            if not is_ros(name) and name != "mediapipe":
+                found.append((layer_of(path), path.name, name))
+    return found
+
+
+def test_the_run_time_imports_only_what_setup_installs() -> None:
+    required = requirement_names(setup_list("install_requires"))
+    by_pip = requirement_names((ROOT / "requirements-ros.txt").read_text().splitlines())
+    by_rosdep = {element.text for element in manifest() if element.tag in ("depend", "exec_depend")}
+    keys = {"cv2": "python3-opencv", "yaml": "python3-yaml"}
+    imported = set()
+    for layer, file, name in third_party_imports():
+        if layer in {*RUN_TIME, "cli"}:
+            imported.add(DISTRIBUTIONS.get(name, name))
+            assert DISTRIBUTIONS.get(name, name) in required, f"{file} imports {name}: not in install_requires"
+            assert name in by_pip or keys.get(name, f"python3-{name}") in by_rosdep, f"{file} imports {name}"
+    assert required == imported, f"installed but not imported: {sorted(required - imported)}"
+
+
+def test_an_extra_installs_what_training_and_evaluation_import() -> None:
+    extras = literal(ROOT / "setup.py", "EXTRAS")
+    assert isinstance(extras, dict) and set(extras) == {"cuda", "train", "eval", "dev"}
+    for layer, file, name in third_party_imports():
+        lines = [line for extra in EXTRAS_OF.get(layer, ()) for line in extras[extra]]
+        declared = requirement_names([*setup_list("install_requires"), *lines])
+        assert DISTRIBUTIONS.get(name, name) in declared, f"{file} imports {name}: no extra of {layer} installs it"
+
+
+def test_a_robot_gets_no_training_packages() -> None:
+    text = (ROOT / "requirements-ros.txt").read_text()
+    assert requirement_names(text.splitlines()) <= requirement_names(setup_list("install_requires"))
 
 
 def test_every_ros_import_is_declared() -> None:
@@ -131,11 +168,10 @@ def test_lock_pins_everything() -> None:
     locked = pins("requirements.lock")
     wanted = requirement_names((ROOT / "requirements.in").read_text().splitlines())
     assert wanted <= set(locked), f"run `make lock`: {sorted(wanted - set(locked))}"
-    requirements = literal(ROOT / "setup.py", "install_requires")
     extras = literal(ROOT / "setup.py", "EXTRAS")
-    assert isinstance(requirements, list) and isinstance(extras, dict)
+    assert isinstance(extras, dict)
     optional = [line for lines in extras.values() for line in lines]
-    assert requirement_names([*requirements, *optional]) <= set(locked)
+    assert requirement_names([*setup_list("install_requires"), *optional]) - {"hand-recon-ros"} <= set(locked)
     assert requirement_names((ROOT / "requirements-ros.txt").read_text().splitlines()) <= set(locked)
     assert locked["torch"] == "2.13.0"
     assert int(locked["opencv-python-headless"].split(".")[0]) < 5

@@ -45,7 +45,7 @@ def test_backgrounds_of_a_split_show_its_photographs(monkeypatch) -> None:
 def test_without_scikit_image_the_error_names_what_to_install(monkeypatch) -> None:
     photographs.read_photograph.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'hand_recon_ros\[training\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'hand_recon_ros\[train\]'"):
         background("photograph", 60, 80, 1)
     with pytest.raises(ValueError, match="unknown split 'holdout', expected one of: train, val, test"):
         background("photograph", 60, 80, 1, split="holdout")

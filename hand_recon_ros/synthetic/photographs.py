@@ -54,8 +54,8 @@ def read_photograph(name: str) -> np.ndarray:
     spec = importlib.util.find_spec("skimage")
     if spec is None or spec.origin is None:
         raise ConfigError(
-            "backgrounds of training scenes are photographs from scikit-image, which is not installed: "
-            "pip install 'hand_recon_ros[training]', or scikit-image itself"
+            "the stream of training samples uses photographs of the package scikit-image, which is not installed: "
+            "pip install 'hand_recon_ros[train]', or scikit-image itself"
         )
     path = Path(spec.origin).parent / "data" / name
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
