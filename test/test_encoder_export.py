@@ -51,10 +51,10 @@ def test_it_says_what_the_network_says(exported, hands):
     for name, a, b in zip(found._fields, found, expected, strict=True):
         assert a.shape == tuple(b.shape[1:]), name
     joints = np.linalg.norm(found.joints - expected.joints[0].numpy(), axis=-1)
-    places = np.linalg.norm(found.places - expected.places[0].numpy(), axis=-1)
+    places = np.linalg.norm(found.keypoints_2d - expected.keypoints_2d[0].numpy(), axis=-1)
     assert joints.max() < 0.001, f"joints differ by {1e3 * joints.max():.2f} mm"
     assert places.max() * 224 < 0.5, f"keypoints differ by {places.max() * 224:.2f} px"
-    np.testing.assert_allclose(found.log_width, expected.log_width[0].numpy(), atol=0.005)
+    np.testing.assert_allclose(found.log_crop_width, expected.log_crop_width[0].numpy(), atol=0.005)
     assert np.abs(found.presence - expected.presence[0].numpy()).max() < 0.05
     others = session.run(given(model, 1)[0][:hands], *arrays[1:])
     assert np.abs(others.joints - found.joints).max() > 0.001

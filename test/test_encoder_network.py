@@ -76,14 +76,14 @@ def test_shapes(fusion):
     model = encoder(fusion=fusion)
     output = model(**inputs(model))
     shapes = {
-        "rotations": (16, 3, 3), "betas": (10,), "joints": (21, 3), "places": (21, 2), "place_scales": (21,),
-        "depths": (21,), "log_width": (), "log_width_scale": (), "to_other": (3,), "presence": (),
-        "segmentation": (3, 28, 28), "other_square": (5,), "other_shown": (),
+        "rotations": (16, 3, 3), "betas": (10,), "joints": (21, 3), "keypoints_2d": (21, 2), "keypoint_scales": (21,),
+        "depths": (21,), "log_crop_width": (), "log_crop_width_scale": (), "to_other": (3,), "presence": (),
+        "segmentation": (3, 28, 28), "other_box": (5,), "other_visible": (),
     }  # fmt: skip
     assert {name: tuple(value.shape[2:]) for name, value in output.hands._asdict().items()} == shapes
     assert all(value.shape[:2] == (BATCH, 2) for value in output.hands)
     assert (output.teacher is not None) == (fusion == "aligned")
-    assert torch.all(output.hands.place_scales > 0)
+    assert torch.all(output.hands.keypoint_scales > 0)
 
 
 def test_the_large_one_has_two_resnets():
@@ -194,7 +194,7 @@ def test_a_trained_trunk_is_where_it_starts():
     with torch.no_grad():
         reading = model.backbones(given["stems"].flatten(0, 1)).reading
         hands = model(**given).hands
-    apart = (hands.places.flatten(0, 1) - reading.places).norm(dim=-1).mean()
+    apart = (hands.keypoints_2d.flatten(0, 1) - reading.places).norm(dim=-1).mean()
     away = (reading.places - reading.places.mean(dim=(0, 1))).norm(dim=-1).mean()
     assert apart < 0.5 * away
     expected = palm_frame(reading.joints) @ palm_frame(model.chain.template).mT
@@ -209,13 +209,14 @@ def truth(batch, seed=0):
     betas = torch.randn(batch, 2, 10, generator=generator)
     joints = HandChain(MODEL)(rotations.float().flatten(0, 1), betas.flatten(0, 1)).reshape(batch, 2, 21, 3)
     return {
-        "present": torch.ones(batch, 2), "shown": torch.ones(batch, 2), "both": torch.ones(batch, 2),
+        "present": torch.ones(batch, 2), "has_crop": torch.ones(batch, 2), "both": torch.ones(batch, 2),
         "rotations": rotations.float(), "betas": betas, "joints": joints,
-        "places": torch.rand(batch, 2, 21, 2, generator=generator) - 0.5, "place_weights": torch.ones(batch, 2, 21),
-        "log_width": torch.randn(batch, 2, generator=generator) * 0.2 - 1.2,
+        "keypoints_2d": torch.rand(batch, 2, 21, 2, generator=generator) - 0.5,
+        "keypoint_weights": torch.ones(batch, 2, 21),
+        "log_crop_width": torch.randn(batch, 2, generator=generator) * 0.2 - 1.2,
         "to_other": torch.randn(batch, 2, 3, generator=generator) * 0.1,
-        "other_square": torch.randn(batch, 2, 5, generator=generator), "other_shown": torch.ones(batch, 2),
-        "other_asked": torch.ones(batch, 2),
+        "other_box": torch.randn(batch, 2, 5, generator=generator), "other_visible": torch.ones(batch, 2),
+        "other_valid": torch.ones(batch, 2),
         "segmentation": torch.randint(0, 3, (batch, 2, 28, 28), generator=generator, dtype=torch.uint8),
     }  # fmt: skip
 

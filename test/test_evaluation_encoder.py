@@ -20,14 +20,14 @@ def oracle(width=1.0, scale=1.0, shift=0.0, apart=1.0):
     """An encoder that knows the truth, but for factors on the crop's width and the joints and a shift in the crop."""
 
     def predict(batch):
-        joints, places = batch["joints"] * scale, batch["places"] + shift
+        joints, places = batch["joints"] * scale, batch["keypoints_2d"] + shift
         empty = torch.zeros(len(joints), 2)
         return HandsOutput(
-            rotations=batch["rotations"], betas=batch["betas"], joints=joints, places=places,
-            place_scales=torch.zeros(places.shape[:-1]),
-            depths=joints[..., 2], log_width=batch["log_width"] + np.log(width), log_width_scale=empty,
+            rotations=batch["rotations"], betas=batch["betas"], joints=joints, keypoints_2d=places,
+            keypoint_scales=torch.zeros(places.shape[:-1]),
+            depths=joints[..., 2], log_crop_width=batch["log_crop_width"] + np.log(width), log_crop_width_scale=empty,
             to_other=batch["to_other"] * apart, presence=empty, segmentation=empty,
-            other_square=torch.zeros_like(batch["other_square"]), other_shown=empty,
+            other_box=torch.zeros_like(batch["other_box"]), other_visible=empty,
         )  # fmt: skip
 
     return predict

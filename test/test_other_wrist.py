@@ -44,7 +44,7 @@ def test_the_relation_of_samples_is_the_truth():
         sample = stream[number]
         if sample.present.all():
             arrays = sample_crops(sample, np.random.default_rng(number), distractors=False).arrays
-            given = (torch.tensor(arrays[name])[None] for name in ("places", "log_width", "rays", "pairs"))
+            given = (torch.tensor(arrays[name])[None] for name in ("keypoints_2d", "log_crop_width", "rays", "pairs"))
             places, width, rays, pairs = given
             said = to_other_wrist(places[..., 0, :], width, rays, pairs)[0].numpy()
             errors.extend(np.linalg.norm(said - arrays["to_other"], axis=-1) / np.linalg.norm(arrays["to_other"]))

@@ -45,9 +45,9 @@ def test_what_is_true_in_a_crop(number):
         if arrays["present"][side]:
             np.testing.assert_allclose(joints[side], arrays["joints"][side], atol=1e-5)
             # The heatmap of each keypoint peaks at its place.
-            for keypoint in np.flatnonzero((np.abs(arrays["places"][side]) < 0.45).all(axis=1)):
+            for keypoint in np.flatnonzero((np.abs(arrays["keypoints_2d"][side]) < 0.45).all(axis=1)):
                 peak = np.unravel_index(arrays["priors"][side, keypoint].argmax(), (28, 28))
-                place = (arrays["places"][side, keypoint] + 0.5) * 28 - 0.5
+                place = (arrays["keypoints_2d"][side, keypoint] + 0.5) * 28 - 0.5
                 assert np.abs(np.array(peak[::-1]) - place).max() < 1.0
     if arrays["both"].all():
         lengths = np.linalg.norm(arrays["to_other"], axis=1)
@@ -64,12 +64,12 @@ def test_where_the_other_hand_is():
         crops = sample_crops(sample, np.random.default_rng(number))
         for side, frame in zip(Side, crops.frames, strict=True):
             if frame is None or not crops.arrays["present"][side]:
-                assert not crops.arrays["other_asked"][side]
-            elif crops.arrays["other_shown"][side]:
+                assert not crops.arrays["other_valid"][side]
+            elif crops.arrays["other_visible"][side]:
                 shown += 1
-                square, truth = frame.square_out(crops.arrays["other_square"][side]), sample.keypoints_2d[side.other]
+                square, truth = frame.square_out(crops.arrays["other_box"][side]), sample.keypoints_2d[side.other]
                 assert sample.present[side.other] and alike(square, tracking_box(truth), 1e-4)
-            elif crops.arrays["other_asked"][side] and sample.present[side.other]:
+            elif crops.arrays["other_valid"][side] and sample.present[side.other]:
                 away = frame.pixels_in(np.array(tracking_box(sample.keypoints_2d[side.other]).center))
                 assert np.abs(away).max() >= 0.9 or sample.keypoint_visible[side.other].sum() < 4
     assert shown > 3

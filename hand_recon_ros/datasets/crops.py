@@ -62,9 +62,10 @@ def sample_crops(
 
     With ``distractors`` some show no hand or the other side's hand, so that the encoder learns to predict presence.
 
-    Arrays are (2, ...), left then right: crops uint8 (2, S, S, 3) RGB; rays, pairs, shown; priors float16; and the
-    truth: present, rotations, betas, joints (from the wrist), places, place_weights, log_width, to_other, segmentation;
-    other_square, other_shown and other_asked, whether that counts.
+    Arrays are (2, ...), left then right: crops uint8 (2, S, S, 3) RGB; rays, pairs, has_crop; priors float16; and the
+    ground truth: present, rotations, betas, joints (from the wrist), keypoints_2d (see CropFrame.pixels_in),
+    keypoint_weights, log_crop_width, to_other, segmentation; other_box, other_visible, and other_valid, the weight of
+    other_visible.
     """
     frames: list[CropFrame | None] = [None, None]
     own = sample.present.copy()
@@ -90,7 +91,7 @@ def sample_crops(
         frame, other = frames[side], frames[side.other]
         if frame is None:
             continue
-        result["shown"][side] = 1.0
+        result["has_crop"][side] = 1.0
         result["crops"][side] = cut_crop(image, frame, origin)
         result["rays"][side] = frame.ray_features
         if other is not None:
@@ -139,12 +140,12 @@ def _empty() -> dict[str, np.ndarray]:
 
     return {
         "crops": np.zeros((2, CROP_SIZE, CROP_SIZE, 3), dtype=np.uint8),
-        "rays": zeros(5), "pairs": zeros(5), "shown": zeros(),
+        "rays": zeros(5), "pairs": zeros(5), "has_crop": zeros(),
         "priors": np.zeros((2, CHANNELS, GRID, GRID), dtype=np.float16),
         "present": zeros(), "both": zeros(),
         "rotations": np.tile(np.eye(3, dtype=np.float32), (2, 16, 1, 1)), "betas": zeros(10),
-        "joints": zeros(21, 3), "places": zeros(21, 2), "place_weights": zeros(21), "log_width": zeros(),
-        "to_other": zeros(3), "other_square": zeros(5), "other_shown": zeros(), "other_asked": zeros(),
+        "joints": zeros(21, 3), "keypoints_2d": zeros(21, 2), "keypoint_weights": zeros(21), "log_crop_width": zeros(),
+        "to_other": zeros(3), "other_box": zeros(5), "other_visible": zeros(), "other_valid": zeros(),
         "segmentation": np.zeros((2, SEGMENTATION_SIZE, SEGMENTATION_SIZE), dtype=np.uint8),
     }  # fmt: skip
 
@@ -157,10 +158,10 @@ def _ground_truth(result: dict[str, np.ndarray], sample: Sample, frame: CropFram
     result["rotations"][side] = frame.rotations_in(sample.rotations[side])
     result["betas"][side] = sample.betas[side]
     result["joints"][side] = frame.points_in(sample.joints[side]) - frame.points_in(wrist)
-    result["places"][side] = places
+    result["keypoints_2d"][side] = places
     # Keypoints far outside the crop cannot be predicted from it.
-    result["place_weights"][side] = (np.abs(places) < 0.6).all(axis=-1)
-    result["log_width"][side] = math.log(max(frame.width_at(wrist), 1e-3))
+    result["keypoint_weights"][side] = (np.abs(places) < 0.6).all(axis=-1)
+    result["log_crop_width"][side] = math.log(max(frame.width_at(wrist), 1e-3))
     if both:
         result["both"][side] = 1.0
         result["to_other"][side] = frame.points_in(sample.joints[side.other, 0]) - frame.points_in(wrist)
@@ -169,12 +170,12 @@ def _ground_truth(result: dict[str, np.ndarray], sample: Sample, frame: CropFram
 def _other_hand(result: dict[str, np.ndarray], sample: Sample, frame: CropFrame) -> None:
     """Ground truth of the other hand's box, whether it is tracked or not."""
     side, other = frame.side, frame.side.other
-    result["other_asked"][side] = 1.0
+    result["other_valid"][side] = 1.0
     if not sample.present[other]:
         return
     box = frame.pair_features(CropFrame(tracking_box(sample.keypoints_2d[other]), other, sample.camera))
     distance = np.abs(box[:2]).max()
     if distance < _NEAR and sample.keypoint_visible[other].sum() >= _MIN_VISIBLE:
-        result["other_square"][side], result["other_shown"][side] = box, 1.0
+        result["other_box"][side], result["other_visible"][side] = box, 1.0
     elif distance < _FAR:
-        result["other_asked"][side] = 0.0
+        result["other_valid"][side] = 0.0

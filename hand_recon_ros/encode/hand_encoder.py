@@ -83,15 +83,15 @@ def _as_cut(box: RotatedBox, size: int) -> RotatedBox:
 def decode_prediction(frame: CropFrame, hand: HandsOutput, both: bool) -> EncoderPrediction:
     """The prediction of one hand, from its crop frame to the camera frame; ``both``: there was a crop of the other."""
     hand = HandsOutput(*(np.asarray(part, dtype=np.float64) for part in hand))
-    wrist = frame.position_out(hand.places[0], math.exp(hand.log_width))
+    wrist = frame.position_out(hand.keypoints_2d[0], math.exp(hand.log_crop_width))
     return EncoderPrediction(
         presence=1.0 / (1.0 + math.exp(-hand.presence)),
-        keypoints_2d=frame.pixels_out(hand.places),
-        stddev_2d=hand.place_scales * (_LAPLACE * frame.box.size),
+        keypoints_2d=frame.pixels_out(hand.keypoints_2d),
+        stddev_2d=hand.keypoint_scales * (_LAPLACE * frame.box.size),
         joints=frame.points_out(hand.joints),
         wrist=wrist,
-        wrist_stddev=float(np.linalg.norm(wrist) * hand.log_width_scale) * _LAPLACE,
+        wrist_stddev=float(np.linalg.norm(wrist) * hand.log_crop_width_scale) * _LAPLACE,
         to_other=frame.points_out(hand.to_other) if both else None,
-        other_square=frame.square_out(hand.other_square),
-        other_shown=1.0 / (1.0 + math.exp(-hand.other_shown)),
+        other_square=frame.square_out(hand.other_box),
+        other_shown=1.0 / (1.0 + math.exp(-hand.other_visible)),
     )

@@ -11,7 +11,7 @@ import openvino
 from ..runtime.openvino_session import cpu_config
 from ..runtime.sessions import SessionError
 from .crop_frame import PAIR_FEATURES, RAY_FEATURES
-from .outputs import HandsOutput
+from .outputs import FILE_NAMES, HandsOutput
 
 
 class EncoderSession:
@@ -34,7 +34,7 @@ class EncoderSession:
             raise SessionError(f"{os.fspath(path)}: OpenVINO cannot read this network: {error}") from error
         given = {name for entry in model.inputs for name in entry.names}
         names = {name for output in model.outputs for name in output.names}
-        missing = sorted((set(HandsOutput._fields) - names) | ({"rays", "pairs", "others"} - given))
+        missing = sorted((set(FILE_NAMES.values()) - names) | ({"rays", "pairs", "others"} - given))
         if missing or not given & {"stems", "crops"}:
             raise SessionError(f"{os.fspath(path)}: not an encoder: it has no {', '.join(missing) or 'stems'}")
         self.takes_stems = "stems" in given
@@ -68,7 +68,7 @@ class EncoderSession:
         for name, value in (("rays", rays), ("pairs", pairs), ("others", others)):
             request.set_tensor(name, openvino.Tensor(np.ascontiguousarray(value, dtype=np.float32)))
         request.infer()
-        return HandsOutput(*(request.get_tensor(name).data.copy() for name in HandsOutput._fields))
+        return HandsOutput(*(request.get_tensor(name).data.copy() for name in FILE_NAMES.values()))
 
 
 def _with_pictures(model: openvino.Model) -> openvino.Model:

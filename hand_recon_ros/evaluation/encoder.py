@@ -34,7 +34,7 @@ from .figures import PER_HAND, PER_JOINT, HandErrors, Values, add_hand, pooled, 
 from .penetration import Penetrations
 
 PER_PAIR = ("mrrpe_mm", "mrrpe_occluded_mm", "mrrpe_told_mm", "mrrpe_told_occluded_mm")
-INPUTS = ("crops", "rays", "pairs", "shown")
+INPUTS = ("crops", "rays", "pairs", "has_crop")
 _BATCH = 16
 _SEED = 90210
 
@@ -74,7 +74,7 @@ def predictor(model: FusionAlignmentEncoder, device: str = "cpu", teacher: bool 
         stems = model.stems_of(batch["crops"].to(device))
         needed = teacher or model.config.fusion == "priors"
         priors = batch["priors"].to(device).float() if needed else None
-        rays, pairs, shown = (batch[name].to(device) for name in ("rays", "pairs", "shown"))
+        rays, pairs, shown = (batch[name].to(device) for name in ("rays", "pairs", "has_crop"))
         output = model(stems, rays, pairs, shown.flip(1), priors)
         hands = output.teacher if teacher else output.hands
         if hands is None:
@@ -189,7 +189,7 @@ def measure_encoders(
                         said = refined_hands(said, told, refiner, refine_steps, hand_model)
                     errors = _measure(*after, sample, crops, said, told, hand_model)
                 if cases is not None and encoder is encoders[0]:
-                    cases.append(_case(stream, start + index, sample, crops, output.places, errors))
+                    cases.append(_case(stream, start + index, sample, crops, output.keypoints_2d, errors))
     return [
         Measured(_pooled(*before), before[1].pooled()[1], None if refiner is None else _pooled(*after))
         for before, after in results
@@ -212,11 +212,11 @@ def _case(
     stream: SampleStream, number: int, sample: Sample, crops: Crops, places: np.ndarray, errors: dict[Side, HandErrors]
 ) -> Case:
     """``places`` are the keypoints (2, 21, 2) as estimated, in units of the crops."""
-    shown = crops.arrays["shown"][:, None, None] > 0
+    shown = crops.arrays["has_crop"][:, None, None] > 0
     beside = np.array([[0, 0], [CROP_SIZE, 0]])[:, None]
     estimated, true = (
         np.where(shown, crop_pixels(of.astype(np.float64), CROP_SIZE) + beside, np.nan)
-        for of in (places, crops.arrays["places"])
+        for of in (places, crops.arrays["keypoints_2d"])
     )
     picture = functools.partial(_pair_of_crops, stream, number)
     return Case(number, sample.name, sample.arrangement, errors, estimated, true, picture)
@@ -247,7 +247,7 @@ def _measure(
         true_meshes.append(hand_model.mesh(side, sample.rotations[side], sample.betas[side], sample.translation[side]))
         errors[side] = add_hand(
             values, hand.joints, sample.joints[side], meshes[-1], true_meshes[-1], hand.pixels,
-            sample.keypoints_2d[side], crops.arrays["place_weights"][side] > 0,
+            sample.keypoints_2d[side], crops.arrays["keypoint_weights"][side] > 0,
         )  # fmt: skip
     if told is not None:
         penetrations.add(meshes, true_meshes, [hand_model.faces(side) for side in Side], sample.keypoints_2d)

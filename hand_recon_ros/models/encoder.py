@@ -180,7 +180,7 @@ class FusionAlignmentEncoder(nn.Module):
         said: HeadOutputs = self.heads(kept, pooled, reading, found, self.chain)
         hands = HandsOutput(*(part.reshape(batch, -1, *part.shape[1:]) for part in said.hands))
         # Where both crops show their wrists lies the other one; how far behind this one can also be told outright.
-        seen = to_other_wrist(hands.places[..., 0, :], hands.log_width, rays, pairs) * others[..., None]
+        seen = to_other_wrist(hands.keypoints_2d[..., 0, :], hands.log_crop_width, rays, pairs) * others[..., None]
         trust = said.trust.reshape(batch, -1, 1).sigmoid()
         behind = seen[..., 2:].lerp(hands.to_other[..., 2:], trust)
         to_other = torch.cat([seen[..., :2] + 0.1 * hands.to_other[..., :2], behind], dim=-1)

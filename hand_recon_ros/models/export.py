@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..encode.crop_frame import PAIR_FEATURES, RAY_FEATURES
-from ..encode.outputs import HandsOutput
+from ..encode.outputs import FILE_NAMES
 from ..interact.ddim import SCHEDULE, TIMES
 from ..interact.pair_vector import CONFIDENCES, INPUTS, PAIR
 from .encoder import FusionAlignmentEncoder
@@ -57,7 +57,7 @@ def export_onnx(encoder: FusionAlignmentEncoder, path: str | os.PathLike[str], h
     inputs = ["stems" if encoder.backbones.frozen else "crops", "rays", "pairs", "others"]
     example = images, torch.zeros(2, RAY_FEATURES), torch.zeros(2, PAIR_FEATURES), torch.ones(2)
     metadata = {"encoder": json.dumps({"size": encoder.config.size, "input_size": size})}
-    write_onnx(_Inference(encoder), example, path, inputs, HandsOutput._fields, half, metadata, count="hands")
+    write_onnx(_Inference(encoder), example, path, inputs, list(FILE_NAMES.values()), half, metadata, count="hands")
 
 
 def export_prior(prior: TwoHandPrior, path: str | os.PathLike[str], half: bool = True) -> None:

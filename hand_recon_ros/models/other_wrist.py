@@ -6,7 +6,7 @@ import torch
 
 
 def to_other_wrist(
-    wrists: torch.Tensor, log_width: torch.Tensor, rays: torch.Tensor, pairs: torch.Tensor
+    wrists: torch.Tensor, log_crop_width: torch.Tensor, rays: torch.Tensor, pairs: torch.Tensor
 ) -> torch.Tensor:
     """From each hand's wrist to the other one's, (B, 2, 3), metres, in its own crop frame (``crop_frame.CropFrame``).
 
@@ -15,7 +15,7 @@ def to_other_wrist(
 
     Args:
         wrists: where in its crop each wrist is seen, (B, 2, 2), see CropFrame.pixels_in.
-        log_width: log of each crop's width in metres at the wrist, (B, 2).
+        log_crop_width: log of each crop's width in metres at the wrist, (B, 2).
         rays: (B, 2, RAY_FEATURES), see CropFrame.ray_features.
         pairs: (B, 2, PAIR_FEATURES), see CropFrame.pair_features.
     """
@@ -24,7 +24,7 @@ def to_other_wrist(
     # The other hand's crop is mirrored against this one.
     x, y = -wrists.flip(1)[..., 0], wrists.flip(1)[..., 1]
     other = center + ratio * torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
-    distance = log_width.clamp(-4.0, 1.0).exp() / spread
+    distance = log_crop_width.clamp(-4.0, 1.0).exp() / spread
     # The other's distance is along the ray through the middle of its own crop.
     slope = center * spread[..., None]
     along = (1.0 + (other * spread[..., None] * slope).sum(-1)).clamp_min(0.3) / (1.0 + slope.square().sum(-1)).sqrt()

@@ -96,7 +96,7 @@ class EncoderTrainer(Trainer):
         """See :func:`encoder_loss`."""
         batch = to_device(batch, self.accelerator.device, self.plain_model)
         with self.accelerator.autocast():
-            others = batch["shown"].flip(1)
+            others = batch["has_crop"].flip(1)
             output = self.model(batch["stems"], batch["rays"], batch["pairs"], others, batch["priors"])
             return encoder_loss(output, batch, self.recipe.losses)
 

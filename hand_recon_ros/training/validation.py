@@ -43,9 +43,9 @@ class Validation:
         self._places = []
         for batch in self._load():
             batch = to_device(batch, device, model)
-            others = batch["shown"].flip(1)
+            others = batch["has_crop"].flip(1)
             output = model(batch["stems"], batch["rays"], batch["pairs"], others, self._priors(model, batch))
-            self._places.append(output.hands.places.float().cpu().numpy())
+            self._places.append(output.hands.keypoints_2d.float().cpu().numpy())
             for name, value in _errors(output.hands, batch).items():
                 values.setdefault(name, []).append(value)
         model.train()
@@ -65,7 +65,7 @@ class Validation:
                 shown = np.ascontiguousarray(batch["crops"][sample, side].numpy())
                 if batch["present"][sample, side] > 0:
                     for places, colour in (
-                        (batch["places"][sample, side].numpy(), (255, 255, 255)),
+                        (batch["keypoints_2d"][sample, side].numpy(), (255, 255, 255)),
                         (self._places[0][sample, side], (0, 255, 0)),
                     ):
                         draw_bones(shown, crop_pixels(places, CROP_SIZE), (colour,) * 5)
@@ -80,21 +80,21 @@ def _errors(hands: HandsOutput, truth: dict[str, torch.Tensor]) -> dict[str, np.
 
     there, both = array(truth["present"]) > 0, array(truth["both"]).min(axis=1) > 0
     joints, true_joints = array(hands.joints)[there], array(truth["joints"])[there]
-    weights = array(truth["place_weights"])[there]
-    place_error = np.linalg.norm(array(hands.places)[there] - array(truth["places"])[there], axis=-1)
+    weights = array(truth["keypoint_weights"])[there]
+    place_error = np.linalg.norm(array(hands.keypoints_2d)[there] - array(truth["keypoints_2d"])[there], axis=-1)
     # Each hand tells where the other one is.
     to_other = array(hands.to_other)[both], array(truth["to_other"])[both]
     relative = np.linalg.norm(to_other[0] - to_other[1], axis=-1).ravel()
-    shown = array(truth["shown"]) > 0
-    other = array(truth["other_shown"]) > 0
-    squares, true_squares = array(hands.other_square)[other], array(truth["other_square"])[other]
+    shown = array(truth["has_crop"]) > 0
+    other = array(truth["other_visible"]) > 0
+    squares, true_squares = array(hands.other_box)[other], array(truth["other_box"])[other]
     away = np.linalg.norm(squares[:, :2] - true_squares[:, :2], axis=-1) / np.exp(true_squares[:, 2])
     return {
         "mpjpe_mm": metrics.mpjpe(joints, true_joints),
         "pa_mpjpe_mm": metrics.pa_mpjpe(joints, true_joints),
         "to_other_mm": relative * 1e3,
         "place_error": (place_error * weights).sum(axis=-1) / np.maximum(weights.sum(axis=-1), 1.0),
-        "width_error": np.abs(np.expm1(array(hands.log_width) - array(truth["log_width"])))[there],
+        "width_error": np.abs(np.expm1(array(hands.log_crop_width) - array(truth["log_crop_width"])))[there],
         "other_away": away,
         "presence": ((array(hands.presence) > 0) == there)[shown].astype(np.float64),
     }
