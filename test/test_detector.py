@@ -1,4 +1,4 @@
-"""The hand detector: what its maps say, what it is taught, and what the locator makes of it."""
+"""The hand detector: decoding of its maps, its training, and its detections in the locator."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from hand_recon_ros.detect import hand_detector as detector
 from hand_recon_ros.detect.duplicates import same_hand
 from hand_recon_ros.detect.hand_detector import CHANNELS, FEATURES, GRID, decode
 from hand_recon_ros.detect.networks import HandNetworks
-from hand_recon_ros.evaluation.detection import Tally, close
+from hand_recon_ros.evaluation.detection import CandidateCounts, matches
 from hand_recon_ros.landmarks.observation import RotatedBox
 from hand_recon_ros.models.detector_head import DetectorHead, export_head
 from hand_recon_ros.runtime.model_files import HAND_LANDMARKS, PALM_DETECTION, ModelFileError, find_model
 from hand_recon_ros.runtime.sessions import SessionError, open_session
 from hand_recon_ros.synthetic.sample_stream import SampleStream
 from hand_recon_ros.track.locator import HandLocator
-from hand_recon_ros.training.detector import DetectorTraining, detector_loss, targets
+from hand_recon_ros.training.detector import DetectorTrainer, DetectorTraining
+from hand_recon_ros.training.detector_loss import detector_loss, targets
 
 WHOLE = RotatedBox((0.5, 0.5), 1.0)
 
@@ -37,10 +38,10 @@ def empty_maps() -> np.ndarray:
     return maps
 
 
-def test_a_peak_is_a_square():
+def test_a_peak_is_a_detection():
     maps = empty_maps()
     maps[Side.RIGHT, :, 5, 7] = [1.0, 0.25, -0.5, math.log(0.3), 0.5 * math.cos(0.4), 0.5 * math.sin(0.4)]
-    maps[Side.RIGHT, 0, 5, 8] = 0.5  # beside a peak is no peak
+    maps[Side.RIGHT, 0, 5, 8] = 0.5  # smaller than its neighbour: no peak
     view = RotatedBox((320.0, 240.0), 640.0, math.pi / 2)  # up in the view is to the right in the image
     (hand,) = decode(maps.reshape(2 * CHANNELS, GRID, GRID), 0.5, view)
     assert hand.score == pytest.approx(1 / (1 + math.exp(-1)))
@@ -51,18 +52,18 @@ def test_a_peak_is_a_square():
     assert decode(maps, 0.8, view) == []
 
 
-def test_one_square_of_both_sides_is_one_hand():
+def test_one_box_of_both_sides_is_one_hand():
     maps = empty_maps()
     for side, logit in ((Side.LEFT, 0.5), (Side.RIGHT, -0.5)):
         maps[side, :, 5, 7] = [logit, 0.0, 0.0, math.log(0.3), 1.0, 0.0]
     (hand,) = decode(maps, 0.2, WHOLE)
     assert hand.score == pytest.approx(1 / (1 + math.exp(-0.5)))
-    maps[Side.RIGHT, 4:, 5, 7] = 0.0, 1.0  # turned by a quarter: the other hand over it
+    maps[Side.RIGHT, 4:, 5, 7] = 0.0, 1.0  # rotated by a quarter turn: the other hand on top of it
     first, second = decode(maps, 0.2, WHOLE)
     assert first.score > second.score and second.roi.angle == pytest.approx(math.pi / 2)
 
 
-def test_what_is_taught_is_what_is_read():
+def test_decoded_targets_are_the_boxes():
     boxes = np.full((1, 2, 5), np.nan, np.float32)
     boxes[0, Side.RIGHT] = 0.41, 0.63, 0.3, math.cos(2.0), math.sin(2.0)
     heat, values = targets(torch.tensor(boxes))
@@ -71,13 +72,13 @@ def test_what_is_taught_is_what_is_read():
     (hand,) = decode(maps, 0.9, WHOLE)
     np.testing.assert_allclose(hand.roi.center, (0.41, 0.63), atol=1e-5)
     assert hand.roi.size == pytest.approx(0.3, rel=1e-5) and hand.roi.angle == pytest.approx(2.0)
-    asked = torch.ones(1, 2, dtype=torch.bool)
-    right = detector_loss(torch.tensor(maps[None]), torch.tensor(boxes), asked)[0]
+    valid = torch.ones(1, 2, dtype=torch.bool)
+    right = detector_loss(torch.tensor(maps[None]), torch.tensor(boxes), valid)[0]
     mirrored = torch.tensor(maps[None, ::-1].copy())
-    wrong = detector_loss(mirrored, torch.tensor(boxes), asked)[0]
+    wrong = detector_loss(mirrored, torch.tensor(boxes), valid)[0]
     assert float(right) < 0.1 < float(wrong)
-    unasked = detector_loss(mirrored, torch.full((1, 2, 5), torch.nan), torch.zeros(1, 2, dtype=torch.bool))[0]
-    assert float(unasked) == 0
+    unlabelled = detector_loss(mirrored, torch.full((1, 2, 5), torch.nan), torch.zeros(1, 2, dtype=torch.bool))[0]
+    assert float(unlabelled) == 0
 
 
 def test_views_and_their_mirror_images():
@@ -94,20 +95,20 @@ def test_views_and_their_mirror_images():
 
 
 def test_candidates_are_counted():
-    square = RotatedBox((100.0, 100.0), 100.0, 0.3)
-    assert close(RotatedBox((115.0, 100.0), 130.0, 0.9), square)
-    assert not close(RotatedBox((125.0, 100.0), 100.0, 0.3), square)
-    assert not close(RotatedBox((100.0, 100.0), 150.0, 0.3), square)
-    assert not close(RotatedBox((100.0, 100.0), 100.0, 1.2), square)
-    tally = Tally()
-    tally.add([square, RotatedBox((300.0, 0.0), 50.0)], [square, None], np.array([True, True]))
-    tally.add([], [square, square], np.array([True, True]))
-    assert tally.figures() == {"hands": 1 / 3, "complete": 0.5, "candidates": 1.0, "false": 0.5}
+    box = RotatedBox((100.0, 100.0), 100.0, 0.3)
+    assert matches(RotatedBox((115.0, 100.0), 130.0, 0.9), box)
+    assert not matches(RotatedBox((125.0, 100.0), 100.0, 0.3), box)
+    assert not matches(RotatedBox((100.0, 100.0), 150.0, 0.3), box)
+    assert not matches(RotatedBox((100.0, 100.0), 100.0, 1.2), box)
+    counts = CandidateCounts()
+    counts.add([box, RotatedBox((300.0, 0.0), 50.0)], [box, None], np.array([True, True]))
+    counts.add([], [box, box], np.array([True, True]))
+    assert counts.figures() == {"hands": 1 / 3, "complete": 0.5, "candidates": 1.0, "false": 0.5}
 
 
 def recipe(folder, **changes):
     training = {
-        "out": str(folder / "run"), "cache": str(folder / "features"), "frames": 4, "validation": 1, "epochs": 10,
+        "out": str(folder / "run"), "cache": str(folder / "features"), "frames": 4, "validation": 1, "epochs": 30,
         "batch": 4, "warm_up": 4, "workers": 0, **changes,
     }  # fmt: skip
     path = folder / "recipe.yaml"
@@ -118,7 +119,7 @@ def recipe(folder, **changes):
 def test_a_short_run_learns_and_its_head_is_the_same_in_openvino(tmp_path, capsys):
     assert main(["train", "detector", "--config", str(recipe(tmp_path)), "--json"]) == 0
     result = yaml.safe_load(capsys.readouterr().out)
-    assert result["steps"] == 20 and 0 <= result["validation"]["hands"] <= 1
+    assert result["steps"] == 60 and 0 <= result["validation"]["hands"] <= 1
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(tmp_path / "run" / "log"))
@@ -128,10 +129,29 @@ def test_a_short_run_learns_and_its_head_is_the_same_in_openvino(tmp_path, capsy
     palm = find_model(PALM_DETECTION)
     session = open_session(palm, threads=1, head=tmp_path / "run" / "hand_detector.onnx")
     assert session.run(1)[0][-1].shape == (2 * CHANNELS, GRID, GRID)
-    # Features that are there are used again; a cache of other frames is not.
-    assert main(["train", "detector", "--config", str(recipe(tmp_path, epochs=1))]) == 0
+    # Cached features are used again; a cache of other frames is not.
+    again = recipe(tmp_path, epochs=1, out=str(tmp_path / "again"))
+    assert main(["train", "detector", "--config", str(again)]) == 0
     assert main(["train", "detector", "--config", str(recipe(tmp_path, frames=5))]) == 1
     assert "choose another cache" in capsys.readouterr().err
+
+
+def test_a_resumed_run_ends_like_one_that_was_not_stopped(tmp_path):
+    def trainer(name, **arguments):
+        return DetectorTrainer(
+            DetectorTraining.from_yaml(recipe(tmp_path, epochs=3, out=str(tmp_path / name))), **arguments
+        )
+
+    straight = trainer("straight")
+    straight.run()
+    trainer("stopped").run(until=4)
+    resumed = trainer("stopped", resume=True)
+    assert resumed.step == 4
+    resumed.run()
+    assert straight.step == resumed.step == 6
+    for name, value in straight.average.items():
+        assert torch.equal(resumed.average[name], value), name
+    assert straight.history[-1] == resumed.history[-1]
 
 
 def test_the_exported_head_agrees_with_torch(tmp_path):
@@ -162,7 +182,7 @@ def test_recipes_are_checked(tmp_path):
 
 
 def test_missing_and_wrong_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(detector, "__file__", str(tmp_path / "locate" / "detector.py"))
+    monkeypatch.setattr(detector, "__file__", str(tmp_path / "detect" / "hand_detector.py"))
     with pytest.raises(ModelFileError, match=r"detector\.onnx is missing: .* install hand_recon_ros again"):
         HandNetworks.load(ReconstructorConfig())
     monkeypatch.undo()
@@ -176,7 +196,7 @@ def test_missing_and_wrong_files(tmp_path, monkeypatch):
         open_session(find_model(PALM_DETECTION), feature_layers=["nonsense"])
 
 
-def test_running_needs_no_torch():
+def test_the_pipeline_runs_without_torch():
     code = (
         "import sys; from hand_recon_ros import TwoHandReconstructor; TwoHandReconstructor.from_config(); "
         "sys.exit('torch' in sys.modules)"
@@ -184,7 +204,7 @@ def test_running_needs_no_torch():
     assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
 
 
-def test_a_pair_that_palms_alone_do_not_give():
+def test_the_detector_finds_a_pair_that_the_palm_detector_misses():
     sample = SampleStream("val").frame(23, 640, 480)
     assert sample.present.all()
     found = {}

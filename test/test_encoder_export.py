@@ -1,18 +1,28 @@
-"""The exported encoder says what the torch one says, runs without torch, and other files are refused."""
+"""The exported encoder computes what the torch one does, runs without torch, and other files are refused."""
 
 import subprocess
 import sys
 
 import numpy as np
+import openvino
 import pytest
 import torch
 
+from hand_recon_ros.config import ReconstructorConfig
+from hand_recon_ros.datasets.crops import CROP_SIZE, sample_crops
+from hand_recon_ros.detect.networks import HandNetworks
+from hand_recon_ros.encode import session as session_module
+from hand_recon_ros.encode.hand_encoder import decode_prediction
+from hand_recon_ros.encode.outputs import HandOutputs, PosedHandOutputs
 from hand_recon_ros.encode.session import EncoderSession
 from hand_recon_ros.hand_model import load_hand_model
+from hand_recon_ros.landmarks.landmarks import stem_of
 from hand_recon_ros.models.encoder import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.models.export import export_onnx
+from hand_recon_ros.runtime.bundled_networks import bundled_network
 from hand_recon_ros.runtime.model_files import HAND_LANDMARKS, find_model
 from hand_recon_ros.runtime.sessions import SessionError
+from hand_recon_ros.synthetic import SampleStream
 
 pytest.importorskip("onnx")
 
@@ -21,56 +31,128 @@ pytest.importorskip("onnx")
 def exported(tmp_path_factory):
     torch.manual_seed(0)
     model = FusionAlignmentEncoder(EncoderConfig(), load_hand_model()).eval()
-    with torch.no_grad():  # so that what it says depends on the image, as that of a trained one does
-        model.heads.numbers.weight *= 10.0
-        model.heads.spatial.weight *= 3.0
+    with torch.no_grad():  # so that the outputs depend on the image, as those of a trained one do
+        model.heads.regression.weight *= 10.0
+        model.heads.dense.weight *= 3.0
     path = tmp_path_factory.mktemp("encoder") / "encoder.onnx"
     export_onnx(model, path)
     return model, path
 
 
-def given(model, seed=0):
+def random_inputs(model, seed=0):
     rng = np.random.default_rng(seed)
     coarse = torch.tensor(rng.uniform(0, 1, (2, 3, 12, 12)), dtype=torch.float32)
     crops = torch.nn.functional.interpolate(coarse, (224, 224), mode="bicubic").clamp(0, 1)
     return model.stem(crops).numpy(), rng.normal(size=(2, 5)), rng.normal(size=(2, 5))
 
 
-def said(model, *arrays):
+def torch_outputs(model, *arrays):
     with torch.no_grad():
-        return model(*(torch.tensor(array, dtype=torch.float32)[None] for array in arrays)).hands
+        hands = model(*(torch.tensor(array, dtype=torch.float32)[None] for array in arrays)).hands
+    return hands[0].map(lambda output: output.numpy())
 
 
 @pytest.mark.parametrize("hands", [1, 2])
-def test_it_says_what_the_network_says(exported, hands):
+def test_the_session_computes_what_the_network_computes(exported, hands):
     model, path = exported
-    arrays = [array[:hands] for array in (*given(model), np.full(2, hands - 1.0))]
-    session = EncoderSession(path, reduced_precision=False)
+    arrays = [array[:hands] for array in (*random_inputs(model), np.full(2, hands - 1.0))]
+    session = EncoderSession(path, PosedHandOutputs)
     assert session.takes_stems and session.input_shape == arrays[0].shape[1:]
-    found, expected = session.run(*arrays), said(model, *arrays)
-    for name, a, b in zip(found._fields, found, expected, strict=True):
-        assert a.shape == tuple(b.shape[1:]), name
-    joints = np.linalg.norm(found.joints - expected.joints[0].numpy(), axis=-1)
-    places = np.linalg.norm(found.keypoints_2d - expected.keypoints_2d[0].numpy(), axis=-1)
+    found, expected = session.run(*arrays), torch_outputs(model, *arrays)
+    for name in PosedHandOutputs.names():
+        assert getattr(found, name).shape == getattr(expected, name).shape, name
+    joints = np.linalg.norm(found.joints - expected.joints, axis=-1)
+    keypoints = np.linalg.norm(found.keypoints_2d - expected.keypoints_2d, axis=-1)
     assert joints.max() < 0.001, f"joints differ by {1e3 * joints.max():.2f} mm"
-    assert places.max() * 224 < 0.5, f"keypoints differ by {places.max() * 224:.2f} px"
-    np.testing.assert_allclose(found.log_crop_width, expected.log_crop_width[0].numpy(), atol=0.005)
-    assert np.abs(found.presence - expected.presence[0].numpy()).max() < 0.05
-    others = session.run(given(model, 1)[0][:hands], *arrays[1:])
+    assert keypoints.max() * 224 < 0.5, f"keypoints differ by {keypoints.max() * 224:.2f} px"
+    np.testing.assert_allclose(found.log_crop_width, expected.log_crop_width, atol=0.005)
+    assert np.abs(found.presence - expected.presence).max() < 0.05
+    others = session.run(random_inputs(model, 1)[0][:hands], *arrays[1:])
     assert np.abs(others.joints - found.joints).max() > 0.001
 
 
-def test_one_that_was_trained_from_scratch_takes_crops(tmp_path):
+@pytest.mark.parametrize("outputs", [HandOutputs, PosedHandOutputs])
+def test_only_the_outputs_that_are_read_are_compiled(outputs):
+    """The shipped file has more outputs; those that remain have the same values."""
+    path = bundled_network("encoder", "small")
+    session = EncoderSession(path, outputs)
+    for request in session._requests.values():
+        compiled = [set(outputs.file_names()) & output.names for output in request.model_outputs]
+        assert compiled == [{name} for name in outputs.file_names()]
+    rng = np.random.default_rng(0)
+    arrays = rng.uniform(0, 1, (2, *session.input_shape)).astype(np.float32), np.zeros((2, 5)), np.zeros((2, 5))
+    complete = openvino.Core().compile_model(str(path), "CPU", session_module.cpu_config(2))
+    expected = complete([array.astype(np.float32) for array in (*arrays, np.ones(2))])
+    found = session.run(*arrays, np.ones(2))
+    for name, file_name in zip(outputs.names(), outputs.file_names(), strict=True):
+        np.testing.assert_allclose(getattr(found, name), expected[file_name], atol=1e-5, err_msg=name)
+
+
+def test_an_exported_file_has_the_outputs_that_are_read(exported):
+    model = openvino.Core().read_model(exported[1])
+    assert [set(PosedHandOutputs.file_names()) & output.names for output in model.outputs] == [
+        {name} for name in PosedHandOutputs.file_names()
+    ]
+
+
+def predictions(session, samples, networks):
+    """What the pipeline's decoder gives for the hands of samples, in order."""
+    result = []
+    for number, sample in enumerate(samples):
+        crops = sample_crops(sample, np.random.default_rng(number), distractors=False)
+        sides = [side for side in range(2) if crops.frames[side] is not None]
+        networks.landmark.inputs[: len(sides)] = crops.arrays["crops"][sides][..., ::-1]
+        stems = np.stack([stem_of(outputs) for outputs in networks.landmark.run(len(sides))])
+        both = len(sides) == 2
+        hands = session.run(
+            stems, crops.arrays["rays"][sides], crops.arrays["pairs"][sides], np.full(len(sides), float(both))
+        )
+        result += [(crops.frames[side], decode_prediction(crops.frames[side], hands[i], both)) for i, side in
+                   enumerate(sides)]  # fmt: skip
+    return result
+
+
+def test_precision_is_float32_where_bfloat16_differs(monkeypatch):
+    """Where bfloat16 changes a hand by more than 1 mm or half a pixel of its crop, the pipeline computes in float32."""
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no bfloat16")
+    path = bundled_network("encoder", "small")
+    default = EncoderSession(path, HandOutputs)
+    config = session_module.cpu_config(2)
+    sessions = {}
+    for precision in ("f32", "bf16"):
+        monkeypatch.setattr(
+            session_module, "cpu_config", lambda _, p=precision: {**config, "INFERENCE_PRECISION_HINT": p}
+        )
+        sessions[precision] = EncoderSession(path, HandOutputs)
+    networks, stream = HandNetworks.load(ReconstructorConfig()), SampleStream("val", 90210)
+    samples = [stream[number] for number in range(8)]
+    pairs = zip(*(predictions(session, samples, networks) for session in sessions.values()), strict=True)
+    differences = []
+    for (frame, single), (_, reduced) in pairs:
+        pixels = np.linalg.norm(single.keypoints_2d - reduced.keypoints_2d, axis=1) * CROP_SIZE / frame.box.size
+        metres = [np.linalg.norm(single.joints - reduced.joints, axis=1).max()]
+        metres += [np.linalg.norm(getattr(single, name) - getattr(reduced, name)) for name in ("wrist", "to_other")
+                   if getattr(single, name) is not None]  # fmt: skip
+        differences.append((pixels.max(), 1e3 * max(metres)))
+    pixels, millimetres = np.max(differences, axis=0)
+    print(f"bfloat16 against float32: {pixels:.2f} px, {millimetres:.2f} mm at most")
+    precisions = {r.get_compiled_model().get_property("INFERENCE_PRECISION_HINT") for r in default._requests.values()}
+    if pixels > 0.5 or millimetres > 1.0:
+        assert precisions == {openvino.Type.f32}
+
+
+def test_an_encoder_trained_from_scratch_takes_crops(tmp_path):
     torch.manual_seed(0)
     config = EncoderConfig(width=32, layers=1, heads=2, pretrained=False)
     model = FusionAlignmentEncoder(config, load_hand_model()).eval()
     export_onnx(model, tmp_path / "scratch.onnx")
-    session = EncoderSession(tmp_path / "scratch.onnx", reduced_precision=False)
+    session = EncoderSession(tmp_path / "scratch.onnx", HandOutputs)
     assert not session.takes_stems and session.input_shape == (224, 224, 3)
     crops = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3)).astype(np.uint8)
     rest = np.zeros((2, 5)), np.zeros((2, 5)), np.ones(2)
-    expected = said(model, model.stem(torch.tensor(crops).permute(0, 3, 1, 2) / 255.0).numpy(), *rest)
-    np.testing.assert_allclose(session.run(crops, *rest).joints, expected.joints[0].numpy(), atol=0.001)
+    expected = torch_outputs(model, model.stem(torch.tensor(crops).permute(0, 3, 1, 2) / 255.0).numpy(), *rest)
+    np.testing.assert_allclose(session.run(crops, *rest).joints, expected.joints, atol=0.001)
 
 
 def test_half_precision_halves_the_file(exported, tmp_path):
@@ -80,23 +162,24 @@ def test_half_precision_halves_the_file(exported, tmp_path):
     assert path.stat().st_size < 15e6
 
 
-def test_it_runs_without_torch(exported):
+def test_the_session_runs_without_torch(exported):
     code = (
         "import sys; from hand_recon_ros.encode.session import EncoderSession;"
-        f"EncoderSession({str(exported[1])!r}); sys.exit('torch' in sys.modules)"
+        "from hand_recon_ros.encode.outputs import HandOutputs;"
+        f"EncoderSession({str(exported[1])!r}, HandOutputs); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
 def test_other_networks_are_refused(tmp_path):
     with pytest.raises(SessionError, match="not an encoder"):
-        EncoderSession(find_model(HAND_LANDMARKS, ""))
+        EncoderSession(find_model(HAND_LANDMARKS, ""), HandOutputs)
     (tmp_path / "x.onnx").write_bytes(b"nothing")
     with pytest.raises(SessionError, match="cannot read"):
-        EncoderSession(tmp_path / "x.onnx")
+        EncoderSession(tmp_path / "x.onnx", HandOutputs)
 
 
-def test_what_needs_priors_is_not_exported(tmp_path):
+def test_an_encoder_that_needs_priors_is_not_exported(tmp_path):
     model = FusionAlignmentEncoder(EncoderConfig(fusion="priors"), load_hand_model())
     with pytest.raises(ValueError, match="foundation models"):
         export_onnx(model, tmp_path / "x.onnx")

@@ -1,4 +1,4 @@
-"""The Fusion Alignment Encoder: shapes, what it may depend on and what not, and tokens that do not collapse."""
+"""The Fusion Alignment Encoder: shapes, symmetries and dependencies of its outputs, and tokens that do not collapse."""
 
 import numpy as np
 import pytest
@@ -46,17 +46,18 @@ def nn_resize(crops, size):
     return torch.nn.functional.interpolate(crops, (size, size), mode="bilinear")
 
 
-def same(a, b, tolerance=1e-5):
-    for name, x, y in zip(a._fields, a, b, strict=True):
+def assert_same(a, b, tolerance=1e-5):
+    for name in a.names():
+        x, y = getattr(a, name), getattr(b, name)
         torch.testing.assert_close(x, y, atol=tolerance, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
 def test_rotations_from_six_numbers():
     rotations = torch.tensor(rotation_matrices(np.random.default_rng(0).normal(size=(7, 3))))
     torch.testing.assert_close(matrix_from_6d(to_6d(rotations)), rotations)
-    anything = matrix_from_6d(torch.randn(50, 6, dtype=torch.float64))
-    torch.testing.assert_close(anything @ anything.mT, torch.eye(3, dtype=torch.float64).expand(50, 3, 3))
-    torch.testing.assert_close(torch.linalg.det(anything), torch.ones(50, dtype=torch.float64))
+    random = matrix_from_6d(torch.randn(50, 6, dtype=torch.float64))
+    torch.testing.assert_close(random @ random.mT, torch.eye(3, dtype=torch.float64).expand(50, 3, 3))
+    torch.testing.assert_close(torch.linalg.det(random), torch.ones(50, dtype=torch.float64))
     # The first three numbers are the first column.
     assert matrix_from_6d(torch.tensor([0.0, 2.0, 0.0, -1.0, 5.0, 0.0]))[:, 0].tolist() == [0.0, 1.0, 0.0]
 
@@ -78,15 +79,15 @@ def test_shapes(fusion):
     shapes = {
         "rotations": (16, 3, 3), "betas": (10,), "joints": (21, 3), "keypoints_2d": (21, 2), "keypoint_scales": (21,),
         "depths": (21,), "log_crop_width": (), "log_crop_width_scale": (), "to_other": (3,), "presence": (),
-        "segmentation": (3, 28, 28), "other_box": (5,), "other_visible": (),
+        "segmentation": (3, 28, 28), "other_box": (5,), "other_visible": (), "dense_keypoints_2d": (21, 2),
     }  # fmt: skip
-    assert {name: tuple(value.shape[2:]) for name, value in output.hands._asdict().items()} == shapes
-    assert all(value.shape[:2] == (BATCH, 2) for value in output.hands)
+    found = {name: tuple(getattr(output.hands, name).shape) for name in output.hands.names()}
+    assert found == {name: (BATCH, 2, *shape) for name, shape in shapes.items()}
     assert (output.teacher is not None) == (fusion == "aligned")
     assert torch.all(output.hands.keypoint_scales > 0)
 
 
-def test_the_large_one_has_two_resnets():
+def test_the_base_encoder_has_two_resnets():
     model = encoder(size="base")
     with torch.no_grad():
         output = model(**inputs(model, batch=1))
@@ -96,13 +97,13 @@ def test_the_large_one_has_two_resnets():
 
 
 def test_every_weight_is_trained():
-    """In each kind of fusion every trained weight gets a gradient: none is there for nothing."""
+    """In each kind of fusion every trained weight gets a gradient."""
     for fusion in ("none", "unaligned", "aligned", "priors"):
         model = encoder(fusion=fusion)
         loss, terms = encoder_loss(model(**inputs(model, batch=1)), truth(1), LossWeights())
         loss.backward()
-        idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
-        assert not idle, f"{fusion}: {idle}"
+        unused = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+        assert not unused, f"{fusion}: {unused}"
         assert ("alignment" in terms) == (fusion == "aligned")
 
 
@@ -111,7 +112,7 @@ def test_priors_are_not_needed_at_inference():
     given = inputs(model)
     with_priors = model(**given).hands
     without = model(**{**given, "prior_maps": None})
-    same(with_priors, without.hands)
+    assert_same(with_priors, without.hands)
     assert without.teacher is None
     needs = encoder(fusion="priors")
     with pytest.raises(ValueError, match="prior_maps"):
@@ -119,12 +120,12 @@ def test_priors_are_not_needed_at_inference():
 
 
 def test_swapping_the_hands_swaps_the_result():
-    """With crops of right hands both ways this is what mirrors the result when the image is mirrored."""
+    """As all crops are of right hands, a mirrored image then gives mirrored hands."""
     model = encoder()
     given = inputs(model)
     straight = model(**given)
     swapped = model(**{name: value.flip(1) for name, value in given.items()})
-    same(type(straight.hands)(*(value.flip(1) for value in swapped.hands)), straight.hands)
+    assert_same(swapped.hands.map(lambda value: value.flip(1)), straight.hands)
 
 
 def test_a_pair_does_not_depend_on_its_batch():
@@ -132,10 +133,10 @@ def test_a_pair_does_not_depend_on_its_batch():
     given = inputs(model)
     together = model(**given).hands
     alone = model(**{name: value[1:2] for name, value in given.items()}).hands
-    same(type(alone)(*(value[1:2] for value in together)), alone)
+    assert_same(together[1:2], alone)
 
 
-def test_a_hand_that_is_not_there_is_not_looked_at():
+def test_a_missing_hand_is_masked():
     model = encoder()
     given = inputs(model)
     given["others"] = torch.tensor([[0.0, 1.0]] * BATCH)
@@ -144,11 +145,11 @@ def test_a_hand_that_is_not_there_is_not_looked_at():
     changed["stems"][:, 1] += 1.0
     changed["rays"][:, 1] += 1.0
     after = model(**changed).hands
-    same(type(before)(*(value[:, 0] for value in before)), type(after)(*(value[:, 0] for value in after)))
+    assert_same(before[:, 0], after[:, 0])
     given["others"] = torch.ones(BATCH, 2)
     changed["others"] = torch.ones(BATCH, 2)
-    seen = zip(model(**given).hands, model(**changed).hands, strict=True)
-    assert max((a[:, 0] - b[:, 0]).abs().max().item() for a, b in seen) > 1e-4  # one that is there is
+    before, after = model(**given).hands[:, 0], model(**changed).hands[:, 0]
+    assert max((getattr(before, name) - getattr(after, name)).abs().max().item() for name in before.names()) > 1e-4
 
 
 def test_one_hand_by_itself_is_a_pair_without_the_other():
@@ -157,11 +158,11 @@ def test_one_hand_by_itself_is_a_pair_without_the_other():
     given["others"] = torch.tensor([[0.0, 1.0]] * BATCH)
     pair = model(**given).hands
     alone = model(**{name: value[:, :1] for name, value in given.items()}).hands
-    same(alone, type(pair)(*(value[:, :1] for value in pair)))
+    assert_same(alone, pair[:, :1])
 
 
-def test_exact_priors_place_the_keypoints_after_a_short_training():
-    """The votes of the cells learn to read the heatmaps: what priors know comes through."""
+def test_dense_keypoints_follow_exact_priors_after_a_short_training():
+    """The grid cells learn to predict the keypoints from the priors' heatmaps."""
     torch.manual_seed(0)
     model = encoder(fusion="priors", pretrained=True, width=64, layers=1)
     model.backbones.requires_grad_(False)
@@ -169,37 +170,37 @@ def test_exact_priors_place_the_keypoints_after_a_short_training():
     generator = torch.Generator().manual_seed(1)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-3)
 
-    def votes_error():
-        """Of keypoints that are anywhere in the crop, in units of it."""
-        places = torch.rand(16, 2, 42, 2, generator=generator) - 0.5
+    def dense_error():
+        """Of keypoints at random positions in the crop, in units of it."""
+        keypoints_2d = torch.rand(16, 2, 42, 2, generator=generator) - 0.5
         maps = torch.zeros_like(given["prior_maps"])
         maps[:, :, priors.KEYPOINTS] = torch.tensor(
-            np.stack([priors.heatmaps(hand) for hand in places.flatten(0, 1).numpy()])
+            np.stack([priors.heatmaps(hand) for hand in keypoints_2d.flatten(0, 1).numpy()])
         ).unflatten(0, (16, 2))
         output = model(**{**given, "prior_maps": maps})
-        return (output.votes - places[:, :, :21]).abs().mean()
+        return (output.hands.dense_keypoints_2d - keypoints_2d[:, :, :21]).abs().mean()
 
-    first = float(votes_error().detach())
+    first = float(dense_error().detach())
     for _ in range(60):
         optimizer.zero_grad()
-        votes_error().backward()
+        dense_error().backward()
         optimizer.step()
-    assert float(votes_error().detach()) < 0.6 * first
+    assert float(dense_error().detach()) < 0.6 * first
 
 
-def test_a_trained_trunk_is_where_it_starts():
-    """Before any training keypoints lie about where the landmark network sees them, and the palm is turned its way."""
+def test_training_starts_from_the_landmarks_of_a_pretrained_trunk():
+    """Before any training keypoints and the palm's orientation are close to those of the landmark network."""
     model = encoder(pretrained=True, width=128)
     given = inputs(model)
     with torch.no_grad():
-        reading = model.backbones(given["stems"].flatten(0, 1)).reading
+        landmarks = model.backbones(given["stems"].flatten(0, 1)).landmarks
         hands = model(**given).hands
-    apart = (hands.keypoints_2d.flatten(0, 1) - reading.places).norm(dim=-1).mean()
-    away = (reading.places - reading.places.mean(dim=(0, 1))).norm(dim=-1).mean()
-    assert apart < 0.5 * away
-    expected = palm_frame(reading.joints) @ palm_frame(model.chain.template).mT
-    turned = hands.rotations[..., 0, :, :].flatten(0, 1).mT @ expected
-    cosine = (turned.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
+    error = (hands.keypoints_2d.flatten(0, 1) - landmarks.keypoints_2d).norm(dim=-1).mean()
+    extent = (landmarks.keypoints_2d - landmarks.keypoints_2d.mean(dim=(0, 1))).norm(dim=-1).mean()
+    assert error < 0.5 * extent
+    expected = palm_frame(landmarks.joints) @ palm_frame(model.chain.template).mT
+    difference = hands.rotations[..., 0, :, :].flatten(0, 1).mT @ expected
+    cosine = (difference.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
     assert cosine.min() > 0.9
 
 
@@ -221,8 +222,8 @@ def truth(batch, seed=0):
     }  # fmt: skip
 
 
-def test_the_alignment_does_not_pull_on_the_priors():
-    """Only the imagined tokens move towards the fused ones; the fused ones are moved by the task alone."""
+def test_the_alignment_has_no_gradient_on_the_priors():
+    """Only the predicted tokens move towards the priors' tokens, which the other losses train."""
     model = encoder()
     given = inputs(model)
     only_alignment = LossWeights(**{name: 0.0 for name in vars(LossWeights()) if name != "alignment"})
@@ -235,8 +236,8 @@ def test_the_alignment_does_not_pull_on_the_priors():
 
 
 def test_training_aligns_and_the_target_does_not_collapse():
-    """A few steps on a handful of samples: the loss falls, imagined tokens approach fused ones, and the fused ones
-    still tell the samples apart."""
+    """A few steps on four samples: the loss falls, predicted tokens approach the priors' tokens, and these still differ
+    between samples."""
     model = encoder(layers=1, pretrained=True).train()
     given, labels = inputs(model, batch=4), truth(4)
     optimizer = torch.optim.AdamW(parameter_groups(model, EncoderTraining(learning_rate=2e-3, pretrained_rate=0.1)))
@@ -248,7 +249,9 @@ def test_training_aligns_and_the_target_does_not_collapse():
         loss.backward()
         optimizer.step()
         history.append((float(loss.detach()), float(terms["alignment"])))
-        spreads.append(float(output.fused.detach().std(dim=0).mean()))
+        spreads.append(float(output.prior_tokens.detach().std(dim=0).mean()))
     assert history[-1][0] < 0.7 * history[0][0]
     assert history[-1][1] < 0.8 * history[0][1]
-    assert spreads[0] > 0.1 and spreads[-1] > 0.7 * spreads[0], "the fused tokens no longer tell samples apart"
+    assert spreads[0] > 0.1 and spreads[-1] > 0.7 * spreads[0], (
+        "the priors' tokens of different samples are nearly equal"
+    )

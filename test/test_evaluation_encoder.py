@@ -6,28 +6,37 @@ import torch
 
 from hand_recon_ros.cli import main
 from hand_recon_ros.config import ConfigError
-from hand_recon_ros.encode.outputs import HandsOutput
-from hand_recon_ros.evaluation.encoder import _SEED, evaluate_encoder, load_encoder, predictor, session_predictor
+from hand_recon_ros.datasets.crops import sample_crops
+from hand_recon_ros.encode.hand_encoder import decode_prediction
+from hand_recon_ros.encode.outputs import PosedHandOutputs
+from hand_recon_ros.evaluation.encoder import _SEED, evaluate_encoder
+from hand_recon_ros.evaluation.encoder_predictors import load_encoder, network_predictor, session_predictor
 from hand_recon_ros.hand_model import load_hand_model
+from hand_recon_ros.interact.estimates import uncertainty_of
 from hand_recon_ros.interact.refinement import Refiner
+from hand_recon_ros.interact.relative_translation import along_rays
+from hand_recon_ros.landmarks.observation import Observation
+from hand_recon_ros.lift.lifter import Lifter
 from hand_recon_ros.models.encoder import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.synthetic.sample_stream import OCCLUDED_JOINTS, SampleStream
+from hand_recon_ros.types import HandEstimate, Side
 
 COUNT = 12
 
 
-def oracle(width=1.0, scale=1.0, shift=0.0, apart=1.0):
-    """An encoder that knows the truth, but for factors on the crop's width and the joints and a shift in the crop."""
+def oracle(width=1.0, scale=1.0, shift=0.0, distance=1.0, errors=1e-3):
+    """An encoder with the true outputs, but for factors on the crop's width, on the joints and on the distance of the
+    wrists, and a shift in the crop; it predicts ``errors`` of this size."""
 
     def predict(batch):
-        joints, places = batch["joints"] * scale, batch["keypoints_2d"] + shift
-        empty = torch.zeros(len(joints), 2)
-        return HandsOutput(
-            rotations=batch["rotations"], betas=batch["betas"], joints=joints, keypoints_2d=places,
-            keypoint_scales=torch.zeros(places.shape[:-1]),
-            depths=joints[..., 2], log_crop_width=batch["log_crop_width"] + np.log(width), log_crop_width_scale=empty,
-            to_other=batch["to_other"] * apart, presence=empty, segmentation=empty,
-            other_box=torch.zeros_like(batch["other_box"]), other_visible=empty,
+        keypoints_2d, width_errors = batch["keypoints_2d"] + shift, torch.full_like(batch["log_crop_width"], errors)
+        return PosedHandOutputs(
+            joints=batch["joints"] * scale, keypoints_2d=keypoints_2d,
+            keypoint_scales=torch.full(keypoints_2d.shape[:-1], errors),
+            log_crop_width=batch["log_crop_width"] + np.log(width), log_crop_width_scale=width_errors,
+            to_other=batch["to_other"] * distance, other_box=torch.zeros_like(batch["other_box"]),
+            other_visible=torch.zeros_like(width_errors), presence=torch.zeros_like(width_errors),
+            rotations=batch["rotations"], betas=batch["betas"],
         )  # fmt: skip
 
     return predict
@@ -36,7 +45,7 @@ def oracle(width=1.0, scale=1.0, shift=0.0, apart=1.0):
 def test_the_truth_scores_zero():
     report = evaluate_encoder(oracle(), "val", COUNT, refiner=Refiner(load_hand_model()))
     found = report["metrics"]["estimate"]
-    for name in ("mpjpe_mm", "pa_mpjpe_mm", "wrist_error_mm", "mrrpe_mm", "mrrpe_told_mm", "error_2d_px"):
+    for name in ("mpjpe_mm", "pa_mpjpe_mm", "wrist_error_mm", "mrrpe_mm", "mrrpe_predicted_mm", "error_2d_px"):
         assert found[name] == pytest.approx(0.0, abs=0.05), name
     assert found["pck_0_05"] == 1.0 and report["n"] == COUNT
     assert found["mpvpe_mm"] == pytest.approx(0.0, abs=0.05) and found["pa_mpvpe_mm"] == pytest.approx(0.0, abs=0.05)
@@ -61,33 +70,80 @@ def test_known_errors_score_what_they_are():
     assert aside["error_2d_px"] > 3.0 and aside["pck_0_05"] < 0.7
 
 
-def test_the_relation_is_measured_as_it_was_told():
-    farther = evaluate_encoder(oracle(apart=1.1), "val", 2 * COUNT)["metrics"]["estimate"]
+def test_the_predicted_relative_translation_is_measured():
+    farther = evaluate_encoder(oracle(distance=1.1), "val", 2 * COUNT)["metrics"]["estimate"]
     assert farther["mrrpe_mm"] == pytest.approx(0.0, abs=0.05)
     samples = [SampleStream("val", _SEED, load_hand_model())[number] for number in range(2 * COUNT)]
     pairs = [s for s in samples if s.present.all()]
-    apart = [100 * np.linalg.norm(s.joints[0, 0] - s.joints[1, 0]) for s in pairs]
-    assert farther["mrrpe_told_mm"] == pytest.approx(np.mean(apart), abs=0.05)
-    hidden = [a for a, s in zip(apart, pairs, strict=True) if (s.occluded.mean(axis=1) >= OCCLUDED_JOINTS).any()]
-    assert 0 < len(hidden) < len(pairs)
-    assert farther["mrrpe_told_occluded_mm"] == pytest.approx(np.mean(hidden), abs=0.05)
+    errors = [100 * np.linalg.norm(s.joints[0, 0] - s.joints[1, 0]) for s in pairs]
+    assert farther["mrrpe_predicted_mm"] == pytest.approx(np.mean(errors), abs=0.05)
+    occluded = [e for e, s in zip(errors, pairs, strict=True) if (s.occluded.mean(axis=1) >= OCCLUDED_JOINTS).any()]
+    assert 0 < len(occluded) < len(pairs)
+    assert farther["mrrpe_predicted_occluded_mm"] == pytest.approx(np.mean(occluded), abs=0.05)
+
+
+def test_the_refiner_gets_the_pipelines_uncertainty_and_wrists():
+    """Those of the pipeline for hands that only the encoder finds: scores as the lifting has them, wrists and their
+    standard deviations as the relative translation gives them."""
+    calls = []
+
+    class Recorder:
+        def __call__(self, pair, uncertainty, steps):
+            calls.append((pair, uncertainty))
+            return pair
+
+    predict, model, moved = oracle(distance=1.5, errors=0.02), load_hand_model(), []
+    evaluate_encoder(predict, "val", COUNT, refiner=Recorder())
+    stream, lifter = SampleStream("val", _SEED, model), Lifter(model)
+    for number in range(COUNT):
+        sample = stream[number]
+        if not sample.present.all():
+            continue
+        pair, uncertainty = calls.pop(0)
+        crops = sample_crops(sample, np.random.default_rng([_SEED, number]), distractors=False)
+        outputs = predict(torch.utils.data.default_collate([crops.arrays])).map(np.asarray)[0]
+        predictions = [decode_prediction(crops.frames[side], outputs[side], both=True) for side in Side]
+        observations = [
+            Observation(
+                side=side, score=p.presence, side_score=1.0, keypoints_2d=p.keypoints_2d, screen_depth=np.zeros(21),
+                world=p.joints, joint_scores=np.zeros(21), roi=crops.frames[side].box, detected=False, prediction=p,
+            )
+            for side, p in zip(Side, predictions, strict=True)
+        ]  # fmt: skip
+        scores = np.stack([hand.joint_scores for hand in lifter(observations, sample.camera)])
+        wrists, stddevs = along_rays(
+            np.stack([p.wrist for p in predictions]), np.array([p.wrist_stddev for p in predictions]),
+            0.5 * (predictions[0].to_other - predictions[1].to_other),
+        )  # fmt: skip
+        hands = [HandEstimate.lost(side) for side in Side]
+        for side, hand in zip(Side, hands, strict=True):
+            object.__setattr__(hand, "joints", predictions[side].joints + wrists[side])
+            object.__setattr__(hand, "joint_scores", scores[side])
+            object.__setattr__(hand, "position_stddev", stddevs[side])
+        expected = uncertainty_of(hands)
+        np.testing.assert_allclose(pair.wrists, wrists, atol=1e-6)
+        moved.append(np.abs(wrists - np.stack([p.wrist for p in predictions])).max())
+        for name in ("precision", "position_stddev", "scores", "overlap"):
+            np.testing.assert_allclose(getattr(uncertainty, name), getattr(expected, name), rtol=1e-5, err_msg=name)
+        assert uncertainty.scores.min() < 0.9
+    assert not calls and max(moved) > 1e-3
 
 
 def test_a_case_is_the_pair_of_crops_that_was_measured():
-    cases, shown = [], []
+    cases, measured = [], []
 
     def encoder(batch):
-        shown.extend(batch["crops"].numpy())
+        measured.extend(batch["crops"].numpy())
         return oracle(shift=0.05)(batch)
 
     evaluate_encoder(encoder, "val", 3, cases)
-    for number, (case, crops) in enumerate(zip(cases, shown, strict=True)):
+    for number, (case, crops) in enumerate(zip(cases, measured, strict=True)):
         np.testing.assert_array_equal(case.picture()[..., ::-1], np.concatenate(list(crops), axis=1))
         assert case.number == number and not case.missed
         for side in case.errors:
             np.testing.assert_allclose(case.estimated[side] - case.true[side], 0.05 * 224, atol=1e-3)
-            place = case.true[side, 9, 0] - 224 * side  # the middle finger's base lies in the hand's own crop
-            assert 0 < place < 224
+            column = case.true[side, 9, 0] - 224 * side  # the middle finger's base lies in the hand's own crop
+            assert 0 < column < 224
     assert any(len(case.errors) == 2 for case in cases)
 
 
@@ -107,8 +163,8 @@ def test_an_exported_encoder_is_measured_as_the_pipeline_runs_it(tmp_path):
     model = FusionAlignmentEncoder(EncoderConfig(width=32, layers=1, heads=2), load_hand_model()).eval()
     export_onnx(model, tmp_path / "encoder.onnx")
     one, other = (
-        evaluate_encoder(encoder, "val", COUNT)["metrics"]["estimate"]
-        for encoder in (predictor(model), session_predictor(str(tmp_path / "encoder.onnx"), reduced_precision=False))
+        evaluate_encoder(predict, "val", COUNT)["metrics"]["estimate"]
+        for predict in (network_predictor(model), session_predictor(str(tmp_path / "encoder.onnx")))
     )
     for name, value in one.items():
         assert other[name] == (None if value is None else pytest.approx(value, rel=0.02, abs=0.02)), name

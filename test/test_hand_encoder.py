@@ -11,6 +11,7 @@ from hand_recon_ros import Side, TwoHandReconstructor
 from hand_recon_ros.config import ConfigError, ReconstructorConfig
 from hand_recon_ros.detect.networks import HandNetworks
 from hand_recon_ros.encode.hand_encoder import HandEncoder, load_encoder
+from hand_recon_ros.encode.outputs import HandOutputs
 from hand_recon_ros.encode.session import EncoderSession
 from hand_recon_ros.landmarks.observation import EncoderPrediction, RotatedBox
 from hand_recon_ros.lift.lifter import Lifter
@@ -93,7 +94,7 @@ def test_the_predicted_distance_counts():
 
 
 def test_mirror_images_give_mirrored_results(path, networks, scenes, frames):
-    encoder = HandEncoder(EncoderSession(path), networks)
+    encoder = HandEncoder(EncoderSession(path, HandOutputs), networks)
     hands = {h.side: MODEL.kinematics(h.side).forward(h.rotations, h.betas, h.translation)[0] for h in scenes[0].hands}
     flipped = np.ascontiguousarray(frames[0][:, ::-1])
     straight = encoder(frames[0], [observe(hands[side], side) for side in Side], CAMERA)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hand_recon_ros.models.landmark_trunk import STAGE_NAMES, LandmarkTrunk, TrunkOutput
+from hand_recon_ros.models.landmark_weights import load_landmark_trunk
 from hand_recon_ros.runtime.model_files import HAND_LANDMARKS, PALM_DETECTION, ModelFileError, find_model
 
 F32 = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 2}
@@ -27,7 +28,7 @@ TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 
 @pytest.fixture(scope="module")
 def trunk() -> LandmarkTrunk:
-    return LandmarkTrunk.from_tflite(find_model(HAND_LANDMARKS)).eval()
+    return load_landmark_trunk(find_model(HAND_LANDMARKS)).eval()
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +89,7 @@ def test_outputs_and_maps_are_the_files(trunk, images):
 def test_the_comparison_sees_one_wrong_bias():
     images = random_images(224, count=1)
     expected = reference(images)
-    wrong = LandmarkTrunk.from_tflite(find_model(HAND_LANDMARKS))
+    wrong = load_landmark_trunk(find_model(HAND_LANDMARKS))
     with torch.no_grad():
         wrong.stages["stride4"][0].depthwise.bias[3] += 0.05
         found = named(wrong(torch.from_numpy(images)))
@@ -176,7 +177,7 @@ def test_an_unknown_stage_is_refused(trunk):
 
 def test_another_network_is_refused_by_the_layer_that_differs():
     with pytest.raises(ModelFileError) as caught:
-        LandmarkTrunk.from_tflite(find_model(PALM_DETECTION))
+        load_landmark_trunk(find_model(PALM_DETECTION))
     message = str(caught.value)
     assert "palm_detection_full.tflite is not the landmark network: layer stages.stem: " in message
     assert "expected weights (24, 3, 3, 3), stride (2, 2), padding (0, 0, 1, 1), activation Clamp 0..6" in message
@@ -192,7 +193,7 @@ def altered(tmp_path, alter) -> str:
 
 
 def test_a_rewritten_file_of_the_same_network_loads(tmp_path, trunk):
-    copy = LandmarkTrunk.from_tflite(altered(tmp_path, lambda model: None))
+    copy = load_landmark_trunk(altered(tmp_path, lambda model: None))
     for name, tensor in copy.state_dict().items():
         assert torch.equal(tensor, trunk.state_dict()[name]), name
 
@@ -204,7 +205,7 @@ def test_another_activation_is_refused(tmp_path):
         clamp.output(0).replace(relu.output(0))
 
     with pytest.raises(ModelFileError, match=r"layer stages.stride4.0.depthwise: .* 0\.\.6; found .* 0\.\.4"):
-        LandmarkTrunk.from_tflite(altered(tmp_path, alter))
+        load_landmark_trunk(altered(tmp_path, alter))
 
 
 def test_a_network_that_ends_early_is_refused(tmp_path):
@@ -213,7 +214,7 @@ def test_a_network_that_ends_early_is_refused(tmp_path):
         return openvino.Model([clamp.output(0)], model.get_parameters())
 
     with pytest.raises(ModelFileError, match=r"ends before layer stages.head.1 \(weights \(1152, 1, 3, 3\)"):
-        LandmarkTrunk.from_tflite(altered(tmp_path, alter))
+        load_landmark_trunk(altered(tmp_path, alter))
 
 
 def test_a_network_with_fewer_outputs_is_refused(tmp_path):
@@ -221,7 +222,7 @@ def test_a_network_with_fewer_outputs_is_refused(tmp_path):
         return openvino.Model(model.get_results()[:3], model.get_parameters())
 
     with pytest.raises(ModelFileError, match="has 3 outputs, expected 4: screen, presence, handedness, world"):
-        LandmarkTrunk.from_tflite(altered(tmp_path, alter))
+        load_landmark_trunk(altered(tmp_path, alter))
 
 
 def test_swapped_outputs_are_refused(tmp_path):
@@ -229,16 +230,16 @@ def test_swapped_outputs_are_refused(tmp_path):
         return openvino.Model(model.get_results()[::-1][1:] + model.get_results()[-1:], model.get_parameters())
 
     with pytest.raises(ModelFileError, match=r"layer outputs.screen: expected weights \(63, .*; found weights \(1, "):
-        LandmarkTrunk.from_tflite(altered(tmp_path, alter))
+        load_landmark_trunk(altered(tmp_path, alter))
 
 
 def test_what_is_no_network_is_refused(tmp_path):
     with pytest.raises(ModelFileError, match="there is no such file"):
-        LandmarkTrunk.from_tflite(tmp_path / "missing.tflite")
+        load_landmark_trunk(tmp_path / "missing.tflite")
     text = tmp_path / "text.tflite"
     text.write_text("not a network")
     with pytest.raises(ModelFileError, match="text.tflite: OpenVINO cannot read this network"):
-        LandmarkTrunk.from_tflite(text)
+        load_landmark_trunk(text)
 
 
 def test_a_pickle_is_not_opened(tmp_path, trunk):
@@ -247,7 +248,7 @@ def test_a_pickle_is_not_opened(tmp_path, trunk):
     shutil.copy(path, tmp_path / "trunk.tflite")
     for name in ("trunk.pt", "trunk.tflite"):
         with pytest.raises(ModelFileError, match="OpenVINO cannot read this network"):
-            LandmarkTrunk.from_tflite(tmp_path / name)
+            load_landmark_trunk(tmp_path / name)
 
 
 @pytest.mark.parametrize("features_only", [False, True])

@@ -13,7 +13,7 @@ from hand_recon_ros.interact.pair_vector import CONFIDENCES, HAND, PAIR, pack, s
 from hand_recon_ros.models.export import export_prior, write_onnx
 from hand_recon_ros.models.pair_denoiser import PriorConfig, TwoHandPrior
 from hand_recon_ros.runtime.sessions import SessionError
-from hand_recon_ros.training.corruption import random_rotations, turned
+from hand_recon_ros.training.corruption import random_rotations, rotated
 
 TIMES = np.array([0.0, 40.0, 99.0, 199.0, 600.0, 999.0])
 
@@ -66,7 +66,7 @@ def test_turned_about_the_viewing_axis_it_says_the_same(prior, given):
     turn[:2, :2] = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).reshape(2, 2)
 
     def around(x):
-        return turned(torch.tensor(x), turn.expand(len(x), -1, -1)).numpy()
+        return rotated(torch.tensor(x), turn.expand(len(x), -1, -1)).numpy()
 
     found = said(prior, around(noisy), times, around(estimate), sure)
     np.testing.assert_allclose(found, around(said(prior, *given)), atol=1e-9)
@@ -81,8 +81,8 @@ def test_of_any_other_turn_it_knows_the_viewing_axis_alone(prior, given):
         turn = random_rotations(len(noisy), torch.Generator().manual_seed(5)).double()
         u, _, vt = torch.linalg.svd(turn)
         turn = u @ vt
-        noisy, estimate = (turned(torch.tensor(x), turn).numpy() for x in (noisy, estimate))
-        expected = turned(torch.tensor(said(prior, *given)), turn).numpy()
+        noisy, estimate = (rotated(torch.tensor(x), turn).numpy() for x in (noisy, estimate))
+        expected = rotated(torch.tensor(said(prior, *given)), turn).numpy()
         found = said(prior, noisy, times, estimate, sure)
         np.testing.assert_allclose(found, expected, atol=1e-9)
     finally:

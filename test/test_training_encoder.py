@@ -12,6 +12,7 @@ from hand_recon_ros.cli import main
 from hand_recon_ros.config import ConfigError
 from hand_recon_ros.datasets.crops import sample_crops
 from hand_recon_ros.datasets.priors import exact_priors
+from hand_recon_ros.encode.outputs import HandOutputs
 from hand_recon_ros.encode.session import EncoderSession
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.landmarks.crops import alike, tracking_box
@@ -107,7 +108,7 @@ def test_a_short_run_learns(tmp_path, capsys):
 
     with safe_open(tmp_path / "run" / "encoder.safetensors", "pt") as file:
         assert '"size": "small"' in file.metadata()["encoder"]
-    assert EncoderSession(result["exported"]).takes_stems
+    assert EncoderSession(result["exported"], HandOutputs).takes_stems
 
 
 def test_the_stem_of_another_process_is_the_networks():

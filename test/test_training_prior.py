@@ -14,7 +14,7 @@ from hand_recon_ros.models.hand_kinematics import HandChain, matrix_from_6d
 from hand_recon_ros.skeleton import WRIST
 from hand_recon_ros.synthetic.interactions import Interactions, initial_pairs
 from hand_recon_ros.training import pair_data
-from hand_recon_ros.training.corruption import KINDS, Corruption, CorruptionShares, random_rotations, turned
+from hand_recon_ros.training.corruption import KINDS, Corruption, CorruptionShares, random_rotations, rotated
 from hand_recon_ros.training.pair_data import BLOCK, cached_pairs
 from hand_recon_ros.training.prior_loss import PriorLossWeights, keypoints_of, prior_loss
 from hand_recon_ros.types import Side
@@ -90,7 +90,7 @@ def test_turned_pairs_are_the_hands_that_are_turned(vectors):
     assert np.abs(turns.mean(dim=0).numpy()).max() < 0.35
     chain = HandChain(MODEL)
     before = keypoints_of(vectors, chain)[1]
-    after = keypoints_of(turned(vectors, turns), chain)[1]
+    after = keypoints_of(rotated(vectors, turns), chain)[1]
     np.testing.assert_allclose(after, torch.einsum("bxy,bhky->bhkx", turns, before), atol=1e-6)
 
 
@@ -180,8 +180,8 @@ def test_the_loss_is_none_where_nothing_is_wrong(vectors):
     moved[:, -1] += 0.02
     _, terms = prior_loss(moved, vectors, std, chain, PriorLossWeights())
     # 20 mm along one axis of three; each hand is off by half of it, the other way.
-    assert float(terms["relation"]) == pytest.approx(0.2 / 3, rel=1e-4)
-    assert float(terms["across"]) == pytest.approx(0.1 / 3, rel=1e-4)
+    assert float(terms["relative_translation"]) == pytest.approx(0.2 / 3, rel=1e-4)
+    assert float(terms["pair"]) == pytest.approx(0.1 / 3, rel=1e-4)
     assert float(terms["hands"]) < 1e-6
 
 
@@ -192,7 +192,7 @@ def test_scales_are_the_same_for_both_hands_and_all_directions(vectors):
     for values in (mean, std):
         assert torch.equal(values[:HAND], values[HAND : 2 * HAND]) and len(set(values[-3:].tolist())) == 1
     turns = random_rotations(40 * len(vectors), torch.Generator().manual_seed(1))
-    normal = (turned(vectors.repeat(40, 1), turns) - mean) / std
+    normal = (rotated(vectors.repeat(40, 1), turns) - mean) / std
     assert normal[:, -3:].std() == pytest.approx(1.0, abs=0.03) and normal[:, :6].std() == pytest.approx(1.0, abs=0.03)
 
 
@@ -234,7 +234,7 @@ def test_a_short_run_learns(tmp_path, cache, capsys):
 
     events = EventAccumulator(str(tmp_path / "run" / "log"))
     events.Reload()
-    assert {"train/loss", "train/relation", "val/hand_after_mm"} <= set(events.Tags()["scalars"])
+    assert {"train/loss", "train/relative_translation", "val/hand_after_mm"} <= set(events.Tags()["scalars"])
     denoiser = Denoiser(result["exported"])
     assert denoiser.std.min() >= 0.02 - 1e-6 and denoiser.std.shape == (PAIR,)
 

@@ -16,7 +16,7 @@ from ..landmarks.observation import EncoderPrediction, Observation, RotatedBox
 from ..runtime.bundled_networks import bundled_network
 from ..types import Camera, Side
 from .crop_frame import PAIR_FEATURES, CropFrame
-from .outputs import HandsOutput
+from .outputs import HandOutputs
 from .session import EncoderSession
 
 _LAPLACE = math.sqrt(2.0)
@@ -28,13 +28,14 @@ def load_encoder(config: ReconstructorConfig, networks: HandNetworks) -> HandEnc
 
     Raises ConfigError where ``encoder`` is neither a name nor a file, and SessionError where the file is no encoder.
     """
-    return HandEncoder(EncoderSession(bundled_network("encoder", config.encoder), config.threads), networks)
+    session = EncoderSession(bundled_network("encoder", config.encoder), HandOutputs, config.threads)
+    return HandEncoder(session, networks)
 
 
 class HandEncoder:
     """The encoder as a step of the pipeline; holds sessions and nothing of any frame."""
 
-    def __init__(self, session: EncoderSession, networks: HandNetworks) -> None:
+    def __init__(self, session: EncoderSession[HandOutputs], networks: HandNetworks) -> None:
         self._session, self._networks = session, networks
 
     def __call__(self, image: np.ndarray, observations: Sequence[Observation], camera: Camera) -> list[Observation]:
@@ -52,9 +53,7 @@ class HandEncoder:
             np.stack(pairs), np.full(len(frames), float(both)),
         )  # fmt: skip
         return [
-            dataclasses.replace(
-                observation, prediction=decode_prediction(frames[i], HandsOutput(*(part[i] for part in hands)), both)
-            )
+            dataclasses.replace(observation, prediction=decode_prediction(frames[i], hands[i], both))
             for i, observation in enumerate(observations)
         ]
 
@@ -80,9 +79,9 @@ def _as_cut(box: RotatedBox, size: int) -> RotatedBox:
     return RotatedBox((box.center[0] + float(shift[0]), box.center[1] + float(shift[1])), box.size, box.angle)
 
 
-def decode_prediction(frame: CropFrame, hand: HandsOutput, both: bool) -> EncoderPrediction:
+def decode_prediction(frame: CropFrame, hand: HandOutputs, both: bool) -> EncoderPrediction:
     """The prediction of one hand, from its crop frame to the camera frame; ``both``: there was a crop of the other."""
-    hand = HandsOutput(*(np.asarray(part, dtype=np.float64) for part in hand))
+    hand = hand.map(lambda output: np.asarray(output, dtype=np.float64))
     wrist = frame.position_out(hand.keypoints_2d[0], math.exp(hand.log_crop_width))
     return EncoderPrediction(
         presence=1.0 / (1.0 + math.exp(-hand.presence)),

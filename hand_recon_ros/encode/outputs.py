@@ -1,49 +1,73 @@
-"""What the encoder says, whatever computed it."""
+"""Outputs of the encoder: torch tensors from the network, NumPy arrays from a session."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Self
 
 
-class HandsOutput(NamedTuple):
-    """What the encoder says of B pairs of crops; every array is (B, 2, ...), left then right, as right hands.
-
-    Torch tensors from the network, NumPy arrays from a session.
+@dataclasses.dataclass(frozen=True, eq=False)
+class HandOutputs:
+    """What the pipeline reads. Arrays are (..., as below), one entry per hand; every hand is a right hand in its crop.
 
     Attributes:
-        rotations: (16, 3, 3), the first the orientation in the crop frame.
-        betas: (10,).
-        joints: keypoints (21, 3), metres from the wrist, crop frame, from rotations and betas.
-        keypoints_2d: keypoints in the crop (21, 2), see CropFrame.pixels_in.
-        keypoint_scales: expected absolute error of each place (21,), same unit.
-        depths: of the keypoints behind the wrist (21,), metres, seen directly.
-        log_crop_width: log of the crop's width in metres at the wrist.
-        log_crop_width_scale: expected absolute error of it.
-        to_other: from this wrist to the other hand's (3,), metres, crop frame.
-        other_box: where in the image the square around the other hand is, told from this crop alone, (5,) as
-            CropFrame.pair_features.
-        other_visible: logit of that hand being there to be seen, with the middle of its square in this crop or near it.
-        presence: logit of the crop showing the hand it is taken to show.
-        segmentation: logits (3, 28, 28): the rest, this hand, the other one.
+        joints: keypoints (21, 3) relative to the wrist, metres, crop frame.
+        keypoints_2d: keypoints (21, 2) in units of the crop, see CropFrame.pixels_in.
+        keypoint_scales: scale of the Laplace distribution (expected absolute error) of each 2D keypoint (21,), in units
+            of the crop.
+        log_crop_width: log of the crop's metric width (metres) at the distance of the wrist.
+        log_crop_width_scale: scale of its Laplace distribution.
+        to_other: vector from this wrist to the other hand's wrist (3,), metres, crop frame.
+        other_box: box around the other hand (5,), as CropFrame.pair_features; predicted from this crop alone.
+        other_visible: logit that the other hand is visible in the image, centred in this crop or near it.
+        presence: logit that the crop shows the hand of the assumed side.
     """
 
-    rotations: Any
-    betas: Any
     joints: Any
     keypoints_2d: Any
     keypoint_scales: Any
-    depths: Any
     log_crop_width: Any
     log_crop_width_scale: Any
     to_other: Any
     other_box: Any
     other_visible: Any
     presence: Any
-    segmentation: Any
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Names of the outputs, in order."""
+        return [field.name for field in dataclasses.fields(cls)]
+
+    @classmethod
+    def file_names(cls) -> list[str]:
+        """Names of the outputs in an exported file, in order."""
+        return [_FILE_NAMES.get(name, name) for name in cls.names()]
+
+    def map(self, function: Callable[[Any], Any]) -> Self:
+        """The results of a function on each output."""
+        return type(self)(*(function(getattr(self, name)) for name in self.names()))
+
+    def __getitem__(self, index: Any) -> Self:
+        """Some of the hands, by index along the first axes."""
+        return self.map(lambda output: output[index])
 
 
-FILE_NAMES = {name: name for name in HandsOutput._fields} | {
+@dataclasses.dataclass(frozen=True, eq=False)
+class PosedHandOutputs(HandOutputs):
+    """The outputs with the hand model's parameters, which evaluation and training read.
+
+    Attributes:
+        rotations: joint rotations (16, 3, 3) relative to their parents, the first the orientation in the crop frame.
+        betas: (10,).
+    """
+
+    rotations: Any
+    betas: Any
+
+
+_FILE_NAMES = {
     "keypoints_2d": "places", "keypoint_scales": "place_scales", "log_crop_width": "log_width",
     "log_crop_width_scale": "log_width_scale", "other_box": "other_square", "other_visible": "other_shown",
 }  # fmt: skip
-"""Name of each output in an exported file: those of the first export, so that later ones replace it."""
+"""Names that differ in an exported file: the shipped one was exported with these."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
 
 import numpy as np
 import openvino
@@ -11,54 +13,62 @@ import openvino
 from ..runtime.openvino_session import cpu_config
 from ..runtime.sessions import SessionError
 from .crop_frame import PAIR_FEATURES, RAY_FEATURES
-from .outputs import FILE_NAMES, HandsOutput
+from .outputs import HandOutputs
+
+Outputs = TypeVar("Outputs", bound=HandOutputs)
 
 
-class EncoderSession:
-    """An exported encoder on the CPU, compiled for one hand and for two; see ``network.FusionAlignmentEncoder``.
+class EncoderSession(Generic[Outputs]):
+    """An exported encoder on the CPU, compiled for one hand and for two; see ``models.encoder.FusionAlignmentEncoder``.
 
     Attributes:
-        takes_stems: whether its input are features of the landmark network's inner layers instead of crops.
+        takes_stems: whether the input is features of the landmark network's inner layers instead of crops.
         input_shape: of one hand's input: stems (N,) or crops (S, S, 3).
     """
 
-    def __init__(self, path: str | os.PathLike[str], threads: int = 2, reduced_precision: bool = True) -> None:
-        """``reduced_precision`` allows bfloat16 where the CPU computes in it.
+    def __init__(self, path: str | os.PathLike[str], outputs: type[Outputs], threads: int = 2) -> None:
+        """Load an exported encoder.
 
-        Raises SessionError where the file is not an exported encoder.
+        Args:
+            path: the ONNX file.
+            outputs: what is computed; outputs of the file that are not among these are removed from the graph.
+            threads: CPU threads it may use.
+
+        Raises SessionError where the file is not an exported encoder with these outputs.
         """
         core = openvino.Core()
         try:
             model = core.read_model(os.fspath(path))
         except RuntimeError as error:
             raise SessionError(f"{os.fspath(path)}: OpenVINO cannot read this network: {error}") from error
-        given = {name for entry in model.inputs for name in entry.names}
-        names = {name for output in model.outputs for name in output.names}
-        missing = sorted((set(FILE_NAMES.values()) - names) | ({"rays", "pairs", "others"} - given))
-        if missing or not given & {"stems", "crops"}:
+        self._outputs, self._names = outputs, outputs.file_names()
+        inputs = {name for entry in model.inputs for name in entry.names}
+        available = {name for output in model.outputs for name in output.names}
+        missing = sorted((set(self._names) - available) | ({"rays", "pairs", "others"} - inputs))
+        if missing or not inputs & {"stems", "crops"}:
             raise SessionError(f"{os.fspath(path)}: not an encoder: it has no {', '.join(missing) or 'stems'}")
-        self.takes_stems = "stems" in given
+        model = _with_outputs(model, self._names)
+        self.takes_stems = "stems" in inputs
         self._first = "stems" if self.takes_stems else "crops"
         shape = [int(dimension.get_length()) for dimension in list(model.input(self._first).partial_shape)[1:]]
         self.input_shape = tuple(shape) if self.takes_stems else (shape[1], shape[2], shape[0])
-        config = cpu_config(core, threads, reduced_precision)
 
         def compiled(count: int) -> openvino.InferRequest:
             sized = model.clone()
             shapes = {self._first: shape, "rays": [RAY_FEATURES], "pairs": [PAIR_FEATURES], "others": []}
             sized.reshape({name: [count, *rest] for name, rest in shapes.items()})
             if not self.takes_stems:
-                sized = _with_pictures(sized)
-            return core.compile_model(sized, "CPU", config).create_infer_request()
+                sized = _with_image_input(sized)
+            return core.compile_model(sized, "CPU", cpu_config(threads)).create_infer_request()
 
         with ThreadPoolExecutor() as pool:  # compiling takes one core about a second each
             self._requests = dict(zip((1, 2), pool.map(compiled, (1, 2)), strict=True))
 
-    def run(self, images: np.ndarray, rays: np.ndarray, pairs: np.ndarray, others: np.ndarray) -> HandsOutput:
-        """What is to be said of one hand or two: arrays (H, ...) in the order given.
+    def run(self, images: np.ndarray, rays: np.ndarray, pairs: np.ndarray, others: np.ndarray) -> Outputs:
+        """Outputs (H, ...) for one hand or two, in the order of the inputs.
 
         Args:
-            images: (H, *input_shape), stems float32 or crops uint8 RGB, all as right hands.
+            images: (H, *input_shape), stems float32 or crops uint8 RGB, each of a right hand or mirrored.
             rays: (H, RAY_FEATURES), see CropFrame.ray_features.
             pairs: (H, PAIR_FEATURES), see CropFrame.pair_features.
             others: (H,) 1 where the other hand is among them.
@@ -68,10 +78,16 @@ class EncoderSession:
         for name, value in (("rays", rays), ("pairs", pairs), ("others", others)):
             request.set_tensor(name, openvino.Tensor(np.ascontiguousarray(value, dtype=np.float32)))
         request.infer()
-        return HandsOutput(*(request.get_tensor(name).data.copy() for name in FILE_NAMES.values()))
+        return self._outputs(*(request.get_tensor(name).data.copy() for name in self._names))
 
 
-def _with_pictures(model: openvino.Model) -> openvino.Model:
+def _with_outputs(model: openvino.Model, names: Sequence[str]) -> openvino.Model:
+    """The model with these outputs only."""
+    return openvino.Model([model.output(name) for name in names], model.get_parameters(), "encoder")
+
+
+def _with_image_input(model: openvino.Model) -> openvino.Model:
+    """The model with uint8 NHWC crops as input, scaled inside the graph."""
     processor = openvino.preprocess.PrePostProcessor(model)
     image = processor.input("crops")
     image.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))

@@ -1,89 +1,102 @@
-"""The hands that the encoder says, in the camera's frame, and the two-hand refinement of them."""
+"""Hands predicted by the encoder alone, as the pipeline's types, and their refinement by the pipeline's functions."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
-from ..datasets.crops import Crops
-from ..detect.duplicates import box_overlap
 from ..encode.crop_frame import CropFrame
 from ..encode.hand_encoder import decode_prediction
-from ..encode.outputs import HandsOutput
+from ..encode.outputs import PosedHandOutputs
 from ..hand_model import HandModel
-from ..interact.pair import HandPair, PairUncertainty
+from ..interact.estimates import pair_of, uncertainty_of, with_pair
 from ..interact.refinement import Refiner
-from ..interact.relative_translation import along_rays
-from ..lift.evidence import PIXEL_SIGMA, spread
+from ..interact.relative_translation import with_relative_translation
+from ..landmarks.observation import Observation
+from ..lift.evidence import gather
+from ..lift.lifter import LiftedHand
 from ..skeleton import WRIST
-from ..types import Side
+from ..track.estimates import hand_estimate
+from ..types import Camera, HandEstimate, Side
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class EncoderEstimate:
-    """One hand as the encoder says it: rotations (16, 3, 3), betas (10,), wrist (3,) and keypoints (21, 3) in metres in
-    the camera's frame, keypoints in the picture (21, 2) and their standard deviations (21,), pixels, and the standard
-    deviation of the wrist's distance, metres."""
+class EncodedHands:
+    """The hands of a sample, at most one of a side, left before right.
 
-    rotations: np.ndarray
-    betas: np.ndarray
-    wrist: np.ndarray
-    joints: np.ndarray
-    pixels: np.ndarray
-    stddev_2d: np.ndarray
-    position_stddev: float
+    Attributes:
+        observations: with the encoder's prediction, as of a hand that the landmark network does not find.
+        lifted: with the encoder's rotations, betas and wrist, the keypoints' scores of the pipeline's evidence and the
+            encoder's standard deviation of the wrist. What only the lifting computes is NaN.
+    """
+
+    observations: list[Observation]
+    lifted: list[LiftedHand]
 
 
-def encoder_estimate(frame: CropFrame, hands: HandsOutput) -> EncoderEstimate:
-    """The hand of a crop."""
-    hand = HandsOutput(*(part[frame.side] for part in hands))
-    said = decode_prediction(frame, hand, both=False)
-    return EncoderEstimate(
-        rotations=frame.rotations_out(hand.rotations),
-        betas=hand.betas,
-        wrist=said.wrist,
-        joints=said.joints + said.wrist,
-        pixels=said.keypoints_2d,
-        stddev_2d=said.stddev_2d,
-        position_stddev=said.wrist_stddev,
+def encoded_hands(frames: Sequence[CropFrame], outputs: PosedHandOutputs, hand_model: HandModel) -> EncodedHands:
+    """The hands of crops in one image, from the outputs for both sides (2, ...)."""
+    if not frames:
+        return EncodedHands([], [])
+    observations = [_observation(frame, outputs[frame.side], both=len(frames) == len(Side)) for frame in frames]
+    scores = gather(observations, frames[0].camera).scores
+    lifted = [
+        _lifted(frame, outputs[frame.side], observation, score, hand_model)
+        for frame, observation, score in zip(frames, observations, scores, strict=True)
+    ]
+    return EncodedHands(observations, lifted)
+
+
+def _observation(frame: CropFrame, outputs: PosedHandOutputs, both: bool) -> Observation:
+    prediction = decode_prediction(frame, outputs, both)
+    return Observation(
+        side=frame.side, score=prediction.presence, side_score=1.0, keypoints_2d=prediction.keypoints_2d,
+        screen_depth=np.zeros(21), world=prediction.joints, joint_scores=np.zeros(21), roi=frame.box, detected=False,
+        prediction=prediction,
+    )  # fmt: skip
+
+
+def _lifted(
+    frame: CropFrame, outputs: PosedHandOutputs, observation: Observation, scores: np.ndarray, hand_model: HandModel
+) -> LiftedHand:
+    prediction, betas = observation.prediction, np.asarray(outputs.betas)
+    assert prediction is not None
+    return LiftedHand(
+        side=frame.side,
+        rotations=frame.rotations_out(np.asarray(outputs.rotations)),
+        betas=betas,
+        translation=prediction.wrist - hand_model.kinematics(frame.side).rest_keypoints(betas)[WRIST],
+        keypoints=prediction.joints + prediction.wrist,
+        angles=np.full((15, 3), np.nan),
+        keypoints_2d=prediction.keypoints_2d,
+        joint_scores=scores,
+        position_stddev=prediction.wrist_stddev,
+        betas_covariance=np.full((10, 10), np.nan),
+        residual=float("nan"),
     )
 
 
-def predicted_relative_translation(crops: Crops, hands: HandsOutput) -> np.ndarray:
-    """The vector from the left wrist to the right one (3,), metres: the mean of what both hands say."""
-    left, right = (frame for frame in crops.frames if frame is not None)
-    return np.asarray((left.points_out(hands.to_other[0]) - right.points_out(hands.to_other[1])) / 2.0)
+def estimates(
+    hands: EncodedHands, lifted: Sequence[LiftedHand], camera: Camera, hand_model: HandModel
+) -> dict[Side, HandEstimate]:
+    """Estimates by side of ``lifted``, which are the ``hands``, perhaps moved; the joints are the encoder's."""
+    result = {}
+    for observation, hand in zip(hands.observations, lifted, strict=True):
+        estimate = hand_estimate(
+            observation, hand, hand.keypoints[WRIST], hand.rotations, hand_model, camera, track_id=0
+        )
+        result[hand.side] = dataclasses.replace(estimate, joints=hand.keypoints)
+    return result
 
 
 def refined_hands(
-    hands: dict[Side, EncoderEstimate], told: np.ndarray, refiner: Refiner, steps: int, hand_model: HandModel
-) -> dict[Side, EncoderEstimate]:
-    """Both hands at the predicted relative translation (:func:`predicted_relative_translation`), refined.
-
-    Keypoints in the image stay as they were seen.
-    """
-    both = [hands[side] for side in Side]
-    rotations, betas, wrists = (
-        np.stack([getattr(hand, name) for hand in both]) for name in ("rotations", "betas", "wrist")
-    )
-    wrists, stddevs = along_rays(wrists, np.array([hand.position_stddev for hand in both]), told)
-    pair = HandPair(rotations, betas, wrists)
-    pixels, joints = np.stack([hand.pixels for hand in both]), np.stack([hand.joints for hand in both])
-    stddev = np.maximum(np.stack([hand.stddev_2d for hand in both]), 0.1)
-    extent = spread(pixels)
-    per_pixel = spread(joints[..., :2] / np.maximum(joints[..., 2:], 0.05)) / extent
-    uncertainty = PairUncertainty(
-        precision=1.0 / (stddev * per_pixel[:, None]),
-        position_stddev=stddevs,
-        scores=np.clip(2.0 * PIXEL_SIGMA * extent[:, None] / stddev, 0.02, 1.0),
-        overlap=box_overlap(pixels),
-    )
-    refined = refiner(pair, uncertainty, steps)
-    result = {}
-    for side in Side:
-        rotations, betas, wrist = refined.rotations[side], refined.betas[side], refined.wrists[side]
-        kinematics = hand_model.kinematics(side)
-        joints_of, _ = kinematics.forward(rotations, betas, wrist - kinematics.rest_keypoints(betas)[WRIST])
-        result[side] = dataclasses.replace(hands[side], rotations=rotations, betas=betas, wrist=wrist, joints=joints_of)
-    return result
+    hands: EncodedHands, camera: Camera, refiner: Refiner, steps: int, hand_model: HandModel
+) -> dict[Side, HandEstimate]:
+    """A left and a right hand at their predicted relative translation, refined in ``steps`` steps."""
+    moved = with_relative_translation(hands.lifted, hands.observations)
+    both = list(estimates(hands, moved, camera, hand_model).values())
+    pair = pair_of(both)
+    refined = with_pair(both, refiner(pair, uncertainty_of(both), steps), hand_model, camera, mirrored=False)
+    return dict(zip(Side, refined, strict=True))

@@ -50,8 +50,7 @@ class Denoiser:
             raise SessionError(f"{os.fspath(path)}: unknown noise schedule {notes['schedule']!r}")
         self.alphas_cumprod = cosine_alphas_cumprod()
         model.reshape({name: [1, size] if size else [1] for name, size in INPUTS.items()})
-        # In half precision a repaired pair would be off by what is to be repaired.
-        self._request = core.compile_model(model, "CPU", cpu_config(core, threads, False)).create_infer_request()
+        self._request = core.compile_model(model, "CPU", cpu_config(threads)).create_infer_request()
 
     def __call__(self, x_t: np.ndarray, t: int, condition: np.ndarray, confidence: np.ndarray) -> np.ndarray:
         """The pair x0 (PAIR,) float64 that the noisy one ``x_t`` comes from, given an estimate of it.

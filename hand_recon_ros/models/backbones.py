@@ -1,4 +1,4 @@
-"""The encoder's backbones: one for the image, and the second that learns to imagine the priors."""
+"""Backbones of the encoder: one for the image, and a second one that learns to predict the priors' tokens."""
 
 from __future__ import annotations
 
@@ -14,42 +14,43 @@ from ..landmarks.landmarks import DEPTH_UNIT
 from ..lift.evidence import SCREEN_DEPTH_GAIN, WORLD_DEPTH_WEIGHT
 from ..runtime.model_files import HAND_LANDMARKS, find_model
 from .landmark_trunk import HEAD_CHANNELS, STAGES, LandmarkTrunk
+from .landmark_weights import load_landmark_trunk
 
 if TYPE_CHECKING:
     from .encoder import EncoderConfig
 
 
 STEM_SHAPES = ((STAGES[-2].channels, 14, 14), (STAGES[-1].channels, 7, 7))
-"""What the frozen landmark network gives for a crop: its maps at strides 16 and 32."""
+"""Feature maps of the frozen landmark network for a crop, at strides 16 and 32."""
 
 
-class Reading(NamedTuple):
-    """What a backbone that knows hands says of N crops by itself: where the encoder starts from.
+class LandmarkPrediction(NamedTuple):
+    """Landmarks that a pretrained backbone predicts for N crops; the encoder learns residuals to them.
 
     Attributes:
-        places: keypoints in the crop (N, 21, 2), see CropFrame.pixels_in.
-        joints: keypoints (N, 21, 3), metres from the wrist, axes parallel to the crop's.
-        logits: (N, 2) that there is a hand, and that it is a right one.
+        keypoints_2d: (N, 21, 2) in units of the crop, see CropFrame.pixels_in.
+        joints: (N, 21, 3), metres, relative to the wrist, axes parallel to the crop's.
+        logits: (N, 2) of the presence of a hand and of its being a right one.
     """
 
-    places: torch.Tensor
+    keypoints_2d: torch.Tensor
     joints: torch.Tensor
     logits: torch.Tensor
 
 
 class Features(NamedTuple):
-    """What the backbones give for N crops.
+    """Outputs of the backbones for N crops.
 
     Attributes:
-        image, second: maps (N, channels, grid, grid).
-        pooled: the image's (N, pooled_channels).
-        reading: of a backbone that knows hands, else None.
+        image, second: feature maps (N, channels, grid, grid) of both backbones.
+        pooled: of the image (N, pooled_channels).
+        landmarks: of a backbone that predicts them, else None.
     """
 
     image: torch.Tensor
     second: torch.Tensor
     pooled: torch.Tensor
-    reading: Reading | None
+    landmarks: LandmarkPrediction | None
 
 
 class Backbone(nn.Module):
@@ -58,9 +59,10 @@ class Backbone(nn.Module):
     Attributes:
         input_size: side of the crops, pixels.
         grid: side of the token maps.
-        image_channels, second_channels, pooled_channels: what they give.
-        pretrained: whether they started from weights that know something, to be changed carefully.
-        reads: whether they give a reading of their own.
+        image_channels, second_channels, pooled_channels: sizes of the features.
+        pretrained: whether training starts from pretrained weights, at a lower learning rate.
+        frozen: whether the stem is not trained.
+        predicts_landmarks: whether the features include landmarks.
     """
 
     input_size = 224
@@ -70,10 +72,10 @@ class Backbone(nn.Module):
     pooled_channels: int
     pretrained = False
     frozen = False
-    reads = False
+    predicts_landmarks = False
 
     def stem(self, crops: torch.Tensor) -> torch.Tensor:
-        """What of crops (N, 3, input_size, input_size), RGB in 0..1, is not trained, (N, ...)."""
+        """The part that is not trained: crops (N, 3, input_size, input_size), RGB in 0..1, to (N, ...)."""
         raise NotImplementedError
 
     def forward(self, stems: torch.Tensor) -> Features:
@@ -82,29 +84,27 @@ class Backbone(nn.Module):
 
 
 class TrunkBackbone(Backbone):
-    """``small``: the landmark network's trunk.
+    """``small``: the trunk of the landmark network.
 
-    The image backbone is that network as it is, so that in the pipeline, which runs it anyway, it costs nothing. From
-    stride 16 on there are layers of one's own, which are trained: the second backbone, or where none is asked for, the
-    image's. With the trunk come its landmarks, read from the trained layers: the encoder starts from them and learns
-    what to add. Trained from scratch, nothing is frozen and there are no landmarks to start from.
+    The image backbone is that network, frozen: the pipeline runs it anyway, so it costs nothing. From stride 16 on a
+    copy of its layers is trained: the second backbone, or the image backbone where there is no second one. Landmarks
+    are predicted from the trained layers; the encoder learns residuals to them. Trained from scratch, nothing is frozen
+    and no landmarks are predicted.
     """
 
-    def __init__(
-        self, pretrained: bool = True, second: bool = True, path: str = "", weights_follow: bool = False
-    ) -> None:
+    def __init__(self, pretrained: bool = True, second: bool = True, path: str = "", load_weights: bool = True) -> None:
         super().__init__()
-        self.frozen = self.pretrained = self.reads = pretrained
+        self.frozen = self.pretrained = self.predicts_landmarks = pretrained
 
         def trunk() -> LandmarkTrunk:
-            if not pretrained or weights_follow:
+            if not (pretrained and load_weights):
                 return LandmarkTrunk()
-            return LandmarkTrunk.from_tflite(path or find_model(HAND_LANDMARKS, ""))
+            return load_landmark_trunk(path or find_model(HAND_LANDMARKS, ""))
 
         first = trunk()
         stages = dict(first.stages.items())
         self.tail, self.head = stages.pop("stride32"), stages.pop("head")
-        self.outputs = first.outputs if self.reads else nn.ModuleDict()
+        self.outputs = first.outputs if self.predicts_landmarks else nn.ModuleDict()
         self.early = nn.Sequential(*stages.values())
         self.image_tail = trunk().stages["stride32"] if second or self.frozen else nn.Identity()
         for part in (self.early, self.image_tail):
@@ -114,8 +114,8 @@ class TrunkBackbone(Backbone):
         self.pooled_channels = HEAD_CHANNELS
 
     def stem(self, crops: torch.Tensor) -> torch.Tensor:
-        """(N, STEM) maps at strides 16 and 32, each flattened, one after the other; trained from scratch there is no
-        stem, and the crops come back."""
+        """Feature maps (N, STEM) at strides 16 and 32, flattened and concatenated; the crops themselves where nothing
+        is frozen."""
         if not self.frozen:
             return crops
         with torch.no_grad():
@@ -128,30 +128,30 @@ class TrunkBackbone(Backbone):
             early, image = (part.unflatten(1, shape) for part, shape in zip(parts, STEM_SHAPES, strict=True))
         else:
             early, image = self._image(stems)
-        own = self.tail(early)
-        pooled = self.head(own).mean(dim=(2, 3))
-        return Features(image if self.second else own, own, pooled, self._read(pooled) if self.reads else None)
+        trained = self.tail(early)
+        pooled = self.head(trained).mean(dim=(2, 3))
+        landmarks = self._landmarks(pooled) if self.predicts_landmarks else None
+        return Features(image if self.second else trained, trained, pooled, landmarks)
 
     def _image(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         early = self.early(crops)
         return early, self.image_tail(early)
 
-    def _read(self, pooled: torch.Tensor) -> Reading:
+    def _landmarks(self, pooled: torch.Tensor) -> LandmarkPrediction:
         screen = self.outputs["screen"](pooled).reshape(-1, 21, 3) / self.input_size
         joints = self.outputs["world"](pooled).reshape(-1, 21, 3)
         screen, joints = screen - screen.new_tensor([0.5, 0.5, 0.0]), joints - joints[:, :1]
-        # Depth is told twice; the mean of both is better than either, as the lifting knows too.
+        # Depth is predicted twice; the weighted mean is better than either, as in lift.evidence.
         metre = spread(joints[..., :2]) / spread(screen[..., :2])
         depth = (screen[..., 2] - screen[:, :1, 2]) * (SCREEN_DEPTH_GAIN / DEPTH_UNIT * metre)[:, None]
         depth = joints[..., 2].lerp(depth, 1.0 - WORLD_DEPTH_WEIGHT)
         logits = [self.outputs[name](pooled) for name in ("presence", "handedness")]
-        return Reading(
-            screen[..., :2], torch.cat([joints[..., :2], depth[..., None]], dim=-1), torch.cat(logits, dim=-1)
-        )
+        joints = torch.cat([joints[..., :2], depth[..., None]], dim=-1)
+        return LandmarkPrediction(screen[..., :2], joints, torch.cat(logits, dim=-1))
 
 
 def spread(points: torch.Tensor) -> torch.Tensor:
-    """How far points (N, K, D) spread about their middle, (N,)."""
+    """Root mean square distance (N,) of points (N, K, D) from their mean."""
     return (points - points.mean(dim=1, keepdim=True)).square().sum(-1).mean(-1).add(1e-6).sqrt()
 
 
@@ -160,14 +160,14 @@ class ResNetBackbone(Backbone):
 
     image_channels = second_channels = pooled_channels = 2048
 
-    def __init__(self, path: str = "", second: bool = True, weights_follow: bool = False) -> None:
+    def __init__(self, path: str = "", second: bool = True, load_weights: bool = True) -> None:
         super().__init__()
         self.pretrained = bool(path)
-        source = "" if weights_follow else path
+        source = path if load_weights else ""
         self.image, self.second = _resnet(source), _resnet(source) if second else nn.Identity()
 
     def stem(self, crops: torch.Tensor) -> torch.Tensor:
-        """The crops, normalised as ImageNet's weights expect."""
+        """The crops, normalised with ImageNet's mean and standard deviation."""
         mean = crops.new_tensor([0.485, 0.456, 0.406])[:, None, None]
         deviation = crops.new_tensor([0.229, 0.224, 0.225])[:, None, None]
         return (crops - mean) / deviation
@@ -191,9 +191,9 @@ def _resnet(path: str) -> nn.Module:
     return model
 
 
-def make_backbones(config: EncoderConfig, weights_follow: bool = False) -> Backbone:
-    """The backbones of a configuration, without their weights where those are to be loaded anyway."""
+def make_backbones(config: EncoderConfig, load_weights: bool = True) -> Backbone:
+    """The backbones of a configuration; without ``load_weights`` their weights are random, to be replaced."""
     second = config.fusion in ("unaligned", "aligned")
     if config.size == "small":
-        return TrunkBackbone(config.pretrained, second, config.backbone, weights_follow)
-    return ResNetBackbone(config.backbone, second, weights_follow)
+        return TrunkBackbone(config.pretrained, second, config.backbone, load_weights)
+    return ResNetBackbone(config.backbone, second, load_weights)

@@ -1,4 +1,4 @@
-"""The detector's head: from the palm detector's features to maps of left and right hands."""
+"""Head of the hand detector: from features of the palm detector to maps of left and right hands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .export import write_onnx
 NEAR, WIDE = (FEATURE_SHAPES[name] for name in FEATURES)
 _WIDTH, _NEAR_WIDTH, _BLOCKS = 96, 32, 3
 _RARE = -4.0
-"""Logit that the heatmaps start with: hands are in few of the cells (arXiv 1708.02002)."""
+"""Initial logit of the heatmaps: few cells have a hand (arXiv 1708.02002)."""
 
 
 class _Block(nn.Module):
@@ -30,14 +30,14 @@ class _Block(nn.Module):
 
 
 class DetectorHead(nn.Module):
-    """Convolutions over the 12 x 12 grid, so that each cell sees the whole view; maps of 24 x 24 come out of it.
+    """Convolutions on the 12 x 12 grid, where the receptive field is the whole view, upsampled to maps of 24 x 24.
 
-    Working at the coarser grid costs a quarter, and loses nothing: each side has one hand or few.
+    The coarser grid costs a quarter and loses no accuracy: a view has few hands of each side.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        # The features' scale differs between channels and is far from 1; what follows has weights and biases enough.
+        # The features' scale differs between channels and is far from 1; the next layers have weights and biases.
         self.norms = nn.ModuleList([nn.BatchNorm2d(shape[0], affine=False) for shape in (NEAR, WIDE)])
         self.near = nn.Conv2d(NEAR[0], _NEAR_WIDTH, 1)
         self.fuse = nn.Sequential(nn.Conv2d(4 * _NEAR_WIDTH + WIDE[0], _WIDTH, 1), nn.ReLU())
@@ -56,6 +56,6 @@ class DetectorHead(nn.Module):
 
 
 def export_head(head: DetectorHead, path: str | os.PathLike[str]) -> None:
-    """Write a head for one view as an ONNX file; its inputs bear the names of FEATURES."""
+    """Write a head for one view as an ONNX file; its inputs are named as in FEATURES."""
     example = torch.zeros(1, *NEAR), torch.zeros(1, *WIDE)
     write_onnx(head, example, path, FEATURES, ("detector",))

@@ -13,18 +13,19 @@ import torch
 from torch import nn
 
 from ..encode.crop_frame import PAIR_FEATURES, RAY_FEATURES
-from ..encode.outputs import FILE_NAMES
+from ..encode.outputs import PosedHandOutputs
 from ..interact.ddim import SCHEDULE, TIMES
 from ..interact.pair_vector import CONFIDENCES, INPUTS, PAIR
 from .encoder import FusionAlignmentEncoder
 from .pair_denoiser import TwoHandPrior
 
 _OPSET = 17
-_SMALL = 256  # numbers: what is smaller stays in single precision
+_SMALL = 256
+"""Arrays with fewer numbers stay in single precision."""
 
 
 class _Inference(nn.Module):
-    """The crops of one image, or their stems, to every part of HandsOutput; all (H, ...), of one or two hands."""
+    """From the crops of one image, or their stems, to PosedHandOutputs, all (H, ...), of one or two hands."""
 
     def __init__(self, encoder: FusionAlignmentEncoder) -> None:
         super().__init__()
@@ -34,44 +35,48 @@ class _Inference(nn.Module):
         self, images: torch.Tensor, rays: torch.Tensor, pairs: torch.Tensor, others: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         stems = images if self.encoder.backbones.frozen else self.encoder.stem(images)
-        output = self.encoder(stems[None], rays[None], pairs[None], others[None])
-        return tuple(part[0] for part in output.hands)
+        hands = self.encoder(stems[None], rays[None], pairs[None], others[None]).hands
+        return tuple(getattr(hands, name)[0] for name in PosedHandOutputs.names())
 
 
 def export_onnx(encoder: FusionAlignmentEncoder, path: str | os.PathLike[str], half: bool = True) -> None:
-    """Write an encoder for the one or two hands of an image.
+    """Write an encoder for the one or two hands of an image; its outputs are those of PosedHandOutputs.
 
-    Its first input is ``crops``, (H, 3, S, S) RGB in 0..1; or ``stems``, (H, N), where those are features of the frozen
-    landmark network, which the pipeline has computed anyway.
+    The first input is ``crops``, (H, 3, S, S) RGB in 0..1; or ``stems``, (H, N), where the stem is the frozen landmark
+    network, which the pipeline runs anyway.
 
     Args:
         encoder: with its weights; one that needs priors at inference cannot be exported.
         path: of the file.
-        half: keep the weights in half precision: half the size, and differences far below the encoder's errors.
+        half: store the weights in half precision: half the size, and differences far below the encoder's errors.
+
+    Raises ValueError for an encoder with fusion 'priors'.
     """
     if encoder.config.fusion == "priors":
-        raise ValueError("an encoder with fusion 'priors' needs foundation models at inference: nothing to export")
+        raise ValueError("an encoder with fusion 'priors' needs foundation models at inference: it is not exported")
     size = encoder.backbones.input_size
     crops = torch.zeros(2, 3, size, size)
     images = encoder.stem(crops) if encoder.backbones.frozen else crops
     inputs = ["stems" if encoder.backbones.frozen else "crops", "rays", "pairs", "others"]
     example = images, torch.zeros(2, RAY_FEATURES), torch.zeros(2, PAIR_FEATURES), torch.ones(2)
     metadata = {"encoder": json.dumps({"size": encoder.config.size, "input_size": size})}
-    write_onnx(_Inference(encoder), example, path, inputs, list(FILE_NAMES.values()), half, metadata, count="hands")
+    outputs = PosedHandOutputs.file_names()
+    write_onnx(_Inference(encoder), example, path, inputs, outputs, half, metadata, batch_axis="hands")
 
 
 def export_prior(prior: TwoHandPrior, path: str | os.PathLike[str], half: bool = True) -> None:
-    """Write a two-hand prior for ``refine.denoiser.Denoiser``; ``half`` as in :func:`export_onnx`.
+    """Write a two-hand prior for ``interact.denoiser.Denoiser``; ``half`` as in :func:`export_onnx`.
 
-    Inputs ``x_t``, ``t``, ``condition`` and ``confidence``, all float32 with a batch axis, in plain numbers; output
-    ``x0``. The scales that noise is measured in are among the metadata, entry ``prior``, with the schedule's name.
+    Inputs ``x_t``, ``t``, ``condition`` and ``confidence``, all float32 with a batch axis, not normalised; output
+    ``x0``. The metadata, entry ``prior``, has the mean and standard deviation that normalise a vector and the name of
+    the noise schedule.
     """
     example = torch.zeros(2, PAIR), torch.zeros(2), torch.ones(2, PAIR), torch.ones(2, CONFIDENCES)
     notes = {
         "schedule": SCHEDULE, "times": TIMES, "mean": prior.mean.tolist(), "std": prior.std.tolist(),
     }  # fmt: skip
     metadata = {"prior": json.dumps(notes)}
-    write_onnx(prior, example, path, list(INPUTS), ["x0"], half, metadata, count="pairs")
+    write_onnx(prior, example, path, list(INPUTS), ["x0"], half, metadata, batch_axis="pairs")
 
 
 def write_onnx(
@@ -82,17 +87,17 @@ def write_onnx(
     outputs: Sequence[str],
     half: bool = True,
     metadata: Mapping[str, str] | None = None,
-    count: str = "",
+    batch_axis: str = "",
 ) -> None:
     """Write a module for inputs of the shapes of ``example``; ``half`` as in :func:`export_onnx`.
 
-    ``count`` is the name of the first axis of everything if that may have any length.
+    ``batch_axis`` names the first axis of every input and output where it may have any length; empty: it is fixed.
     """
     import onnx
 
-    axes = {name: {0: count} for name in (*inputs, *outputs)} if count else None
+    axes = {name: {0: batch_axis} for name in (*inputs, *outputs)} if batch_axis else None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing and its deprecation: what is traced has no branches
+        warnings.simplefilter("ignore")  # of tracing and its deprecation: the traced graphs have no branches
         torch.onnx.export(
             module.eval(), example, os.fspath(path), input_names=list(inputs), output_names=list(outputs),
             opset_version=_OPSET, dynamo=False, dynamic_axes=axes,
@@ -107,7 +112,7 @@ def write_onnx(
 
 
 def _halve(model: Any) -> None:
-    """Store large weights in half precision; a cast behind each keeps the computation as it is."""
+    """Store large weights in half precision; a cast behind each keeps the computation in single precision."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []

@@ -1,1 +1,1 @@
-"""Training of the encoder and the refiner; never imported at run time."""
+"""Training of detector, encoder and two-hand prior; never imported at run time."""

@@ -1,4 +1,4 @@
-"""What the hand detector is trained on: the palm detector's features of rendered frames, computed once and kept."""
+"""Training data of the hand detector: the palm detector's features of rendered frames, computed once and cached."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ARRAYS = {
 class FeatureDataset(Dataset[dict[str, np.ndarray]]):
     """Numbered frames of a split as arrays (V, ...) of V views: features by name, boxes and asked as in DetectorView.
 
-    Two views of a frame to learn from, or with ``whole`` the whole frame alone.
+    A frame has two augmented views; with ``whole`` it has one, the whole frame.
     """
 
     def __init__(self, split: str, seed: int, hand_model: HandModel, whole: bool) -> None:
@@ -58,32 +58,35 @@ class FeatureDataset(Dataset[dict[str, np.ndarray]]):
 
     @functools.cached_property
     def _session(self) -> Session:
-        """Made in the process that uses it."""
+        """Opened in the process that uses it."""
         return open_session(find_model(PALM_DETECTION), threads=1, feature_layers=FEATURES)
 
 
 class FeatureCache:
-    """The first frames of a split in files of a folder: arrays (frames, V, ...) that are read as they are needed.
+    """The first frames of a split in a folder: memory-mapped arrays (frames, V, ...).
 
-    Frames that are in the folder already are not computed again, so that a run that was stopped goes on.
+    Frames that are in the folder already are not computed again, so that an interrupted run can be resumed.
+
+    Attributes:
+        frames: number of frames; views: of each.
+        arrays: by name.
     """
 
     def __init__(self, folder: str | os.PathLike[str], split: str, seed: int, frames: int, whole: bool) -> None:
         """Raises ConfigError where the folder holds other frames."""
-        self.frames = frames
         self._dataset = FeatureDataset(split, seed, load_hand_model(), whole)
+        self.frames, self.views = frames, self._dataset.views
         self._folder = Path(folder) / split
         self._folder.mkdir(parents=True, exist_ok=True)
-        decisive = {"split": split, "seed": seed, "frames": frames, "views": self._dataset.views}
-        note = self._folder / "frames.json"
-        if not note.exists():
-            note.write_text(json.dumps(decisive))
-        found = json.loads(note.read_text())
-        if found != decisive:
-            raise ConfigError(f"{self._folder} holds {found}, not {decisive}: choose another cache, or remove it")
+        decisive = {"split": split, "seed": seed, "frames": frames, "views": self.views}
+        description = self._folder / "frames.json"
+        if not description.exists():
+            description.write_text(json.dumps(decisive))
+        cached = json.loads(description.read_text())
+        if cached != decisive:
+            raise ConfigError(f"{self._folder} holds {cached}, not {decisive}: choose another cache, or remove it")
         self.arrays = {
-            name: self._array(name, (frames, self._dataset.views, *shape), kind)
-            for name, (shape, kind) in _ARRAYS.items()
+            name: self._array(name, (frames, self.views, *shape), kind) for name, (shape, kind) in _ARRAYS.items()
         }
         self._done = self._array("done", (frames,), np.bool_)
 
@@ -93,7 +96,7 @@ class FeatureCache:
         return np.lib.format.open_memmap(path, mode, kind, shape)
 
     def fill(self, workers: int) -> FeatureCache:
-        """Compute what is missing, in so many processes of its own."""
+        """Compute the missing frames in ``workers`` processes."""
         from tqdm import tqdm
 
         missing = np.flatnonzero(~self._done).tolist()

@@ -16,7 +16,7 @@ from ..hand_model import load_hand_model
 from ..models.encoder import EncoderConfig, FusionAlignmentEncoder
 from ..models.export import export_onnx
 from ..synthetic.crop_dataset import CropDataset, to_device
-from .engine import Trainer, TrainingOptions, train_to_the_end
+from .engine import Trainer, TrainingOptions, train_and_export
 from .losses import LossWeights, encoder_loss
 from .recipe import recipe_sections
 from .validation import Validation
@@ -24,15 +24,16 @@ from .validation import Validation
 
 @dataclasses.dataclass(frozen=True)
 class EncoderTraining(TrainingOptions):
-    """A recipe. Everything that decides the result is in here; the rest is how fast it comes."""
+    """Section ``training`` of a recipe."""
 
     out: str = setting("out/train/encoder", "folder for checkpoints, logs and the result")
+    steps: int = setting(2000, "steps of the optimiser", low=1)
     batch: int = setting(16, "samples (pairs of crops) of a step, all processes together", low=1)
-    learning_rate: float = setting(5e-4, "at its highest", low=0.0)
-    pretrained_rate: float = setting(0.2, "share of the learning rate for layers that come with weights", low=0.0)
-    workers: int = setting(1, "processes that make samples", low=0)
-    cache: str = setting("", "folder that keeps computed samples for other runs on the same ones; empty: none is kept")
-    corrupted: float = setting(0.5, "how much the training's priors are spoilt, 0 none, 1 as real models err", low=0.0)
+    learning_rate: float = setting(5e-4, "its maximum", low=0.0)
+    pretrained_rate: float = setting(0.2, "factor on the learning rate of pretrained layers", low=0.0)
+    workers: int = setting(1, "processes that render samples", low=0)
+    cache: str = setting("", "folder that caches computed samples for other runs on the same ones; empty: none")
+    corrupted: float = setting(0.5, "corruption of the training's priors: 0 none, 1 as real models err", low=0.0)
     validation: int = setting(128, "samples of a validation, the first of the split", low=1)
 
 
@@ -46,7 +47,7 @@ class Recipe:
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **overrides: Any) -> Recipe:
-        """Raises ConfigError for what is not in a recipe; ``overrides`` as :func:`recipe_sections` takes them."""
+        """Read a recipe; ``overrides`` as in :func:`recipe_sections`. Raises ConfigError for unknown or bad values."""
         content = recipe_sections(path, ("encoder", "losses", "training"), overrides)
         recipe = cls(
             checked(EncoderConfig, content["encoder"]),
@@ -54,22 +55,24 @@ class Recipe:
             checked(EncoderTraining, content["training"]),
         )
         if recipe.encoder.fusion == "aligned" and recipe.losses.teacher <= 0:
-            raise ConfigError("losses.teacher is 0: nothing would teach the priors' tokens that the encoder follows")
+            raise ConfigError(
+                "losses.teacher is 0: the priors' tokens, which the encoder follows, would not be trained"
+            )
         return recipe
 
 
 class EncoderTrainer(Trainer):
-    """A run of :class:`Trainer`: samples are numbered, and a step's samples do not depend on what came before."""
+    """Trains an encoder; a step's samples follow from its number."""
 
     name = "encoder"
 
     def __init__(self, recipe: Recipe, resume: bool = False) -> None:
         self.recipe = recipe
         self._validation: Validation | None = None
-        super().__init__(recipe.training, resume)
+        super().__init__(recipe.training, recipe.training.steps, resume)
 
     def make_model(self) -> FusionAlignmentEncoder:
-        """An encoder with the weights it starts from."""
+        """An encoder with its initial weights."""
         self.hand_model = load_hand_model()
         return FusionAlignmentEncoder(self.recipe.encoder, self.hand_model)
 
@@ -83,9 +86,9 @@ class EncoderTrainer(Trainer):
             self._validation = Validation(self._dataset("val", corrupted=0.0), self.recipe.training.validation)
         return self._validation(self.plain_model, self.accelerator.device)
 
-    def shown(self, terms: dict[str, float]) -> dict[str, str]:
-        """Loss and joints."""
-        return {**super().shown(terms), "joints_mm": f"{terms['joints'] * 100:.1f}"}
+    def progress(self, terms: dict[str, float]) -> dict[str, str]:
+        """Loss and mean error of a joint's coordinate."""
+        return {**super().progress(terms), "joints_mm": f"{terms['joints'] * 100:.1f}"}
 
     def draw(self, writer: Any) -> None:
         """Crops with keypoints."""
@@ -102,14 +105,13 @@ class EncoderTrainer(Trainer):
 
     def _dataset(self, split: str, corrupted: float) -> CropDataset:
         options = self.recipe.training
-        # Processes of their own take the stem's work off this one; a GPU does it faster than they would.
-        apart = split == "train" and options.workers > 0 and self.accelerator.device.type == "cpu"
-        apart = apart and self.plain_model.backbones.frozen
-        stem = self.plain_model if apart else None
+        # The data loader's processes compute the stem, unless there is a GPU, which is faster.
+        in_loader = split == "train" and options.workers > 0 and self.accelerator.device.type == "cpu"
+        stem = self.plain_model if in_loader and self.plain_model.backbones.frozen else None
         return CropDataset(split, options.seed, self.hand_model, corrupted, stem, options.cache)
 
     def batches(self, last: int) -> DataLoader[Any]:
-        """Samples of the training split, of numbers that follow from the step."""
+        """Samples of the training split, whose numbers follow from the step."""
         options, share = self.recipe.training, self.share_of_batch()
         numbers = [
             list(range(step * options.batch + share.start, step * options.batch + share.stop))
@@ -124,9 +126,8 @@ class EncoderTrainer(Trainer):
         """Write the averaged weights as ``encoder.onnx``, for the pipeline; None for an encoder that needs priors."""
         if not self.accelerator.is_main_process or self.recipe.encoder.fusion == "priors":
             return None
-        model = FusionAlignmentEncoder(self.recipe.encoder, self.hand_model, weights_follow=True)
-        model.load_state_dict({name: value.cpu() for name, value in self.average.items()})
-        export_onnx(model.eval(), self.out / "encoder.onnx")
+        model = FusionAlignmentEncoder(self.recipe.encoder, self.hand_model, load_weights=False)
+        export_onnx(self.averaged(model), self.out / "encoder.onnx")
         return self.out / "encoder.onnx"
 
     @property
@@ -145,17 +146,17 @@ class EncoderTrainer(Trainer):
 
 
 def parameter_groups(model: FusionAlignmentEncoder, options: EncoderTraining) -> list[dict[str, Any]]:
-    """What is trained, with its learning rate: layers that come with weights are changed more carefully."""
-    known: list[torch.nn.Parameter] = []
+    """Trained parameters with their learning rates: pretrained layers have a lower one."""
+    pretrained: list[torch.nn.Parameter] = []
     new: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            (known if name.startswith("backbones.") and model.backbones.pretrained else new).append(parameter)
+            (pretrained if name.startswith("backbones.") and model.backbones.pretrained else new).append(parameter)
     rate = options.learning_rate
-    groups = [{"params": new, "lr": rate}, {"params": known, "lr": rate * options.pretrained_rate}]
+    groups = [{"params": new, "lr": rate}, {"params": pretrained, "lr": rate * options.pretrained_rate}]
     return [group for group in groups if group["params"]]
 
 
 def train_encoder(path: str | os.PathLike[str], resume: bool = False, **overrides: Any) -> dict[str, Any]:
-    """Train by a recipe file, to the end, and export the result; what is printed then."""
-    return train_to_the_end(lambda: EncoderTrainer(Recipe.from_yaml(path, **overrides), resume))
+    """Train by a recipe file to the end and export the result; returns the command's report."""
+    return train_and_export(lambda: EncoderTrainer(Recipe.from_yaml(path, **overrides), resume))

@@ -1,4 +1,4 @@
-"""What trainings have in common: optimiser, schedule, average of the weights, checkpoints, logs and the way through."""
+"""What all trainings share: optimiser, schedule, moving average of the weights, checkpoints, logs and the loop."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ from ..config import ConfigError, setting
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """Settings that every recipe has; those of one training say anew what is otherwise there, and add their own."""
+    """Settings of every recipe; those of one training override defaults and add their own."""
 
     out: str = setting("out/train", "folder for checkpoints, logs and the result")
     seed: int = setting(0, "of weights and samples", low=0)
-    steps: int = setting(2000, "steps of the optimiser", low=1)
     batch: int = setting(16, "samples of a step, all processes together", low=1)
-    learning_rate: float = setting(1e-3, "at its highest", low=0.0)
+    learning_rate: float = setting(1e-3, "its maximum", low=0.0)
     weight_decay: float = setting(0.01, "of AdamW", low=0.0)
-    warm_up: int = setting(100, "steps until the learning rate is at its highest", low=0)
-    clip: float = setting(1.0, "largest norm of the gradient", low=0.0)
+    warm_up: int = setting(100, "steps until the learning rate is at its maximum", low=0)
+    clip: float = setting(1.0, "largest norm of the gradient; 0: not clipped", low=0.0)
     average: float = setting(0.998, "decay of the moving average of the weights", low=0.0, high=1.0)
     precision: str = setting("fp32", "of the arithmetic", choices=("fp32", "bf16", "fp16"))
     threads: int = setting(1, "CPU threads of the training process", low=1)
@@ -38,16 +37,16 @@ class TrainingOptions:
     checkpoint_every: int = setting(100, "steps between checkpoints", low=1)
 
 
-def rate_share(step: int, warm_up: int, steps: int) -> float:
-    """Share of the learning rate at a step of ``steps``: linear warm-up, then half a cosine."""
+def rate_factor(step: int, warm_up: int, steps: int) -> float:
+    """Factor on the learning rate at a step of ``steps``: linear warm-up, then half a cosine."""
     if step < warm_up:
         return (step + 1) / warm_up
     done = (step - warm_up) / max(1, steps - warm_up)
     return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
 
 
-def train_to_the_end(make: Callable[[], Trainer]) -> dict[str, Any]:
-    """Make a trainer, train to the end and export the result; what is printed then."""
+def train_and_export(make: Callable[[], Trainer]) -> dict[str, Any]:
+    """Make a trainer, train to the end and export the result; returns the command's report."""
     begin = time.perf_counter()
     trainer = make()
     figures = trainer.run()
@@ -61,23 +60,24 @@ def train_to_the_end(make: Callable[[], Trainer]) -> dict[str, Any]:
 
 
 class Trainer(abc.ABC):
-    """One training run; its state goes to ``<out>/checkpoint.pt`` and comes back from there.
+    """One training run; its state is in ``<out>/checkpoint.pt``.
 
-    Started again from a checkpoint it goes on as if it had not stopped: a step's batch must be a function of the
-    recipe and the step's number alone.
+    A run that is resumed ends like one that was not stopped: a step's batch must be a function of the recipe and the
+    step's number alone.
 
     Attributes:
-        model: as the accelerator made it ready; average: the moving average of its weights by name.
-        step: how many are done.
+        model: as prepared by the accelerator.
+        average: moving average of its weights by name.
+        steps: of the whole run; step: number of those that are done.
         history: figures of all validations.
     """
 
     name: str
     """Of the network; its weights are written to ``<out>/<name>.safetensors``."""
 
-    def __init__(self, options: TrainingOptions, resume: bool = False) -> None:
-        """Raises ConfigError where ``out`` holds a run that is not to be resumed, or one of another recipe."""
-        self.options, self.out = options, Path(options.out)
+    def __init__(self, options: TrainingOptions, steps: int, resume: bool = False) -> None:
+        """Raises ConfigError where ``out`` has a run and ``resume`` is not set, or a run of another recipe."""
+        self.options, self.steps, self.out = options, steps, Path(options.out)
         torch.set_num_threads(options.threads)
         set_seed(options.seed)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ class Trainer(abc.ABC):
             self.parameter_groups(model), lr=options.learning_rate, weight_decay=options.weight_decay
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: rate_share(step, options.warm_up, options.steps)
+            self.optimizer, lambda step: rate_factor(step, options.warm_up, steps)
         )
         self.model: Any = None
         self.model, self.optimizer = self.accelerator.prepare(model, self.optimizer)
@@ -101,10 +101,10 @@ class Trainer(abc.ABC):
 
     @abc.abstractmethod
     def make_model(self) -> torch.nn.Module:
-        """The network, with its first weights."""
+        """The network with its initial weights."""
 
     def parameter_groups(self, model: torch.nn.Module) -> list[dict[str, Any]]:
-        """What is trained, as the optimiser takes it."""
+        """The trained parameters, as the optimiser takes them."""
         return [{"params": [parameter for parameter in model.parameters() if parameter.requires_grad]}]
 
     @abc.abstractmethod
@@ -117,7 +117,7 @@ class Trainer(abc.ABC):
 
     @abc.abstractmethod
     def figures(self) -> dict[str, float]:
-        """Of the validation, by name, of the weights as they are in the model."""
+        """Figures of the validation by name, with the model's current weights."""
 
     @abc.abstractmethod
     def export(self) -> Path | None:
@@ -126,15 +126,15 @@ class Trainer(abc.ABC):
     @property
     @abc.abstractmethod
     def decisive(self) -> dict[str, Any]:
-        """What must not change between the parts of a run."""
+        """Settings that decide the result; a run is resumed only with the same ones."""
 
     @property
-    @abc.abstractmethod
     def metadata(self) -> dict[str, str]:
-        """What is written into the file of weights, beside the step."""
+        """Metadata of the file of weights, beside the step."""
+        return {}
 
-    def shown(self, terms: dict[str, float]) -> dict[str, str]:
-        """What of a step's terms is shown beside the bar of progress."""
+    def progress(self, terms: dict[str, float]) -> dict[str, str]:
+        """Terms of a step that are shown beside the progress bar."""
         return {"loss": f"{terms['loss']:.3f}"}
 
     def draw(self, writer: Any) -> None:  # noqa: B027
@@ -146,16 +146,16 @@ class Trainer(abc.ABC):
         return self.accelerator.unwrap_model(self.model)
 
     def run(self, until: int = 0) -> dict[str, float]:
-        """Train to the end, or to a step; returns the last validation's figures."""
+        """Train to the end, or to step ``until``; returns the last validation's figures."""
         options, main = self.options, self.accelerator.is_main_process
-        last = min(until or options.steps, options.steps)
-        with self._writer() as writer, _progress(self.step, last, main) as bar:
+        last = min(until or self.steps, self.steps)
+        with self._writer() as writer, _progress_bar(self.step, last, main) as bar:
             for batch in self.batches(last):
                 terms = self._update(batch)
                 self.step += 1
                 bar.update(1)
                 if self.step % 10 == 0:
-                    bar.set_postfix(self.shown(terms))
+                    bar.set_postfix(self.progress(terms))
                     self._log(writer, "train", terms)
                 if self.step % options.validate_every == 0 or self.step == last:
                     figures = self.validate()
@@ -163,9 +163,9 @@ class Trainer(abc.ABC):
                     self._log(writer, "val", figures)
                     if writer is not None:
                         self.draw(writer)
-                    said = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
+                    text = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
                     if main:
-                        bar.write(f"step {self.step}: {said}", file=sys.stderr)
+                        bar.write(f"step {self.step}: {text}", file=sys.stderr)
                 if self.step % options.checkpoint_every == 0 or self.step == last:
                     self.save()
         return self.history[-1] if self.history else {}
@@ -173,12 +173,12 @@ class Trainer(abc.ABC):
     def validate(self) -> dict[str, float]:
         """Figures of the averaged weights."""
         model = self.plain_model
-        own = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        current = {name: value.detach().clone() for name, value in model.state_dict().items()}
         model.load_state_dict(self.average)
         try:
             return self.figures()
         finally:
-            model.load_state_dict(own)
+            model.load_state_dict(current)
 
     def save(self) -> None:
         """Write the checkpoint, and the averaged weights as a file of their own."""
@@ -191,7 +191,7 @@ class Trainer(abc.ABC):
             "model": self.plain_model.state_dict(), "average": self.average,
             "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
         }  # fmt: skip
-        # Written beside and moved: a run may be ended at any moment, also in here.
+        # Written to another name and renamed: a run may be killed at any moment.
         part = self._checkpoint.with_suffix(".part")
         torch.save(state, part)
         part.replace(self._checkpoint)
@@ -223,14 +223,21 @@ class Trainer(abc.ABC):
         return {"loss": float(loss.detach()), **{name: float(term) for name, term in terms.items()}}
 
     def share_of_batch(self) -> slice:
-        """Which samples of every step's batch are this process's. Raises ConfigError for a batch that is not shared
-        evenly."""
+        """This process's samples of every step's batch.
+
+        Raises ConfigError for a batch that is no multiple of the number of processes.
+        """
         processes, batch = self.accelerator.num_processes, self.options.batch
         share, rest = divmod(batch, processes)
         if rest:
             raise ConfigError(f"batch {batch} cannot be shared evenly by {processes} processes")
         first = batch * self.accelerator.process_index // processes
         return slice(first, first + share)
+
+    def averaged(self, model: torch.nn.Module) -> Any:
+        """A network of the same architecture with the averaged weights, on the CPU, in evaluation mode."""
+        model.load_state_dict({name: value.cpu() for name, value in self.average.items()})
+        return model.eval()
 
     def _load(self) -> None:
         if not self._checkpoint.exists():
@@ -262,7 +269,7 @@ class Trainer(abc.ABC):
 
 
 @contextlib.contextmanager
-def _progress(start: int, end: int, shown: bool) -> Iterator[Any]:
+def _progress_bar(start: int, end: int, shown: bool) -> Iterator[Any]:
     from tqdm import tqdm
 
     with tqdm(total=end, initial=start, unit="step", file=sys.stderr, disable=not shown, smoothing=0.1) as bar:

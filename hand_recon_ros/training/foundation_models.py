@@ -1,7 +1,7 @@
 """Priors from real foundation models: landmarks, segmentation (the SAM family) and depth (the Depth Anything family).
 
-Models come from local folders in the format of ``transformers``; nothing is downloaded. All see the crop as that
-of a right hand, so that a left hand gives what its mirror image gives.
+Models are read from local folders in the format of ``transformers``; nothing is downloaded. Crops of left hands are
+mirrored, so that a left hand has the maps of its mirror image.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from ..encode.crop_frame import CropFrame
 from ..types import Side
 
 _CUT = 448
-"""Side of the crops the large models see, pixels: a multiple of GRID."""
+"""Side of the large models' crops, pixels: a multiple of GRID."""
 
 
 @dataclasses.dataclass
 class FoundationPriors:
-    """A prior provider, see :class:`priors.PriorProvider`. What is None is left out: its maps are zero.
+    """A prior provider, see :class:`priors.PriorProvider`. The maps of a model that is None are zero.
 
     Attributes:
-        landmarks: gives the keypoints of this hand and, where its crop is known, of the other one.
-        segmentation: prompted with those keypoints; without landmarks with the middles of the crops.
-        depth: relative inverse depth of the crop.
+        landmarks: predicts the keypoints of this hand and, where its crop is known, of the other one.
+        segmentation: prompted with those keypoints; without landmarks with the centres of the crops.
+        depth: predicts the relative inverse depth of the crop.
     """
 
     landmarks: HandNetworks | None = None
@@ -38,36 +38,36 @@ class FoundationPriors:
     depth: Depth | None = None
 
     def __call__(self, frame: CropFrame, other: CropFrame | None, scene: SceneTruth) -> np.ndarray:
-        """See :class:`priors.PriorProvider`; ``scene`` needs its image only. Raises ValueError where it has none."""
+        """See :class:`priors.PriorProvider`; only the image of ``scene`` is read. Raises ValueError without one."""
         if scene.image is None:
             raise ValueError("foundation models need the image of the scene")
         maps = np.zeros((CHANNELS, GRID, GRID), dtype=np.float32)
-        places: list[np.ndarray] = []
+        keypoints_2d: list[np.ndarray] = []
         for start, each in ((0, frame), (21, other)):
             if each is None:
                 continue
-            found, presence = self._keypoints(each, scene.image)
-            places.append(frame.pixels_in(found))
-            maps[start : start + 21] = presence * heatmaps(places[-1])
-        shown = frame.cut(scene.image, _CUT)
-        known = np.zeros(shown.shape[:2], dtype=bool)
+            pixels, presence = self._keypoints(each, scene.image)
+            keypoints_2d.append(frame.pixels_in(pixels))
+            maps[start : start + 21] = presence * heatmaps(keypoints_2d[-1])
+        crop = frame.cut(scene.image, _CUT)
+        hands = np.zeros(crop.shape[:2], dtype=bool)
         if self.segmentation is not None:
-            masks = [self.segmentation(shown, place, places[1 - i] if len(places) > 1 else None)
-                     for i, place in enumerate(places)]  # fmt: skip
+            masks = [self.segmentation(crop, points, keypoints_2d[1 - i] if len(keypoints_2d) > 1 else None)
+                     for i, points in enumerate(keypoints_2d)]  # fmt: skip
             own, others = masks[0], masks[1] if len(masks) > 1 else np.zeros_like(masks[0])
             others = np.minimum(others, 1.0 - own)
-            known = own + others > 0.5
+            hands = own + others > 0.5
             for channel, mask in zip(range(SEGMENTATION.start, SEGMENTATION.stop), (own, others, 1 - own - others),
                                      strict=True):  # fmt: skip
                 maps[channel] = _to_grid(mask)
         if self.depth is not None:
-            inverse = self.depth(shown)
-            # As in rendered maps, depth is that of hands; where nothing tells them from the rest, all of it is.
-            maps[DEPTH] = _to_grid(normalised_depth(inverse, known if known.any() else np.ones_like(known)))
+            inverse = self.depth(crop)
+            # As in rendered maps, depth is that of hands; without a segmentation it is that of the whole crop.
+            maps[DEPTH] = _to_grid(normalised_depth(inverse, hands if hands.any() else np.ones_like(hands)))
         return maps
 
     def _keypoints(self, frame: CropFrame, image: np.ndarray) -> tuple[np.ndarray, float]:
-        """Pixels (21, 2), the crop's middle where nothing tells them, and how sure it is of a hand."""
+        """Keypoints (21, 2) in pixels and the presence of a hand; without landmarks the crop's centre and 0."""
         if self.landmarks is None:
             return np.tile(np.asarray(frame.box.center), (21, 1)), 0.0
         (hand,) = self.landmarks.read(image, [frame.box], mirrored=frame.side == Side.LEFT)
@@ -75,7 +75,7 @@ class FoundationPriors:
 
 
 class Segmentation:
-    """A model of the SAM family (Kirillov et al. 2023): what belongs to the points it is shown."""
+    """A model of the SAM family (Kirillov et al. 2023): segmentation prompted by points."""
 
     def __init__(self, path: str | os.PathLike[str], device: str = "cpu") -> None:
         """Raises ConfigError where the folder holds no such model."""
@@ -85,16 +85,17 @@ class Segmentation:
         self._device = device
 
     @torch.no_grad()
-    def __call__(self, shown: np.ndarray, places: np.ndarray, others: np.ndarray | None) -> np.ndarray:
-        """Mask (S, S) in 0..1 of what lies at places (N, 2) and not at ``others``, in units of the crop.
+    def __call__(self, crop: np.ndarray, positive: np.ndarray, negative: np.ndarray | None) -> np.ndarray:
+        """Mask (S, S) in 0..1 of the object that the prompts select.
 
         Args:
-            shown: uint8 (S, S, 3) RGB.
-            places, others: see CropFrame.pixels_in; those outside the crop are left out.
+            crop: uint8 (S, S, 3) RGB.
+            positive, negative: points (N, 2) on the object and not on it, in units of the crop, see
+                CropFrame.pixels_in; those outside the crop are left out.
         """
-        size = shown.shape[0]
+        size = crop.shape[0]
         points, labels = [], []
-        for label, group in ((1, places), (0, others)):
+        for label, group in ((1, positive), (0, negative)):
             if group is not None:
                 inside = group[(np.abs(group) < 0.5).all(axis=1)]
                 points += ((inside + 0.5) * size).tolist()
@@ -102,7 +103,7 @@ class Segmentation:
         if 1 not in labels:
             return np.zeros((size, size), dtype=np.float32)
         inputs = self._processor(
-            shown, input_points=[[points]], input_labels=[[labels]], return_tensors="pt"
+            crop, input_points=[[points]], input_labels=[[labels]], return_tensors="pt"
         ).to(self._device)  # fmt: skip
         output = self._model(**inputs)
         masks = self._processor.image_processor.post_process_masks(
@@ -124,12 +125,12 @@ class Depth:
         self._device = device
 
     @torch.no_grad()
-    def __call__(self, shown: np.ndarray) -> np.ndarray:
-        """Inverse depth (S, S) float32 of a picture uint8 (S, S, 3) RGB; larger is nearer."""
-        inputs = self._processor(images=shown, return_tensors="pt").to(self._device)
+    def __call__(self, crop: np.ndarray) -> np.ndarray:
+        """Inverse depth (S, S) float32 of a crop uint8 (S, S, 3) RGB; larger is nearer."""
+        inputs = self._processor(images=crop, return_tensors="pt").to(self._device)
         output = self._model(**inputs)
-        told = self._processor.post_process_depth_estimation(output, target_sizes=[shown.shape[:2]])
-        return np.asarray(told[0]["predicted_depth"].float().cpu().numpy())
+        depths = self._processor.post_process_depth_estimation(output, target_sizes=[crop.shape[:2]])
+        return np.asarray(depths[0]["predicted_depth"].float().cpu().numpy())
 
 
 def _loaded(model: Any, processor: Any, path: str | os.PathLike[str], device: str) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""What the two-hand prior is trained on: pairs of hands in contact, computed once and kept in a folder."""
+"""Training data of the two-hand prior: pairs of hands in contact, computed once and cached in a folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..hand_model import load_hand_model
 from ..synthetic.interactions import sample_interactions
 
 BLOCK = 64
-"""Numbers of the stream of pairs in one file; some of them are no good and left out."""
+"""Numbers of the stream of pairs in one file; pairs that were rejected are left out."""
 _ARRAYS = ("rotations", "betas", "wrists", "depths")
 
 
@@ -40,7 +40,7 @@ class PairsOfHands:
 
 
 class _Blocks(Dataset[dict[str, np.ndarray]]):
-    """Blocks of a split's pairs, each from its file, which is written if it is not there."""
+    """Blocks of a split's pairs, each cached in a file."""
 
     def __init__(self, folder: Path, split: str, seed: int) -> None:
         self._folder, self._split, self._seed = folder, split, seed
@@ -55,22 +55,22 @@ class _Blocks(Dataset[dict[str, np.ndarray]]):
 
 
 def cached_pairs(folder: str | os.PathLike[str], split: str, seed: int, count: int, workers: int = 0) -> PairsOfHands:
-    """The first ``count`` good pairs of a split, from ``folder`` as far as they are there; the rest is computed (about
-    a dozen a second and core) and kept, so that a run that was stopped goes on.
+    """The first ``count`` pairs of a split, from the cache where it has them; the others are computed (about a dozen a
+    second and core) and cached, so that an interrupted run can be resumed.
 
     Args:
         folder: of the cache; files of other splits and seeds may be in it too.
         split, seed: of the pairs, see :func:`synthetic.interactions.sample_interactions`.
-        count: how many pairs.
-        workers: processes of their own that compute; 0 is none.
+        count: number of pairs.
+        workers: processes that compute; 0: this one.
     """
     from tqdm import tqdm
 
-    place = Path(folder) / f"{split}-{seed}"
-    place.mkdir(parents=True, exist_ok=True)
-    # A data loader gives its blocks in order, whichever process is done first.
+    cache = Path(folder) / f"{split}-{seed}"
+    cache.mkdir(parents=True, exist_ok=True)
+    # A data loader yields its blocks in order, whichever process is done first.
     loader: Any = DataLoader(
-        _Blocks(place, split, seed), sampler=itertools.count(),
+        _Blocks(cache, split, seed), sampler=itertools.count(),
         batch_size=None, num_workers=workers, prefetch_factor=1 if workers else None, collate_fn=_same,
     )  # fmt: skip
     blocks, found = [], 0

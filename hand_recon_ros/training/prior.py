@@ -19,8 +19,8 @@ from ..interact.ddim import SCHEDULE, TIMES
 from ..interact.pair_vector import HAND, PAIR, pack
 from ..models.export import export_prior
 from ..models.pair_denoiser import PriorConfig, TwoHandPrior
-from .corruption import KINDS, Corruption, CorruptionShares, random_rotations, turned
-from .engine import Trainer, TrainingOptions, train_to_the_end
+from .corruption import KINDS, Corruption, CorruptionShares, random_rotations, rotated
+from .engine import Trainer, TrainingOptions, train_and_export
 from .pair_data import PairsOfHands, cached_pairs
 from .prior_loss import PriorLossWeights, prior_loss
 from .prior_validation import PriorValidation
@@ -31,23 +31,23 @@ _LEAST_STD = 0.02
 
 @dataclasses.dataclass(frozen=True)
 class RefinerTraining(TrainingOptions):
-    """A recipe. Everything that decides the result is in here; the rest is how fast it comes."""
+    """Section ``training`` of a recipe."""
 
     out: str = setting("out/train/refiner", "folder for checkpoints, logs and the result")
-    cache: str = setting("out/train/refiner/pairs", "folder that keeps the pairs of hands once they are computed")
+    cache: str = setting("out/train/refiner/pairs", "folder that caches the pairs of hands")
     seed: int = setting(0, "of weights, noise and estimates", low=0)
-    pairs: int = setting(6000, "pairs of hands to learn from, of seed 0 of the split", low=1)
+    pairs: int = setting(6000, "pairs of hands to train on, of seed 0 of the split", low=1)
     steps: int = setting(20000, "steps of the optimiser", low=1)
     batch: int = setting(64, "pairs of a step, all processes together", low=1)
     from_estimate: float = setting(
-        0.5, "share of noisy pairs that lie between truth and estimate, as they do in sampling", low=0.0, high=1.0
+        0.5, "share of noisy pairs between ground truth and estimate, as in sampling", low=0.0, high=1.0
     )
-    warm_up: int = setting(200, "steps until the learning rate is at its highest", low=0)
+    warm_up: int = setting(200, "steps until the learning rate is at its maximum", low=0)
     workers: int = setting(0, "processes that compute pairs", low=0)
     threads: int = setting(2, "CPU threads of the training process", low=1)
     validate_every: int = setting(500, "steps between validations", low=1)
     validation: int = setting(300, "pairs of a validation, the first of the split", low=1)
-    measured: int = setting(60, "how many of them have their penetration measured, on their meshes", low=0)
+    measured: int = setting(60, "pairs of them whose meshes' penetration is measured", low=0)
     checkpoint_every: int = setting(250, "steps between checkpoints", low=1)
 
 
@@ -62,19 +62,19 @@ class RefinerRecipe:
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **overrides: Any) -> RefinerRecipe:
-        """Raises ConfigError for what is not in a recipe; ``overrides`` as :func:`recipe_sections` takes them."""
+        """Read a recipe; ``overrides`` as in :func:`recipe_sections`. Raises ConfigError for unknown or bad values."""
         content = recipe_sections(path, ("prior", "estimates", "losses", "training"), overrides)
         recipe = cls(
             checked(PriorConfig, content["prior"]), checked(CorruptionShares, content["estimates"]),
             checked(PriorLossWeights, content["losses"]), checked(RefinerTraining, content["training"]),
         )  # fmt: skip
         if not any(getattr(recipe.estimates, kind) for kind in KINDS):
-            raise ConfigError("estimates: every share is 0, there would be none")
+            raise ConfigError("estimates: every share is 0: no kind of estimate can be sampled")
         return recipe
 
 
 class RefinerTrainer(Trainer):
-    """A run of :class:`Trainer`: a step's pairs, noise and estimates follow from its number."""
+    """Trains a prior; a step's pairs, noise and estimates follow from its number."""
 
     name = "refiner"
 
@@ -91,17 +91,17 @@ class RefinerTrainer(Trainer):
         self._corruption = Corruption(recipe.estimates, self.hand_model)
         self._validation = PriorValidation(val, self._corruption, self.hand_model, options.measured)
         self._noise: Any = DDPMScheduler(num_train_timesteps=TIMES, beta_schedule=SCHEDULE, prediction_type="sample")
-        super().__init__(options, resume)
+        super().__init__(options, options.steps, resume)
 
     def make_model(self) -> TwoHandPrior:
-        """A prior that knows the scales of its numbers, and nothing else."""
+        """A prior with random weights and the mean and standard deviation of the training data."""
         model = TwoHandPrior(self.recipe.prior, self.hand_model)
         for buffer, values in zip((model.mean, model.std), self._scales, strict=True):
             buffer.copy_(values)
         return model
 
     def batches(self, last: int) -> Iterator[dict[str, torch.Tensor]]:
-        """Truth, noisy pairs (normalised), times, estimates and their confidences, by name."""
+        """True pairs, noisy pairs (normalised), time steps, estimates and their confidences, by name."""
         share, device = self.share_of_batch(), self.accelerator.device
         for step in range(self.step, last):
             yield {name: value[share].to(device) for name, value in self.batch(step).items()}
@@ -109,19 +109,19 @@ class RefinerTrainer(Trainer):
     def batch(self, step: int) -> dict[str, torch.Tensor]:
         """The whole batch of a step, on the CPU."""
         options = self.recipe.training
-        # Random numbers of their own: the same for any number of processes, and after a stop.
+        # Seeded by the step: the same for any number of processes, and in a resumed run.
         seed = np.random.SeedSequence([options.seed, step]).generate_state(1, np.uint64)[0]
-        chance = torch.Generator().manual_seed(int(seed))
-        chosen = self._pairs[torch.randint(len(self._pairs), (options.batch,), generator=chance)]
-        truth = turned(chosen, random_rotations(options.batch, chance))
-        estimate, confidence, _ = self._corruption(truth, chance)
-        times = torch.randint(TIMES, (options.batch,), generator=chance)
+        rng = torch.Generator().manual_seed(int(seed))
+        chosen = self._pairs[torch.randint(len(self._pairs), (options.batch,), generator=rng)]
+        truth = rotated(chosen, random_rotations(options.batch, rng))
+        estimate, confidence, _ = self._corruption(truth, rng)
+        times = torch.randint(TIMES, (options.batch,), generator=rng)
         mean, std = self._scales
-        # While sampling from an estimate, what is noisy is not the truth but something between both.
-        between = torch.rand(options.batch, 1, generator=chance)
-        between = between * (torch.rand(options.batch, 1, generator=chance) < options.from_estimate)
+        # Sampling starts from the estimate: then the noisy pair is not the truth but lies between both.
+        between = torch.rand(options.batch, 1, generator=rng)
+        between = between * (torch.rand(options.batch, 1, generator=rng) < options.from_estimate)
         clean = (torch.lerp(truth, estimate, between) - mean) / std
-        noise = torch.randn(clean.shape, generator=chance)
+        noise = torch.randn(clean.shape, generator=rng)
         noisy = self._noise.add_noise(clean, noise, times)
         return {"truth": truth, "noisy": noisy, "times": times, "estimate": estimate, "confidence": confidence}
 
@@ -129,14 +129,14 @@ class RefinerTrainer(Trainer):
         """See :func:`prior_loss`."""
         model = self.plain_model
         with self.accelerator.autocast():
-            told = self.model(
+            predicted = self.model(
                 model.plain(batch["noisy"]), batch["times"].float(), batch["estimate"], batch["confidence"]
             )
-        return prior_loss(told.float(), batch["truth"], model.std, model.chain, self.recipe.losses)
+        return prior_loss(predicted.float(), batch["truth"], model.std, model.chain, self.recipe.losses)
 
-    def shown(self, terms: dict[str, float]) -> dict[str, str]:
-        """Loss and mean errors of a coordinate."""
-        return {**super().shown(terms), "hands_mm": f"{terms['hands'] * 100:.1f}"}
+    def progress(self, terms: dict[str, float]) -> dict[str, str]:
+        """Loss and mean error of a keypoint's coordinate."""
+        return {**super().progress(terms), "hands_mm": f"{terms['hands'] * 100:.1f}"}
 
     def figures(self) -> dict[str, float]:
         """See :class:`PriorValidation`."""
@@ -146,9 +146,7 @@ class RefinerTrainer(Trainer):
         """Write the averaged weights as ``refiner.onnx``, for the pipeline."""
         if not self.accelerator.is_main_process:
             return None
-        model = TwoHandPrior(self.recipe.prior, self.hand_model)
-        model.load_state_dict({name: value.cpu() for name, value in self.average.items()})
-        export_prior(model.eval(), self.out / "refiner.onnx")
+        export_prior(self.averaged(TwoHandPrior(self.recipe.prior, self.hand_model)), self.out / "refiner.onnx")
         return self.out / "refiner.onnx"
 
     @property
@@ -175,18 +173,18 @@ def vectors_of(pairs: PairsOfHands) -> torch.Tensor:
 def scales_of(pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation (PAIR,) of vectors, the same for both hands.
 
-    Of what turns with the camera, orientations and the vector between the wrists, the mean is 0 and the deviation
-    that over all directions: pairs are turned at random, and noise must look the same from everywhere.
+    For orientations and the vector between the wrists, which rotate with the camera, the mean is 0 and the deviation
+    that over all directions: pairs are rotated at random, and the noise must be isotropic.
     """
     hands = pairs[:, : 2 * HAND].reshape(-1, HAND).double()
     mean, std = hands.mean(dim=0), hands.std(dim=0).clamp(min=_LEAST_STD)
     mean[:6], std[:6] = 0.0, 3.0**-0.5
-    relation = pairs[:, 2 * HAND :].double().square().mean().sqrt().expand(3)
-    result = torch.cat([mean, mean, torch.zeros(3)]), torch.cat([std, std, relation])
+    wrists = pairs[:, 2 * HAND :].double().square().mean().sqrt().expand(3)
+    result = torch.cat([mean, mean, torch.zeros(3)]), torch.cat([std, std, wrists])
     assert len(result[0]) == PAIR
     return result[0].float(), result[1].float()
 
 
 def train_refiner(path: str | os.PathLike[str], resume: bool = False, **overrides: Any) -> dict[str, Any]:
-    """Train by a recipe file, to the end, and export the result; what is printed then."""
-    return train_to_the_end(lambda: RefinerTrainer(RefinerRecipe.from_yaml(path, **overrides), resume))
+    """Train by a recipe file to the end and export the result; returns the command's report."""
+    return train_and_export(lambda: RefinerTrainer(RefinerRecipe.from_yaml(path, **overrides), resume))

@@ -1,4 +1,4 @@
-"""What the two-hand prior is trained to: L1 of x0, of both hands' keypoints and of the vector between the wrists."""
+"""Loss of the two-hand prior: L1 of x0, of both hands' keypoints and of the vector between the wrists."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from ..skeleton import NUM_JOINTS
 
 @dataclasses.dataclass(frozen=True)
 class PriorLossWeights:
-    """How much each term counts. Lengths are in decimetres, so that terms are of one size."""
+    """Weight of each term. Lengths are in decimetres, so that terms have similar sizes."""
 
-    numbers: float = setting(1.0, "L1 of the normalised vectors")
+    vector: float = setting(1.0, "L1 of the normalised vectors")
     hands: float = setting(4.0, "L1 of each hand's keypoints from its wrist, dm")
-    across: float = setting(2.0, "L1 of both hands' keypoints from the point halfway between the wrists, dm")
-    relation: float = setting(2.0, "L1 of the vector between the wrists, dm")
+    pair: float = setting(2.0, "L1 of both hands' keypoints from the midpoint of the wrists, dm")
+    relative_translation: float = setting(2.0, "L1 of the vector between the wrists, dm")
 
 
 def keypoints_of(x: torch.Tensor, chain: HandChain) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keypoints (B, 2, 21, 3), metres, of pairs (B, PAIR): from each hand's wrist, the left hand in the mirror, and in
-    the camera's orientation from the point halfway between the wrists."""
+    """Keypoints (B, 2, 21, 3), metres, of pairs (B, PAIR).
+
+    Returns those relative to each hand's wrist, the left hand mirrored, and those relative to the midpoint of the
+    wrists, in the camera's axes.
+    """
     hands = x[:, : 2 * HAND].reshape(-1, HAND)
     rotations = matrix_from_6d(hands[:, : NUM_JOINTS * 6].unflatten(-1, (NUM_JOINTS, 6)))
     own = chain(rotations, hands[:, NUM_JOINTS * 6 :]).unflatten(0, (-1, 2))
@@ -34,16 +37,19 @@ def keypoints_of(x: torch.Tensor, chain: HandChain) -> tuple[torch.Tensor, torch
 
 
 def prior_loss(
-    told: torch.Tensor, truth: torch.Tensor, std: torch.Tensor, chain: HandChain, weights: PriorLossWeights
+    predicted: torch.Tensor, truth: torch.Tensor, std: torch.Tensor, chain: HandChain, weights: PriorLossWeights
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The loss, and its terms (detached) by name, of what was told for pairs (B, PAIR), both in plain numbers."""
-    own, both = keypoints_of(told, chain)
+    """The loss, and its terms (detached) by name, of predicted and true pairs (B, PAIR), both not normalised.
+
+    ``std`` (PAIR,) normalises their difference.
+    """
+    own, both = keypoints_of(predicted, chain)
     true_own, true_both = keypoints_of(truth, chain)
     terms = {
-        "numbers": ((told - truth) / std).abs().mean(),
+        "vector": ((predicted - truth) / std).abs().mean(),
         "hands": (own - true_own).abs().mean() * 10.0,
-        "across": (both - true_both).abs().mean() * 10.0,
-        "relation": (told - truth)[:, 2 * HAND :].abs().mean() * 10.0,
+        "pair": (both - true_both).abs().mean() * 10.0,
+        "relative_translation": (predicted - truth)[:, 2 * HAND :].abs().mean() * 10.0,
     }
     total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
     return total, {name: term.detach() for name, term in terms.items()}

@@ -1,4 +1,4 @@
-"""What the two-hand prior repairs: the same spoilt pairs again and again, before and after."""
+"""Validation of the two-hand prior: errors of the same simulated estimates before and after denoising."""
 
 from __future__ import annotations
 
@@ -12,46 +12,47 @@ from ..interact.pair_vector import HAND, unpack
 from ..models.pair_denoiser import TwoHandPrior
 from ..skeleton import WRIST
 from ..types import Side
-from .corruption import KINDS, Corruption, random_rotations, turned
+from .corruption import KINDS, Corruption, random_rotations, rotated
 from .prior_loss import keypoints_of
 
 ONE_STEP = 99
-"""Time of the estimate that is denoised in one step."""
+"""Time step of the noise that is removed in one step."""
 START, STEPS = 199, 5
-"""Time of the estimate that is sampled from, and the steps of it."""
+"""First time step and number of steps of DDIM sampling that starts from the estimate."""
 DEEP = 0.002
 """PenDepth from which on a pair counts as interpenetrating, metres."""
 
 
 class PriorValidation:
-    """Pairs (N, PAIR), spoilt once; of the first ``measured`` the penetration of the meshes is measured too."""
+    """Pairs (N, PAIR), corrupted once; penetration of the meshes is measured for the first ``measured`` of them."""
 
     def __init__(self, pairs: torch.Tensor, corruption: Corruption, hand_model: HandModel, measured: int) -> None:
-        chance = torch.Generator().manual_seed(77)
-        self.truth = turned(pairs, random_rotations(len(pairs), chance))
-        self.estimate, self.confidence, self.kinds = corruption(self.truth, chance)
-        self.noise = torch.randn(self.truth.shape, generator=chance)
+        rng = torch.Generator().manual_seed(77)
+        self.truth = rotated(pairs, random_rotations(len(pairs), rng))
+        self.estimate, self.confidence, self.kinds = corruption(self.truth, rng)
+        self.noise = torch.randn(self.truth.shape, generator=rng)
         self._hand_model, self._measured = hand_model, measured
         self._depths_before: np.ndarray | None = None
 
     @torch.no_grad()
     def __call__(self, model: TwoHandPrior, device: torch.device) -> dict[str, float]:
-        """Figures before (the estimate), after one step, after DDIM sampling from the estimate at t = START (``after``)
-        and over the whole of the schedule (``whole``), the two latter begun without noise, as the pipeline does.
+        """Figures of the estimates (``before``), after one denoising step (``once``), after DDIM sampling from the
+        estimate at t = START (``after``) and over the whole schedule (``whole``); the latter two start without noise,
+        as the pipeline does.
 
-        Mean distances in mm: keypoints from their hand's wrist (``hand``), and the vector between the wrists
-        (``wrists``); the same of each kind of estimate after sampling, and how far exact estimates are moved; PenDepth
-        in mm and the share of pairs with more than 2 mm.
+        Mean distances in mm: of keypoints relative to their hand's wrist (``hand``), and of the vector between the
+        wrists (``wrists``); after sampling also for each kind of estimate, for exact ones as ``moved``; PenDepth in mm
+        and the share of pairs with more than 2 mm.
         """
         model.eval()
-        still = torch.zeros_like(self.noise)
-        after = self._sampled(model, device, ddim_times(STEPS, START), still)
-        told = {
+        no_noise = torch.zeros_like(self.noise)
+        after = self._sampled(model, device, ddim_times(STEPS, START), no_noise)
+        results = {
             "before": self.estimate, "once": self._sampled(model, device, [ONE_STEP], self.noise), "after": after,
-            "whole": self._sampled(model, device, ddim_times(STEPS), still),
+            "whole": self._sampled(model, device, ddim_times(STEPS), no_noise),
         }  # fmt: skip
         figures: dict[str, float] = {}
-        for name, x in told.items():
+        for name, x in results.items():
             hand, wrists = self._errors(model, x.to(device))
             figures |= {f"hand_{name}_mm": hand.mean(), f"wrists_{name}_mm": wrists.mean()}
             for number, kind in enumerate(KINDS):
@@ -75,7 +76,7 @@ class PriorValidation:
     def _sampled(
         self, model: TwoHandPrior, device: torch.device, times: list[int], noise: torch.Tensor
     ) -> torch.Tensor:
-        """What DDIM makes of the estimates with so much of ``noise``, by the code that runs without torch."""
+        """Pairs sampled by the torch-free DDIM of the pipeline, from the estimates with ``noise``."""
         estimate, confidence = self.estimate.to(device), self.confidence.to(device)
         alphas = model.alphas.double().cpu().numpy()
 
@@ -90,7 +91,7 @@ class PriorValidation:
         return model.plain(x0.to(device)).cpu()
 
     def _errors(self, model: TwoHandPrior, x: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Of each pair in mm."""
+        """Errors (N,) of the pairs' keypoints and of the vectors between their wrists, mm."""
         truth = self.truth.to(x.device)
         own, true_own = keypoints_of(x, model.chain)[0], keypoints_of(truth, model.chain)[0]
         hand = (own - true_own).norm(dim=-1).mean(dim=(1, 2)) * 1e3

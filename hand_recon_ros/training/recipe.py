@@ -1,4 +1,4 @@
-"""Recipe files of the trainings."""
+"""Recipe files of trainings."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..config import ConfigError
 def recipe_sections(
     path: str | os.PathLike[str], names: Sequence[str], overrides: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """The sections of a YAML recipe by name, empty where it leaves one out.
+    """The sections of a YAML recipe by name; a section that it does not have is empty.
 
     Args:
         path: the recipe.
-        names: the sections it may have.
+        names: the allowed sections.
         overrides: settings that replace the recipe's, as ``section.setting``, or ``setting`` for section ``training``.
 
     Raises ConfigError where the file cannot be read or has other sections, or an override names another.

@@ -1,4 +1,4 @@
-"""Early validation: the same few samples again and again, in the metrics of the evaluation."""
+"""Validation of the encoder during training: the same few samples each time, in the metrics of the evaluation."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ import torch
 
 from ..datasets.crops import CROP_SIZE
 from ..encode.crop_frame import crop_pixels
-from ..encode.outputs import HandsOutput
+from ..encode.outputs import HandOutputs
 from ..evaluation import metrics
 from ..models.encoder import FusionAlignmentEncoder
 from ..overlay import draw_bones
 from ..synthetic.crop_dataset import CropDataset, to_device
 
 _BATCH = 16
-_SHOWN = 8
+_PICTURED = 8
+_TRUTH = (
+    "present", "both", "has_crop", "joints", "keypoints_2d", "keypoint_weights", "log_crop_width", "to_other",
+    "other_box", "other_visible",
+)  # fmt: skip
 
 
 class Validation:
-    """The first samples of a split, kept as they are."""
+    """The first samples of a split, cached in memory."""
 
     def __init__(self, dataset: CropDataset, count: int) -> None:
         self._samples = dataset
         self._count = count
         self._batches: list[dict[str, torch.Tensor]] = []
-        self._places: list[np.ndarray] = []
+        self._keypoints_2d: list[np.ndarray] = []
 
     def _load(self) -> list[dict[str, torch.Tensor]]:
         if not self._batches:
@@ -35,18 +39,21 @@ class Validation:
 
     @torch.no_grad()
     def __call__(self, model: FusionAlignmentEncoder, device: torch.device) -> dict[str, float]:
-        """Figures of an encoder: joints from the wrist, aligned joints and the vector to the other wrist in mm,
-        the place error as a share of the crop, the width's error, how far off the middle of the other hand's square is
-        as a share of it, presence's accuracy."""
+        """Figures of an encoder.
+
+        Errors of joints from the wrist, of aligned joints and of the vector to the other wrist, mm; ``keypoint_error``,
+        2D, as a share of the crop; ``width_error``, relative; ``other_box_error``, of the centre of the other hand's
+        box as a share of its size; ``presence``, accuracy.
+        """
         model.eval()
         values: dict[str, list[np.ndarray]] = {}
-        self._places = []
+        self._keypoints_2d = []
         for batch in self._load():
             batch = to_device(batch, device, model)
             others = batch["has_crop"].flip(1)
-            output = model(batch["stems"], batch["rays"], batch["pairs"], others, self._priors(model, batch))
-            self._places.append(output.hands.keypoints_2d.float().cpu().numpy())
-            for name, value in _errors(output.hands, batch).items():
+            hands = model(batch["stems"], batch["rays"], batch["pairs"], others, self._priors(model, batch)).hands
+            self._keypoints_2d.append(hands.keypoints_2d.float().cpu().numpy())
+            for name, value in _errors(hands, batch).items():
                 values.setdefault(name, []).append(value)
         model.train()
         return {name: float(np.concatenate(parts).mean()) for name, parts in values.items()}
@@ -56,45 +63,44 @@ class Validation:
         return batch["priors"] if model.config.fusion == "priors" else None
 
     def picture(self) -> np.ndarray:
-        """The first crops with the keypoints as last told (green) and as they are (white), uint8 (H, W, 3) RGB."""
+        """The first crops with the last predicted keypoints (green) and the true ones (white), uint8 (H, W, 3) RGB."""
         batch = self._batches[0]
-        rows = []
-        for sample in range(min(_SHOWN, len(batch["crops"]))):
+        columns = []
+        for sample in range(min(_PICTURED, len(batch["crops"]))):
             pair = []
             for side in range(2):
-                shown = np.ascontiguousarray(batch["crops"][sample, side].numpy())
+                crop = np.ascontiguousarray(batch["crops"][sample, side].numpy())
                 if batch["present"][sample, side] > 0:
-                    for places, colour in (
+                    for keypoints_2d, colour in (
                         (batch["keypoints_2d"][sample, side].numpy(), (255, 255, 255)),
-                        (self._places[0][sample, side], (0, 255, 0)),
+                        (self._keypoints_2d[0][sample, side], (0, 255, 0)),
                     ):
-                        draw_bones(shown, crop_pixels(places, CROP_SIZE), (colour,) * 5)
-                pair.append(shown)
-            rows.append(np.concatenate(pair, axis=0))
-        return np.concatenate(rows, axis=1)
+                        draw_bones(crop, crop_pixels(keypoints_2d, CROP_SIZE), (colour,) * 5)
+                pair.append(crop)
+            columns.append(np.concatenate(pair, axis=0))
+        return np.concatenate(columns, axis=1)
 
 
-def _errors(hands: HandsOutput, truth: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+def _errors(outputs: HandOutputs, batch: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
     def array(values: torch.Tensor) -> np.ndarray:
         return values.float().cpu().numpy().astype(np.float64)
 
-    there, both = array(truth["present"]) > 0, array(truth["both"]).min(axis=1) > 0
-    joints, true_joints = array(hands.joints)[there], array(truth["joints"])[there]
-    weights = array(truth["keypoint_weights"])[there]
-    place_error = np.linalg.norm(array(hands.keypoints_2d)[there] - array(truth["keypoints_2d"])[there], axis=-1)
-    # Each hand tells where the other one is.
-    to_other = array(hands.to_other)[both], array(truth["to_other"])[both]
-    relative = np.linalg.norm(to_other[0] - to_other[1], axis=-1).ravel()
-    shown = array(truth["has_crop"]) > 0
-    other = array(truth["other_visible"]) > 0
-    squares, true_squares = array(hands.other_box)[other], array(truth["other_box"])[other]
-    away = np.linalg.norm(squares[:, :2] - true_squares[:, :2], axis=-1) / np.exp(true_squares[:, 2])
+    hands, truth = outputs.map(array), {name: array(batch[name]) for name in _TRUTH}
+    present, both = truth["present"] > 0, truth["both"].min(axis=1) > 0
+    has_crop, other = truth["has_crop"] > 0, truth["other_visible"] > 0
+    joints, true_joints = hands.joints[present], truth["joints"][present]
+    weights = truth["keypoint_weights"][present]
+    error_2d = np.linalg.norm(hands.keypoints_2d[present] - truth["keypoints_2d"][present], axis=-1)
+    # Each hand predicts the vector to the other one.
+    to_other = np.linalg.norm(hands.to_other[both] - truth["to_other"][both], axis=-1).ravel()
+    boxes, true_boxes = hands.other_box[other], truth["other_box"][other]
+    box_error = np.linalg.norm(boxes[:, :2] - true_boxes[:, :2], axis=-1) / np.exp(true_boxes[:, 2])
     return {
         "mpjpe_mm": metrics.mpjpe(joints, true_joints),
         "pa_mpjpe_mm": metrics.pa_mpjpe(joints, true_joints),
-        "to_other_mm": relative * 1e3,
-        "place_error": (place_error * weights).sum(axis=-1) / np.maximum(weights.sum(axis=-1), 1.0),
-        "width_error": np.abs(np.expm1(array(hands.log_crop_width) - array(truth["log_crop_width"])))[there],
-        "other_away": away,
-        "presence": ((array(hands.presence) > 0) == there)[shown].astype(np.float64),
+        "to_other_mm": to_other * 1e3,
+        "keypoint_error": (error_2d * weights).sum(axis=-1) / np.maximum(weights.sum(axis=-1), 1.0),
+        "width_error": np.abs(np.expm1(hands.log_crop_width - truth["log_crop_width"]))[present],
+        "other_box_error": box_error,
+        "presence": ((hands.presence > 0) == present)[has_crop].astype(np.float64),
     }
