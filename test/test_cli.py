@@ -1,4 +1,4 @@
-"""The command line: what it prints, writes and refuses."""
+"""The command line: its output, its files and its errors."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ COMMANDS = ("reconstruct", "synth", "train", "evaluate", "benchmark", "import-ma
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_says_what_it_does(command, capsys):
+def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main([command, "--help"])
     assert end.value.code == 0 and "--json" in capsys.readouterr().out
@@ -35,7 +35,7 @@ def test_reconstructing_photos(tmp_path, capsys):
         assert record["calibrated"] is False and record["left"] == {"state": "LOST"}
 
 
-def test_photos_are_never_overwritten(tmp_path, capsys):
+def test_input_images_are_never_overwritten(tmp_path, capsys):
     for name in ("a.png", "a.jpg"):
         cv2.imwrite(str(tmp_path / name), np.full((48, 64, 3), 90, dtype=np.uint8))
     before = (tmp_path / "a.png").read_bytes()

@@ -210,8 +210,8 @@ def test_the_detector_finds_a_pair_that_the_palm_detector_misses():
     found = {}
     for with_detector in (False, True):
         networks = HandNetworks.load(ReconstructorConfig(), with_detector)
-        seen = HandLocator(networks).search(Frame(sample.image, sample.camera), ReconstructorConfig())
-        by_side = {observation.side: observation.keypoints_2d for observation in seen}
+        located = HandLocator(networks).search(Frame(sample.image, sample.camera), ReconstructorConfig())
+        by_side = {observation.side: observation.keypoints_2d for observation in located}
         found[with_detector] = [
             side in by_side and same_hand(by_side[side], sample.keypoints_2d[side]) for side in Side
         ]

@@ -83,8 +83,8 @@ def test_the_predicted_relative_translation_is_measured():
 
 
 def test_the_refiner_gets_the_pipelines_uncertainty_and_wrists():
-    """Those of the pipeline for hands that only the encoder finds: scores as the lifting has them, wrists and their
-    standard deviations as the relative translation gives them."""
+    """For hands that only the encoder finds: scores of the lifting's evidence, wrists and their standard deviations of
+    the relative translation."""
     calls = []
 
     class Recorder:

@@ -1,4 +1,4 @@
-"""Evaluation of the pipeline on single images: the truth scores zero, and what is not found is not measured."""
+"""Evaluation of the pipeline on single images: the truth scores zero, and missed hands are counted."""
 
 import json
 
@@ -18,7 +18,7 @@ COUNT = 8
 
 
 class Oracle:
-    """Says what is true, but for what ``change`` does to a hand's fields; ``sides`` are the ones it sees."""
+    """Returns the ground truth of ``sides``, with a hand's fields altered by ``change``."""
 
     hand_model, config = MODEL, ReconstructorConfig()
 
@@ -68,7 +68,7 @@ def test_the_truth_scores_zero():
         assert found[name] is not None and found[name] == pytest.approx(true[name]), name
 
 
-def test_hands_pushed_into_each_other_penetrate():
+def test_hands_moved_into_each_other_penetrate():
     def together(fields):
         return {**fields, "mesh": fields["mesh"] - fields["mesh"].mean(axis=0) + [0.0, 0.0, 0.5]}
 
@@ -87,7 +87,7 @@ def test_known_errors_score_what_they_are():
     assert 15.0 < found["wrist_error_mm"] < 160.0  # a tenth of 0.2 to 1.5 m
 
 
-def test_what_is_not_found_is_counted():
+def test_missed_hands_are_counted():
     one_side = evaluated(Oracle(sides=(Side.RIGHT,)))
     assert one_side["both_found"] == 0.0 and 0.2 < one_side["found"] < 0.8 and one_side["mrrpe_mm"] is None
 

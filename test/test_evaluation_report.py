@@ -1,4 +1,4 @@
-"""The report of an evaluation: what it says and shows, which pictures it chooses, and the errors of each keypoint."""
+"""The report of an evaluation: its figures and images, which images it chooses, and the errors of each keypoint."""
 
 import base64
 import re
@@ -20,7 +20,7 @@ NAN = np.full((21, 2), np.nan)
 
 
 def case(number, error, picture=None, **fields):
-    """A right hand whose joints are all wrong by ``error`` mm and whose keypoints lie on a diagonal."""
+    """A right hand with an error of ``error`` mm in every joint and keypoints on a diagonal."""
     true = np.stack([NAN, np.linspace((40, 40), (80, 80), 21)])
     errors = {} if error is None else {Side.RIGHT: HandErrors(np.full(21, error), np.full(21, 0.1))}
     black = np.zeros((120, 160, 3), dtype=np.uint8)
@@ -69,8 +69,8 @@ def test_a_report_of_four_pictures(tmp_path):
     row = texts.index("mpjpe_mm")
     assert texts[row + 1] == "25.000" and re.fullmatch(r"\[\d+\.\d{3}, \d+\.\d{3}\]", texts[row + 2])
     assert "hand-recon evaluate 'a <b>'" in texts  # escaped in the file, or it would be an element
-    shown = [int(number) for number in re.findall(r"<figcaption><b>(\d+)</b>", text)]
-    assert shown == [1, 3, 2, 0, 4]
+    numbers = [int(number) for number in re.findall(r"<figcaption><b>(\d+)</b>", text)]
+    assert numbers == [1, 3, 2, 0, 4]
     assert "alone: right 40.0 mm" in texts and "alone: right not found" in texts
     for kind, content in re.findall(r"data:image/(\w+);base64,([^\"]+)", text):
         assert cv2.imdecode(np.frombuffer(base64.b64decode(content), np.uint8), cv2.IMREAD_COLOR) is not None, kind
@@ -83,7 +83,7 @@ def test_a_report_without_a_measured_hand(tmp_path):
     assert "Hands not found" in Page(path.read_text(encoding="utf-8")).texts
 
 
-def test_the_worst_come_first_and_one_of_a_moment_is_enough():
+def test_the_worst_come_first_and_one_of_each_moment():
     errors = [5.0, 90.0, np.nan, 80.0, 30.0, 20.0, 10.0]
     moments = ["a", "b", "c", "b", "d", "e", "f"]
     cases = [case(i, error, moment=moment) for i, (error, moment) in enumerate(zip(errors, moments, strict=True))]
@@ -92,7 +92,7 @@ def test_the_worst_come_first_and_one_of_a_moment_is_enough():
     assert [found.number for found in median] == [5, 6]  # the median is 30
 
 
-def test_a_picture_is_made_only_to_be_drawn(tmp_path):
+def test_an_image_is_made_only_for_its_overlay(tmp_path):
     made = []
 
     def picture():
@@ -105,16 +105,16 @@ def test_a_picture_is_made_only_to_be_drawn(tmp_path):
     assert len(made) == 12 + 4
 
 
-def test_keypoints_are_drawn_where_they_are():
+def test_keypoints_of_an_overlay_are_at_their_positions():
     picture = np.zeros((400, 560, 3), dtype=np.uint8)
     whole = np.stack([NAN, np.linspace((0, 0), (559, 399), 21)])
     true = np.stack([NAN, np.linspace((100, 300), (500, 300), 21)])
-    drawn = Case(0, "", "", {}, whole, true, picture.copy).drawn()
-    assert drawn.shape == picture.shape  # the keypoints span it, and its longer side is as that of what is drawn
-    assert drawn[300, 250].tolist() == list(TRUE)
-    assert drawn[100, 140].tolist() == list(ESTIMATED) and not drawn[200, 140].any()
-    # The box of both lines is 60 x 40 pixels; 85 x 65 are shown around its middle (70, 60): from (28, 28) on.
-    near, scale = case(0, 1.0).drawn(), 560 / 85
+    overlay = Case(0, "", "", {}, whole, true, picture.copy).overlay()
+    assert overlay.shape == picture.shape  # the keypoints span it, and its longer side is that of an overlay
+    assert overlay[300, 250].tolist() == list(TRUE)
+    assert overlay[100, 140].tolist() == list(ESTIMATED) and not overlay[200, 140].any()
+    # The box of both lines is 60 x 40 pixels; the overlay has 85 x 65 around its middle (70, 60), from (28, 28) on.
+    near, scale = case(0, 1.0).overlay(), 560 / 85
     assert near.shape == (round(65 * scale), 560, 3)
     middle = ((np.array([60.0, 60.0]) - 28 + 0.5) * scale - 0.5).round().astype(int)
     assert near[middle[1], middle[0]].tolist() == list(TRUE)
@@ -124,7 +124,7 @@ def test_errors_of_each_keypoint_by_hand():
     joints = np.zeros((2, 21, 3))
     joints[0, 4] = (0.003, 0.0, 0.004)
     joints[1, 4] = (0.0, 0.001, 0.0)
-    joints[1] += (0.1, 0.0, 0.0)  # where the hand is does not matter
+    joints[1] += (0.1, 0.0, 0.0)  # the position does not matter
     truth = np.random.default_rng(0).normal(0.0, 0.05, (21, 3))
     pixels = np.linspace((0, 0), (100, 50), 21)
     off = pixels.copy()
@@ -158,15 +158,15 @@ def test_joint_errors_average_to_mpjpe():
 def test_pck_over_thresholds():
     shares = np.full((3, 21), np.nan)
     shares[0, :2] = 0.1, 0.3
-    shares[1] = 0.1  # the third hand has nothing that counts
+    shares[1] = 0.1  # no keypoint of the third hand counts
     np.testing.assert_allclose(pck(shares, np.array([0.0, 0.2, 0.4])), [0.0, 0.75, 1.0])
 
 
 def test_the_command_writes_a_report_only_when_asked(tmp_path, capsys, monkeypatch):
-    given = []
+    calls = []
 
     def evaluate(reconstructor, split, count, cases):
-        given.append(cases)
+        calls.append(cases)
         if cases is not None:
             cases.append(case(0, 7.0))
         return report_of([7.0])
@@ -175,7 +175,7 @@ def test_the_command_writes_a_report_only_when_asked(tmp_path, capsys, monkeypat
     monkeypatch.chdir(tmp_path)
     command = ["evaluate", "--single-images", "--set", "encoder=none"]
     assert main(command) == 0
-    assert given == [None] and not list(tmp_path.iterdir())
+    assert calls == [None] and not list(tmp_path.iterdir())
     assert main([*command, "--report", "out"]) == 0
     assert "report -> out/report.html" in capsys.readouterr().err
     texts = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).texts
@@ -185,9 +185,9 @@ def test_the_command_writes_a_report_only_when_asked(tmp_path, capsys, monkeypat
 def test_the_report_of_an_encoder(tmp_path):
     assert main(["evaluate", "--encoder", "small", "--frames", "2", "--report", str(tmp_path)]) == 0
     texts = Page((tmp_path / "report.html").read_text(encoding="utf-8")).texts
-    assert {"synthetic/val/90210/0", "synthetic/val/90210/1", "mrrpe_told_mm"} <= set(texts)
+    assert {"synthetic/val/90210/0", "synthetic/val/90210/1", "mrrpe_predicted_mm"} <= set(texts)
 
 
-def test_finding_has_no_report(tmp_path, capsys):
-    assert main(["evaluate", "--finding", "--report", str(tmp_path / "out")]) == 1
-    assert "--finding does not measure" in capsys.readouterr().err and not (tmp_path / "out").exists()
+def test_detection_has_no_report(tmp_path, capsys):
+    assert main(["evaluate", "--detection", "--report", str(tmp_path / "out")]) == 1
+    assert "--detection does not measure" in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Training the encoder: what it is trained on, a short run that learns, and one that goes on as if never stopped."""
+"""Training the encoder: its data, a short run that learns, and a resumed run."""
 
 from pathlib import Path
 
@@ -37,28 +37,28 @@ def recipe(folder, **changes):
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_what_is_true_in_a_crop(number):
-    """Truth in the crop frame poses the right hand's chain to the joints, and leads back to the camera frame."""
+def test_the_ground_truth_of_a_crop(number):
+    """The parameters in the crop frame pose the right hand's chain to the joints."""
     sample = SampleStream("val", 0, MODEL)[number]
     arrays = sample_crops(sample, np.random.default_rng(number), exact_priors).arrays
     joints = HandChain(MODEL)(torch.tensor(arrays["rotations"]), torch.tensor(arrays["betas"])).numpy()
     for side in Side:
         if arrays["present"][side]:
             np.testing.assert_allclose(joints[side], arrays["joints"][side], atol=1e-5)
-            # The heatmap of each keypoint peaks at its place.
+            # The heatmap of each keypoint peaks at its position.
             for keypoint in np.flatnonzero((np.abs(arrays["keypoints_2d"][side]) < 0.45).all(axis=1)):
                 peak = np.unravel_index(arrays["priors"][side, keypoint].argmax(), (28, 28))
-                place = (arrays["keypoints_2d"][side, keypoint] + 0.5) * 28 - 0.5
-                assert np.abs(np.array(peak[::-1]) - place).max() < 1.0
+                expected = (arrays["keypoints_2d"][side, keypoint] + 0.5) * 28 - 0.5
+                assert np.abs(np.array(peak[::-1]) - expected).max() < 1.0
     if arrays["both"].all():
         lengths = np.linalg.norm(arrays["to_other"], axis=1)
         between = np.linalg.norm(sample.joints[0, 0] - sample.joints[1, 0])
         np.testing.assert_allclose(lengths, between, atol=1e-5)
 
 
-def test_where_the_other_hand_is():
-    """What is asked for is the square around the other hand's keypoints, also where nobody follows that hand."""
-    shown = 0
+def test_the_box_of_the_other_hand():
+    """The label is the box around the other hand's keypoints, also where that hand has no crop."""
+    visible = 0
     stream = SampleStream("val", 0, MODEL)
     for number in range(12):
         sample = stream[number]
@@ -67,16 +67,16 @@ def test_where_the_other_hand_is():
             if frame is None or not crops.arrays["present"][side]:
                 assert not crops.arrays["other_valid"][side]
             elif crops.arrays["other_visible"][side]:
-                shown += 1
-                square, truth = frame.square_out(crops.arrays["other_box"][side]), sample.keypoints_2d[side.other]
-                assert sample.present[side.other] and alike(square, tracking_box(truth), 1e-4)
+                visible += 1
+                box, truth = frame.square_out(crops.arrays["other_box"][side]), sample.keypoints_2d[side.other]
+                assert sample.present[side.other] and alike(box, tracking_box(truth), 1e-4)
             elif crops.arrays["other_valid"][side] and sample.present[side.other]:
-                away = frame.pixels_in(np.array(tracking_box(sample.keypoints_2d[side.other]).center))
-                assert np.abs(away).max() >= 0.9 or sample.keypoint_visible[side.other].sum() < 4
-    assert shown > 3
+                centre = frame.pixels_in(np.array(tracking_box(sample.keypoints_2d[side.other]).center))
+                assert np.abs(centre).max() >= 0.9 or sample.keypoint_visible[side.other].sum() < 4
+    assert visible > 3
 
 
-def test_a_run_that_was_stopped_ends_like_one_that_was_not(tmp_path):
+def test_a_resumed_run_ends_like_one_that_was_not_stopped(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     straight = EncoderTrainer(Recipe.from_yaml(recipe(tmp_path / "a")))
@@ -111,7 +111,7 @@ def test_a_short_run_learns(tmp_path, capsys):
     assert EncoderSession(result["exported"], HandOutputs).takes_stems
 
 
-def test_the_stem_of_another_process_is_the_networks():
+def test_the_stem_in_a_loaders_process_is_that_of_the_network():
     model = FusionAlignmentEncoder(EncoderConfig(), MODEL)
     arrays = CropDataset("val", 0, MODEL, 0.0, model)[0]
     crops = CropDataset("val", 0, MODEL, 0.0, None)[0]["crops"]
@@ -120,7 +120,7 @@ def test_the_stem_of_another_process_is_the_networks():
     np.testing.assert_allclose(arrays["stems"], expected, atol=0.02, rtol=0.002)
 
 
-def test_samples_are_kept_for_other_runs(tmp_path, monkeypatch):
+def test_samples_are_cached_for_other_runs(tmp_path, monkeypatch):
     computed = CropDataset("val", 0, MODEL, 0.5, None)[1]
     first = CropDataset("val", 0, MODEL, 0.5, None, tmp_path)[1]
     monkeypatch.setattr(SampleStream, "__getitem__", lambda *_: pytest.fail("computed again"))
@@ -134,7 +134,7 @@ def test_samples_are_kept_for_other_runs(tmp_path, monkeypatch):
         CropDataset("val", 0, MODEL, 0.0, None, tmp_path)[1]
 
 
-def test_a_trunk_from_scratch_keeps_the_signal():
+def test_a_trunk_from_scratch_keeps_the_variance_of_activations():
     torch.manual_seed(0)
     trunk = LandmarkTrunk()
     with torch.no_grad():
@@ -142,7 +142,7 @@ def test_a_trunk_from_scratch_keeps_the_signal():
     assert 0.1 < features.stride16.std(dim=0).mean() < 10 and 0.1 < features.pooled.std() < 10
 
 
-def test_the_large_one_takes_a_step(tmp_path):
+def test_the_base_encoder_takes_a_step(tmp_path):
     path = recipe(tmp_path, steps=1, batch=1, validation=1, checkpoint_every=1)
     content = yaml.safe_load(path.read_text())
     content["encoder"]["size"] = "base"
@@ -163,7 +163,7 @@ def test_an_earlier_run_is_not_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize("size", ["small", "base"])
-def test_recipes_that_come_along_are_complete(size):
+def test_shipped_recipes_are_complete(size):
     recipe = Recipe.from_yaml(Path(__file__).resolve().parents[1] / "config" / "train" / f"encoder_{size}.yaml")
     assert recipe.encoder.size == size and recipe.encoder.fusion == "aligned"
     assert recipe.training.out == f"out/train/encoder_{size}"

@@ -1,4 +1,4 @@
-"""Training the two-hand prior: its estimates, its cache of pairs, a short run that learns and one that was stopped."""
+"""Training the two-hand prior: simulated estimates, cached pairs, a short run that learns, and a resumed run."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ MODEL = load_hand_model()
 
 
 def quick_pairs(split, seed, numbers, hand_model):
-    """Pairs as they are before they are relaxed, which takes long; of every four numbers one is no good."""
+    """Pairs before relaxation, which takes long; of every four numbers one is rejected."""
     numbers = np.array([number for number in numbers if number % 4])
     pairs, names = initial_pairs(split, seed, numbers.tolist(), hand_model)
     wrists = [pairs.translation[:, s] + MODEL.kinematics(s).rest_keypoints(pairs.betas[:, s])[:, WRIST] for s in Side]
@@ -63,28 +63,28 @@ def recipe(folder, cache, **changes):
 
 
 def test_pairs_are_computed_once(tmp_path, monkeypatch):
-    asked = []
+    blocks = []
 
     def sample(split, seed, numbers, hand_model):
-        asked.append(numbers[0])
+        blocks.append(numbers[0])
         return quick_pairs(split, seed, numbers, hand_model)
 
     monkeypatch.setattr(pair_data, "sample_interactions", sample)
     first = cached_pairs(tmp_path, "val", 0, 5)
-    assert asked == [0] and len(first) == 5
+    assert blocks == [0] and len(first) == 5
     more = cached_pairs(tmp_path, "val", 0, 60)
-    assert asked == [0, BLOCK] and len(more) == 60
+    assert blocks == [0, BLOCK] and len(more) == 60
     expected = quick_pairs("val", 0, range(2 * BLOCK), MODEL)
     for name in ("rotations", "betas", "wrists"):
         np.testing.assert_allclose(getattr(more, name), getattr(expected, name)[:60], atol=1e-6)
         np.testing.assert_array_equal(getattr(more, name)[:5], getattr(first, name))
     cached_pairs(tmp_path, "val", 0, 60)
-    assert asked == [0, BLOCK]
-    cached_pairs(tmp_path, "val", 1, 1)  # another seed has pairs of its own
-    assert asked == [0, BLOCK, 0]
+    assert blocks == [0, BLOCK]
+    cached_pairs(tmp_path, "val", 1, 1)  # another seed has other pairs
+    assert blocks == [0, BLOCK, 0]
 
 
-def test_turned_pairs_are_the_hands_that_are_turned(vectors):
+def test_rotated_pairs_are_rotated_hands(vectors):
     turns = random_rotations(len(vectors), torch.Generator().manual_seed(0))
     np.testing.assert_allclose(turns @ turns.mT, np.tile(np.eye(3), (len(vectors), 1, 1)), atol=1e-5)
     assert np.abs(turns.mean(dim=0).numpy()).max() < 0.35
@@ -109,49 +109,49 @@ def test_keypoints_are_those_of_the_hand_model(vectors):
 def estimates(vectors, kind, seed=0):
     shares = CorruptionShares(**{name: float(name == kind) for name in KINDS})
     many = vectors.repeat(25, 1)
-    estimate, sure, kinds = Corruption(shares, MODEL)(many, torch.Generator().manual_seed(seed))
-    assert (kinds == KINDS.index(kind)).all() and sure.min() >= 0.0 and sure.max() <= 1.0
+    estimate, confidence, kinds = Corruption(shares, MODEL)(many, torch.Generator().manual_seed(seed))
+    assert (kinds == KINDS.index(kind)).all() and confidence.min() >= 0.0 and confidence.max() <= 1.0
 
     def rotations(x):
         return matrix_from_6d(x[:, : 2 * HAND].reshape(-1, 2, HAND)[..., :96].unflatten(-1, (16, 6)).double())
 
     trace = (rotations(many).mT @ rotations(estimate)).diagonal(dim1=-2, dim2=-1).sum(-1)
     angles = torch.rad2deg(((trace - 1.0) / 2.0).clamp(-1.0, 1.0).acos())
-    return many, estimate, sure.reshape(-1, 2, TOKENS), angles
+    return many, estimate, confidence.reshape(-1, 2, TOKENS), angles
 
 
 def test_exact_estimates_are_exact(vectors):
-    many, estimate, sure, _ = estimates(vectors, "exact")
+    many, estimate, confidence, _ = estimates(vectors, "exact")
     assert torch.equal(many, estimate)
-    assert sure.median() > 0.9
+    assert confidence.median() > 0.9
 
 
 @pytest.mark.parametrize(("kind", "low", "high"), [("noise", 3.0, 8.0), ("heavy", 2.0, 8.0), ("hidden", 6.0, 14.0)])
-def test_estimates_are_off_by_what_is_said(vectors, kind, low, high):
-    many, estimate, sure, angles = estimates(vectors, kind)
+def test_estimates_have_errors_of_the_stated_size(vectors, kind, low, high):
+    many, estimate, confidence, angles = estimates(vectors, kind)
     assert low < angles[..., 1:].mean() < high
     shift = (estimate - many)[:, -3:]
     assert 0.004 < shift.norm(dim=1).median() < 0.03
     assert shift[:, 2].std() > 2.0 * shift[:, :2].std()  # along the viewing ray
-    # The confidences tell of the errors, joint by joint and pair by pair, but not exactly.
-    for error, told in ((angles, sure[..., :16]), (shift.norm(dim=1), sure[:, 0, -1])):
-        ranks = [values.flatten().argsort().argsort().double() for values in (error, -told.log())]
+    # Confidences correlate with the errors of joints and pairs, but are noisy.
+    for error, confident in ((angles, confidence[..., :16]), (shift.norm(dim=1), confidence[:, 0, -1])):
+        ranks = [values.flatten().argsort().argsort().double() for values in (error, -confident.log())]
         assert 0.3 < torch.corrcoef(torch.stack(ranks))[0, 1] < 0.95
-    assert torch.equal(sure[:, 0, -1], sure[:, 1, -1])
+    assert torch.equal(confidence[:, 0, -1], confidence[:, 1, -1])
 
 
-def test_depth_alone_is_off(vectors):
+def test_the_depth_alone_has_an_error(vectors):
     many, estimate, _, angles = estimates(vectors, "depth")
     assert angles.max() < 0.1 and torch.allclose(many[:, HAND - 10 : HAND], estimate[:, HAND - 10 : HAND])
     assert (estimate - many)[:, -1].abs().max() > 0.03
 
 
-def test_of_a_hidden_hand_little_is_known(vectors):
-    _, _, sure, angles = estimates(vectors, "hidden")
-    off, told = angles.mean(dim=-1), sure[..., :16].mean(dim=-1)
-    worse = off.argmax(dim=1)
-    assert (off.amax(dim=1) > 2.0 * off.amin(dim=1)).double().mean() > 0.7
-    assert (told.argmin(dim=1) == worse).double().mean() > 0.9
+def test_an_occluded_hand_has_larger_errors(vectors):
+    _, _, confidence, angles = estimates(vectors, "hidden")
+    errors, confident = angles.mean(dim=-1), confidence[..., :16].mean(dim=-1)
+    worse = errors.argmax(dim=1)
+    assert (errors.amax(dim=1) > 2.0 * errors.amin(dim=1)).double().mean() > 0.7
+    assert (confident.argmin(dim=1) == worse).double().mean() > 0.9
     assert 0.4 < worse.double().mean() < 0.6
 
 
@@ -172,14 +172,14 @@ def test_estimates_follow_from_the_seed(vectors):
     assert not torch.equal(runs[0][0], runs[2][0])
 
 
-def test_the_loss_is_none_where_nothing_is_wrong(vectors):
+def test_the_loss_is_zero_without_errors(vectors):
     chain, std = HandChain(MODEL), torch.ones(PAIR)
     total, _ = prior_loss(vectors, vectors, std, chain, PriorLossWeights())
     assert float(total) < 1e-6
     moved = vectors.clone()
     moved[:, -1] += 0.02
     _, terms = prior_loss(moved, vectors, std, chain, PriorLossWeights())
-    # 20 mm along one axis of three; each hand is off by half of it, the other way.
+    # 20 mm along one axis of three; each hand has half of it, in opposite directions.
     assert float(terms["relative_translation"]) == pytest.approx(0.2 / 3, rel=1e-4)
     assert float(terms["pair"]) == pytest.approx(0.1 / 3, rel=1e-4)
     assert float(terms["hands"]) < 1e-6
@@ -196,7 +196,7 @@ def test_scales_are_the_same_for_both_hands_and_all_directions(vectors):
     assert normal[:, -3:].std() == pytest.approx(1.0, abs=0.03) and normal[:, :6].std() == pytest.approx(1.0, abs=0.03)
 
 
-def test_a_run_that_was_stopped_ends_like_one_that_was_not(tmp_path, cache):
+def test_a_resumed_run_ends_like_one_that_was_not_stopped(tmp_path, cache):
     from hand_recon_ros.training.prior import RefinerRecipe, RefinerTrainer
 
     straight = RefinerTrainer(RefinerRecipe.from_yaml(recipe(tmp_path / "a", cache)))

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What the parts of the Fusion Alignment Encoder are worth: one training each, same samples, same number of steps.
+"""Ablation of the Fusion Alignment Encoder: one training per variant, on the same samples, for as many steps.
 
     python tools/ablate_encoder.py --out out/ablation            # prints JSON, writes out/ablation/table.md
 
 The rows are those of the paper (arXiv:2503.17788): no second backbone, one that is not aligned, priors added one by
-one, and the priors themselves at test time. Samples are computed once; a run that was stopped goes on.
+one, and the priors themselves at test time. Samples are computed once; an interrupted run is resumed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import numpy as np
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from hand_recon_ros.evaluation.encoder import Encoder, load_encoder, measure_encoders, predictor
+from hand_recon_ros.evaluation.encoder import measure_encoders
+from hand_recon_ros.evaluation.encoder_predictors import Predictor, load_encoder, network_predictor
 from hand_recon_ros.evaluation.intervals import interval, reduction_interval
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.models.encoder import FusionAlignmentEncoder
@@ -38,18 +39,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
     ALIGNED: {},
 }
 EXTRA: dict[str, dict[str, Any]] = {
-    "as the last, alignment and priors' path counted more": {"losses.alignment": 2.0, "losses.teacher": 1.0},
+    "as the last, alignment and teacher weighted higher": {"losses.alignment": 2.0, "losses.teacher": 1.0},
 }
-"""What might make more of the alignment."""
+"""Variants that weight the alignment higher."""
 COLUMNS = {
-    "mrrpe_told_mm": "MRRPE", "mrrpe_mm": "MRRPE by wrists", "mpjpe_mm": "MPJPE", "mpvpe_mm": "MPVPE",
+    "mrrpe_predicted_mm": "MRRPE", "mrrpe_mm": "MRRPE of wrists", "mpjpe_mm": "MPJPE", "mpvpe_mm": "MPVPE",
     "pa_mpjpe_mm": "PA-MPJPE",
 }  # fmt: skip
 SPLITS = ("test", "test-occluded")
 
 
 def train(name: str, changes: dict[str, Any], options: argparse.Namespace) -> Path:
-    """Train one variant; its ``encoder.safetensors``."""
+    """Train one variant; returns its ``encoder.safetensors``."""
     out = options.out / name.replace(" ", "_").replace(",", "")
     settings = {
         "out": out, "steps": options.steps, "cache": options.out / "samples", "validate_every": 250, **changes,
@@ -65,7 +66,7 @@ def train(name: str, changes: dict[str, Any], options: argparse.Namespace) -> Pa
 
 
 def fill(options: argparse.Namespace) -> None:
-    """Compute the samples that all variants learn from."""
+    """Compute the samples that all variants are trained on."""
     recipe = Recipe.from_yaml(RECIPE)
     model, training = load_hand_model(), recipe.training
     stem = FusionAlignmentEncoder(recipe.encoder, model)
@@ -82,25 +83,25 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500, help="of each training (default: %(default)s)")
     parser.add_argument("--samples", type=int, default=500, help="of each test split (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, one core each (default: %(default)s)")
-    parser.add_argument("--extra", action="store_true", help="also what might make more of the alignment")
+    parser.add_argument("--extra", action="store_true", help="also variants that weight the alignment higher")
     options = parser.parse_args()
     fill(options)
     variants = {**VARIANTS, **(EXTRA if options.extra else {})}
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         files = list(pool.map(lambda item: train(*item, options), variants.items()))
-    encoders: dict[str, Encoder] = {}
+    predictors: dict[str, Predictor] = {}
     for name, path in zip(variants, files, strict=True):
-        encoders[name] = predictor(load_encoder(path))
+        predictors[name] = network_predictor(load_encoder(path))
         if name == ALIGNED:
-            encoders["the priors themselves at test time"] = predictor(load_encoder(path), teacher=True)
+            predictors["the priors themselves at test time"] = network_predictor(load_encoder(path), teacher=True)
     result: dict[str, Any] = {"steps": options.steps, "n": options.samples}
     lines: list[str] = []
     for split in SPLITS:
-        measured = measure_encoders(list(encoders.values()), split, options.samples, spoilt=1.0)
-        values = {name: found.estimate for name, found in zip(encoders, measured, strict=True)}
+        measured = measure_encoders(list(predictors.values()), split, options.samples, corruption=1.0)
+        values = {name: of_encoder.estimate for name, of_encoder in zip(predictors, measured, strict=True)}
         result[split] = {
-            name: {key: {"mean": float(found[key].mean()), "ci95": interval(found[key])} for key in COLUMNS}
-            for name, found in values.items()
+            name: {key: {"mean": float(figures[key].mean()), "ci95": interval(figures[key])} for key in COLUMNS}
+            for name, figures in values.items()
         }
         lines += ["", f"`{split}`, {options.samples} samples, {options.steps} steps, mm:", ""]
         lines += ["| | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
@@ -108,7 +109,7 @@ def main() -> None:
             cells = ("{mean:.1f} [{ci95[0]:.1f}, {ci95[1]:.1f}]".format(**figures[key]) for key in COLUMNS)
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         lines.append("")
-        for key in ("mrrpe_told_occluded_mm", "mrrpe_occluded_mm"):
+        for key in ("mrrpe_predicted_occluded_mm", "mrrpe_occluded_mm"):
             before, after = (values[name][key] for name in (UNALIGNED, ALIGNED))
             reduction = 1.0 - float(after.mean() / before.mean())
             low, high = reduction_interval(before, after)

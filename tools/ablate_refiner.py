@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What each part of the two-hand refinement is worth: the same pairs of hands, found in whole images, by each variant.
+"""Ablation of the two-hand refinement: the same pairs of hands, found in whole images, refined by each variant.
 
     .venv/bin/python tools/ablate_refiner.py --split val --frames 300        # prints a table in Markdown
 
-False contact: pairs whose true hands are more than 1 cm apart and that touch. Times are of one pair, without a budget.
+False contact: pairs whose true hands are more than 1 cm apart and that touch. Times are per pair, without a budget.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ Variant = Callable[[HandPair, PairUncertainty], HandPair]
 
 
 def variants(model: HandModel, steps: int) -> dict[str, Variant]:
-    """Ways to refine a pair, by name; ``steps`` of separation where nothing else is said."""
+    """Variants of the refinement by name, with ``steps`` of separation unless the name states another number."""
     prior = Denoiser(bundled_network("refiner", "small"))
     complete, alone = Refiner(model, prior), Refiner(model)
 
-    def blind(pair: HandPair, uncertainty: PairUncertainty) -> HandPair:
+    def without_keypoints(pair: HandPair, uncertainty: PairUncertainty) -> HandPair:
         return complete(pair, dataclasses.replace(uncertainty, precision=np.zeros_like(uncertainty.precision)), steps)
 
     def by(refiner: Refiner, steps: int = steps) -> Variant:
@@ -59,9 +59,9 @@ def variants(model: HandModel, steps: int) -> dict[str, Variant]:
         "optimisation alone, no prior": by(alone),
         "prior alone": by(Refiner(model, prior, guided=False, reach=0.0), 0),
         "all: 2 steps of denoising, 8 of separation": by(complete),
-        "no guidance of the prior": by(Refiner(model, prior, guided=False)),
-        "not by the keypoints in the image": blind,
-        "not drawn together": by(Refiner(model, prior, reach=0.0)),
+        "prior without guidance": by(Refiner(model, prior, guided=False)),
+        "without the keypoints in the image": without_keypoints,
+        "gap not closed": by(Refiner(model, prior, reach=0.0)),
         "1 denoising step": by(Refiner(model, prior, 1)),
         "5 denoising steps": by(Refiner(model, prior, 5)),
         "2 steps of separation": by(complete, 2),
@@ -71,8 +71,8 @@ def variants(model: HandModel, steps: int) -> dict[str, Variant]:
 
 
 @dataclasses.dataclass
-class Tally:
-    """What was measured of one variant."""
+class VariantFigures:
+    """Figures of one variant."""
 
     measured: Measured
     seconds: list[float]
@@ -88,11 +88,11 @@ class Tally:
         self.false += gap >= APART and touching(left.vertices, left.faces, right.vertices, right.faces)
 
     def row(self, name: str) -> str:
-        """Its line of the table."""
-        found = self.measured.pooled()
+        """Its row of the table."""
+        values = self.measured.pooled()
         cells = []
         for key, (_, factor) in COLUMNS.items():
-            numbers = found[key][np.isfinite(found[key])] * factor
+            numbers = values[key][np.isfinite(values[key])] * factor
             low, high = interval(numbers)
             cells.append(f"{numbers.mean():.2f} [{low:.2f}, {high:.2f}]")
         median, most = 1e3 * np.percentile(self.seconds, (50, 90))
@@ -106,8 +106,8 @@ def main() -> None:
     options = parser.parse_args()
     reconstructor = TwoHandReconstructor.from_config(refine_steps=0)
     model, stream = reconstructor.hand_model, SampleStream(options.split, SEED, reconstructor.hand_model)
-    ways = variants(model, ReconstructorConfig.refine_steps)
-    tallies = {name: Tally(Measured.nothing(), []) for name in ways}
+    refinements = variants(model, ReconstructorConfig.refine_steps)
+    results = {name: VariantFigures(Measured.empty(), []) for name in refinements}
     apart = 0
     for number in tqdm(range(options.frames), unit="image", file=sys.stderr):
         sample = stream.frame(number, *SIZE)
@@ -119,25 +119,29 @@ def main() -> None:
         apart += gap >= APART
         hands = [two.left, two.right]
         pair, uncertainty = pair_of(hands), uncertainty_of(hands)
-        for name, way in ways.items():
-            if not tallies[name].seconds:
-                way(pair, uncertainty)  # the first call compiles
+        for name, refine in refinements.items():
+            if not results[name].seconds:
+                refine(pair, uncertainty)  # the first call compiles
             with single_threaded_blas():
                 began = time.perf_counter()
-                told = way(pair, uncertainty)
+                refined = refine(pair, uncertainty)
                 seconds = time.perf_counter() - began
-            left, right = with_pair(hands, told, model, sample.camera, False)
-            tallies[name].add(sample, dataclasses.replace(two, left=left, right=right), seconds, gap, reconstructor)
-    pairs = len(tallies["as estimated"].seconds)
+            left, right = with_pair(hands, refined, model, sample.camera, False)
+            results[name].add(sample, dataclasses.replace(two, left=left, right=right), seconds, gap, reconstructor)
+    pairs = len(results["as estimated"].seconds)
     print(f"`{options.split}`, {options.frames} images, {pairs} pairs, of which {apart} more than 1 cm apart:\n")
     titles = [title for title, _ in COLUMNS.values()]
     print("| | " + " | ".join(titles) + " | false contact | time, median and 90 %, ms |")
     print("|---" * (len(titles) + 3) + "|")
-    for name, tally in tallies.items():
-        print(tally.row(name))
-    truth = tallies["as estimated"].measured.penetrations.pooled()[1]
+    for name, result in results.items():
+        print(result.row(name))
+    truth = results["as estimated"].measured.penetrations.pooled()[1]
     means = {name: float(np.nanmean(truth[name])) for name in ("pen_rate_2mm", "pen_depth_mm", "contact_ratio")}
-    print("| truth | " + " | ".join(f"{COLUMNS[name][1] * mean:.2f}" for name, mean in means.items()) + " | | | | | |")
+    print(
+        "| ground truth | "
+        + " | ".join(f"{COLUMNS[name][1] * mean:.2f}" for name, mean in means.items())
+        + " | | | | | |"
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Make the pictures of README.md and docs/: ``.venv/bin/python tools/make_figures.py [out/demo]``.
+"""Write the figures of README.md and docs/: ``.venv/bin/python tools/make_figures.py [out/demo]``.
 
-docs/images/frames.png is drawn from the embedded hand. docs/images/demo.jpg shows frames of the rendered clip beside
-what the node made of them; it needs the results of ``make demo``. docs/images/encoder_curve.png is the validation along
-the training of the encoder, ``--training out/train/encoder_small``. docs/images/refinement.jpg are rendered images of
-hands that run into each other before the two-hand refinement and not after it, docs/images/touching.jpg frames of the
-demonstration's clip.
+docs/images/frames.png: the embedded hands with keypoints and wrist frames. docs/images/demo.jpg: frames of the rendered
+clip and overlays of the node's estimates; it needs the results of ``make demo``. docs/images/encoder_curve.png: the
+validation over the training of the encoder, ``--training out/train/encoder_small``. docs/images/refinement.jpg:
+rendered images of hands that penetrate each other before the two-hand refinement; docs/images/touching.jpg: the same
+of the demonstration's clip.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ AXES = {"x": (40, 40, 220), "y": (30, 150, 30), "z": (220, 100, 30)}
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def posed(model, side: Side, where: list[float], tilt: float, camera: Camera) -> HandEstimate:
-    """The flat hand at ``where`` (metres), fingers up, its back towards the camera but turned by ``tilt`` degrees."""
+def flat_hand(model, side: Side, position: list[float], tilt: float, camera: Camera) -> HandEstimate:
+    """The flat hand at ``position`` (metres), fingers up, its back ``tilt`` degrees away from the camera."""
     rotations = np.tile(np.eye(3), (16, 1, 1))
     kinematics = model.kinematics(side)
     rest = wrist_pose(kinematics.forward(rotations, np.zeros(10), np.zeros(3))[0], right=side == Side.RIGHT)
     upright = np.array(
         [[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]]
-    )  # columns: where x, y, z of the wrist point
-    lean = Rotation.from_euler("yx", [tilt, -25.0], degrees=True).as_matrix()
-    rotations[0] = lean @ upright @ rest[:3, :3].T
-    translation = np.array(where) - rest[:3, 3]  # the hand turns about its wrist
+    )  # columns: directions of the wrist frame's x, y, z
+    tilted = Rotation.from_euler("yx", [tilt, -25.0], degrees=True).as_matrix()
+    rotations[0] = tilted @ upright @ rest[:3, :3].T
+    translation = np.array(position) - rest[:3, 3]  # the hand is rotated about its wrist
     joints = kinematics.forward(rotations, np.zeros(10), translation)[0]
     return HandEstimate(
         side=side, state=HandState.TRACKED, score=1.0, side_score=1.0, track_id=1, since_measurement=0.0, joints=joints,
@@ -67,18 +67,18 @@ def posed(model, side: Side, where: list[float], tilt: float, camera: Camera) ->
 
 
 def frames_figure() -> np.ndarray:
-    """Both hands seen from their backs, keypoints numbered, with the axes of their wrist frames."""
+    """The backs of both hands, with numbered keypoints and the axes of their wrist frames."""
     camera = Camera.from_fov(1000, 500, 42.0)
     model = load_hand_model("")
-    left = posed(model, Side.LEFT, [-0.105, 0.072, 0.62], 30.0, camera)
-    right = posed(model, Side.RIGHT, [0.105, 0.072, 0.62], -30.0, camera)
+    left = flat_hand(model, Side.LEFT, [-0.105, 0.072, 0.62], 30.0, camera)
+    right = flat_hand(model, Side.RIGHT, [0.105, 0.072, 0.62], -30.0, camera)
     picture = np.full((500, 1000, 3), 250, dtype=np.uint8)
     picture = draw_overlay(picture, TwoHandEstimate(left, right), camera, labels=False)
     for hand in (left, right):
         for index, (x, y) in enumerate(hand.keypoints_2d):
-            place = (int(x) + 5, int(y) - 5)
-            cv2.putText(picture, str(index), place, FONT, 0.42, (255, 255, 255), 3, cv2.LINE_AA)
-            cv2.putText(picture, str(index), place, FONT, 0.42, (20, 20, 20), 1, cv2.LINE_AA)
+            corner = (int(x) + 5, int(y) - 5)
+            cv2.putText(picture, str(index), corner, FONT, 0.42, (255, 255, 255), 3, cv2.LINE_AA)
+            cv2.putText(picture, str(index), corner, FONT, 0.42, (20, 20, 20), 1, cv2.LINE_AA)
         origin = hand.wrist_pose[:3, 3]
         for column, (name, colour) in enumerate(AXES.items()):
             ends = camera.project(np.stack([origin, origin + 0.075 * hand.wrist_pose[:3, column]]))
@@ -86,9 +86,9 @@ def frames_figure() -> np.ndarray:
             cv2.arrowedLine(picture, start, end, (255, 255, 255), 7, cv2.LINE_AA, tipLength=0.12)
             cv2.arrowedLine(picture, start, end, colour, 3, cv2.LINE_AA, tipLength=0.12)
             beyond = ends[1] + 18.0 * (ends[1] - ends[0]) / np.linalg.norm(ends[1] - ends[0])
-            place = (int(beyond[0]) - 7, int(beyond[1]) + 6)
-            cv2.putText(picture, name, place, FONT, 0.7, (255, 255, 255), 6, cv2.LINE_AA)
-            cv2.putText(picture, name, place, FONT, 0.7, colour, 2, cv2.LINE_AA)
+            corner = (int(beyond[0]) - 7, int(beyond[1]) + 6)
+            cv2.putText(picture, name, corner, FONT, 0.7, (255, 255, 255), 6, cv2.LINE_AA)
+            cv2.putText(picture, name, corner, FONT, 0.7, colour, 2, cv2.LINE_AA)
         label = f"{hand.side.label}_wrist"
         x, y = hand.keypoints_2d[0]
         cv2.putText(picture, label, (int(x) - 50, int(y) + 70), FONT, 0.6, (60, 60, 60), 1, cv2.LINE_AA)
@@ -96,7 +96,7 @@ def frames_figure() -> np.ndarray:
 
 
 def demo_figure(out: Path, columns: int = 4, width: int = 320) -> np.ndarray:
-    """Frames of the demonstration, evenly spaced: above as they were sent, below with the hands of the node."""
+    """Frames of the demonstration, evenly spaced: above as they were sent, below with the node's estimates."""
     recording = Recording(out / "run")
     model = load_hand_model("")
     tracked = [
@@ -112,16 +112,15 @@ def demo_figure(out: Path, columns: int = 4, width: int = 320) -> np.ndarray:
     for line, image in recording.images():
         if line["number"] in picked:
             two = estimate(recording.hands[tuple(line["stamp"])], model)
-            drawn = draw_overlay(image, two, recording.camera(image), labels=False)
-            for row, picture in zip(rows, (image, drawn), strict=True):
+            overlay = draw_overlay(image, two, recording.camera(image), labels=False)
+            for row, picture in zip(rows, (image, overlay), strict=True):
                 size = (width, round(width * image.shape[0] / image.shape[1]))
                 row.append(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
     return np.vstack([np.hstack(row) for row in rows])
 
 
 def refinement_figure(columns: int = 5, count: int = 150, size: int = 260) -> np.ndarray:
-    """The pairs that run into each other most among images of ``val``: with the hands as they are told, and from the
-    side before the two-hand refinement and after it."""
+    """The pairs with the deepest penetration among images of ``val``, as :func:`before_and_after`."""
     reconstructor = TwoHandReconstructor()
     stream = SampleStream("val", 90210, reconstructor.hand_model)
     refined: list[tuple[float, Sample, TwoHandEstimate]] = []
@@ -135,8 +134,8 @@ def refinement_figure(columns: int = 5, count: int = 150, size: int = 260) -> np
 
 
 def touching_figure(columns: int = 5, size: int = 260) -> np.ndarray:
-    """The demonstration's clip while one hand lies on the other: frames evenly spaced among those in which the hands
-    run into each other before the two-hand refinement, as in :func:`refinement_figure`."""
+    """The demonstration's clip while one hand is on the other: evenly spaced frames in which the hands penetrate each
+    other before the two-hand refinement, as in :func:`refinement_figure`."""
     reconstructor = TwoHandReconstructor.from_config(refine_budget=0.0)
     ((view, seed),) = SPLITS["demo"]
     clip = load_clip(rendered_clip(cache_dir() / "clips", 300, seed, view))
@@ -150,24 +149,24 @@ def touching_figure(columns: int = 5, size: int = 260) -> np.ndarray:
 
 
 def before_and_after(image: np.ndarray, camera: Camera, two: TwoHandEstimate, size: int) -> np.ndarray:
-    """The hands as they are told, and below from the side before the two-hand refinement and after it, with how deep
-    they run into each other."""
+    """An overlay of the estimates, and below it both hands from the side before and after the two-hand refinement, with
+    their penetration depths."""
     rows = [around_hands(draw_overlay(image, two, camera, labels=False), two, size)]
-    for name, shown in (("before", two.before_refinement()), ("after", two)):
-        rows.append(from_the_side(shown, size))
-        text = f"{name}: {depth_mm(shown):.1f} mm"
+    for name, hands in (("before", two.before_refinement()), ("after", two)):
+        rows.append(from_the_side(hands, size))
+        text = f"{name}: {depth_mm(hands):.1f} mm"
         cv2.putText(rows[-1], text, (8, 20), FONT, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
     return np.vstack(rows)
 
 
 def depth_mm(two: TwoHandEstimate) -> float:
-    """How deep the hands run into each other, mm."""
+    """Penetration depth of the hands, mm."""
     left, right = two.left, two.right
     return 1e3 * penetration_depth(left.vertices, left.faces, right.vertices, right.faces)
 
 
 def around_hands(picture: np.ndarray, two: TwoHandEstimate, size: int) -> np.ndarray:
-    """The square of a picture that shows both hands."""
+    """A square crop of a picture around both hands."""
     pixels = np.concatenate([two.left.keypoints_2d, two.right.keypoints_2d])
     reach = 0.65 * float(np.ptp(pixels, axis=0).max())
     corner = (pixels.min(axis=0) + pixels.max(axis=0)) / 2 - reach
@@ -176,7 +175,7 @@ def around_hands(picture: np.ndarray, two: TwoHandEstimate, size: int) -> np.nda
 
 
 def from_the_side(two: TwoHandEstimate, size: int, turn: float = 75.0) -> np.ndarray:
-    """Both hands as a camera sees them that stands ``turn`` degrees to the side."""
+    """Both hands rendered for a camera that is moved ``turn`` degrees to the side."""
     camera = Camera.from_fov(size, size, 30.0)
     middle = np.concatenate([two.left.vertices, two.right.vertices]).mean(axis=0)
     rotation = Rotation.from_euler("y", turn, degrees=True).as_matrix()
@@ -212,7 +211,7 @@ def curve_figure(training: Path, to: Path) -> None:
 
 
 def main() -> int:
-    """Write the pictures whose sources are there."""
+    """Write the figures whose sources exist."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("demo", nargs="?", type=Path, default=Path("out/demo"), help="folder of the demonstration")
     parser.add_argument("--training", type=Path, default=Path("out/train/encoder_small"), help="folder of a training")
@@ -223,14 +222,14 @@ def main() -> int:
     cv2.imwrite(str(IMAGES / "refinement.jpg"), refinement_figure(), [cv2.IMWRITE_JPEG_QUALITY, 88])
     cv2.imwrite(str(IMAGES / "touching.jpg"), touching_figure(), [cv2.IMWRITE_JPEG_QUALITY, 88])
     if (demo / "run" / "run.json").exists():
-        # Lossless, the noise of the rendered sensor would take most of the file.
+        # Not lossless: the rendered sensor noise would take most of the file.
         cv2.imwrite(str(IMAGES / "demo.jpg"), demo_figure(demo), [cv2.IMWRITE_JPEG_QUALITY, 85])
     else:
-        print(f"{demo}: no demonstration there, docs/images/demo.jpg is left as it is", file=sys.stderr)
+        print(f"{demo}: no demonstration, docs/images/demo.jpg is not written", file=sys.stderr)
     if (options.training / "checkpoint.pt").exists():
         curve_figure(options.training, IMAGES / "encoder_curve.png")
     else:
-        print(f"{options.training}: no training there, docs/images/encoder_curve.png is left as it is", file=sys.stderr)
+        print(f"{options.training}: no training, docs/images/encoder_curve.png is not written", file=sys.stderr)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Latency: each step of the pipeline on rendered frames, the node over DDS, and installed peers on the same frames."""
+"""Latency of each step of the pipeline on rendered frames, of the node over DDS, and of installed peers."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _SEED = 7
 
 
 def run_benchmark(seconds: float = 3.0, ros: bool = True) -> dict[str, Any]:
-    """All figures, each beside its limit.
+    """All figures with their limits.
 
     Args:
-        seconds: how long each in-process figure is measured.
+        seconds: duration of each in-process measurement.
         ros: measure the node over DDS as well (needs rclpy; takes about a minute).
 
     Returns {"machine", "results": [{"name", "median_ms", "p95_ms", "limit_ms", "n"}], "memory": {...}, "notes": [...]}.
@@ -88,21 +88,21 @@ def _machine() -> dict[str, Any]:
 
 
 def _rendered_frames() -> dict[int, list[np.ndarray]]:
-    """The same motion with one hand (key 1) and with two (key 2): frames (H, W, 3) BGR in which the hands are apart."""
+    """The same motion with one hand (key 1) and with two (key 2): frames (H, W, 3) BGR; the hands do not overlap."""
     import dataclasses
 
     from ..synthetic import clip_scenes, render_scene
 
     model = load_hand_model()
-    # The first fifth of a clip shows the hands apart.
+    # In the first fifth of a clip the hands do not overlap.
     _, scenes = clip_scenes(model, _FRAMES * 5, _SEED, Camera.from_fov(*_SIZE, 65.0))
     chosen = scenes[:_FRAMES]
     alone = [dataclasses.replace(scene, hands=scene.hands[Side.RIGHT :]) for scene in chosen]
     return {1: [render_scene(s, model).image for s in alone], 2: [render_scene(s, model).image for s in chosen]}
 
 
-def _there_and_back(frames: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Endless smooth motion out of a short clip."""
+def _back_and_forth(frames: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """A short clip forwards and backwards, endlessly, so that the motion is smooth."""
     while True:
         yield from frames
         yield from frames[-2:0:-1]
@@ -127,10 +127,10 @@ def _pipeline(
     networks = HandNetworks.load(reconstructor.config)
     stamp = 0.0
     for hands, limit in ((1, 6.0), (2, 10.0)):
-        # A free slot is searched every so often; here only following is measured.
+        # Only tracking is measured: detection for a free slot is postponed.
         reconstructor.update_settings(detection_interval=4.0)
         reconstructor.reset()
-        stream = _there_and_back(frames[hands])
+        stream = _back_and_forth(frames[hands])
         found = 0
         encoding: list[float] = []
 
@@ -143,16 +143,16 @@ def _pipeline(
 
         durations = _timed(follow, seconds)
         if found != hands:
-            raise RuntimeError(f"the benchmark's clip shows {hands} hands, but {found} were tracked at its end")
+            raise RuntimeError(f"the benchmark's clip has {hands} hands, but {found} were tracked at its end")
         rows.append(_row(f"tracking, {hands} hand{'s' * (hands > 1)}", durations, limit))
         if reconstructor.config.encoder != "none":
             rows.append(_row("of these, the encoder", encoding, 10.0))
-        # What no code of ours can make faster, for the machine at hand.
+        # The lower bound on this machine: the network without any of the pipeline's code.
         alone = _timed(functools.partial(networks.landmark.run, hands), seconds / 3)
         rows.append(_row(f"of these, the landmark network on {hands} crop{'s' * (hands > 1)}", alone))
     reconstructor.update_settings(detection_interval=0.0)
     reconstructor.reset()
-    stream = _there_and_back(frames[1])
+    stream = _back_and_forth(frames[1])
 
     def detect() -> None:
         nonlocal stamp
@@ -161,20 +161,20 @@ def _pipeline(
 
     rows.append(_row("one hand tracked and a detection", _timed(detect, seconds), 14.0))
 
-    def anew() -> None:
+    def first_frame() -> None:
         reconstructor.reset()
         detect()
 
-    rows.append(_row("first frame, one hand detected", _timed(anew, seconds), 14.0))
-    stream = _there_and_back(frames[2])
-    rows.append(_row("first frame, two hands detected", _timed(anew, seconds)))
-    still = frames[2][0]
-    search = _timed(lambda: reconstructor.reconstruct_image(still, camera), seconds)
-    return [*rows, _row("still image, thorough search", search)]
+    rows.append(_row("first frame, one hand detected", _timed(first_frame, seconds), 14.0))
+    stream = _back_and_forth(frames[2])
+    rows.append(_row("first frame, two hands detected", _timed(first_frame, seconds)))
+    image = frames[2][0]
+    search = _timed(lambda: reconstructor.reconstruct_image(image, camera), seconds)
+    return [*rows, _row("single image, thorough search", search)]
 
 
 def _samples(seconds: float) -> list[float]:
-    """How long each sample of the training stream takes."""
+    """Seconds per sample of the training stream."""
     from ..synthetic import SampleStream
 
     numbers = itertools.count()
@@ -183,7 +183,7 @@ def _samples(seconds: float) -> list[float]:
 
 
 def _starts(code: str, repeats: int) -> list[float]:
-    """Seconds a fresh interpreter takes for ``code`` beyond its own start."""
+    """Seconds that a fresh interpreter takes for ``code``, less those of its start."""
 
     def run(text: str) -> float:
         begin = time.perf_counter()
@@ -202,7 +202,7 @@ image = np.load({first!r})
 estimate = TwoHandReconstructor.from_config()(image, Camera.from_fov(image.shape[1], image.shape[0], 65.0))
 assert estimate.left.found or estimate.right.found
 """
-# Not getrusage: its maximum outlives exec, so that it would be that of the benchmark itself.
+# Not getrusage: its maximum is inherited through exec, so it would be that of the benchmark itself.
 _MEMORY = """
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(int(peak.split()[1]) / 1024)
@@ -240,7 +240,7 @@ print(json.dumps(result))
 def _peers(
     frames: dict[int, list[np.ndarray]], seconds: float, scratch: Path
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The mediapipe framework on the same frames, where it can be imported; it gives no metric position."""
+    """The mediapipe framework on the same frames, where it can be imported; it estimates no metric position."""
     for hands, images in frames.items():
         np.save(scratch / f"frames{hands}.npy", np.stack(images + images[-2:0:-1]))
     python = os.environ.get(PEER_VARIABLE, sys.executable)
@@ -260,7 +260,7 @@ def _peers(
 
 
 def _node(scratch: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Stamp to publish of the node over DDS at 30 and 60 Hz, by the demonstration's own three processes."""
+    """Stamp to publish of the node over DDS at 30 and 60 Hz, with the demonstration's three processes."""
     rows, notes = [], []
     for rate, p95_limit in ((30, 30.0), (60, None)):
         out = scratch / f"demo{rate}"

@@ -1,4 +1,4 @@
-"""What an evaluation remembers of each picture for a report, and the pictures drawn from that."""
+"""Cases: what an evaluation records of each image for its report, and overlays of them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from ..types import Side
 from .figures import HandErrors
 
 ESTIMATED, TRUE = (60, 230, 60), (255, 255, 255)
-"""Colours of keypoints as estimated and as they are, BGR."""
+"""Colours of estimated and of true keypoints, BGR."""
 _SIDE = 560
-"""Longer side of what is drawn, pixels."""
+"""Longer side of an overlay, pixels."""
 _MARGIN, _SMALLEST = 0.2, 64.0
-"""What is shown around the keypoints, as a share of their box, and the least side of that box, pixels."""
+"""Margin around the keypoints, as a share of their box, and the least side of that box, pixels."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case:
-    """A picture that was measured. It holds no pixels: the picture is made again when it is to be drawn.
+    """An image that was measured. It holds no pixels: the image is rendered or read again for its overlay.
 
     Attributes:
         number: in the split, from 0.
-        name: where the picture is from.
-        arrangement: how the hands lie to each other.
+        name: of the image's source.
+        arrangement: of the hands relative to each other.
         errors: of the hands that were measured.
-        estimated, true: keypoints (2, 21, 2), left and right, pixels of the picture; NaN where there is none.
-        picture: makes the picture, uint8 (H, W, 3) BGR.
-        moment: the same for pictures that look alike, of which one is enough to be shown; empty for one by itself.
+        estimated, true: keypoints (2, 21, 2), left and right, pixels of the image; NaN where there is none.
+        picture: returns the image, uint8 (H, W, 3) BGR.
+        moment: equal for similar images, of which a report shows one; empty for an image that is like no other.
     """
 
     number: int
@@ -51,27 +51,27 @@ class Case:
 
     @property
     def missed(self) -> list[Side]:
-        """Hands that are there and were not measured."""
+        """Hands in the image that were not measured."""
         return [side for side in Side if side not in self.errors and np.isfinite(self.true[side]).all()]
 
-    def drawn(self) -> np.ndarray:
-        """The picture around the hands, uint8 (H, W, 3) BGR: keypoints as estimated in green, as they are in white, and
-        each side's letter at its true wrist."""
-        picture, corner, scale = _around(self.picture(), np.concatenate([*self.true, *self.estimated]))
+    def overlay(self) -> np.ndarray:
+        """The image around the hands, uint8 (H, W, 3) BGR: estimated keypoints in green, true ones in white, and each
+        side's letter at its true wrist."""
+        picture, corner, scale = _enlarged(self.picture(), np.concatenate([*self.true, *self.estimated]))
         for pixels, colour in ((self.true, TRUE), (self.estimated, ESTIMATED)):
             for hand in pixels:
                 draw_bones(picture, ((hand - corner) + 0.5) * scale - 0.5, (colour,) * 5)
         for side in Side:
             wrist = (self.true[side, 0] - corner) * scale
             if np.isfinite(wrist).all():
-                place = np.clip(wrist, (2, 14), (picture.shape[1] - 14, picture.shape[0] - 2)).astype(int).tolist()
+                position = np.clip(wrist, (2, 14), (picture.shape[1] - 14, picture.shape[0] - 2)).astype(int).tolist()
                 for ink, width in (((0, 0, 0), 3), (TRUE, 1)):
-                    cv2.putText(picture, side.name[0], place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, ink, width, cv2.LINE_AA)
+                    cv2.putText(picture, side.name[0], position, cv2.FONT_HERSHEY_SIMPLEX, 0.5, ink, width, cv2.LINE_AA)
         return picture
 
 
-def _around(picture: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """A picture's part around points (N, 2), enlarged or reduced, with its first pixel (2,) and the factor."""
+def _enlarged(picture: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """The part of an image around points (N, 2), resized, with its first pixel (2,) and the factor."""
     size = np.array([picture.shape[1], picture.shape[0]])
     known = np.clip(points[np.isfinite(points).all(axis=1)], 0, size - 1)
     low, high = (known.min(axis=0), known.max(axis=0)) if len(known) else (np.zeros(2), size - 1.0)

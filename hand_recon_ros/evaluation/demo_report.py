@@ -1,6 +1,6 @@
-"""Pictures and figures of a demonstration, from what was recorded.
+"""Overlay video, contact sheet and figures of a demonstration, from its recording.
 
-``python -m hand_recon_ros.evaluation.demo_report out/demo`` makes them again without playing anything.
+``python -m hand_recon_ros.evaluation.demo_report out/demo`` writes them again without running the demonstration.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SHEET_COLUMNS, _SHEET_ROWS, _SHEET_WIDTH = 4, 3, 1600
 
 
 class ReportError(RuntimeError):
-    """There is nothing to report on; the message says why in one line."""
+    """The recording has no hands; the message gives the reason in one line."""
 
 
 def summarise(recording: Recording, truth: dict[str, np.ndarray] | None) -> dict[str, Any]:
@@ -32,8 +32,10 @@ def summarise(recording: Recording, truth: dict[str, np.ndarray] | None) -> dict
 
     Ratios are over the processed images; ``apart`` are those in which the true boxes around the two hands' pixels
     do not overlap, ``touching`` those in which the true hands are nearer than 5 mm. Errors are over TRACKED hands,
-    root-relative ones from the wrist, neither rescaled. Latency is from an image's stamp to publishing its hands. What
-    has no value (no truth) is null.
+    root-relative ones from the wrist, not rescaled. Latency is from an image's stamp to publishing its hands. Figures
+    without a value (without ground truth) are null.
+
+    Raises ReportError where no hands were recorded.
     """
     records = list(recording.hands.values())
     if not records:
@@ -63,10 +65,10 @@ def summarise(recording: Recording, truth: dict[str, np.ndarray] | None) -> dict
 
 
 def score(recording: Recording, truth: dict[str, np.ndarray], tracked: dict[Side, np.ndarray]) -> dict[str, Any]:
-    """The part of the summary that needs the truth.
+    """The part of the summary that needs ground truth.
 
     ``truth`` holds joints (N, 2, 21, 3) and vertices (N, 2, V, 3) in metres, faces (2, F, 3) and overlap (N,), as in a
-    rendered clip of N frames; ``tracked`` says of each processed image whether the hand was TRACKED.
+    rendered clip of N frames; ``tracked`` is true for each processed image in which the hand was TRACKED.
     """
     numbers = {tuple(line["stamp"]): line["number"] for line in recording.sent}
     frames = np.array([numbers[stamp] for stamp in recording.hands])
@@ -103,7 +105,7 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def draw(recording: Recording, out: Path) -> int:
-    """Draw overlay.mp4 and contact_sheet.png into ``out``; return the number of frames of the video."""
+    """Write overlay.mp4 and contact_sheet.png into ``out``; returns the number of frames of the video."""
     import cv2
 
     from ..hand_model import load_hand_model
@@ -136,13 +138,13 @@ def draw(recording: Recording, out: Path) -> int:
 
 
 def playing_rate(stamps: list[tuple[int, int]]) -> float:
-    """Images per second at which those with these stamps take as long as they took to be sent."""
+    """Images per second at which images with these stamps play as long as they took to be sent."""
     seconds = stamps[-1][0] - stamps[0][0] + 1e-9 * (stamps[-1][1] - stamps[0][1]) if stamps else 0.0
     return min(max((len(stamps) - 1) / seconds, 1.0), 240.0) if seconds > 0 else 30.0
 
 
 def _sheet_lines(lines: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    """Which of the sent images the contact sheet shows: of photos each once, when it was sent last; else evenly."""
+    """The sent images of the contact sheet: of photos each once, when it was sent last; else evenly spaced ones."""
     if kind == "photos":
         lines = list({line["number"]: line for line in lines}.values())
     count = min(len(lines), _SHEET_COLUMNS * _SHEET_ROWS)
@@ -150,7 +152,7 @@ def _sheet_lines(lines: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]
 
 
 def fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """``image`` scaled to fit into ``width`` x ``height``, on black where its aspect differs."""
+    """``image`` resized to fit into ``width`` x ``height``, with black bars where its aspect differs."""
     from ..sources import resized
 
     if image.shape[:2] == (height, width):
@@ -166,7 +168,7 @@ def fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def table(summary: dict[str, Any]) -> str:
-    """The summary for people."""
+    """The summary as a text table."""
 
     def text(value: Any, unit: str = "", factor: float = 1.0) -> str:
         return "-" if value is None else f"{value * factor:.1f}{unit}"
@@ -195,7 +197,7 @@ def table(summary: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make the report; 1 with a reason on standard error where there is nothing to show."""
+    """Write the report; returns 1, with a reason on standard error, where there are no hands."""
     parser = argparse.ArgumentParser(prog="demo_report", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("out", type=Path, help="folder of the demonstration")
     out = parser.parse_args(arguments).out.resolve()
@@ -204,12 +206,12 @@ def main(arguments: list[str] | None = None) -> int:
         summary = summarise(recording, read_truth(recording.plan["folder"]))
         shutil.copyfile(out / "run" / "hands.jsonl", out / "hands.jsonl")
         (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-        drawn = draw(recording, out)
+        frames = draw(recording, out)
     except (ReportError, OSError) as error:
         print(f"demo_report: {error}", file=sys.stderr)
         return 1
     print(table(summary))
-    print(f"{'pictures':26} {out / 'overlay.mp4'} ({drawn} frames), {out / 'contact_sheet.png'}")
+    print(f"{'pictures':26} {out / 'overlay.mp4'} ({frames} frames), {out / 'contact_sheet.png'}")
     print(f"{'numbers':26} {out / 'summary.json'}, {out / 'hands.jsonl'}")
     if not any(summary["tracked_ratio"].values()):
         print("demo_report: no hand was tracked in any image: see the pictures", file=sys.stderr)
@@ -218,7 +220,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def read_truth(folder: str) -> dict[str, np.ndarray] | None:
-    """The truth of the rendered clip in ``folder``; None where there is no clip."""
+    """The ground truth of the rendered clip in ``folder``; None where there is no clip."""
     if not folder:
         return None
     with np.load(Path(folder) / "truth.npz") as arrays:

@@ -1,4 +1,4 @@
-"""The figures of a hand, taken in one place for every evaluation, and what a list of them comes to."""
+"""The figures of a hand, computed in one place for every evaluation, and the summary of a list of them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ PER_HAND = (
     "mpjpe_mm", "mpvpe_mm", "pa_mpjpe_mm", "pa_mpvpe_mm", "wrist_error_mm", "error_2d_px", "pck_0_05", "pck_0_1",
 )  # fmt: skip
 PER_JOINT = "per_joint_mm"
-"""Name under which values hold the joint errors (N, 21) of hands; in a report it stands beside "metrics"."""
+"""Name of the joint errors (N, 21) of hands among the values; in a report it is beside "metrics"."""
 PCK_SHARES = {"pck_0_05": 0.05, "pck_0_1": 0.1}
-"""Share of the larger side of the true box below which a keypoint counts as right."""
+"""Thresholds of the 2D error, as a share of the larger side of the true box."""
 
 Values = dict[str, list[np.ndarray]]
-"""Figure -> its values () or (N,) as they were measured, one array per hand, pair or picture."""
+"""Figure -> its values () or (N,), one array per hand, pair or image."""
 
 
 class HandErrors(NamedTuple):
-    """What a hand's keypoints are wrong by: in space from the wrist (21,), mm, and in the picture (21,), as a share of
-    the larger side of the true box, NaN for keypoints that do not count."""
+    """Errors of a hand's keypoints.
+
+    Attributes:
+        joints_mm: in 3D, relative to the wrist (21,), mm.
+        shares: in the image (21,), as a share of the larger side of the true box; NaN for keypoints that do not count.
+    """
 
     joints_mm: np.ndarray
     shares: np.ndarray
@@ -43,11 +47,11 @@ def add_hand(
     """Add one hand's values to the lists.
 
     Args:
-        values: gets PER_HAND and PER_JOINT, those in the picture where a keypoint counts.
+        values: gets PER_HAND and PER_JOINT; the 2D ones only where a keypoint counts.
         joints, true_joints: keypoints (21, 3) in the camera frame, metres.
         vertices, true_vertices: of the meshes (V, 3), likewise.
-        pixels, true_pixels: keypoints (21, 2) in the picture; the true box is that of ``true_pixels``.
-        counted: which keypoints count in the picture (21,) bool.
+        pixels, true_pixels: keypoints (21, 2) in the image; the true box is that of ``true_pixels``.
+        counted: which keypoints count in the image (21,) bool.
     """
     joints, true_joints, vertices, true_vertices = joints[None], true_joints[None], vertices[None], true_vertices[None]
     errors = metrics.joint_errors(joints, true_joints)
@@ -69,7 +73,7 @@ def add_hand(
 
 
 def pooled(values: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarray]:
-    """Figure -> all its values; (N,), of PER_JOINT (N, 21)."""
+    """Figure -> its values, concatenated: (N,), of PER_JOINT (N, 21)."""
     return {
         name: np.concatenate([np.atleast_1d(part) for part in parts]) if parts else np.zeros(0)
         for name, parts in values.items()
@@ -83,12 +87,12 @@ def summary(
 ) -> dict[str, Any]:
     """Means and 95 % bootstrap intervals of values (N,) by figure: the part of a report that all evaluations share.
 
-    ``refined`` are the values of the same pictures after the two-hand refinement, ``estimate`` those before it.
+    ``refined`` are the values of the same images after the two-hand refinement, ``estimate`` those before it.
 
-    Returns "metrics" and "ci95", each with "estimate", "refined" (None where that was not measured) and "ground_truth":
+    Returns "metrics" and "ci95", each with "estimate", "refined" (None where it was not measured) and "ground_truth":
     figure -> mean and figure -> [low, high] of the values that are not NaN, None where there are none; PER_JOINT: the
-    mean error of each of the 21 keypoints from the wrist, mm; and "boolean_failures": of how many pairs the volume of
-    the intersection could not be computed.
+    mean error of each of the 21 keypoints relative to the wrist, mm; and "boolean_failures": the number of pairs whose
+    intersection volume could not be computed.
     """
     names = [name for name in estimate if name != PER_JOINT]
     result: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Accuracy of the pipeline on single rendered images with exact truth: hands that hide, hold and touch each other."""
+"""Accuracy of the pipeline on single rendered images with exact ground truth: occluded and touching hands."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ PER_PAIR = ("mrrpe_mm", "mrrpe_occluded_mm")
 COUNTS = ("found", "both_found", "false_hands")
 SEED = 90211
 SIZE = (640, 480)
-_ELSEWHERE = 0.5
-"""A reported hand whose keypoints lie further than this from the true ones (part of the true box) is not that hand."""
+_FARTHEST = 0.5
+"""Mean 2D error, as a share of the true box, up to which a reported hand is taken for the true one."""
 
 
 class Measured(NamedTuple):
-    """What has been measured of the images so far."""
+    """Values of the images measured so far."""
 
     values: Values
     penetrations: Penetrations
 
     @classmethod
-    def nothing(cls) -> Measured:
+    def empty(cls) -> Measured:
         return cls({name: [] for name in (*COUNTS, *PER_HAND, *PER_PAIR, PER_JOINT)}, Penetrations())
 
     def pooled(self) -> dict[str, np.ndarray]:
@@ -45,17 +45,18 @@ def evaluate_images(
 ) -> dict[str, Any]:
     """Measure a reconstructor on whole images of the first samples of a split of the stream, each by itself.
 
-    A hand is found where one of its side is reported on it; errors are over found hands: root-relative ones from the
-    wrist, not rescaled; PA with scale and without reflection; MRRPE over pairs both of which are found, its
-    ``occluded`` form over those in which at least 30 % of a hand's keypoints are hidden by something else; penetration
-    over the same pairs, beside the truth's. 2D errors are over keypoints inside the image, PCK against the larger side
-    of the true box. ``found`` is over hands, ``both_found`` over images with two, ``false_hands`` how many of an image
-    are reported where there are none. Figures are of the hands before the two-hand refinement, and after it unless it
-    is switched off. Intervals are 95 % bootstrap percentiles. ``cases``, where given, gets one entry for each image.
+    A hand is found where a hand of its side is estimated near it; errors are over found hands: root-relative ones from
+    the wrist, not rescaled; PA with scale and without reflection; MRRPE over pairs of found hands, its ``occluded``
+    form over those in which at least 30 % of a hand's keypoints are hidden by something else; penetration over the same
+    pairs, beside the ground truth's. 2D errors are over keypoints inside the image, PCK relative to the larger side of
+    the true box. ``found`` is over hands, ``both_found`` over images with two, ``false_hands`` is the number of
+    estimated hands per image that match no true one. Figures are of the hands before the two-hand refinement, and after
+    it unless it is disabled. Intervals are 95 % bootstrap percentiles. ``cases``, where given, gets one entry for each
+    image.
     """
     stream = SampleStream(split, SEED, load_hand_model())
     refines = reconstructor.config.refine_steps > 0
-    before, after = Measured.nothing(), Measured.nothing()
+    before, after = Measured.empty(), Measured.empty()
     for number in range(count):
         sample = stream.frame(number, *SIZE)
         estimate = reconstructor.reconstruct_image(sample.image, sample.camera)
@@ -90,26 +91,26 @@ def measure(
     model = reconstructor.hand_model
     found, meshes, errors = [False, False], [], {}
     for side in Side:
-        hand, there = estimate.hand(side), bool(sample.present[side])
-        seen = sample.keypoints_2d[side]
-        size = float(np.ptp(seen, axis=0).max()) if there else 0.0
+        hand, present = estimate.hand(side), bool(sample.present[side])
+        true_2d = sample.keypoints_2d[side]
+        size = float(np.ptp(true_2d, axis=0).max()) if present else 0.0
         if hand.state == HandState.TRACKED:
-            error_2d = np.linalg.norm(hand.keypoints_2d - seen, axis=-1)
-            found[side] = there and bool(np.mean(error_2d) < _ELSEWHERE * size)
+            error_2d = np.linalg.norm(hand.keypoints_2d - true_2d, axis=-1)
+            found[side] = present and bool(np.mean(error_2d) < _FARTHEST * size)
             values["false_hands"].append(np.array([not found[side]], dtype=float))
         else:
             values["false_hands"].append(np.zeros(1))
-        if not there:
+        if not present:
             continue
         values["found"].append(np.array([found[side]], dtype=float))
         if not found[side]:
             continue
         last = np.array([sample.camera.width, sample.camera.height]) - 1
-        inside = ((seen >= 0) & (seen <= last)).all(axis=1)
+        inside = ((true_2d >= 0) & (true_2d <= last)).all(axis=1)
         mesh = model.mesh(side, sample.rotations[side], sample.betas[side], sample.translation[side])
         meshes.append(mesh)
         errors[side] = add_hand(
-            values, hand.joints, sample.joints[side], hand.vertices, mesh, hand.keypoints_2d, seen, inside
+            values, hand.joints, sample.joints[side], hand.vertices, mesh, hand.keypoints_2d, true_2d, inside
         )
     if sample.present.all():
         values["both_found"].append(np.array([all(found)], dtype=float))

@@ -15,8 +15,7 @@ def interval(values: np.ndarray) -> list[float]:
 
 
 def reduction_interval(before: np.ndarray, after: np.ndarray) -> list[float]:
-    """As :func:`interval`, of what share lower the mean of ``after`` is than that of ``before``, (N,) each of the same
-    samples in the same order."""
+    """As :func:`interval`, of the relative reduction of the mean from ``before`` to ``after``, (N,) each, paired."""
     return _percentiles([1.0 - after[chosen].mean() / before[chosen].mean() for chosen in _resamples(len(before))])
 
 

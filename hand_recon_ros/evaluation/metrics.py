@@ -1,8 +1,8 @@
 """Error measures for hands, each defined once.
 
-Keypoints are (..., 21, 3) in metres (any number of points where said); results are in millimetres, one per hand: the
-shape is what stands before the last two dimensions. A name never leaves open which root, scale or reflection is meant:
-the arguments' defaults are what the plain names stand for.
+Keypoints are (..., 21, 3) in metres, or (..., N, 3) where the docstring states it; results are in millimetres, one per
+hand, of the leading shape (...). Root, scale and reflection are arguments; their defaults are what the metric's plain
+name stands for.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def joint_errors(
 
     Args:
         predicted, truth: keypoints (..., 21, 3), metres.
-        root: keypoint both hands are moved to before they are compared; None compares absolute positions.
+        root: keypoint that is subtracted from both hands; None compares absolute positions.
         rescale: scale the prediction about the root to the truth's length from wrist to middle MCP (IntagHand, DIR).
     """
     predicted, truth = _pair(predicted, truth)
@@ -47,7 +47,7 @@ def joint_errors(
 def mpjpe(predicted: np.ndarray, truth: np.ndarray, root: int | None = WRIST, rescale: bool = False) -> np.ndarray:
     """Mean per-joint position error, mm; arguments as in :func:`joint_errors`.
 
-    The root's own error of zero is part of the mean, as in InterNet's and InterWild's protocol.
+    The root's error of zero is part of the mean, as in InterNet's and InterWild's protocol.
     """
     return joint_errors(predicted, truth, root, rescale).mean(axis=-1)
 
@@ -55,12 +55,12 @@ def mpjpe(predicted: np.ndarray, truth: np.ndarray, root: int | None = WRIST, re
 def procrustes(
     points: np.ndarray, target: np.ndarray, scale: bool = True, reflection: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The similarity that brings ``points`` closest to ``target`` in the least-squares sense.
+    """The similarity transform that best aligns ``points`` with ``target`` in the least-squares sense.
 
     Args:
         points, target: (..., N, 3), at least three of them.
-        scale: whether it may scale.
-        reflection: whether it may mirror (FreiHAND's official code allows it, most papers' code does not).
+        scale: estimate a scale; otherwise it is 1.
+        reflection: allow a reflection (FreiHAND's official code does, most papers' code does not).
 
     Returns:
         factor (...), rotation (..., 3, 3), shift (..., 3): aligned = factor * points @ rotation^T + shift.
@@ -85,7 +85,7 @@ def procrustes(
 
 
 def pa_mpjpe(predicted: np.ndarray, truth: np.ndarray, reflection: bool = False) -> np.ndarray:
-    """MPJPE after Procrustes alignment with scale, mm: what is left is wrong in the shape of the pose."""
+    """MPJPE after Procrustes alignment with scale, mm: the error of the articulated pose and shape alone."""
     predicted, truth = _pair(predicted, truth)
     factor, rotation, shift = procrustes(predicted, truth, scale=True, reflection=reflection)
     aligned = factor[..., None, None] * predicted @ np.swapaxes(rotation, -1, -2) + shift[..., None, :]
@@ -102,7 +102,7 @@ def mrrpe(left: np.ndarray, right: np.ndarray, true_left: np.ndarray, true_right
 
 
 def wrist_error(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Distance of the wrists in the camera frame, mm: how wrong the absolute position is."""
+    """Distance of the wrists in the camera frame, mm: the error of the absolute position."""
     predicted, truth = _pair(predicted, truth)
     return np.linalg.norm(predicted[..., WRIST, :] - truth[..., WRIST, :], axis=-1) * _MM
 

@@ -1,9 +1,9 @@
-"""How far two hands run into each other, and whether they touch: measured on their closed meshes.
+"""Penetration and contact of two hands, measured on their closed meshes.
 
 PenDepth: the largest distance of a vertex of either hand that is inside the other to the other's surface; 0 where none
 is. PenRate: share of two-hand frames whose PenDepth is above a threshold. PenVol: volume of the intersection, an exact
-boolean. ContactRatio: share of interacting frames in which the hands are nearer than 5 mm, so that pushing hands apart
-cannot win. Inside is decided by winding numbers, see :mod:`hand_recon_ros.geometry.mesh_queries`.
+boolean. ContactRatio: share of interacting frames in which the hands are nearer than 5 mm; it falls where hands are
+merely moved apart. Inside is decided by winding numbers, see :mod:`hand_recon_ros.geometry.mesh_queries`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _THRESHOLDS = (0.0, 2.0, 5.0)
 
 @dataclasses.dataclass(frozen=True)
 class Contact:
-    """How two closed meshes lie to each other.
+    """Contact of two closed meshes.
 
     Attributes:
         depth: PenDepth, metres.
@@ -49,12 +49,12 @@ def contact(first: np.ndarray, first_faces: np.ndarray, second: np.ndarray, seco
 def intersection_volume(
     first: np.ndarray, first_faces: np.ndarray, second: np.ndarray, second_faces: np.ndarray
 ) -> float:
-    """Volume that two closed meshes have in common, in the cubed unit of their vertices; NaN where the boolean fails.
+    """Intersection volume of two closed meshes, in the cubed unit of their vertices; NaN where the boolean fails.
 
-    A part of one that overlaps itself counts as often as it does.
+    Where a mesh intersects itself, the volume counts with its multiplicity.
     """
     middle = np.mean(first, axis=0)
-    solids = [
+    manifolds = [
         manifold3d.Manifold(
             manifold3d.Mesh64(
                 np.ascontiguousarray(vertices - middle, dtype=np.float64), np.ascontiguousarray(faces, dtype=np.uint64)
@@ -62,20 +62,20 @@ def intersection_volume(
         )
         for vertices, faces in ((first, first_faces), (second, second_faces))
     ]
-    both = solids[0] ^ solids[1]
-    if any(solid.status() != manifold3d.Error.NoError for solid in (*solids, both)):
+    intersection = manifolds[0] ^ manifolds[1]
+    if any(manifold.status() != manifold3d.Error.NoError for manifold in (*manifolds, intersection)):
         return float("nan")
-    return float(both.volume())
+    return float(intersection.volume())
 
 
 def truly_interacting(keypoints_2d: np.ndarray, truth: Contact) -> bool:
-    """Whether a frame counts for ContactRatio: its true hands touch, or their keypoints' boxes (2, 21, 2) overlap as
-    ``test-interacting`` asks."""
+    """Whether a frame counts for ContactRatio: its true hands touch, or the boxes of their keypoints (2, 21, 2) overlap
+    as in ``test-interacting``."""
     return truth.touching or box_overlap(keypoints_2d) >= BOX_OVERLAP
 
 
 def figures(measured: Contact, interacting: bool) -> dict[str, float]:
-    """A pair's contribution to each of PENETRATION, to be averaged; NaN where it has none."""
+    """A pair's value of each of PENETRATION, to be averaged; NaN where it has none."""
     depth = 1e3 * measured.depth
     rates = [float(depth > threshold) for threshold in _THRESHOLDS]
     touching = float(measured.touching) if interacting else float("nan")
@@ -83,7 +83,7 @@ def figures(measured: Contact, interacting: bool) -> dict[str, float]:
 
 
 class Penetrations:
-    """Figures of estimated pairs and of the true pairs beside them, frame by frame."""
+    """Figures of estimated and of true pairs, frame by frame."""
 
     def __init__(self) -> None:
         self.estimate: list[dict[str, float]] = []
@@ -104,6 +104,6 @@ class Penetrations:
         self.estimate.append(figures(contact(estimate[0], faces[0], estimate[1], faces[1]), interacting))
 
     def pooled(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Values (N,) by name, of the estimates and of the truth; NaN where a pair has none."""
+        """Values (N,) by name, of the estimates and of the ground truth; NaN where a pair has none."""
         return tuple({name: np.array([row[name] for row in rows]) for name in PENETRATION}
                      for rows in (self.estimate, self.ground_truth))  # type: ignore[return-value]  # fmt: skip

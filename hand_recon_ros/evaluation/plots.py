@@ -1,4 +1,4 @@
-"""The curves of a report, as PNG files in memory. Needs matplotlib."""
+"""Plots of a report, as PNG files in memory. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PCK_2D, _PCK_3D = 0.3, 60.0
 
 
 def joint_bars(per_joint: Sequence[float | None]) -> bytes:
-    """Mean error of each keypoint (21,), mm, from the wrist; a finger's are of one colour, None has no bar."""
+    """Bars of the mean error of each keypoint (21,), mm, relative to the wrist; None has no bar."""
     figure, (axes,) = _figure(1, 4.6)
     lengths = np.array(per_joint, dtype=np.float64)
     colours = ["0.5"] + [f"C{(keypoint - 1) // 4}" for keypoint in range(1, len(lengths))]
@@ -37,16 +37,16 @@ def pck(shares: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """
     shares = shares[np.isfinite(shares).any(axis=1)]
     counted = np.isfinite(shares)
-    right = [((shares < threshold) & counted).sum(axis=1) / counted.sum(axis=1) for threshold in thresholds]
-    return np.mean(right, axis=1)
+    correct = [((shares < threshold) & counted).sum(axis=1) / counted.sum(axis=1) for threshold in thresholds]
+    return np.mean(correct, axis=1)
 
 
 def pck_curves(hands: Sequence[HandErrors]) -> bytes:
-    """PCK over thresholds, in the picture and in space."""
-    figure, (flat, deep) = _figure(2, 3.2)
+    """PCK over thresholds, in 2D and in 3D."""
+    figure, (axes_2d, axes_3d) = _figure(2, 3.2)
     for axes, errors, most, unit in (
-        (flat, np.stack([hand.shares for hand in hands]), _PCK_2D, "threshold, share of the true box"),
-        (deep, np.stack([hand.joints_mm for hand in hands]), _PCK_3D, "threshold, mm from the wrist"),
+        (axes_2d, np.stack([hand.shares for hand in hands]), _PCK_2D, "threshold, share of the true box"),
+        (axes_3d, np.stack([hand.joints_mm for hand in hands]), _PCK_3D, "threshold, mm from the wrist"),
     ):
         thresholds = np.linspace(0.0, most, 121)
         if np.isfinite(errors).any():
@@ -57,7 +57,7 @@ def pck_curves(hands: Sequence[HandErrors]) -> bytes:
 
 
 def distribution(hands: Sequence[HandErrors]) -> bytes:
-    """How the hands' mean joint errors are distributed."""
+    """Histogram of the hands' mean joint errors."""
     errors = np.array([hand.joints_mm.mean() for hand in hands])
     errors = errors[np.isfinite(errors)]
     figure, (axes,) = _figure(1, 3.2)

@@ -1,4 +1,4 @@
-"""What the demonstration recorded, read back: messages as estimates, and the images they belong to."""
+"""Recordings of the demonstration: messages as estimates, and the images they belong to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Stamp = tuple[int, int]
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines; an incomplete last line, of a writer that was killed, is left out."""
+    """The objects of a file of JSON lines; an incomplete last line, of a writer that was killed, is skipped."""
     objects = []
     for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
         if line.endswith("\n"):
@@ -51,7 +51,7 @@ def pose_matrix(pose: dict[str, Any]) -> np.ndarray:
 
 
 def hand_estimate(hand: dict[str, Any], hand_model: Any) -> HandEstimate:
-    """The estimate a recorded Hand message came from; the mesh is made anew from the parameters it carries."""
+    """The estimate of a recorded Hand message; its mesh is posed from the message's parameters."""
     side, state = Side(hand["side"]), HandState(hand["state"])
     duration = hand["since_measurement"]
     since = duration["sec"] + duration["nanosec"] * 1e-9
@@ -84,7 +84,7 @@ def hand_estimate(hand: dict[str, Any], hand_model: Any) -> HandEstimate:
 
 
 def estimate(record: dict[str, Any], hand_model: Any) -> TwoHandEstimate:
-    """The estimate a recorded TwoHands message came from."""
+    """The estimate of a recorded TwoHands message."""
     sec, nanosec = stamp_of(record)
     return TwoHandEstimate(
         left=hand_estimate(record["left"], hand_model),
@@ -98,11 +98,11 @@ def estimate(record: dict[str, Any], hand_model: Any) -> TwoHandEstimate:
 
 
 def received_by_node(path: Path, namespace: str) -> int | None:
-    """How many images the node in ``namespace`` said last, on /diagnostics, that it had received; None: it did not."""
+    """Number of received images in the last diagnostics of the node in ``namespace``; None where there are none."""
     received = None
     for message in read_lines(path) if path.exists() else []:
         for status in message["status"]:
-            if not status["hardware_id"].startswith(f"{namespace}/"):  # /diagnostics is everybody's
+            if not status["hardware_id"].startswith(f"{namespace}/"):  # /diagnostics is shared by all nodes
                 continue
             for entry in status["values"]:
                 if entry["key"] == "images received":
@@ -128,7 +128,7 @@ class Recording:
         self._calibration = read_calibration(self.plan["camera_info"]) if self.plan["camera_info"] else None
 
     def camera(self, image: np.ndarray) -> Camera:
-        """The camera the node took ``image`` (H, W, 3) to be of."""
+        """The camera that the node used for ``image`` (H, W, 3)."""
         if self._calibration is not None and self._calibration.matches(image):
             return self._calibration
         return Camera.from_fov(image.shape[1], image.shape[0], self.plan["fov"])

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML file that needs nothing beside it: figures, curves, and the worst pictures drawn."""
+"""An evaluation as one self-contained HTML file: figures, curves, and overlays of the worst images."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def write_report(folder: Path, report: dict[str, Any], cases: Sequence[Case], co
 
     Args:
         folder: an earlier report in it is replaced.
-        report: what an evaluation returns: metrics, intervals, per-joint errors, and how they were measured.
-        cases: its pictures.
-        command: the command line that made it.
+        report: of an evaluation: metrics, intervals, per-joint errors, and the protocol.
+        cases: its images.
+        command: the command line of the evaluation.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
@@ -45,7 +45,7 @@ def write_report(folder: Path, report: dict[str, Any], cases: Sequence[Case], co
 
 
 def _page(report: dict[str, Any], cases: Sequence[Case], command: str) -> Iterator[str]:
-    title = escape(f"{report['dataset']}, {report['split']}: {report['n']} pictures")
+    title = escape(f"{report['dataset']}, {report['split']}: {report['n']} images")
     yield f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
     yield f"<style>{_STYLE}</style></head><body>\n<h1>{title}</h1>"
     yield f"<p>{escape(report['protocol'])}; hand_recon_ros {__version__}, made by</p>\n<pre>{escape(command)}</pre>"
@@ -63,15 +63,15 @@ def _page(report: dict[str, Any], cases: Sequence[Case], command: str) -> Iterat
         yield _plot(plots.pck_curves(hands), "PCK over thresholds")
         yield _plot(plots.distribution(hands), "distribution of errors")
     yield (
-        "<p>Below, keypoints are green as estimated and white as they are; a picture's error is that of its worse "
-        "hand. Where crops are shown, the left hand's is on the left, and mirrored as the encoder sees it.</p>"
+        "<p>Below, estimated keypoints are green and true ones white; an image's error is that of its worse hand. "
+        "Where crops are shown, the left hand's is on the left, and mirrored as it is for the encoder.</p>"
     )
     worst, median = worst_and_median(cases)
     missed = distinct(case for case in cases if case.missed)[:_MISSED]
     for name, chosen in (("Largest errors", worst), ("Around the median", median), ("Hands not found", missed)):
         if chosen:
             yield f'<h2>{name}</h2>\n<div class="gallery">'
-            yield from map(_shown, chosen)
+            yield from map(_figure, chosen)
             yield "</div>"
     yield "</body></html>"
 
@@ -94,8 +94,8 @@ def _arrangements(cases: Sequence[Case]) -> Iterator[tuple[str, str, str, str, s
         of = [case for case in cases if case.arrangement == arrangement]
         errors = [hand.joints_mm.mean() for case in of for hand in case.errors.values()]
         missed = sum(len(case.missed) for case in of)
-        said = (f"{np.mean(errors):.1f}", f"{np.median(errors):.1f}") if errors else ("&ndash;", "&ndash;")
-        yield arrangement, str(len(errors) + missed), str(missed), *said
+        mean_and_median = (f"{np.mean(errors):.1f}", f"{np.median(errors):.1f}") if errors else ("&ndash;",) * 2
+        yield arrangement, str(len(errors) + missed), str(missed), *mean_and_median
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -105,10 +105,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     yield "</table>"
 
 
-def _shown(case: Case) -> str:
+def _figure(case: Case) -> str:
     errors = [f"{side.label} {hand.joints_mm.mean():.1f} mm" for side, hand in case.errors.items()]
     errors += [f"{side.label} not found" for side in case.missed]
-    encoded = cv2.imencode(".jpg", case.drawn(), [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+    encoded = cv2.imencode(".jpg", case.overlay(), [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
     return (
         f'<figure><img src="{_data(encoded, "jpeg")}" alt="{escape(case.name)}"><figcaption><b>{case.number}</b> '
         f"{escape(case.arrangement)}: {', '.join(errors)}<br><small>{escape(case.name)}</small></figcaption></figure>"

@@ -1,4 +1,4 @@
-"""Accuracy on rendered clips with exact truth: the estimate a stream of images gives, frame by frame."""
+"""Accuracy on rendered clips with exact ground truth, frame by frame, with tracking."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ SPLITS = {
     "val": (("webcam", 1001), ("egocentric", 1002)),
     "test": (("webcam", 2001), ("egocentric", 2002), ("webcam", 2003), ("egocentric", 2004)),
 }
-"""View and seed of each clip of a split; ``demo`` is the demonstration. Seeds below 1000 are free for everything
-else; nothing is tuned on test."""
+"""View and seed of each clip of a split; ``demo`` is the demonstration. Seeds below 1000 are for other uses; nothing
+is tuned on test."""
 
 _MOMENT = 15
-"""Frames of a clip of which a report shows one at most."""
+"""Consecutive frames of which a report shows at most one."""
 
 PER_PAIR = ("mrrpe_mm",)
 TOUCHING = ("jitter_touching_mm", "pen_depth_touching_mm")
-"""Figures of the frames in, or around, which the true hands touch."""
+"""Figures over the frames in which the true hands touch; jitter also around them."""
 
 
 def evaluate_synthetic(
@@ -44,19 +44,19 @@ def evaluate_synthetic(
 ) -> dict[str, Any]:
     """Measure a reconstructor on the clips of a split.
 
-    Each clip is fed as a stream at its own rate. Errors are over TRACKED hands: root-relative ones from the wrist, not
-    rescaled; PA with scale and without reflection; MRRPE over frames with both hands TRACKED; PCK against the larger
-    side of the true box; penetration over the pairs of MRRPE, beside that of the truth in the same frames. Figures are
-    of the hands before the two-hand refinement, and after it unless it is switched off; those named ``touching`` are of
-    frames in which, or for jitter around which, the true hands touch. ``found`` says how many hands were TRACKED of
-    those there are, ``refined_ratio`` how many of the frames with both hands TRACKED were refined. Intervals are 95 %
-    bootstrap percentiles over frames.
+    Each clip is a stream with its own stamps. Errors are over TRACKED hands: root-relative ones from the wrist, not
+    rescaled; PA with scale and without reflection; MRRPE over frames with both hands TRACKED; PCK relative to the
+    larger side of the true box; penetration over the pairs of MRRPE, beside that of the ground truth in the same
+    frames. Figures are of the hands before the two-hand refinement, and after it unless it is disabled; those named
+    ``touching`` are over frames in which the true hands touch, jitter also around them. ``found`` is the share of true
+    hands that were TRACKED, ``refined_ratio`` the share of frames with both hands TRACKED that were refined. Intervals
+    are 95 % bootstrap percentiles over frames.
 
     Args:
         reconstructor: is reset before every clip.
         split: a key of SPLITS.
         frames: length of each clip.
-        clips: folder the rendered clips are kept in (default: the user's cache).
+        clips: folder that caches the rendered clips (default: the user's cache).
         cases: where given, gets one entry for each frame.
 
     Returns the report that ``hand-recon evaluate --json`` prints; metrics that are not measured are None.
@@ -93,7 +93,7 @@ def _share(true: np.ndarray, of: np.ndarray) -> float | None:
 
 
 class _Hands:
-    """The hands of a clip as they were told, frame by frame; NaN where a hand was not TRACKED."""
+    """The estimated hands of a clip, frame by frame; NaN where a hand was not TRACKED."""
 
     def __init__(self, count: int, vertices: int) -> None:
         self.joints, self.meshes = np.full((count, 2, 21, 3), np.nan), np.full((count, 2, vertices, 3), np.nan)
@@ -129,15 +129,15 @@ def _measure(
 def _values(
     clip: Clip, hands: _Hands, faces: list[np.ndarray], cases: list[Case] | None = None
 ) -> dict[str, np.ndarray]:
-    """Per-frame values of one clip: (N, 2) for hands, (N,) for pairs; NaN where there is nothing to measure.
+    """Per-frame values of one clip: (N, 2) for hands, (N,) for pairs; NaN where nothing was measured.
 
     PER_JOINT is (K, 21), of the K hands that were measured, frame by frame, the left one first.
     """
     truth, count = clip.truth, len(clip)
     joints, meshes, pixels, tracked = hands.joints, hands.meshes, hands.pixels, hands.tracked
-    there = np.isfinite(truth["joints"]).all(axis=(-2, -1))
-    used = tracked & there
-    result = {name: np.full((count, 2), np.nan) for name in PER_HAND} | {"tracked": used | ~there}
+    present = np.isfinite(truth["joints"]).all(axis=(-2, -1))
+    used = tracked & present
+    result = {name: np.full((count, 2), np.nan) for name in PER_HAND} | {"tracked": used | ~present}
     true_joints, true_vertices = truth["joints"][used], truth["vertices"][used].astype(np.float64)
     wrists, true_wrists = joints[used][:, :1], true_joints[:, :1]
     result[PER_JOINT] = metrics.joint_errors(joints[used], true_joints)
@@ -176,8 +176,11 @@ def _values(
 def _cases(
     clip: Clip, pixels: np.ndarray, used: np.ndarray, errors: np.ndarray, shares: np.ndarray, first: int
 ) -> list[Case]:
-    """One case for each frame of a clip, numbered from ``first`` on, from keypoints (N, 2, 21, 2) as estimated, and
-    the errors (K, 21) of the hands that are ``used`` (N, 2)."""
+    """One case for each frame of a clip, numbered from ``first`` on.
+
+    ``pixels`` are estimated keypoints (N, 2, 21, 2); ``errors`` and ``shares`` (K, 21) are those of HandErrors, of the
+    hands that are ``used`` (N, 2).
+    """
     measured = iter(map(HandErrors, errors, shares))
     name = f"{clip.folder.name.rpartition('-')[0]} frame"
     return [
@@ -199,5 +202,5 @@ def _picture(folder: Path, frame: int) -> np.ndarray:
     path = folder / "images" / f"{frame:06d}.png"
     image = cv2.imread(str(path))
     if image is None:
-        raise OSError(f"{path}: missing, or not a picture")
+        raise OSError(f"{path}: missing, or not an image")
     return image

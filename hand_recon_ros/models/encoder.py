@@ -1,15 +1,15 @@
 """The Fusion Alignment Encoder: from two crops to the parameters of both hands and their relative translation.
 
 After "Aligning Foundation Model Priors and Diffusion-Based Hand Interactions for Occlusion-Resistant Two-Hand
-Reconstruction" (arXiv:2503.17788). An image backbone gives the tokens F_i. In training a projection fuses the maps of
-foundation models (:mod:`datasets.priors`) into tokens F_p, and a second backbone learns to predict them from the image
-alone: its tokens F_fa follow F_p, whose gradient is stopped, so that the two cannot collapse to a constant. In training
-both F_p (teacher) and F_fa (student) go through the same transformer and heads; at inference there is F_fa only. Each
-has one token per grid cell and a summary token: that of the priors is computed from the keypoints' coordinates. The
-heads get these tokens beside the transformer's output.
+Reconstruction" (arXiv:2503.17788). An image backbone computes the tokens F_i. In training a projection fuses the maps
+of foundation models (:mod:`datasets.priors`) into tokens F_p, and a second backbone learns to predict them from the
+image alone: its tokens F_fa follow F_p, whose gradient is stopped, so that the two cannot collapse to a constant. In
+training both F_p (teacher) and F_fa (student) go through the same transformer and heads; at inference there is F_fa
+only. Each has one token per grid cell and a summary token: that of the priors is computed from the keypoints'
+coordinates. The heads get these tokens beside the transformer's output.
 
 Both crops show right hands (see :class:`encode.crop_frame.CropFrame`) and share all weights. A hand's tokens attend to
-its own and to the other hand's tokens, which differ by the embedding of where the other crop lies, not by the side:
+its own and to the other hand's tokens, which differ by the embedding of the other crop's position, not by the side:
 swapping and mirroring the hands swaps and mirrors the result, exactly.
 """
 
@@ -177,7 +177,7 @@ class FusionAlignmentEncoder(nn.Module):
         masked = others < 0.5
         for layer in self.layers:
             x = layer(x, x.flip(1) + other, masked)
-        # The image's and the second token of a cell are added; the second one is given as before the transformer too.
+        # The image's and the second token of a cell are added; the second one is also passed around the transformer.
         if second_tokens is None:
             features = self.norm(x).flatten(0, 1)
         else:
@@ -186,7 +186,7 @@ class FusionAlignmentEncoder(nn.Module):
         other_hand = self.other_hand(image_tokens if second_tokens is None else image_tokens + second_tokens[:, 1:])
         flat, depth_weight = self.heads(features, pooled, landmarks, other_hand, self.chain)
         hands: TrainingOutputs = flat.map(lambda part: part.reshape(batch, -1, *part.shape[1:]))
-        # The wrists in both crops give the vector between them; its depth is regressed as well.
+        # The vector between the wrists follows from their positions in both crops; its depth is regressed as well.
         geometric = to_other_wrist(hands.keypoints_2d[..., 0, :], hands.log_crop_width, rays, pairs) * others[..., None]
         depth = geometric[..., 2:].lerp(hands.to_other[..., 2:], depth_weight.reshape(batch, -1, 1).sigmoid())
         to_other = torch.cat([geometric[..., :2] + 0.1 * hands.to_other[..., :2], depth], dim=-1)

@@ -44,7 +44,7 @@ class HeadOutputs(NamedTuple):
     """Outputs of the heads for N hands.
 
     Attributes:
-        hands: (N, ...); ``to_other`` is a residual to what the geometry of both crops gives.
+        hands: (N, ...); ``to_other`` is a residual to the vector from the geometry of both crops.
         other_depth_weight: logit (N,) of the weight of the regressed depth of the other wrist against the geometry's.
     """
 
@@ -85,7 +85,7 @@ class OtherHand(nn.Module):
 class Heads(nn.Module):
     """Predictions from the tokens of a hand.
 
-    A regression from the summary token gives the parameters; the image's tokens give dense predictions. Where the
+    The parameters are regressed from the summary token, dense predictions from the grid's tokens. Where the
     backbone predicts landmarks, orientation, 2D keypoints, depths and crop width are residuals to these.
     """
 

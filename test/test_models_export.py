@@ -96,7 +96,7 @@ def test_an_exported_file_has_the_outputs_that_are_read(exported):
 
 
 def predictions(session, samples, networks):
-    """What the pipeline's decoder gives for the hands of samples, in order."""
+    """The pipeline's predictions for the hands of samples, with their crop frames, in order."""
     result = []
     for number, sample in enumerate(samples):
         crops = sample_crops(sample, np.random.default_rng(number), distractors=False)

@@ -18,7 +18,7 @@ pytest.importorskip("transformers")
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A SAM and a Depth Anything of random weights, as somebody would have them on disk."""
+    """A SAM and a Depth Anything with random weights in local folders."""
     import torch
     from transformers import (
         DepthAnythingConfig,
@@ -77,8 +77,8 @@ def scene():
     return SceneTruth(sample.keypoints_2d, sample.labels, sample.depth, sample.image)
 
 
-def frames(given, mirrored=False):
-    height, width = given.image.shape[:2]
+def frames(truth, mirrored=False):
+    height, width = truth.image.shape[:2]
     camera = Camera.from_fov(width, height, 60.0)
     right, left = RotatedBox((width * 0.6, height * 0.5), 150.0, 0.2), RotatedBox((width * 0.4, height * 0.6), 140.0)
     if not mirrored:
@@ -90,10 +90,10 @@ def frames(given, mirrored=False):
     return CropFrame(flipped(right), Side.LEFT, camera), CropFrame(flipped(left), Side.RIGHT, camera)
 
 
-def test_all_maps_are_there(provider):
-    given = scene()
-    own, other = frames(given)
-    maps = provider(own, other, given)
+def test_all_maps_are_computed(provider):
+    truth = scene()
+    own, other = frames(truth)
+    maps = provider(own, other, truth)
     assert maps.shape == (47, GRID, GRID) and np.isfinite(maps).all()
     assert 0 <= maps[KEYPOINTS].min() and maps[KEYPOINTS].max() <= 1
     np.testing.assert_allclose(maps[SEGMENTATION].sum(axis=0), 1.0, atol=1e-5)
@@ -101,22 +101,22 @@ def test_all_maps_are_there(provider):
     assert maps[DEPTH][0].std() > 0.1 and np.all(maps[DEPTH][1] == 1)
 
 
-def test_a_left_hand_gives_what_its_mirror_image_gives(provider):
-    given = scene()
-    mirrored = SceneTruth(given.keypoints_2d, given.labels, given.depth, np.ascontiguousarray(given.image[:, ::-1]))
-    straight = provider(*frames(given), given)
-    turned = provider(*frames(given, mirrored=True), mirrored)
-    # Crops are interpolated on the same grid from either side, up to rounding to whole grey levels.
-    assert np.abs(straight - turned).mean() < 0.02
+def test_a_left_hand_has_the_maps_of_its_mirror_image(provider):
+    truth = scene()
+    mirrored = SceneTruth(truth.keypoints_2d, truth.labels, truth.depth, np.ascontiguousarray(truth.image[:, ::-1]))
+    straight = provider(*frames(truth), truth)
+    of_mirrored = provider(*frames(truth, mirrored=True), mirrored)
+    # Crops of both images are equal up to rounding to integer pixel values.
+    assert np.abs(straight - of_mirrored).mean() < 0.02
 
 
-def test_what_is_missing_is_left_out(folders):
-    given = scene()
-    own, _ = frames(given)
-    maps = FoundationPriors(depth=Depth(folders[1]))(own, None, given)
+def test_maps_of_missing_models_are_zero(folders):
+    truth = scene()
+    own, _ = frames(truth)
+    maps = FoundationPriors(depth=Depth(folders[1]))(own, None, truth)
     assert not maps[KEYPOINTS].any() and not maps[SEGMENTATION].any() and maps[DEPTH].any()
     with pytest.raises(ValueError, match="need the image"):
-        FoundationPriors()(own, None, SceneTruth(given.keypoints_2d, given.labels, given.depth))
+        FoundationPriors()(own, None, SceneTruth(truth.keypoints_2d, truth.labels, truth.depth))
 
 
 def test_folders_are_checked(tmp_path):

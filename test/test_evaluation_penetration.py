@@ -58,12 +58,12 @@ def test_contact_ends_at_five_millimetres(gap, touching):
     assert (measured.depth, measured.volume, measured.touching) == (0.0, 0.0, touching)
 
 
-def test_what_is_wholly_inside_counts_whole():
+def test_a_contained_mesh_counts_with_its_whole_volume():
     measured = contact(*box((0.1, 0.1, 0.1)), *box((0.02, 0.02, 0.02), (0.01, 0.0, 0.0)))
     assert measured.volume == pytest.approx(8e-6) and measured.depth == pytest.approx(0.04)
 
 
-def test_a_mesh_with_a_hole_is_a_failure_and_not_nothing():
+def test_a_mesh_with_a_hole_is_a_failure_and_not_zero():
     vertices, faces = box((0.1, 0.1, 0.1))
     volume = intersection_volume(vertices, faces[1:], *box((0.1, 0.04, 0.04), (0.09, 0.0, 0.0)))
     assert math.isnan(volume)
@@ -74,7 +74,7 @@ def test_a_mesh_with_a_hole_is_a_failure_and_not_nothing():
     assert found["metrics"]["ground_truth"]["pen_vol_cm3"] is None and found["metrics"]["refined"] is None
 
 
-def test_a_hand_has_the_volume_it_has():
+def test_the_intersection_of_a_hand_with_itself_is_its_volume():
     vertices = flat_hands(0.0)[1]
     whole = trimesh.Trimesh(vertices, FACES[1], process=False).volume
     assert intersection_volume(vertices, FACES[1], vertices, FACES[1]) == pytest.approx(whole, rel=1e-6)
@@ -84,8 +84,8 @@ def test_frames_of_hands_are_pooled_beside_the_truth():
     apart = np.stack([np.zeros((21, 2)), np.full((21, 2), 500.0)]) + np.arange(21)[:, None]
     over = np.stack([np.zeros((21, 2)), np.full((21, 2), 5.0)]) + np.arange(21)[:, None]
     pen = Penetrations()
-    pen.add(flat_hands(-0.1), flat_hands(0.3), FACES, apart)  # runs in where nothing interacts
-    pen.add(flat_hands(0.3), flat_hands(0.3), FACES, over)  # boxes overlap, hands are apart
+    pen.add(flat_hands(-0.1), flat_hands(0.3), FACES, apart)  # penetrates where the true hands do not interact
+    pen.add(flat_hands(0.3), flat_hands(0.3), FACES, over)  # boxes overlap, hands do not touch
     estimate, truth = pen.pooled()
     assert estimate["pen_depth_mm"][0] > 5.0 and estimate["pen_vol_cm3"][0] > 1.0
     np.testing.assert_array_equal(estimate["pen_rate_5mm"], [1.0, 0.0])

@@ -28,7 +28,7 @@ def one_clip(monkeypatch):
 
 
 class Oracle:
-    """Says the truth, moved and scaled on request."""
+    """Returns the ground truth, moved and scaled on request."""
 
     config = ReconstructorConfig()
     hand_model = load_hand_model()
@@ -76,7 +76,7 @@ def test_the_truth_has_no_error(clips):
     for name in ("mpjpe_mm", "mpvpe_mm", "pa_mpjpe_mm", "pa_mpvpe_mm", "mrrpe_mm", "wrist_error_mm", "error_2d_px"):
         assert estimate[name] == pytest.approx(0.0, abs=2e-4), name
     assert estimate["pck_0_05"] == estimate["pck_0_1"] == 1.0
-    assert report["metrics"]["refined"] == estimate  # the oracle refines nothing
+    assert report["metrics"]["refined"] == estimate  # the oracle does not refine
     for name in PENETRATION:
         assert estimate[name] == report["metrics"]["ground_truth"][name], name
     assert estimate["pen_rate_2mm"] is not None
@@ -91,8 +91,8 @@ def test_known_errors_score_what_they_are(clips):
     assert larger["pa_mpjpe_mm"] == pytest.approx(0.0, abs=1e-3) and larger["mpjpe_mm"] > 5.0
 
 
-def test_frames_in_which_hands_touch_have_figures_of_their_own(tmp_path, monkeypatch):
-    """Of eight frames the hands touch in four; there the right hand is pushed in, and half of these are refined."""
+def test_frames_with_touching_hands_have_separate_figures(tmp_path, monkeypatch):
+    """The hands touch in four of eight frames; in these the right hand is moved in, and half of them are refined."""
     model, camera = load_hand_model(), Camera.from_fov(640, 480, 65)
     motion = sample_motion(model, 224, 0)
     picked = np.array([0, 1, 2, 3, 220, 221, 222, 223])

@@ -1,4 +1,4 @@
-"""Metrics against values worked out by hand, and the properties they must have."""
+"""Metrics against values computed by hand, and their properties."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_mpjpe_counts_the_root_itself():
     assert metrics.mpjpe(predicted, truth, root=9) == pytest.approx(5.0 / 21)
 
 
-def test_mpjpe_is_free_of_the_position_but_wrist_error_is_not():
+def test_mpjpe_does_not_depend_on_the_position_but_wrist_error_does():
     truth = hand(1, 4)
     predicted = truth + [0.01, -0.02, 0.02]
     np.testing.assert_allclose(metrics.mpjpe(predicted, truth), 0.0, atol=1e-9)
@@ -31,7 +31,7 @@ def test_mpjpe_is_free_of_the_position_but_wrist_error_is_not():
     np.testing.assert_allclose(metrics.wrist_error(predicted, truth), 30.0)
 
 
-def test_rescaling_takes_a_wrong_size_away():
+def test_rescaling_removes_an_error_of_size():
     truth = hand(2)
     predicted = 1.25 * truth
     assert metrics.mpjpe(predicted, truth) > 5.0
@@ -52,7 +52,7 @@ def test_procrustes_recovers_a_similarity():
     np.testing.assert_allclose(metrics.pa_mpjpe(points, target), 0.0, atol=1e-6)
 
 
-def test_a_mirrored_hand_is_only_forgiven_where_reflection_is_allowed():
+def test_a_mirrored_hand_is_aligned_only_where_reflection_is_allowed():
     truth = hand(5)
     mirrored = truth * [-1.0, 1.0, 1.0]
     assert metrics.pa_mpjpe(mirrored, truth) > 10.0
@@ -97,7 +97,7 @@ def test_shapes_that_do_not_fit_are_refused():
         metrics.mpjpe(np.zeros((20, 3)), np.zeros((21, 3)))
 
 
-def test_how_much_less_is_bounded_by_the_pairs():
+def test_the_interval_of_a_reduction():
     rng = np.random.default_rng(0)
     before = rng.uniform(50.0, 150.0, 200)
     low, high = reduction_interval(before, 0.8 * before)

@@ -1,4 +1,4 @@
-"""The landmark network in torch gives what OpenVINO gives for the file it was read from."""
+"""The landmark network in torch has the outputs of its file in OpenVINO."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def smooth_image(size: int) -> np.ndarray:
     [random_images(224), smooth_image(224), 0 * smooth_image(224), random_images(160), smooth_image(256)],
     ids=["random", "smooth", "black", "random 160", "smooth 256"],
 )
-def test_outputs_and_maps_are_the_files(trunk, images):
+def test_outputs_and_maps_are_those_of_the_file(trunk, images):
     expected = reference(images)
     with torch.no_grad():
         found = named(trunk(torch.from_numpy(images)))
@@ -86,7 +86,7 @@ def test_outputs_and_maps_are_the_files(trunk, images):
         np.testing.assert_allclose(found[name], array, err_msg=name, **TOLERANCE)
 
 
-def test_the_comparison_sees_one_wrong_bias():
+def test_one_wrong_bias_fails_the_comparison():
     images = random_images(224, count=1)
     expected = reference(images)
     wrong = load_landmark_trunk(find_model(HAND_LANDMARKS))
@@ -97,7 +97,7 @@ def test_the_comparison_sees_one_wrong_bias():
         assert not np.allclose(found[name], expected[name], **TOLERANCE), name
 
 
-def test_a_batch_gives_what_its_images_give_alone(trunk):
+def test_a_batch_has_the_outputs_of_its_images_alone(trunk):
     images = torch.from_numpy(random_images(96, count=3))
     with torch.no_grad():
         together = named(trunk(images))
@@ -160,7 +160,7 @@ def test_the_gradient_is_the_slope_of_the_outputs(trunk):
 
 
 @pytest.mark.parametrize("stage", STAGE_NAMES)
-def test_only_what_follows_the_named_stage_trains(trunk, stage):
+def test_stages_before_the_named_one_are_frozen(trunk, stage):
     for other in ("outputs", stage):  # what an earlier call froze trains again
         trunk.freeze_until(other)
     loss(trunk(torch.from_numpy(random_images(32)))).backward()
@@ -233,7 +233,7 @@ def test_swapped_outputs_are_refused(tmp_path):
         load_landmark_trunk(altered(tmp_path, alter))
 
 
-def test_what_is_no_network_is_refused(tmp_path):
+def test_other_files_are_refused(tmp_path):
     with pytest.raises(ModelFileError, match="there is no such file"):
         load_landmark_trunk(tmp_path / "missing.tflite")
     text = tmp_path / "text.tflite"

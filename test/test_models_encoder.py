@@ -52,7 +52,7 @@ def assert_same(a, b, tolerance=1e-5):
         torch.testing.assert_close(x, y, atol=tolerance, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def test_rotations_from_six_numbers():
+def test_rotations_from_their_6d_representation():
     rotations = torch.tensor(rotation_matrices(np.random.default_rng(0).normal(size=(7, 3))))
     torch.testing.assert_close(matrix_from_6d(to_6d(rotations)), rotations)
     random = matrix_from_6d(torch.randn(50, 6, dtype=torch.float64))
@@ -62,7 +62,7 @@ def test_rotations_from_six_numbers():
     assert matrix_from_6d(torch.tensor([0.0, 2.0, 0.0, -1.0, 5.0, 0.0]))[:, 0].tolist() == [0.0, 1.0, 0.0]
 
 
-def test_the_chain_is_the_hand_models():
+def test_the_chain_is_that_of_the_hand_model():
     rng = np.random.default_rng(1)
     rotations = rotation_matrices(rng.normal(0, 0.5, (4, 16, 3)))
     betas = rng.normal(size=(4, 10))
@@ -109,9 +109,9 @@ def test_every_weight_is_trained():
 
 def test_priors_are_not_needed_at_inference():
     model = encoder()
-    given = inputs(model)
-    with_priors = model(**given).hands
-    without = model(**{**given, "prior_maps": None})
+    batch = inputs(model)
+    with_priors = model(**batch).hands
+    without = model(**{**batch, "prior_maps": None})
     assert_same(with_priors, without.hands)
     assert without.teacher is None
     needs = encoder(fusion="priors")
@@ -120,44 +120,44 @@ def test_priors_are_not_needed_at_inference():
 
 
 def test_swapping_the_hands_swaps_the_result():
-    """As all crops are of right hands, a mirrored image then gives mirrored hands."""
+    """As all crops are of right hands, hands of a mirrored image are then mirrored."""
     model = encoder()
-    given = inputs(model)
-    straight = model(**given)
-    swapped = model(**{name: value.flip(1) for name, value in given.items()})
+    batch = inputs(model)
+    straight = model(**batch)
+    swapped = model(**{name: value.flip(1) for name, value in batch.items()})
     assert_same(swapped.hands.map(lambda value: value.flip(1)), straight.hands)
 
 
 def test_a_pair_does_not_depend_on_its_batch():
     model = encoder()
-    given = inputs(model)
-    together = model(**given).hands
-    alone = model(**{name: value[1:2] for name, value in given.items()}).hands
+    batch = inputs(model)
+    together = model(**batch).hands
+    alone = model(**{name: value[1:2] for name, value in batch.items()}).hands
     assert_same(together[1:2], alone)
 
 
 def test_a_missing_hand_is_masked():
     model = encoder()
-    given = inputs(model)
-    given["others"] = torch.tensor([[0.0, 1.0]] * BATCH)
-    before = model(**given).hands
-    changed = {**given, "stems": given["stems"].clone(), "rays": given["rays"].clone()}
+    batch = inputs(model)
+    batch["others"] = torch.tensor([[0.0, 1.0]] * BATCH)
+    before = model(**batch).hands
+    changed = {**batch, "stems": batch["stems"].clone(), "rays": batch["rays"].clone()}
     changed["stems"][:, 1] += 1.0
     changed["rays"][:, 1] += 1.0
     after = model(**changed).hands
     assert_same(before[:, 0], after[:, 0])
-    given["others"] = torch.ones(BATCH, 2)
+    batch["others"] = torch.ones(BATCH, 2)
     changed["others"] = torch.ones(BATCH, 2)
-    before, after = model(**given).hands[:, 0], model(**changed).hands[:, 0]
+    before, after = model(**batch).hands[:, 0], model(**changed).hands[:, 0]
     assert max((getattr(before, name) - getattr(after, name)).abs().max().item() for name in before.names()) > 1e-4
 
 
-def test_one_hand_by_itself_is_a_pair_without_the_other():
+def test_a_single_hand_is_a_pair_without_the_other():
     model = encoder()
-    given = inputs(model)
-    given["others"] = torch.tensor([[0.0, 1.0]] * BATCH)
-    pair = model(**given).hands
-    alone = model(**{name: value[:, :1] for name, value in given.items()}).hands
+    batch = inputs(model)
+    batch["others"] = torch.tensor([[0.0, 1.0]] * BATCH)
+    pair = model(**batch).hands
+    alone = model(**{name: value[:, :1] for name, value in batch.items()}).hands
     assert_same(alone, pair[:, :1])
 
 
@@ -166,18 +166,18 @@ def test_dense_keypoints_follow_exact_priors_after_a_short_training():
     torch.manual_seed(0)
     model = encoder(fusion="priors", pretrained=True, width=64, layers=1)
     model.backbones.requires_grad_(False)
-    given = inputs(model, batch=16)
+    batch = inputs(model, batch=16)
     generator = torch.Generator().manual_seed(1)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-3)
 
     def dense_error():
         """Of keypoints at random positions in the crop, in units of it."""
         keypoints_2d = torch.rand(16, 2, 42, 2, generator=generator) - 0.5
-        maps = torch.zeros_like(given["prior_maps"])
+        maps = torch.zeros_like(batch["prior_maps"])
         maps[:, :, priors.KEYPOINTS] = torch.tensor(
             np.stack([priors.heatmaps(hand) for hand in keypoints_2d.flatten(0, 1).numpy()])
         ).unflatten(0, (16, 2))
-        output = model(**{**given, "prior_maps": maps})
+        output = model(**{**batch, "prior_maps": maps})
         return (output.hands.dense_keypoints_2d - keypoints_2d[:, :, :21]).abs().mean()
 
     first = float(dense_error().detach())
@@ -191,10 +191,10 @@ def test_dense_keypoints_follow_exact_priors_after_a_short_training():
 def test_training_starts_from_the_landmarks_of_a_pretrained_trunk():
     """Before any training keypoints and the palm's orientation are close to those of the landmark network."""
     model = encoder(pretrained=True, width=128)
-    given = inputs(model)
+    batch = inputs(model)
     with torch.no_grad():
-        landmarks = model.backbones(given["stems"].flatten(0, 1)).landmarks
-        hands = model(**given).hands
+        landmarks = model.backbones(batch["stems"].flatten(0, 1)).landmarks
+        hands = model(**batch).hands
     error = (hands.keypoints_2d.flatten(0, 1) - landmarks.keypoints_2d).norm(dim=-1).mean()
     extent = (landmarks.keypoints_2d - landmarks.keypoints_2d.mean(dim=(0, 1))).norm(dim=-1).mean()
     assert error < 0.5 * extent
@@ -225,9 +225,9 @@ def truth(batch, seed=0):
 def test_the_alignment_has_no_gradient_on_the_priors():
     """Only the predicted tokens move towards the priors' tokens, which the other losses train."""
     model = encoder()
-    given = inputs(model)
+    batch = inputs(model)
     only_alignment = LossWeights(**{name: 0.0 for name in vars(LossWeights()) if name != "alignment"})
-    loss, terms = encoder_loss(model(**given), truth(BATCH), only_alignment)
+    loss, terms = encoder_loss(model(**batch), truth(BATCH), only_alignment)
     loss.backward()
     assert float(terms["alignment"]) > 0.1
     of_priors = [p.grad for p in model.project_priors.parameters() if p.grad is not None]
@@ -239,11 +239,11 @@ def test_training_aligns_and_the_target_does_not_collapse():
     """A few steps on four samples: the loss falls, predicted tokens approach the priors' tokens, and these still differ
     between samples."""
     model = encoder(layers=1, pretrained=True).train()
-    given, labels = inputs(model, batch=4), truth(4)
+    batch, labels = inputs(model, batch=4), truth(4)
     optimizer = torch.optim.AdamW(parameter_groups(model, EncoderTraining(learning_rate=2e-3, pretrained_rate=0.1)))
     history, spreads = [], []
     for _ in range(40):
-        output = model(**given)
+        output = model(**batch)
         loss, terms = encoder_loss(output, labels, LossWeights())
         optimizer.zero_grad()
         loss.backward()
