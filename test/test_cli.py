@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hand_recon_ros import cli
+from hand_recon_ros.hand_model import mano_import
 
 COMMANDS = ("reconstruct", "synth", "train", "evaluate", "benchmark", "import-mano", "models")
 
@@ -97,8 +98,11 @@ def test_models_are_listed(capsys):
     assert {state["name"]: state["state"] for state in states} == {"palm_detection": "ok", "hand_landmarks": "ok"}
 
 
-def test_json_holds_no_nan(capsys):
-    assert cli._plain({"a": [float("nan"), np.float32(1.5)], "b": np.arange(2)}) == {"a": [None, 1.5], "b": [0, 1]}
+def test_json_holds_no_nan(capsys, monkeypatch):
+    result = {"a": [float("nan"), np.float32(1.5)], "b": np.arange(2)}
+    monkeypatch.setattr(mano_import, "import_mano", lambda *_: result)
+    assert cli.main(["import-mano", "MANO_RIGHT.pkl", "--out", "hand.npz", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"path": {"a": [None, 1.5], "b": [0, 1]}}
 
 
 def test_the_installed_command_answers():

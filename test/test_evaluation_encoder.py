@@ -9,7 +9,7 @@ from hand_recon_ros.config import ConfigError
 from hand_recon_ros.datasets.crops import sample_crops
 from hand_recon_ros.encode.hand_encoder import decode_prediction
 from hand_recon_ros.encode.outputs import PosedHandOutputs
-from hand_recon_ros.evaluation.encoder import _SEED, evaluate_encoder
+from hand_recon_ros.evaluation.encoder import SEED, evaluate_encoder
 from hand_recon_ros.evaluation.encoder_predictors import load_encoder, network_predictor, session_predictor
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.interact.estimates import uncertainty_of
@@ -73,7 +73,7 @@ def test_known_errors_score_what_they_are():
 def test_the_predicted_relative_translation_is_measured():
     farther = evaluate_encoder(oracle(distance=1.1), "val", 2 * COUNT)["metrics"]["estimate"]
     assert farther["mrrpe_mm"] == pytest.approx(0.0, abs=0.05)
-    samples = [SampleStream("val", _SEED, load_hand_model())[number] for number in range(2 * COUNT)]
+    samples = [SampleStream("val", SEED, load_hand_model())[number] for number in range(2 * COUNT)]
     pairs = [s for s in samples if s.present.all()]
     errors = [100 * np.linalg.norm(s.joints[0, 0] - s.joints[1, 0]) for s in pairs]
     assert farther["mrrpe_predicted_mm"] == pytest.approx(np.mean(errors), abs=0.05)
@@ -94,13 +94,13 @@ def test_the_refiner_gets_the_pipelines_uncertainty_and_wrists():
 
     predict, model, moved = oracle(distance=1.5, errors=0.02), load_hand_model(), []
     evaluate_encoder(predict, "val", COUNT, refiner=Recorder())
-    stream, lifter = SampleStream("val", _SEED, model), Lifter(model)
+    stream, lifter = SampleStream("val", SEED, model), Lifter(model)
     for number in range(COUNT):
         sample = stream[number]
         if not sample.present.all():
             continue
         pair, uncertainty = calls.pop(0)
-        crops = sample_crops(sample, np.random.default_rng([_SEED, number]), distractors=False)
+        crops = sample_crops(sample, np.random.default_rng([SEED, number]), distractors=False)
         outputs = predict(torch.utils.data.default_collate([crops.arrays])).map(np.asarray)[0]
         predictions = [decode_prediction(crops.frames[side], outputs[side], both=True) for side in Side]
         observations = [

@@ -22,7 +22,7 @@ def small_models(monkeypatch, tmp_path):
         for name in ("one", "two")
     )
     monkeypatch.setattr(mf, "MODEL_FILES", models)
-    monkeypatch.setattr(mf, "_installed_wheel_folders", lambda: [])
+    monkeypatch.setattr(mf, "installed_wheel_folders", lambda: [])
     monkeypatch.delenv(mf.ENVIRONMENT_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     wheel = tmp_path / "mediapipe-0.10.21-cp311-cp311-any.whl"
@@ -119,7 +119,7 @@ def test_a_failing_download_says_what_ran_and_how_to_do_without(small_models, mo
 
 def test_the_search_order(small_models, monkeypatch, tmp_path):
     _, wheel = small_models
-    monkeypatch.setattr(mf, "_installed_wheel_folders", lambda: [tmp_path / "site-packages"])
+    monkeypatch.setattr(mf, "installed_wheel_folders", lambda: [tmp_path / "site-packages"])
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site-packages")
     assert mf.verify_models()[0] == tmp_path / "site-packages" / "mediapipe/modules/one.tflite"

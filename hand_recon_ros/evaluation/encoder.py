@@ -27,7 +27,8 @@ from .penetration import Penetrations
 
 PER_PAIR = ("mrrpe_mm", "mrrpe_occluded_mm", "mrrpe_predicted_mm", "mrrpe_predicted_occluded_mm")
 _BATCH = 16
-_SEED = 90210
+SEED = 90210
+"""Of the stream whose samples are measured."""
 
 
 def evaluate_encoder(
@@ -80,13 +81,13 @@ def measure_encoders(
     ``cases`` are of the first encoder; without a ``refiner`` nothing is refined.
     """
     hand_model = load_hand_model()
-    stream = SampleStream(split, _SEED, hand_model)
+    stream = SampleStream(split, SEED, hand_model)
     results = [(_empty(), _empty()) for _ in predictors]
     for start in range(0, count, _BATCH):
         numbers = range(start, min(start + _BATCH, count))
         samples = [stream[number] for number in numbers]
         crops_of = [
-            _crops(sample, number, CorruptedPriors(np.random.default_rng([_SEED, number, 1]), corruption))
+            _crops(sample, number, CorruptedPriors(np.random.default_rng([SEED, number, 1]), corruption))
             for number, sample in zip(numbers, samples, strict=True)
         ]
         batch = torch.utils.data.default_collate([crops.arrays for crops in crops_of])
@@ -118,7 +119,7 @@ def _pooled(values: Values, penetrations: Penetrations) -> dict[str, np.ndarray]
 
 
 def _crops(sample: Sample, number: int, provider: PriorProvider | None = None) -> Crops:
-    return sample_crops(sample, np.random.default_rng([_SEED, number]), provider, distractors=False)
+    return sample_crops(sample, np.random.default_rng([SEED, number]), provider, distractors=False)
 
 
 def _case(

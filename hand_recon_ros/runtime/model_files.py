@@ -99,7 +99,7 @@ def search_folders(model_dir: str | os.PathLike[str] = "") -> list[Path]:
     chosen = os.fspath(model_dir) or os.environ.get(ENVIRONMENT_VARIABLE, "")
     if chosen:
         return [Path(chosen).expanduser()]
-    return [cache_dir(), *_installed_wheel_folders()]
+    return [cache_dir(), *installed_wheel_folders()]
 
 
 def find_model(model: ModelFile, model_dir: str | os.PathLike[str] = "") -> Path:
@@ -172,7 +172,8 @@ def _look_up(model: ModelFile, model_dir: str | os.PathLike[str]) -> tuple[Path 
     return None, ""
 
 
-def _installed_wheel_folders() -> list[Path]:
+def installed_wheel_folders() -> list[Path]:
+    """Folders that hold an installed mediapipe package; empty where there is none."""
     try:
         spec = importlib.util.find_spec("mediapipe")  # finds the package without running it
     except (ImportError, ValueError):
