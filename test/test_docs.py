@@ -58,7 +58,7 @@ def test_linked_files_exist():
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
 
 
-def test_the_python_examples_of_the_readme_run(monkeypatch, tmp_path):
+def test_the_python_examples_of_the_readme_run():
     import numpy as np
 
     from hand_recon_ros import HandEstimate, Side

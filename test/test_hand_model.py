@@ -290,7 +290,7 @@ def altered(tmp_path: pathlib.Path, name: str, remove: tuple[str, ...] = (), **c
     return tmp_path / name
 
 
-def test_a_file_that_does_not_fit_is_refused(model, tmp_path):
+def test_a_file_that_does_not_fit_is_refused(tmp_path):
     with pytest.raises(HandModelError, match=r"no weights in it"):
         load_hand_model(altered(tmp_path, "a.npz", remove=("weights",)))
     with pytest.raises(HandModelError, match=r"weights has shape \(3, 16\), expected \(1160, 16\)"):

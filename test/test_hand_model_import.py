@@ -101,7 +101,7 @@ def pickled(monkeypatch):
     return write
 
 
-def test_right_and_left_become_plain_files(pickled, tmp_path, monkeypatch):
+def test_right_and_left_become_plain_files(pickled, tmp_path):
     right, left = hand_arrays(left=False), hand_arrays(left=True)
     pickled(tmp_path / "MANO_RIGHT.pkl", right)
     pickled(tmp_path / "MANO_LEFT.pkl", left)

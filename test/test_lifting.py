@@ -8,6 +8,7 @@ import pytest
 from evidence import CAMERA, MODEL, hand, observe
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.core.dispatcher import Dispatcher
 from scipy.spatial.transform import Rotation
 
 from hand_recon_ros import Camera, Side
@@ -18,7 +19,7 @@ from hand_recon_ros.hand_model.kinematics import template_of
 from hand_recon_ros.lift import lifter as lifting
 from hand_recon_ros.lift import normal_equations
 from hand_recon_ros.lift.lifter import Lifter, ShapePrior
-from hand_recon_ros.skeleton import mirror_pixels, mirror_points, wrist_rotation
+from hand_recon_ros.skeleton import mirror_pixels, mirror_points, mirror_rotations, wrist_rotation
 
 
 def test_jacobian_agrees_with_finite_differences():
@@ -46,8 +47,11 @@ def test_jacobian_agrees_with_finite_differences():
 
 @pytest.mark.parametrize("side", Side)
 def test_chain_is_the_hand_models(side):
-    rotations, betas, translation, keypoints = hand(3)
-    kinematics = MODEL.kinematics(Side.RIGHT)
+    """The chain is a right hand's; a left hand is mirrored into one."""
+    rotations, betas, _, keypoints = hand(3, side)
+    kinematics = MODEL.kinematics(side)
+    if side == Side.LEFT:
+        kinematics, rotations, keypoints = kinematics.mirrored(), mirror_rotations(rotations), mirror_points(keypoints)
     template = template_of([kinematics])
     angles = kinematics.angles_of(rotations)[1:].reshape(1, 5, 3, 3)
     posed = forward(template, Pose(rotations[None, 0], keypoints[None, 0], angles, betas[None]))
@@ -169,7 +173,10 @@ def test_the_solver_is_compiled_once():
     _, betas, _, _ = hand(4)
     for observations in ([right], [left], [left, right], [mirrored]):
         lifter(observations, CAMERA, [ShapePrior(betas, np.eye(10))] * len(observations))
-    compiled = [
-        chain._forward, chain._jacobian, chain._bend_fingers, normal_equations._accumulate, lifting._take_step,
-    ]  # fmt: skip
-    assert [len(kernel.signatures) for kernel in compiled] == [1] * len(compiled)
+    layouts = {
+        f"{module.__name__}.{name}": len(kernel.signatures)
+        for module in (chain, normal_equations, lifting)
+        for name, kernel in vars(module).items()
+        if isinstance(kernel, Dispatcher)
+    }
+    assert len(layouts) >= 5 and not {name: count for name, count in layouts.items() if count > 1}
