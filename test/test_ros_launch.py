@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 
 HAS_LAUNCH = all(importlib.util.find_spec(name) for name in ("launch", "launch_ros"))
-needs_launch = pytest.mark.skipif(not HAS_LAUNCH, reason="launch and launch_ros are not installed")
+needs_launch = pytest.mark.skipif(not HAS_LAUNCH, reason="launch is not installed: see tools/build_ros_overlay.py")
 
 
 def test_there_is_a_launch_file_for_each_use() -> None:

@@ -253,6 +253,23 @@ def write_if_changed(path: pathlib.Path, text: str) -> None:
         path.write_text(text)
 
 
+def colcon_build(
+    venv: pathlib.Path, build_folder: str, packages: Iterable[pathlib.Path], symlinks: bool = False
+) -> list[str | os.PathLike[str]]:
+    """The command that builds packages, each by its folder, into the environment."""
+    state = venv / "setup"
+    return [
+        *(venv / "bin" / "python", "-m", "colcon"),
+        *("--log-base", state / "log", "build"),
+        *("--paths", *packages),
+        *("--build-base", state / build_folder, "--install-base", venv, "--merge-install"),
+        *(["--symlink-install"] if symlinks else []),
+        *("--event-handlers", "console_direct+"),
+        *("--cmake-args", "-GNinja", "-DBUILD_TESTING=OFF", "-DCMAKE_BUILD_TYPE=Release", "-Wno-unused-cli"),
+        f"-DPython3_EXECUTABLE={venv / 'bin' / 'python'}",
+    ]
+
+
 def ensure_built(venv: pathlib.Path, state: pathlib.Path, symlinks: bool = True) -> None:
     """Builds tf2_msgs and this package into the environment."""
     stamp = state / "build.stamp"
@@ -261,27 +278,16 @@ def ensure_built(venv: pathlib.Path, state: pathlib.Path, symlinks: bool = True)
         return
     stamp.unlink(missing_ok=True)
     say("building messages and package with colcon")
-    for name, text in TF2_MSGS.items():
-        write_if_changed(state / "src" / "tf2_msgs" / name, text)
+    packages = [ROOT]
+    if not (venv / "share" / "tf2_ros_py").is_dir():  # build_ros_overlay.py has put tf2_msgs there in full
+        packages.append(state / "src" / "tf2_msgs")
+        for name, text in TF2_MSGS.items():
+            write_if_changed(packages[-1] / name, text)
     with contextlib.suppress(FileNotFoundError):
         for entry in (site_packages(venv) / PACKAGE).iterdir():
             if entry.is_symlink() and not entry.exists():
                 entry.unlink()
-    run(
-        [
-            *(venv / "bin" / "python", "-m", "colcon"),
-            *("--log-base", state / "log", "build"),
-            *("--base-paths", ROOT, state / "src" / "tf2_msgs"),
-            *("--packages-select", "tf2_msgs", PACKAGE),
-            *("--build-base", state / "build", "--install-base", venv, "--merge-install"),
-            *(["--symlink-install"] if symlinks else []),
-            *("--event-handlers", "console_direct+"),
-            *("--cmake-args", "-GNinja", "-DBUILD_TESTING=OFF", "-DCMAKE_BUILD_TYPE=Release", "-Wno-unused-cli"),
-            f"-DPython3_EXECUTABLE={venv / 'bin' / 'python'}",
-        ],
-        venv,
-        state / "colcon.log",
-    )
+    run(colcon_build(venv, "build", packages, symlinks), venv, state / "colcon.log")
     stamp.write_text(wanted)
 
 
