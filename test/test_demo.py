@@ -288,7 +288,7 @@ def test_the_recorder_writes_every_message(tmp_path, monkeypatch):
     rclpy.init(context=context, domain_id=int(environment["ROS_DOMAIN_ID"]))
     node = rclpy.create_node("hand_recon", namespace=namespace, context=context)
     publisher = node.create_publisher(TwoHands, "~/hands", QoSProfile(depth=count))
-    module_name = "hand_recon_ros.ros.demo.recorder"
+    module_name, begin = "hand_recon_ros.ros.demo.recorder", time.time()
     try:
         with processes.Process(
             "recorder", module_name, {"out": tmp_path}, tmp_path, namespace, environment
@@ -318,7 +318,7 @@ def test_the_recorder_writes_every_message(tmp_path, monkeypatch):
     assert line["hand_model"] == "test" and line["latency"] == 0.5 and line["left"]["state"] == 1
     assert line["left"]["keypoints_2d"][41] == 1.5 and len(line["left"]["pose"]) == 48
     assert recording.joints_of(line["right"])[20].tolist() == [0.0, 0.0, 0.25]
-    assert abs(line["received"] - time.time()) < 60.0
+    assert begin < line["received"] < time.time()
 
 
 def test_a_short_clip_through_the_whole_demonstration(tmp_path, capfd):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 
 import cv2
 import numpy as np
@@ -140,17 +139,6 @@ def test_grey_and_read_only_images() -> None:
     readonly = GREY.copy()
     readonly.flags.writeable = False
     draw_overlay(readonly, both(), CAMERA)
-
-
-def test_two_hands_are_drawn_fast_enough_to_run_live() -> None:
-    estimate = both()
-    draw_overlay(GREY, estimate, CAMERA)
-    times = []
-    for _ in range(8):
-        started = time.thread_time()
-        draw_overlay(GREY, estimate, CAMERA)
-        times.append(time.thread_time() - started)
-    assert min(times) < 0.030  # about 10 ms; the margin is for slow and busy machines
 
 
 def test_contact_sheet_fits_every_picture_into_its_cell() -> None:

@@ -185,19 +185,11 @@ def test_environment_matches_the_lock() -> None:
         assert importlib.metadata.version(name).partition("+")[0] == version, f"{name}: run `make setup`"
 
 
-def test_import_is_fast_and_light() -> None:
+def test_import_is_light() -> None:
     # Modules that the interpreter loads by itself at start (.pth files) are not the package's.
-    code = (
-        "import sys, time; before = set(sys.modules); start = time.perf_counter(); import hand_recon_ros; "
-        "print(time.perf_counter() - start, *sorted(set(sys.modules) - before))"
-    )
-    times = []
-    for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        seconds, *modules = done.stdout.split()
-        times.append(float(seconds))
-        assert not {module.split(".")[0] for module in modules} & set(HEAVY)
-    assert min(times) < 0.3, f"import hand_recon_ros takes {min(times):.2f} s"
+    code = "import sys; before = set(sys.modules); import hand_recon_ros; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {module.split(".")[0] for module in done.stdout.split()} & set(HEAVY)
 
 
 def test_the_facade_names_what_it_offers() -> None:

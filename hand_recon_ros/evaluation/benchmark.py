@@ -20,6 +20,7 @@ import numpy as np
 from ..camera import Camera
 from ..detect.networks import HandNetworks
 from ..hand_model import load_hand_model
+from ..overlay import draw_overlay
 from ..reconstructor import TwoHandReconstructor
 from ..types import Side
 
@@ -170,7 +171,10 @@ def _pipeline(
     rows.append(_row("first frame, two hands detected", _timed(first_frame, seconds)))
     image = frames[2][0]
     search = _timed(lambda: reconstructor.reconstruct_image(image, camera), seconds)
-    return [*rows, _row("single image, thorough search", search)]
+    rows.append(_row("single image, thorough search", search))
+    estimate = reconstructor.reconstruct_image(image, camera)
+    overlay = _timed(lambda: draw_overlay(image, estimate, camera), seconds)
+    return [*rows, _row("overlay of two hands", overlay, 30.0)]
 
 
 def _samples(seconds: float) -> list[float]:
