@@ -172,7 +172,9 @@ def test_derivatives_of_depths(pairs):
     state = problem.at(pose)
     c = state.contacts
     rows = np.zeros((len(c.depth), 2 * PER_HAND))
-    separation._rows(c.hand, c.depth, c.points, c.away, c.own, c.other, state.posed.keypoints, state.posed.axes, rows)
+    separation.depth_jacobian(
+        c.hand, c.depth, c.points, c.away, c.own, c.other, state.posed.keypoints, state.posed.axes, rows
+    )
     rng = np.random.default_rng(0)
     step = rng.normal(size=(2, PER_HAND)) * np.array([0.02] * 3 + [0.002] * 3 + [0.02] * 45) * 0.05
     after = problem.at(moved(pose, step))

@@ -131,7 +131,7 @@ class Problem:
         normal, gradient = belief.information.copy(), belief.gradient(state.pose)
         normal[np.diag_indices(len(normal))] *= 1.0 + _DAMPING
         rows = np.zeros((len(contacts.depth), len(normal)))
-        _rows(
+        depth_jacobian(
             contacts.hand, contacts.depth, contacts.points, contacts.away, contacts.own, contacts.other,
             posed.keypoints, posed.axes, rows,
         )  # fmt: skip
@@ -229,7 +229,7 @@ def _trusted(step: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _rows(hand, depth, points, away, own, other, keypoints, axes, rows):  # type: ignore[no-untyped-def]
+def depth_jacobian(hand, depth, points, away, own, other, keypoints, axes, rows):  # type: ignore[no-untyped-def]
     """Write what each parameter does to each depth (N, 2 PER_HAND): skin that moves outwards loses depth, and so it
     does where what it meets of the other hand moves the other way."""
     surface, outwards = np.empty(3), np.empty(3)
