@@ -36,6 +36,7 @@ def test_reconstructing_photos(tmp_path, capsys):
         assert record["calibrated"] is False and record["left"] == {"state": "LOST"}
 
 
+@pytest.mark.slow
 def test_input_images_are_never_overwritten(tmp_path, capsys):
     for name in ("a.png", "a.jpg"):
         cv2.imwrite(str(tmp_path / name), np.full((48, 64, 3), 90, dtype=np.uint8))
@@ -48,6 +49,7 @@ def test_input_images_are_never_overwritten(tmp_path, capsys):
     assert len({result["overlay"] for result in json.loads(capsys.readouterr().out)["results"]}) == 2
 
 
+@pytest.mark.slow
 def test_reconstructing_a_rendered_video_finds_its_hands(tmp_path, capsys):
     """Rendered frames, coded as video, tracked: positions are those of the truth."""
     from hand_recon_ros.synthetic import load_clip

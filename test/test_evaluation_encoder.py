@@ -155,6 +155,7 @@ def test_other_files_are_refused(tmp_path, capsys):
     assert "got 'nothing'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_exported_encoder_is_measured_as_the_pipeline_runs_it(tmp_path):
     pytest.importorskip("onnx")
     from hand_recon_ros.models.export import export_onnx

@@ -182,6 +182,7 @@ def test_the_command_writes_a_report_only_when_asked(tmp_path, capsys, monkeypat
     assert "hand-recon evaluate --single-images --set encoder=none --report out" in texts and "7.000" in texts
 
 
+@pytest.mark.slow
 def test_the_report_of_an_encoder(tmp_path):
     assert main(["evaluate", "--encoder", "small", "--frames", "2", "--report", str(tmp_path)]) == 0
     texts = Page((tmp_path / "report.html").read_text(encoding="utf-8")).texts
