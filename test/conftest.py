@@ -1,4 +1,4 @@
-"""What every test may rely on: ROS finds this environment, and no other run on this or another machine hears it."""
+"""The environment of every test: ROS finds this installation, and no other run or machine receives its messages."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-# The Makefile says the same; here for a pytest that is called by hand. The wheels leave AMENT_PREFIX_PATH unset, and a
-# ROS installation sets it.
+# As in the Makefile, for a pytest that is called by hand. The wheels leave AMENT_PREFIX_PATH unset; a ROS installation
+# sets it.
 if (pathlib.Path(sys.prefix) / "share" / "ament_index").is_dir():
     os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
 os.environ.setdefault("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")

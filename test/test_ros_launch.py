@@ -1,4 +1,4 @@
-"""Launch files, the RViz file and the Fast DDS profile: they fit the node, and launch starts them where it is there."""
+"""Launch files, the RViz file and the Fast DDS profile fit the node, and launch starts it where launch is installed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_there_is_a_launch_file_for_each_use() -> None:
 
 
 @pytest.mark.parametrize("file", LAUNCH_FILES, ids=lambda file: file.name)
-def test_launch_files_say_what_they_do_and_compile(file: pathlib.Path) -> None:
+def test_launch_files_have_a_docstring_and_compile(file: pathlib.Path) -> None:
     tree = ast.parse(file.read_text())
     assert ast.get_docstring(tree)
     assert any(isinstance(n, ast.FunctionDef) and n.name == "generate_launch_description" for n in tree.body)
@@ -72,7 +72,7 @@ def arguments_of(file: pathlib.Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("file", LAUNCH_FILES, ids=lambda file: file.name)
-def test_what_launch_files_take_from_the_package_is_there(file: pathlib.Path) -> None:
+def test_what_launch_files_import_from_the_package_exists(file: pathlib.Path) -> None:
     """Also where launch is not installed, so that a renamed function does not break them unseen."""
     package = ROOT / "hand_recon_ros"
     for node in ast.walk(ast.parse(file.read_text())):
@@ -139,7 +139,7 @@ def test_a_real_launch_starts_the_node_and_ends_it(tmp_path: pathlib.Path) -> No
 
         context = Context()
         rclpy.init(context=context)
-        node = rclpy.create_node("asks", context=context)
+        node = rclpy.create_node("client", context=context)
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
         client = node.create_client(GetParameters, "/hand_recon/get_parameters")

@@ -13,7 +13,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from setup_environment import LOCK, ROOT, SetupError, colcon_build, only_one, patch_wheel_paths, run, say
+from setup_environment import LOCK, ROOT, SetupError, colcon_build, exclusive, patch_wheel_paths, report, run
 
 BRANCH = "kilted"
 REPOSITORIES = {
@@ -58,7 +58,7 @@ def build(sources: pathlib.Path, venv: pathlib.Path) -> None:
     if not (state / "build.stamp").exists():
         raise SetupError(f"{venv} is not set up: run `make setup` first")
     folders = package_folders(sources)
-    say("building launch, the ros2 command line, tf2 and sensor_msgs_py")
+    report("building launch, the ros2 command line, tf2 and sensor_msgs_py")
     pip = (venv / "bin" / "python", "-m", "pip", "install", "--no-input", "--progress-bar", "off")
     run([*pip, "-c", LOCK, *FROM_INDEX], venv, state / "pip-overlay.log")
     patch_wheel_paths(venv)
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     venv = options.venv.resolve()
     try:
-        with only_one(venv):
+        with exclusive(venv):
             build(options.sources.resolve(), venv)
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)

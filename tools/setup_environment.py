@@ -63,10 +63,10 @@ ament_package()
 
 
 class SetupError(RuntimeError):
-    """The environment cannot be set up; the message is one line that says what to do."""
+    """The environment cannot be set up; the message is one line with the remedy."""
 
 
-def say(text: str) -> None:
+def report(text: str) -> None:
     print(f"[setup] {text}", file=sys.stderr, flush=True)
 
 
@@ -120,7 +120,7 @@ def lock_fingerprint() -> str:
 
 
 def build_fingerprint() -> str:
-    """Changes with all that a link into the source tree does not show at once.
+    """Changes with everything that needs a build: links into the source tree show the rest at once.
 
     That is what is compiled or configured, and the names of the files that are linked one by one.
     """
@@ -163,7 +163,7 @@ def clean_environment(venv: pathlib.Path) -> dict[str, str]:
 
 
 def run(command: Sequence[str | os.PathLike[str]], venv: pathlib.Path, log: pathlib.Path) -> None:
-    """Runs a command with its output in a file; raises SetupError with the end of that output where it fails."""
+    """Runs a command with its output in the file ``log``; raises SetupError if it fails, and prints the last lines."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
         done = subprocess.run(
@@ -184,7 +184,7 @@ def site_packages(venv: pathlib.Path) -> pathlib.Path:
 
 
 def ensure_venv(venv: pathlib.Path) -> None:
-    """Makes the virtual environment; anew where it is of another Python or was moved here from elsewhere."""
+    """Creates the virtual environment, and recreates one of another Python or one that was moved."""
     config = venv / "pyvenv.cfg"
     if config.exists():
         text = config.read_text()
@@ -194,9 +194,9 @@ def ensure_venv(venv: pathlib.Path) -> None:
         same_place = place is None or pathlib.Path(place[1]).resolve() == venv.resolve()
         if same_version and same_place and (venv / "bin" / "python").exists():
             return
-        say(f"{venv.name} belongs to another Python or another place: making it anew")
+        report(f"{venv.name} belongs to another Python or another place: recreating it")
         shutil.rmtree(venv)
-    say(f"creating {venv.name} with Python {platform.python_version()}")
+    report(f"creating {venv.name} with Python {platform.python_version()}")
     subprocess.run(
         [sys.executable, "-m", "venv", venv], check=True, stdin=subprocess.DEVNULL, env=clean_environment(venv)
     )
@@ -230,7 +230,7 @@ def ensure_packages(venv: pathlib.Path, state: pathlib.Path) -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         return
     stamp.unlink(missing_ok=True)
-    say(f"installing the packages of {LOCK.name} (a few minutes the first time)")
+    report(f"installing the packages of {LOCK.name} (a few minutes the first time)")
     pip: list[str | os.PathLike[str]] = [
         venv / "bin" / "python",
         "-m",
@@ -277,9 +277,9 @@ def ensure_built(venv: pathlib.Path, state: pathlib.Path, symlinks: bool = True)
     if stamp.exists() and stamp.read_text() == wanted:
         return
     stamp.unlink(missing_ok=True)
-    say("building messages and package with colcon")
+    report("building messages and package with colcon")
     packages = [ROOT]
-    if not (venv / "share" / "tf2_ros_py").is_dir():  # build_ros_overlay.py has put tf2_msgs there in full
+    if not (venv / "share" / "tf2_ros_py").is_dir():  # with build_ros_overlay.py the complete tf2_msgs is installed
         packages.append(state / "src" / "tf2_msgs")
         for name, text in TF2_MSGS.items():
             write_if_changed(packages[-1] / name, text)
@@ -292,13 +292,13 @@ def ensure_built(venv: pathlib.Path, state: pathlib.Path, symlinks: bool = True)
 
 
 @contextlib.contextmanager
-def only_one(venv: pathlib.Path) -> Iterator[None]:
-    """Two make runs at once wait for each other."""
+def exclusive(venv: pathlib.Path) -> Iterator[None]:
+    """Two set-ups of the same environment run one after the other."""
     with venv.with_name(f"{venv.name}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another set-up of this environment is running: waiting for it")
+            report("another set-up of this environment is running: waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -316,9 +316,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     state = venv / "setup"
     try:
         check_machine()
-        with only_one(venv):
+        with exclusive(venv):
             ensure_venv(venv)
-            # Neither colcon nor rosdep may look for packages in here.
+            # Neither colcon nor rosdep may search for packages in here.
             write_if_changed(venv / "COLCON_IGNORE", "")
             state.mkdir(exist_ok=True)
             ensure_packages(venv, state)
