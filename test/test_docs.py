@@ -1,4 +1,4 @@
-"""The documentation says what the code does: its tables are the code's own, its log texts and files exist."""
+"""The documentation is true: its tables come from the code, and the files, commands and names in it exist."""
 
 from __future__ import annotations
 
@@ -10,6 +10,48 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "hand_recon_ros" / "assets").rglob("*.md")),
+)
+
+
+def page_name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def code_spans(text: str) -> list[str]:
+    """What stands between backticks, fenced blocks left out, line breaks as spaces."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
+
+
+def commands(text: str) -> list[list[str]]:
+    """The arguments of every ``hand-recon`` command, in a code span or on a line of its own."""
+    lines = [line.split(" # ")[0] for line in re.findall(r"^    (.+)$", text, flags=re.MULTILINE)]
+    found = []
+    for part in [*code_spans(text), *lines]:
+        start = re.search(r"(?:^|\s)(?:hand-recon|-m hand_recon_ros\.cli)\s+(?=[a-z])", part)
+        if start:
+            found.append(part[start.end() :].split())
+    return found
+
+
+def definitions(file: str) -> set[str]:
+    """The functions, methods and classes of a module of the package."""
+    text = (ROOT / "hand_recon_ros" / file).read_text(encoding="utf-8")
+    return set(re.findall(r"^\s*(?:def|class) (\w+)", text, flags=re.MULTILINE))
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the first table under a heading of the page on architecture, without its head."""
+    lines = ARCHITECTURE.split(f"# {heading}\n", 1)[1].splitlines()
+    table = [line for line in lines[next(i for i, line in enumerate(lines) if line.startswith("|")) :]]
+    table = table[: next((i for i, line in enumerate(table) if not line.startswith("|")), len(table))]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
 
 
 def make_docs():
@@ -52,10 +94,69 @@ def test_troubleshooting_quotes_real_log_texts():
         assert quote in code, f"no log text contains {quote!r}"
 
 
-def test_linked_files_exist():
-    for page in (ROOT / "README.md", ROOT / "docs" / "nodes.md"):
-        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_linked_files_exist(page):
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_modules_exist(page):
+    folders = (ROOT, ROOT / "hand_recon_ros", ROOT / "launch", page.parent)
+    for path in re.findall(r"[\w./]*\w\.py\b", page.read_text(encoding="utf-8")):
+        if "NAME" not in path and path != "rs_launch.py":  # of realsense2_camera
+            assert any((folder / path).is_file() for folder in folders), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_commands_are_accepted(page, capsys):
+    from hand_recon_ros.cli import main
+    from hand_recon_ros.config import ReconstructorConfig, settings_of
+
+    for name, *arguments in commands(page.read_text(encoding="utf-8")):
+        with pytest.raises(SystemExit) as end:
+            main([name, "--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        assert end.value.code == 0, f"no command {name}"
+        # Usage names the choices of an option behind it, and those of a positional argument by themselves.
+        choices = {option: set(values.split(",")) for option, values in re.findall(r"(--[\w-]+ )?\{([^}]*)\}", text)}
+        previous = ""
+        for argument in arguments:
+            if argument.startswith("--"):
+                assert re.search(rf"{argument}\b", text), f"hand-recon {name} has no {argument}"
+            elif previous + " " in choices or previous == "" and "" in choices:
+                known = choices[previous + " " if previous else ""]
+                values = set(argument.split("|"))
+                assert values <= known or argument.isupper(), f"hand-recon {name} {previous} {argument}: {known}"
+            elif previous == "--set" and name != "train":
+                assert argument.split("=")[0] in settings_of(ReconstructorConfig), f"--set {argument}"
+            previous = argument if argument.startswith("--") else "-"
+
+
+def test_the_frame_travels_through_functions_that_exist():
+    steps = rows("How a frame travels")
+    assert len(steps) > 20
+    for step, functions, files, _ in steps:
+        known = set().union(*(definitions(file) for file in re.findall(r"`([\w/]+\.py)`", files)))
+        for function in re.findall(r"`([\w.]+)`", functions):
+            assert set(function.split(".")) <= known, f"{step}: {function} is not in {files}"
+
+
+def test_names_on_the_page_of_the_architecture_exist():
+    folders = (ROOT / "hand_recon_ros", ROOT / "launch", ROOT / "test", ROOT / "config")
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".yaml")]
+    words = set(re.findall(r"\w+", "".join(path.read_text(encoding="utf-8") for path in files)))
+    for span in code_spans(ARCHITECTURE):
+        if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", span) and not span.endswith(".py") and "NAME" not in span:
+            missing = set(span.split(".")) - words - {"txt", "xml", "onnx", "npz", "safetensors"}
+            assert not missing, f"{span}: no {missing} in the code"
+
+
+def test_subpackages_stand_in_the_order_of_the_import_rule():
+    from test_import_rule import LAYERS
+
+    named = [name for row in rows("Subpackages") for name in re.findall(r"^`(\w+)/`$", row[0])]
+    assert named == [layer for layer in LAYERS if (ROOT / "hand_recon_ros" / layer).is_dir()]
 
 
 def test_the_python_examples_of_the_readme_run():
