@@ -23,6 +23,7 @@ from .interact.relative_translation import with_relative_translation
 from .landmarks.crops import tracking_box
 from .landmarks.observation import Observation
 from .lift.lifter import LiftedHand, Lifter
+from .runtime.devices import choose_device
 from .runtime.threads import single_threaded_blas
 from .track.encoder_schedule import encode
 from .track.estimates import hand_estimate, measured_estimate, unseen_estimate
@@ -52,15 +53,22 @@ class TwoHandReconstructor:
     """Both hands from camera images; tracks them from call to call.
 
     One instance serves one camera stream and one thread at a time. All that it remembers is in its ``Tracks``.
+
+    Attributes:
+        config: the settings; replaced by :meth:`update_settings`.
+        device: that the networks run on.
+        hand_model: of both hands.
     """
 
     def __init__(self, config: ReconstructorConfig | None = None, locator: Locator | None = None) -> None:
         """Load the hand model and, unless a locator is given, the networks.
 
-        Raises ModelFileError (``runtime.model_files``) for missing or altered network files and SessionError
-        (``runtime.sessions``) where this platform cannot run them; the messages name the way out.
+        Raises DeviceError (``runtime.devices``) for a device that cannot be used, ModelFileError
+        (``runtime.model_files``) for missing or altered network files and SessionError (``runtime.sessions``) where
+        this platform cannot run them; the messages name the way out.
         """
         self.config = config or ReconstructorConfig()
+        self.device = choose_device(self.config.device)
         self.hand_model = load_hand_model(self.config.hand_model)
         self._locator = HandLocator(HandNetworks.load(self.config)) if locator is None else locator
         self._encoder = None if self.config.encoder == "none" else load_encoder(self.config, self._locator.networks)

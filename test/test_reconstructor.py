@@ -12,6 +12,7 @@ from hand_recon_ros.config import ConfigError, ReconstructorConfig, checked
 from hand_recon_ros.geometry.rotations import rotation_matrices
 from hand_recon_ros.landmarks.landmarks import HandLandmarks
 from hand_recon_ros.landmarks.observation import RotatedBox
+from hand_recon_ros.runtime.devices import DeviceError
 from hand_recon_ros.skeleton import mirror_points, wrist_pose
 from hand_recon_ros.track.image_track import ImageTrack
 
@@ -217,6 +218,12 @@ def test_a_mirrored_image(script):
 def test_images_that_cannot_be_used(script, image, text):
     with pytest.raises(ValueError, match=text):
         reconstructor(script)(image, CAMERA)
+
+
+def test_the_device_is_checked(script):
+    assert reconstructor(script, device="auto").device == reconstructor(script, device="cpu").device == "cpu"
+    with pytest.raises(DeviceError, match="set device to 'auto' or 'cpu'"):
+        reconstructor(script, device="cuda")
 
 
 def test_settings(script, tmp_path):

@@ -219,7 +219,7 @@ def test_the_device_is_logged_and_one_that_is_not_there_is_an_error() -> None:
     with NodeOnDds(activate=False, make=make) as dds:
         assert change(dds, Transition.TRANSITION_CONFIGURE)
         (text,) = [text for text in dds.logged("INFO") if "configured in" in text]
-        assert text.endswith("the networks run on cpu (device: auto)")
+        assert "networks run on the CPU: device is 'auto'" in text
     with NodeOnDds(activate=False, make=make, device="cuda") as dds:
         assert not change(dds, Transition.TRANSITION_CONFIGURE)
         assert dds.node.state == "unconfigured"

@@ -17,6 +17,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_srvs.srv import SetBool, Trigger
 
 from ..config import ConfigError, ReconstructorConfig
+from ..runtime.devices import describe_device
 from . import topics
 from .connections import Connections
 from .diagnostics import Counters
@@ -118,11 +119,8 @@ class HandReconNode(LifecycleNode):
         self._reconstructor = self._make_reconstructor(self._settings.reconstructor)
         self._reconstructor.warm_up()
         self._outputs = Outputs(self._connections, self._reconstructor.hand_model)
-        device = getattr(self._reconstructor, "device", "cpu")
-        self.get_logger().info(
-            f"configured in {time.monotonic() - begin:.1f} s: the networks run on {device}"
-            f" (device: {self._settings.reconstructor.device})"
-        )
+        device = describe_device(self._settings.reconstructor.device)
+        self.get_logger().info(f"configured in {time.monotonic() - begin:.1f} s; {device}")
 
     @transition
     def on_activate(self, state: LifecycleState) -> None:
