@@ -54,7 +54,7 @@ def predicted(keypoints, sigma=0.5, distance_sigma=0.002, camera=CAMERA):
     return EncoderPrediction(
         presence=1.0, keypoints_2d=camera.project(keypoints), stddev_2d=np.full(21, sigma),
         joints=keypoints - keypoints[0], wrist=keypoints[0], wrist_stddev=distance_sigma, to_other=None,
-        other_square=RotatedBox((0.0, 0.0), 1.0), other_shown=0.0,
+        other_box=RotatedBox((0.0, 0.0), 1.0), other_visible=0.0,
     )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ class Oracle:
             presence=self.presence, keypoints_2d=pixels,
             stddev_2d=np.full(21, self.stddev * np.ptp(pixels, axis=0).max()), joints=keypoints - keypoints[0],
             wrist=keypoints[0], wrist_stddev=0.02, to_other=None,
-            other_square=tracking_box(CAMERA.project(self.keypoints[side.other])), other_shown=self.shown,
+            other_box=tracking_box(CAMERA.project(self.keypoints[side.other])), other_visible=self.shown,
         )  # fmt: skip
 
 
@@ -189,4 +189,4 @@ def test_tracks_last_while_the_order_of_occlusion_changes(rate):
 def test_a_box_as_features_and_back(side):
     frame = CropFrame(RotatedBox((310.0, 250.0), 180.0, 0.4), side, CAMERA)
     square = RotatedBox((350.0, 190.0), 150.0, -1.1)
-    assert alike(frame.square_out(frame.pair_features(CropFrame(square, side.other, CAMERA))), square, 1e-9)
+    assert alike(frame.box_out(frame.pair_features(CropFrame(square, side.other, CAMERA))), square, 1e-9)

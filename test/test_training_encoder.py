@@ -68,7 +68,7 @@ def test_the_box_of_the_other_hand():
                 assert not crops.arrays["other_valid"][side]
             elif crops.arrays["other_visible"][side]:
                 visible += 1
-                box, truth = frame.square_out(crops.arrays["other_box"][side]), sample.keypoints_2d[side.other]
+                box, truth = frame.box_out(crops.arrays["other_box"][side]), sample.keypoints_2d[side.other]
                 assert sample.present[side.other] and alike(box, tracking_box(truth), 1e-4)
             elif crops.arrays["other_valid"][side] and sample.present[side.other]:
                 centre = frame.pixels_in(np.array(tracking_box(sample.keypoints_2d[side.other]).center))

@@ -25,9 +25,9 @@ RAY_FEATURES = 5
 PAIR_FEATURES = 5
 
 
-def crop_pixels(places: np.ndarray, size: int) -> np.ndarray:
-    """Places (..., 2) in units of a crop, as of :meth:`CropFrame.pixels_in`, in pixels of the crop, ``size`` wide."""
-    return (places + 0.5) * size - 0.5
+def crop_pixels(points: np.ndarray, size: int) -> np.ndarray:
+    """Points (..., 2) in units of a crop, see :meth:`CropFrame.pixels_in`, in pixels of the crop, ``size`` wide."""
+    return (points + 0.5) * size - 0.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,17 +94,17 @@ class CropFrame:
 
     def pixels_in(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels (..., 2) of the image in units of the crop, (0, 0) in its middle, +-0.5 at its edges."""
-        placed = self.box.from_image(pixels) - 0.5
-        return placed * (-1.0, 1.0) if self._mirrored else placed
+        points = self.box.from_image(pixels) - 0.5
+        return points * (-1.0, 1.0) if self._mirrored else points
 
-    def pixels_out(self, places: np.ndarray) -> np.ndarray:
+    def pixels_out(self, points: np.ndarray) -> np.ndarray:
         """Inverse of :meth:`pixels_in`."""
-        return self.box.to_image((places * (-1.0, 1.0) if self._mirrored else places) + 0.5)
+        return self.box.to_image((points * (-1.0, 1.0) if self._mirrored else points) + 0.5)
 
-    def position_out(self, place: np.ndarray, width: float) -> np.ndarray:
-        """The point (3,) of the camera frame that projects to ``place`` (2,) of the crop, at the distance along the
+    def position_out(self, point: np.ndarray, width: float) -> np.ndarray:
+        """The point (3,) of the camera frame that projects to ``point`` (2,) of the crop, at the distance along the
         crop's middle ray at which the crop is ``width`` metres wide."""
-        ray = self.points_in(self.camera.directions(self.pixels_out(place)))
+        ray = self.points_in(self.camera.directions(self.pixels_out(point)))
         return self.points_out(ray / ray[2] * (width / self.spread))
 
     def width_at(self, point: np.ndarray) -> float:
@@ -144,12 +144,12 @@ class CropFrame:
     def pair_features(self, other: CropFrame) -> np.ndarray:
         """Where the other hand's crop is relative to this one (PAIR_FEATURES,): its middle in this crop (clipped
         when far), log of the sizes' ratio, and its turn."""
-        place = np.clip(self.pixels_in(np.asarray(other.box.center)), -3.0, 3.0)
+        centre = np.clip(self.pixels_in(np.asarray(other.box.center)), -3.0, 3.0)
         turn = other.box.angle - self.box.angle
         turn = -turn if self._mirrored else turn
-        return np.array([*place, math.log(other.box.size / self.box.size), math.cos(turn), math.sin(turn)])
+        return np.array([*centre, math.log(other.box.size / self.box.size), math.cos(turn), math.sin(turn)])
 
-    def square_out(self, features: np.ndarray) -> RotatedBox:
+    def box_out(self, features: np.ndarray) -> RotatedBox:
         """The box in the image of predicted :meth:`pair_features`, whose cosine and sine need not be normalised."""
         x, y, log_size, cos, sin = (float(value) for value in features)
         turn = math.atan2(-sin if self._mirrored else sin, cos)

@@ -42,14 +42,14 @@ class HandEncoder:
         """The observations (at most one of a side) of a BGR image, each with the encoder's prediction."""
         if not observations:
             return []
-        given = [self._crop(image, observation, camera) for observation in observations]
-        frames = [frame for frame, _ in given]
+        crops = [self._crop(image, observation, camera) for observation in observations]
+        frames = [frame for frame, _ in crops]
         both = len(frames) == 2
         pairs = [
             frames[i].pair_features(frames[1 - i]) if both else np.zeros(PAIR_FEATURES) for i in range(len(frames))
         ]
         hands = self._session.run(
-            np.stack([content for _, content in given]), np.stack([frame.ray_features for frame in frames]),
+            np.stack([content for _, content in crops]), np.stack([frame.ray_features for frame in frames]),
             np.stack(pairs), np.full(len(frames), float(both)),
         )  # fmt: skip
         return [
@@ -57,9 +57,9 @@ class HandEncoder:
             for i, observation in enumerate(observations)
         ]
 
-    def landmarks(self, image: np.ndarray, square: RotatedBox, mirrored: bool) -> HandLandmarks:
+    def landmarks(self, image: np.ndarray, box: RotatedBox, mirrored: bool) -> HandLandmarks:
         """Landmarks in a box of a BGR image, or in its mirror image."""
-        return self._networks.read(image, [square], mirrored)[0]
+        return self._networks.read(image, [box], mirrored)[0]
 
     def _crop(self, image: np.ndarray, observation: Observation, camera: Camera) -> tuple[CropFrame, np.ndarray]:
         """The crop of an observation, and the session's input for it."""
@@ -91,6 +91,6 @@ def decode_prediction(frame: CropFrame, hand: HandOutputs, both: bool) -> Encode
         wrist=wrist,
         wrist_stddev=float(np.linalg.norm(wrist) * hand.log_crop_width_scale) * _LAPLACE,
         to_other=frame.points_out(hand.to_other) if both else None,
-        other_square=frame.square_out(hand.other_box),
-        other_shown=1.0 / (1.0 + math.exp(-hand.other_visible)),
+        other_box=frame.box_out(hand.other_box),
+        other_visible=1.0 / (1.0 + math.exp(-hand.other_visible)),
     )

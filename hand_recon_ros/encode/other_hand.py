@@ -48,9 +48,9 @@ def with_other_hand(
     if box is None:
         (alone,) = encoder(image, [seen], camera)
         prediction = _prediction(alone)
-        if not prediction.is_finite or prediction.other_shown < _SHOWN:
+        if not prediction.is_finite or prediction.other_visible < _SHOWN:
             return [alone]
-        box = prediction.other_square
+        box = prediction.other_box
     pair: list[Observation] = []
     for _ in range(crops):
         other = _observation(encoder, image, box, side, seen)

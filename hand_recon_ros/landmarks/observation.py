@@ -57,8 +57,8 @@ class EncoderPrediction:
         wrist_stddev: predicted standard deviation of the wrist's distance, metres.
         to_other: from this wrist to the other hand's (3,), metres, in the camera's axes; None without a crop of the
             other hand.
-        other_square: box of the other hand, predicted from this hand's crop alone.
-        other_shown: probability that the other hand is visible there, 0..1.
+        other_box: box of the other hand, predicted from this hand's crop alone.
+        other_visible: probability that the other hand is visible there, 0..1.
     """
 
     presence: float
@@ -68,8 +68,8 @@ class EncoderPrediction:
     wrist: np.ndarray
     wrist_stddev: float
     to_other: np.ndarray | None
-    other_square: RotatedBox
-    other_shown: float
+    other_box: RotatedBox
+    other_visible: float
 
     @property
     def is_finite(self) -> bool:
@@ -78,9 +78,9 @@ class EncoderPrediction:
         scalars = (
             self.presence,
             self.wrist_stddev,
-            self.other_shown,
-            self.other_square.size,
-            *self.other_square.center,
+            self.other_visible,
+            self.other_box.size,
+            *self.other_box.center,
         )
         arrays = (self.keypoints_2d, self.stddev_2d, self.joints, self.wrist, vector, np.array(scalars))
         return all(bool(np.isfinite(array).all()) for array in arrays)

@@ -88,7 +88,7 @@ class DetectorTrainer(Trainer):
         """See :func:`detector_loss`."""
         with self.accelerator.autocast():
             maps = self.model(*(batch[name] for name in FEATURES))
-        return detector_loss(maps.float(), batch["boxes"], batch["asked"])
+        return detector_loss(maps.float(), batch["boxes"], batch["valid"])
 
     @torch.no_grad()
     def figures(self) -> dict[str, float]:
@@ -98,9 +98,9 @@ class DetectorTrainer(Trainer):
         for number in range(self._val.frames):
             batch = {name: self._tensor(array[number]) for name, array in self._val.arrays.items()}
             maps = head(*(batch[name] for name in FEATURES))
-            losses.append(float(detector_loss(maps, batch["boxes"], batch["asked"])[0]))
+            losses.append(float(detector_loss(maps, batch["boxes"], batch["valid"])[0]))
             hands = decode(maps[0].cpu().numpy(), _THRESHOLD, _VIEW)
-            counts.add([hand.roi for hand in hands], self._boxes(number), self._val.arrays["asked"][number, 0])
+            counts.add([hand.roi for hand in hands], self._boxes(number), self._val.arrays["valid"][number, 0])
         return {"loss": float(np.mean(losses)), **counts.figures()}
 
     def export(self) -> Path | None:

@@ -23,12 +23,12 @@ from ..synthetic.sample_stream import SampleStream
 
 _ARRAYS = {
     **{name: (shape, np.float16) for name, shape in FEATURE_SHAPES.items()},
-    "boxes": ((2, BOX), np.float32), "asked": ((2,), np.bool_),
+    "boxes": ((2, BOX), np.float32), "valid": ((2,), np.bool_),
 }  # fmt: skip
 
 
 class FeatureDataset(Dataset[dict[str, np.ndarray]]):
-    """Numbered frames of a split as arrays (V, ...) of V views: features by name, boxes and asked as in DetectorView.
+    """Numbered frames of a split as arrays (V, ...) of V views: features by name, boxes and valid as in DetectorView.
 
     A frame has two augmented views; with ``whole`` it has one, the whole frame.
     """
@@ -78,7 +78,7 @@ class FeatureCache:
         self.frames, self.views = frames, self._dataset.views
         self._folder = Path(folder) / split
         self._folder.mkdir(parents=True, exist_ok=True)
-        decisive = {"split": split, "seed": seed, "frames": frames, "views": self.views}
+        decisive = {"split": split, "seed": seed, "frames": frames, "views": self.views, "arrays": sorted(_ARRAYS)}
         description = self._folder / "frames.json"
         if not description.exists():
             description.write_text(json.dumps(decisive))
