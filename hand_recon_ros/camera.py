@@ -132,7 +132,7 @@ class Camera:
         x = points[..., :2] / np.where(points[..., 2:] > _NEAR, points[..., 2:], np.nan)
         if not self._distorts:
             return self._to_pixels(x)
-        in_range = np.linalg.norm(x, axis=-1, keepdims=True) <= self._fold
+        in_range = np.linalg.norm(x, axis=-1, keepdims=True) <= self.fold_radius
         return self._to_pixels(self._distort(np.where(in_range, x, np.nan)))
 
     def unproject(self, pixels: np.ndarray) -> np.ndarray:
@@ -228,7 +228,7 @@ class Camera:
         return np.stack(columns, axis=-1)
 
     @functools.cached_property
-    def _fold(self) -> float:
+    def fold_radius(self) -> float:
         """Undistorted radius at which the lens model stops growing; infinite where it always grows."""
         if self.distortion_model == "equidistant":
             return math.tan(self._last_angle) if self._last_angle < math.pi / 2 else math.inf

@@ -282,5 +282,5 @@ def test_any_lens_inverts_its_own_distortion():
         lens = wide_camera("rational_polynomial", D)
         rays = np.append(rng.uniform(-0.9, 0.9, (50, 2)), np.ones((50, 1)), axis=1)
         inverted = lens.unproject(lens.project(rays))
-        steeper = np.linalg.norm(rays[:, :2], axis=1) < lens._fold - 0.3
+        steeper = np.linalg.norm(rays[:, :2], axis=1) < lens.fold_radius - 0.3
         np.testing.assert_allclose(inverted[steeper], rays[steeper], atol=1e-6)

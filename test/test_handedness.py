@@ -96,7 +96,7 @@ def test_mirroring_exchanges_the_slots(candidates):
 def _worth(candidates, left, right):
     largest = max((c.size for c in candidates), default=0.0)
     pairs = ((left, Side.LEFT), (right, Side.RIGHT))
-    return sum(handedness._value(candidates[index], side, largest) for index, side in pairs if index is not None)
+    return sum(handedness.slot_value(candidates[index], side, largest) for index, side in pairs if index is not None)
 
 
 def test_assignment():

@@ -76,7 +76,7 @@ def assign(candidates: Sequence[Candidate]) -> tuple[int | None, int | None]:
     if not candidates:
         return None, None
     largest = max(max(candidate.size for candidate in candidates), 1e-6)
-    values = np.array([[_value(candidate, side, largest) for side in Side] for candidate in candidates])
+    values = np.array([[slot_value(candidate, side, largest) for side in Side] for candidate in candidates])
     choices: list[int | None] = [None, *range(len(candidates))]
     best: tuple[int | None, int | None] = (None, None)
     best_value = 0.0
@@ -90,8 +90,11 @@ def assign(candidates: Sequence[Candidate]) -> tuple[int | None, int | None]:
     return best
 
 
-def _value(candidate: Candidate, side: Side, largest: float) -> float:
-    """What a candidate in a slot is worth; an empty slot is worth 0."""
+def slot_value(candidate: Candidate, side: Side, largest: float) -> float:
+    """Value of a candidate in a slot, whose sum :func:`assign` maximises; an empty slot has 0.
+
+    ``largest`` is the size of the largest candidate, pixels.
+    """
     stay = _STAY if candidate.slot == side else 0.0
     likely = math.log(max(probability(candidate.evidence, side), 1e-30)) - math.log(PLAUSIBLE)
     if likely + stay <= 0:
