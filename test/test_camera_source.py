@@ -24,6 +24,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 from hand_recon_ros import Camera  # noqa: E402
 from hand_recon_ros.calibration import scaled_camera, write_calibration  # noqa: E402
 from hand_recon_ros.ros.demo import camera_source  # noqa: E402
+from hand_recon_ros.ros.parameters import node_options  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 DOMAIN = 1 + os.getpid() % 100
@@ -223,7 +224,7 @@ def test_images_are_published_at_the_rate_and_a_late_one_shifts_the_rest(photos,
     context = rclpy.Context()
     rclpy.init(context=context)
     overrides = [rclpy.parameter.Parameter(n, value=v) for n, v in {"source": str(photos), "rate": 20.0}.items()]
-    node = rclpy.create_node("camera_source", context=context, parameter_overrides=overrides)
+    node = rclpy.create_node("camera_source", context=context, parameter_overrides=overrides, **node_options())
     source = camera_source.CameraSource(node)
 
     def publish(_: Any) -> None:

@@ -79,13 +79,11 @@ def test_a_hanging_worker_is_an_error_and_everything_else_answers(
     assert "the image in work has taken" in status.message and "restart the node" in status.message
     assert len(dds.logged("ERROR")) == 1
 
-    begin = time.monotonic()
     response = dds.call(Trigger, "/hand_recon/reset_tracking", Trigger.Request())
     assert not response.success and "after it" in response.message
     response = dds.call(SetBool, "/hand_recon/set_enabled", SetBool.Request(data=False))
     assert response.success and "paused" in response.message
     assert change(dds, Transition.TRANSITION_DEACTIVATE) and dds.node.state == "inactive"
-    assert time.monotonic() - begin < 10.0
     assert "the worker has not ended within" in dds.logged("ERROR")[-1]
 
     assert not change(dds, Transition.TRANSITION_ACTIVATE), "its reconstructor is in use"

@@ -229,11 +229,9 @@ def test_a_worker_that_hangs_is_reported(bench: Bench, hanging: Hanging) -> None
 def test_nothing_waits_for_a_worker_that_hangs(bench: Bench, hanging: Hanging) -> None:
     bench.send()
     assert hanging.entered.wait(5.0)
-    begin = time.monotonic()
     assert not bench.worker.reset_tracking(timeout=0.1)
     assert bench.reconstructor.resets == 0, "the reconstructor is used by one thread at a time"
     assert not bench.worker.stop(timeout=0.1)
-    assert time.monotonic() - begin < 5.0
     (text,) = bench.errors
     assert text.startswith("the worker has not ended within 0.1 s") and "restart" in text
     hanging.released.set()
