@@ -76,7 +76,7 @@ def test_only_the_outputs_that_are_read_are_compiled(outputs):
     """The shipped file has more outputs; those that remain have the same values."""
     path = bundled_network("encoder", "small")
     session = EncoderSession(path, outputs)
-    for request in session._requests.values():
+    for request in session.requests.values():
         compiled = [set(outputs.file_names()) & output.names for output in request.model_outputs]
         assert compiled == [{name} for name in outputs.file_names()]
     rng = np.random.default_rng(0)
@@ -137,7 +137,7 @@ def test_precision_is_float32_where_bfloat16_differs(monkeypatch):
         differences.append((pixels.max(), 1e3 * max(metres)))
     pixels, millimetres = np.max(differences, axis=0)
     print(f"bfloat16 against float32: {pixels:.2f} px, {millimetres:.2f} mm at most")
-    precisions = {r.get_compiled_model().get_property("INFERENCE_PRECISION_HINT") for r in default._requests.values()}
+    precisions = {r.get_compiled_model().get_property("INFERENCE_PRECISION_HINT") for r in default.requests.values()}
     if pixels > 0.5 or millimetres > 1.0:
         assert precisions == {openvino.Type.f32}
 

@@ -24,6 +24,7 @@ class EncoderSession(Generic[Outputs]):
     Attributes:
         takes_stems: whether the input is features of the landmark network's inner layers instead of crops.
         input_shape: of one hand's input: stems (N,) or crops (S, S, 3).
+        requests: OpenVINO's inference requests by number of hands.
     """
 
     def __init__(self, path: str | os.PathLike[str], outputs: type[Outputs], threads: int = 2) -> None:
@@ -62,7 +63,7 @@ class EncoderSession(Generic[Outputs]):
             return core.compile_model(sized, "CPU", cpu_config(threads)).create_infer_request()
 
         with ThreadPoolExecutor() as pool:  # compiling takes one core about a second each
-            self._requests = dict(zip((1, 2), pool.map(compiled, (1, 2)), strict=True))
+            self.requests = dict(zip((1, 2), pool.map(compiled, (1, 2)), strict=True))
 
     def run(self, images: np.ndarray, rays: np.ndarray, pairs: np.ndarray, others: np.ndarray) -> Outputs:
         """Outputs (H, ...) for one hand or two, in the order of the inputs.
@@ -73,7 +74,7 @@ class EncoderSession(Generic[Outputs]):
             pairs: (H, PAIR_FEATURES), see CropFrame.pair_features.
             others: (H,) 1 where the other hand is among them.
         """
-        request = self._requests[len(images)]
+        request = self.requests[len(images)]
         request.set_tensor(self._first, openvino.Tensor(np.ascontiguousarray(images)))
         for name, value in (("rays", rays), ("pairs", pairs), ("others", others)):
             request.set_tensor(name, openvino.Tensor(np.ascontiguousarray(value, dtype=np.float32)))
