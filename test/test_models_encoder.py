@@ -161,6 +161,7 @@ def test_a_single_hand_is_a_pair_without_the_other():
     assert_same(alone, pair[:, :1])
 
 
+@pytest.mark.slow
 def test_dense_keypoints_follow_exact_priors_after_a_short_training():
     """The grid cells learn to predict the keypoints from the priors' heatmaps."""
     torch.manual_seed(0)

@@ -112,6 +112,7 @@ def predictions(session, samples, networks):
     return result
 
 
+@pytest.mark.slow
 def test_precision_is_float32_where_bfloat16_differs(monkeypatch):
     """Where bfloat16 changes a hand by more than 1 mm or half a pixel of its crop, the pipeline computes in float32."""
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):

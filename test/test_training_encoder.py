@@ -92,6 +92,7 @@ def test_a_resumed_run_ends_like_one_that_was_not_stopped(tmp_path):
     assert straight.history[-1] == pytest.approx(second.history[-1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_short_run_learns(tmp_path, capsys):
     path = recipe(tmp_path, steps=30, batch=3, checkpoint_every=30, learning_rate=2e-3)
     assert main(["train", "encoder", "--config", str(path), "--json"]) == 0
