@@ -153,14 +153,14 @@ def _empty() -> dict[str, np.ndarray]:
 def _ground_truth(result: dict[str, np.ndarray], sample: Sample, frame: CropFrame, both: bool) -> None:
     side = frame.side
     wrist = sample.joints[side, 0]
-    places = frame.pixels_in(sample.keypoints_2d[side])
+    keypoints = frame.pixels_in(sample.keypoints_2d[side])
     result["present"][side] = 1.0
     result["rotations"][side] = frame.rotations_in(sample.rotations[side])
     result["betas"][side] = sample.betas[side]
     result["joints"][side] = frame.points_in(sample.joints[side]) - frame.points_in(wrist)
-    result["keypoints_2d"][side] = places
+    result["keypoints_2d"][side] = keypoints
     # Keypoints far outside the crop cannot be predicted from it.
-    result["keypoint_weights"][side] = (np.abs(places) < 0.6).all(axis=-1)
+    result["keypoint_weights"][side] = (np.abs(keypoints) < 0.6).all(axis=-1)
     result["log_crop_width"][side] = math.log(max(frame.width_at(wrist), 1e-3))
     if both:
         result["both"][side] = 1.0
