@@ -18,7 +18,7 @@ EXTRAS = {
         "accelerate>=1.0", "diffusers>=0.30", "onnx>=1.16", "scikit-image>=0.22", "scipy>=1.11", "smplx>=0.1.28",
         "tensorboard>=2.15", "torch>=2.3", "transformers>=4.45",
     ],
-    "eval": ["manifold3d>=3", "matplotlib", "scipy>=1.11", "trimesh"],
+    "eval": ["manifold3d>=3", "matplotlib", "scikit-image>=0.22", "scipy>=1.11", "trimesh"],
     "dev": ["hand_recon_ros[train,eval]", "hypothesis", "mypy", "pytest", "ruff"],
 }  # fmt: skip
 
