@@ -16,6 +16,7 @@ from hand_recon_ros.geometry import hand_kinematics as chain
 from hand_recon_ros.geometry.hand_kinematics import ANGLES, BETAS, NUM_PARAMETERS, Pose, forward, jacobian
 from hand_recon_ros.geometry.rotations import rotation_matrices
 from hand_recon_ros.hand_model.kinematics import template_of
+from hand_recon_ros.landmarks.observation import EncoderPrediction
 from hand_recon_ros.lift import lifter as lifting
 from hand_recon_ros.lift import normal_equations
 from hand_recon_ros.lift.lifter import Lifter, ShapePrior
@@ -98,6 +99,61 @@ def test_a_hand_does_not_depend_on_its_neighbour():
     (alone,) = lifter([right], CAMERA)
     np.testing.assert_allclose(both[1].keypoints, alone.keypoints, atol=1e-10)
     np.testing.assert_allclose(other_order[0].keypoints, alone.keypoints, atol=1e-10)
+
+
+def spoiled(observation, how):
+    """The observation with one number of its evidence spoiled."""
+    pixels, world = observation.keypoints_2d.copy(), observation.world.copy()
+    scores, depth = observation.joint_scores.copy(), observation.screen_depth.copy()
+    if how == "pixels":
+        pixels[7, 0] = np.nan
+    elif how == "all pixels":
+        pixels[:] = np.nan
+    elif how == "world":
+        world[3, 2] = np.nan
+    elif how == "score":
+        scores[20] = np.nan
+    elif how == "depth":
+        depth[5] = np.inf
+    elif how == "huge":
+        pixels[2] = 1e200
+    spoiled = dataclasses.replace(
+        observation, keypoints_2d=pixels, world=world, joint_scores=scores, screen_depth=depth
+    )
+    if how != "prediction":
+        return spoiled
+    prediction = EncoderPrediction(
+        presence=1.0, keypoints_2d=pixels, stddev_2d=np.ones(21), joints=world, wrist=np.array([0.0, np.nan, 0.5]),
+        wrist_stddev=0.05, to_other=None, other_square=observation.roi, other_shown=0.0,
+    )  # fmt: skip
+    return dataclasses.replace(spoiled, prediction=prediction)
+
+
+HOWS = ("pixels", "all pixels", "world", "score", "depth", "huge", "prediction")
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_a_spoiled_hand_is_not_finite_and_leaves_the_other_as_it_is_alone(how):
+    lifter = Lifter(MODEL)
+    bad, good = spoiled(observe(hand(1)[3], Side.RIGHT), how), observe(hand(2, Side.LEFT)[3], Side.LEFT)
+    (alone,) = lifter([good], CAMERA)
+    assert alone.finite
+    for observations in ([bad, good], [good, bad]):
+        found = {result.side: result for result in lifter(observations, CAMERA)}
+        assert not found[Side.RIGHT].finite and found[Side.LEFT].finite
+        for field in dataclasses.fields(alone):
+            np.testing.assert_array_equal(getattr(found[Side.LEFT], field.name), getattr(alone, field.name))
+    (nothing,) = lifter([bad], CAMERA)
+    assert nothing.side == Side.RIGHT and np.isnan(nothing.keypoints).all()
+
+
+def test_a_shape_prior_that_is_not_finite_spoils_its_own_hand_only():
+    lifter = Lifter(MODEL)
+    right, left = observe(hand(1)[3], Side.RIGHT), observe(hand(2, Side.LEFT)[3], Side.LEFT)
+    priors = [ShapePrior.population(), ShapePrior(np.full(10, np.nan), np.eye(10))]
+    both, (alone,) = lifter([right, left], CAMERA, priors), lifter([right], CAMERA)
+    assert not both[1].finite
+    np.testing.assert_array_equal(both[0].keypoints, alone.keypoints)
 
 
 def test_known_size_makes_distance_certain():

@@ -11,6 +11,7 @@ is a left one. In a mirrored image the two differ, so the result lies in the fra
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,7 +34,7 @@ from ..geometry.rotations import rotation_matrices
 from ..hand_model import HandModel
 from ..hand_model.kinematics import template_of
 from ..landmarks.observation import Observation
-from ..skeleton import NUM_JOINTS, PALM, WRIST, mirror_points, mirror_rotations
+from ..skeleton import NUM_JOINTS, NUM_KEYPOINTS, PALM, WRIST, mirror_points, mirror_rotations
 from ..types import Camera, Side
 from .evidence import PIXEL_SIGMA, Evidence, gather
 from .normal_equations import MAX_DEPTH, MIN_DEPTH, normal_equations
@@ -95,6 +96,33 @@ class LiftedHand:
     betas_covariance: np.ndarray
     residual: float
 
+    @property
+    def finite(self) -> bool:
+        """Whether every parameter is a finite number; False for a hand whose evidence had no solution."""
+        parts = (self.rotations, self.betas, self.translation, self.keypoints, self.betas_covariance)
+        return math.isfinite(self.position_stddev) and all(np.isfinite(part).all() for part in parts)
+
+    @classmethod
+    def unsolved(cls, observation: Observation) -> LiftedHand:
+        """The result for a hand whose evidence has no finite solution: every parameter is NaN."""
+
+        def nan(*shape: int) -> np.ndarray:
+            return np.full(shape, np.nan)
+
+        return cls(
+            side=observation.side,
+            rotations=nan(NUM_JOINTS, 3, 3),
+            betas=nan(NUM_BETAS),
+            translation=nan(3),
+            keypoints=nan(NUM_KEYPOINTS, 3),
+            angles=nan(NUM_JOINTS - 1, 3),
+            keypoints_2d=observation.keypoints_2d,
+            joint_scores=observation.joint_scores,
+            position_stddev=math.nan,
+            betas_covariance=nan(NUM_BETAS, NUM_BETAS),
+            residual=math.nan,
+        )
+
 
 class Lifter:
     """Solves for the hand model's parameters; holds the model's chains, nothing of any frame."""
@@ -114,16 +142,43 @@ class Lifter:
     ) -> list[LiftedHand]:
         """Hands in the order of ``observations``.
 
-        ``shapes`` holds what is already known of each hand's betas; ``iterations`` of 0 takes the lifter's own.
+        A hand whose evidence is not finite, or has no solution, comes back with ``finite`` of False; the other hand is
+        then the same as if it were alone.
+
+        Args:
+            observations: of one image, at most one of a side.
+            camera: that took the image.
+            shapes: prior of each hand's betas; the population's by default.
+            iterations: Gauss-Newton steps; 0 takes the lifter's own number.
         """
         if not observations:
             return []
         shapes = shapes or [ShapePrior.population()] * len(observations)
+        try:
+            with np.errstate(invalid="ignore", over="ignore"):
+                hands = self._solved(observations, camera, shapes, iterations or self.iterations)
+        except np.linalg.LinAlgError:
+            hands = []
+        if hands and all(hand.finite for hand in hands):
+            return hands
+        if len(observations) == 1:
+            return [LiftedHand.unsolved(observations[0])]
+        # One hand's NaN must not reach the other: each is solved by itself.
+        return [
+            hand
+            for observation, shape in zip(observations, shapes, strict=True)
+            for hand in self([observation], camera, [shape], iterations)
+        ]
+
+    def _solved(
+        self, observations: Sequence[Observation], camera: Camera, shapes: Sequence[ShapePrior], iterations: int
+    ) -> list[LiftedHand]:
+        """All hands as one batch; raises LinAlgError where one of them is not finite or its system is singular."""
         sides = tuple(observation.side for observation in observations)
         template = self._template(sides)
         evidence = gather(observations, camera)
         pose = _start(template, evidence, np.stack([shape.mean for shape in shapes]))
-        posed, information = _solve(template, evidence, pose, shapes, iterations or self.iterations)
+        posed, information = _solve(template, evidence, pose, shapes, iterations)
         covariance = np.linalg.inv(information)
         return [_finish(template, evidence, pose, posed, covariance, i, side) for i, side in enumerate(sides)]
 
