@@ -107,7 +107,6 @@ class TwoHandReconstructor:
     def reset(self) -> None:
         """Forget all hands; track ids are not used again."""
         self._tracks.reset()
-        self._refiner.reset()
 
     def __call__(self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0) -> TwoHandEstimate:
         """Both hands in the next image of a stream.
@@ -224,17 +223,19 @@ class TwoHandReconstructor:
         if steps == 0 or not all(hand.found for hand in hands):
             return None
         pair = pair_of(hands)
-        refined = self._refiner(
+        result = self._refiner(
             pair,
             uncertainty_of(hands),
             steps,
             math.inf if single_image or budget == 0.0 else budget,
             None if single_image else tracks.time,
             tuple(hand.track_id for hand in hands),
+            tracks.refinement,
         )
-        if refined is pair:
+        tracks.refinement = result.memory
+        if result.pair is pair:
             return None
-        return with_pair(hands, refined, self.hand_model, frame.camera, self.config.mirrored_input)
+        return with_pair(hands, result.pair, self.hand_model, frame.camera, self.config.mirrored_input)
 
     def warm_up(self) -> None:
         """Use every part once, so that the first image is as fast as the others (the networks are warm once loaded).

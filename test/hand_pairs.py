@@ -14,6 +14,18 @@ FOCAL = 500.0
 CHAIN = PairChain(MODEL)
 
 
+class Stream:
+    """A refiner in a stream of the hands of two tracks, with its memory."""
+
+    def __init__(self, refiner):
+        self._refiner, self.memory = refiner, None
+
+    def __call__(self, pair, uncertainty, stamp, hands=(1, 2)):
+        result = self._refiner(pair, uncertainty, 8, stamp=stamp, hands=hands, memory=self.memory)
+        self.memory = result.memory
+        return result.pair
+
+
 def translation(pair):
     return pair.wrists - np.stack([MODEL.kinematics(s).rest_keypoints(pair.betas[s])[WRIST] for s in Side])
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from evidence import MODEL
-from hand_pairs import CHAIN, depth, flipped, gap, joints, mirrored, pushed, uncertainty
+from hand_pairs import CHAIN, Stream, depth, flipped, gap, joints, mirrored, pushed, uncertainty
 
 from hand_recon_ros import Side
 from hand_recon_ros.geometry.hand_kinematics import forward
@@ -65,7 +65,7 @@ def test_a_perfect_prior_gives_the_truth(pairs):
 def test_a_prior_leads_and_hands_still_come_apart(pairs):
     truth = next(pair for pair in pairs if pushed(pair, 0.006) is not None)
     bad = pushed(truth, 0.006)
-    result = Refiner(MODEL, Known(truth))(bad, uncertainty(bad), 8)
+    result = Refiner(MODEL, Known(truth))(bad, uncertainty(bad), 8).pair
     assert depth(result) < 0.001
     true, before, after = (np.diff(pair.wrists, axis=0) for pair in (truth, bad, result))
     assert np.linalg.norm(after - true) < 0.5 * np.linalg.norm(before - true)
@@ -128,10 +128,10 @@ def test_in_a_stream_a_prior_says_gradually_what_it_says_of_a_picture(pairs, sec
     truth = pairs[0]
     apart = four_centimetres_apart(truth)
     certain = uncertainty(apart)
-    picture = joints(Refiner(MODEL, Known(truth))(apart, certain, 8))
-    refiner, errors = Refiner(MODEL, Known(truth)), []
+    picture = joints(Refiner(MODEL, Known(truth))(apart, certain, 8).pair)
+    stream, errors = Stream(Refiner(MODEL, Known(truth))), []
     for frame in range(31):
-        told = refiner(apart, certain, 8, stamp=seconds * frame, hands=(1, 2))
+        told = stream(apart, certain, seconds * frame)
         errors.append(np.abs(joints(told) - picture).max())
     assert errors[0] > 0.01 and errors[-1] < 0.002
     assert (np.diff(errors) < 1e-3).all()
@@ -144,7 +144,7 @@ def test_a_prior_brings_hands_together_as_far_as_they_meet_in_the_image(pairs):
     errors = []
     for overlap in (0.0, 0.1, 0.5):
         prior = Known(truth)
-        result = Refiner(MODEL, prior)(apart, uncertainty(apart, overlap=overlap), 8)
+        result = Refiner(MODEL, prior)(apart, uncertainty(apart, overlap=overlap), 8).pair
         assert (result is apart) == (overlap == 0.0) == (not prior.times)
         errors.append(np.linalg.norm(np.diff(result.wrists, axis=0) - np.diff(truth.wrists, axis=0)))
     assert errors[0] > 1.5 * errors[1] and errors[1] > 2.0 * errors[2] and errors[2] < 0.005
@@ -154,7 +154,7 @@ def test_mirrored_hands_give_the_mirrored_result_with_a_prior(pairs):
     refiner = Refiner(MODEL, Denoiser(bundled_network("refiner", "small")))
     for estimate in (next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None), pairs[3]):
         certain = uncertainty(estimate, (0.01, 0.03))
-        good = refiner(estimate, certain, 8)
-        other = refiner(mirrored(estimate), dataclasses.replace(flipped(certain), overlap=certain.overlap), 8)
+        good = refiner(estimate, certain, 8).pair
+        other = refiner(mirrored(estimate), dataclasses.replace(flipped(certain), overlap=certain.overlap), 8).pair
         assert np.abs(joints(good) - joints(estimate)).max() > 0.0005
         np.testing.assert_allclose(joints(mirrored(other)), joints(good), atol=1e-4)

@@ -49,10 +49,11 @@ def variants(model: HandModel, steps: int) -> dict[str, Variant]:
     complete, alone = Refiner(model, prior), Refiner(model)
 
     def without_keypoints(pair: HandPair, uncertainty: PairUncertainty) -> HandPair:
-        return complete(pair, dataclasses.replace(uncertainty, precision=np.zeros_like(uncertainty.precision)), steps)
+        zero = np.zeros_like(uncertainty.precision)
+        return complete(pair, dataclasses.replace(uncertainty, precision=zero), steps).pair
 
     def by(refiner: Refiner, steps: int = steps) -> Variant:
-        return lambda pair, uncertainty: refiner(pair, uncertainty, steps)
+        return lambda pair, uncertainty: refiner(pair, uncertainty, steps).pair
 
     return {
         "as estimated": lambda pair, uncertainty: pair,

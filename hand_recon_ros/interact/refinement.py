@@ -1,4 +1,4 @@
-"""The two-hand refinement at run time: when it runs, within what time, and how its corrections live on in a video."""
+"""The two-hand refinement at run time: when it runs, within what time, and how its corrections decay in a video."""
 
 from __future__ import annotations
 
@@ -22,29 +22,49 @@ from .separation import ENOUGH, Separation
 from .skinning import both_frames
 from .uncertainty import PoseGaussian
 
-_FADING = 0.15
-"""Time constant, seconds, with which in a stream what a prior says comes and goes, and a way apart that is no longer
-needed goes away."""
-_LONGEST = 0.5
-"""What is older than this, seconds, is forgotten."""
-_SMALLEST = np.array([0.002] * 3 + [0.0002] * 3 + [0.002] * 45)
-"""Changes below this (rad, m, rad) have gone away."""
-_NOTHING = np.zeros((2, PER_HAND))
-_MEETING = 0.2
-"""Overlap of the hands' boxes in the image from which on a prior is believed; below, in proportion, so that in a video
-its word comes and goes gradually."""
+_TIME_CONSTANT = 0.15
+"""Seconds, of the low-pass on what the prior proposes in a stream, and of the decay of a separation that is no longer
+needed."""
+_MAX_AGE = 0.5
+"""Corrections older than this, seconds, are forgotten."""
+_NEGLIGIBLE = np.array([0.002] * 3 + [0.0002] * 3 + [0.002] * 45)
+"""Corrections below this (rad, m, rad) count as none."""
+_NO_CORRECTION = np.zeros((2, PER_HAND))
+_FULL_OVERLAP = 0.2
+"""Overlap of the hands' boxes in the image from which on the prior counts in full; below, in proportion, so that in a
+video its corrections come and go gradually."""
 _REACH = 0.1
 """Default of ``reach``: how far one hand is in front of the other is known to about half of it."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Memory:
-    """What was done to hands in the last frame (2, PER_HAND): what a prior proposed, and what took them apart."""
+class RefinementMemory:
+    """How the refinement changed the last image of a stream.
+
+    Attributes:
+        proposal: of the prior (2, PER_HAND), as :func:`pair.difference`: rad, m, rad.
+        separation: what separated the hands after that (2, PER_HAND).
+        stamp: of the image, seconds.
+        hands: which hands these were.
+    """
 
     proposal: np.ndarray
-    apart: np.ndarray
+    separation: np.ndarray
     stamp: float
-    hands: Hashable
+    hands: Hashable = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RefinementResult:
+    """A refined pair.
+
+    Attributes:
+        pair: the pair that was given itself where nothing was changed.
+        memory: for the next image of the stream; None where there is nothing to remember.
+    """
+
+    pair: HandPair
+    memory: RefinementMemory | None = None
 
 
 def load_refiner(config: ReconstructorConfig, hand_model: HandModel) -> Refiner:
@@ -57,7 +77,7 @@ def load_refiner(config: ReconstructorConfig, hand_model: HandModel) -> Refiner:
 
 
 class Refiner:
-    """Refines pairs of hands that meet; remembers, of a stream, what it last changed of them."""
+    """Refines pairs of hands that overlap; holds the hand model and the prior, nothing of any image."""
 
     def __init__(
         self,
@@ -67,27 +87,21 @@ class Refiner:
         guided: bool = True,
         reach: float = _REACH,
     ) -> None:
-        """A refiner that remembers nothing yet.
+        """A refiner for one hand model.
 
         Args:
             hand_model: of both hands.
-            denoiser: a learned prior of two hands; without one hands are taken apart and no more.
-            denoising_steps: in which the prior is asked.
-            guided: whether what it says is moved on the way; else hands are only taken apart at the end.
-            reach: how far from touching, metres along the ray, hands that meet in the image are still drawn together a
-                little; in full from half of it on.
+            denoiser: a learned prior of two hands; without one, hands are separated and no more.
+            denoising_steps: of the prior.
+            guided: whether the prior's x0 is guided at each step; else hands are only separated at the end.
+            reach: how far from touching, metres along the ray, the gap between hands that overlap in the image is still
+                closed a little; in full from half of it on.
         """
         self._separation = Separation(hand_model)
         self._denoiser, self._denoising_steps, self._guided, self._reach = denoiser, denoising_steps, guided, reach
-        self._warned = False
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget the last frame."""
-        self._last: _Memory | None = None
 
     def warm_up(self, pair: HandPair, uncertainty: PairUncertainty) -> None:
-        """Use every part once on a pair, penetrating or not; nothing is remembered."""
+        """Run every part once on a pair, penetrating or not."""
         self(pair, dataclasses.replace(uncertainty, overlap=1.0), 1)
         chain = self._separation.chain
         self._separation(PoseGaussian.about(chain.template, chain.pose(pair), uncertainty), uncertainty, 4)
@@ -100,73 +114,79 @@ class Refiner:
         budget: float = math.inf,
         stamp: float | None = None,
         hands: Hashable = None,
-    ) -> HandPair:
-        """The pair as two hands can be; ``pair`` itself where nothing is to be repaired.
+        memory: RefinementMemory | None = None,
+    ) -> RefinementResult:
+        """The plausible pair near an estimate.
 
-        A prior, where there is one, is asked about hands that meet in the image. Hands that do not run into each other
-        by more than about a millimetre are not taken apart. In a stream what the prior says comes and goes gradually,
-        and the last way apart is where the next one starts and fades where none is needed any more.
+        The prior, where there is one, is evaluated for hands that overlap in the image. Hands that penetrate each other
+        by no more than about a millimetre are not separated. In a stream the prior's proposal passes a low-pass, and
+        the last separation is where the next one starts, and decays where none is needed any more.
 
         Args:
-            pair: as estimated. Numbers that no hands can have come back as they are, with one warning.
-            uncertainty: what is certain of it.
+            pair: as estimated. A pair that no hands can have comes back as it is, with a warning.
+            uncertainty: of the estimate.
             steps: of Gauss-Newton at most.
-            budget: seconds; then the best so far is what there is.
-            stamp: of a frame of a stream, seconds; None for a picture by itself, which uses and leaves no memory.
-            hands: which hands these are; what was done to others is forgotten.
+            budget: seconds, after which the best pair so far is returned.
+            stamp: of an image of a stream, seconds; None for a single image, which uses and leaves no memory.
+            hands: which hands these are; corrections of other hands are forgotten.
+            memory: of the image before.
         """
         deadline = time.perf_counter() + budget
-        if not _sane(pair, uncertainty):
-            return self._untouched(pair)
-        last = self._remembered(stamp, hands)
-        asked = self._denoiser is not None and uncertainty.overlap > 0.0
-        unprepared = last is None and not asked
-        if unprepared and not self._penetrating(pair):
-            return pair
+        if not _valid(pair, uncertainty):
+            warnings.warn("hands that cannot be are not refined: numbers are not finite or out of range", stacklevel=2)
+            return RefinementResult(pair)
+        last = None if stamp is None else _recalled(memory, stamp, hands)
+        with_prior = self._denoiser is not None and uncertainty.overlap > 0.0
+        unchanged = last is None and not with_prior
+        if unchanged and not self._penetrating(pair):
+            return RefinementResult(pair)
         chain = self._separation.chain
         estimate = chain.pose(pair)
-        proposal, apart = self._proposal(pair, estimate, uncertainty, deadline) if asked else _NOTHING, _NOTHING
+        proposal, separation = _NO_CORRECTION, _NO_CORRECTION
+        if with_prior:
+            proposal = self._proposal(pair, estimate, uncertainty, deadline)
         if stamp is not None:
-            gone = 1.0 if last is None else math.exp(-(stamp - last.stamp) / _FADING)
-            proposal = proposal + gone * ((_NOTHING if last is None else last.proposal) - proposal)
-            apart = apart if last is None else gone * last.apart
-        proposed = self._moved(estimate, proposal)
-        start = self._moved(proposed, apart)
+            decay = 1.0 if last is None else math.exp(-(stamp - last.stamp) / _TIME_CONSTANT)
+            proposal = proposal + decay * ((_NO_CORRECTION if last is None else last.proposal) - proposal)
+            separation = separation if last is None else decay * last.separation
+        proposed = self._corrected(estimate, proposal)
+        start = self._corrected(proposed, separation)
         before = pair if start is estimate else chain.pair(start, forward(chain.template, start))
-        found = None
-        if unprepared or self._penetrating(before):
-            found = self._separation(
+        separated = None
+        if unchanged or self._penetrating(before):
+            separated = self._separation(
                 PoseGaussian.about(chain.template, start, uncertainty), uncertainty, steps, deadline
             )
-        pose, result = (start, before) if found is None else found
-        if stamp is not None:
-            apart = difference(pose, proposed)
-            kept = asked or _noticeable(proposal) or _noticeable(apart)
-            self._last = _Memory(proposal, apart, stamp, hands) if kept else None
-        return result
+        pose, result = (start, before) if separated is None else separated
+        if stamp is None:
+            return RefinementResult(result)
+        separation = difference(pose, proposed)
+        if not (with_prior or _noticeable(proposal) or _noticeable(separation)):
+            return RefinementResult(result)
+        return RefinementResult(result, RefinementMemory(proposal, separation, stamp, hands))
 
     def _proposal(self, pair: HandPair, estimate: Pose, uncertainty: PairUncertainty, deadline: float) -> np.ndarray:
-        """What the prior changes of the estimate (2, PER_HAND), as far as the hands meet in the image; betas stay."""
+        """How the prior corrects the estimate (2, PER_HAND), in proportion to the hands' overlap in the image; betas
+        stay."""
         assert self._denoiser is not None
         separation, template = self._separation, self._separation.chain.template
-        belief = PoseGaussian.about(template, estimate, uncertainty)
+        gaussian = PoseGaussian.about(template, estimate, uncertainty)
 
-        def posed(said: HandPair) -> Pose:
-            return self._within_limits(dataclasses.replace(separation.chain.pose(said), betas=estimate.betas), estimate)
+        def pose_of(x0: HandPair) -> Pose:
+            return self._within_limits(dataclasses.replace(separation.chain.pose(x0), betas=estimate.betas), estimate)
 
-        def guide(said: HandPair) -> HandPair:
+        def guide(x0: HandPair) -> HandPair:
             if not self._guided:
-                return said
-            pose = separation.nudged(PoseGaussian(posed(said), belief.information))
+                return x0
+            pose = separation.nudged(PoseGaussian(pose_of(x0), gaussian.information))
             return separation.chain.pair(pose, forward(template, pose))
 
-        clean = denoised(self._denoiser, pair, confidence_of(belief), guide, deadline, self._denoising_steps)
-        said = posed(clean)
-        meeting = min(uncertainty.overlap / _MEETING, 1.0)
-        proposed = moved(estimate, meeting * difference(said, estimate))
+        clean = denoised(self._denoiser, pair, confidence_of(gaussian), guide, deadline, self._denoising_steps)
+        weight = min(uncertainty.overlap / _FULL_OVERLAP, 1.0)
+        proposed = moved(estimate, weight * difference(pose_of(clean), estimate))
         if self._reach == 0.0:
             return difference(proposed, estimate)
-        return difference(separation.drawn(proposed, uncertainty, meeting * self._reach), estimate)
+        return difference(separation.drawn(proposed, uncertainty, weight * self._reach), estimate)
 
     def _within_limits(self, pose: Pose, before: Pose) -> Pose:
         """The pose with its angles inside the joints' limits, or where those of ``before`` are."""
@@ -174,39 +194,30 @@ class Refiner:
         low, high = np.minimum(limits[..., 0], before.angles), np.maximum(limits[..., 1], before.angles)
         return dataclasses.replace(pose, angles=np.clip(pose.angles, low, high))
 
-    def _moved(self, pose: Pose, step: np.ndarray) -> Pose:
-        """The pose moved by a step inside the joints' limits; the pose itself where that is nothing noticeable."""
-        return self._within_limits(moved(pose, step), pose) if _noticeable(step) else pose
-
-    def _remembered(self, stamp: float | None, hands: Hashable) -> _Memory | None:
-        """The last frame of a stream, None where there is none of the same hands; of long ago is its stamp alone."""
-        last = self._last
-        if stamp is None or last is None:
-            return None
-        if last.hands != hands or stamp < last.stamp:
-            self._last = last = None
-        elif stamp - last.stamp >= _LONGEST:
-            last = _Memory(_NOTHING, _NOTHING, last.stamp, hands)
-        return last
+    def _corrected(self, pose: Pose, correction: np.ndarray) -> Pose:
+        """The pose after a correction, inside the joints' limits; the pose itself where that is negligible."""
+        return self._within_limits(moved(pose, correction), pose) if _noticeable(correction) else pose
 
     def _penetrating(self, pair: HandPair) -> bool:
-        """Whether the hands' proxies overlap by more than ENOUGH: then it is worth to look closer."""
+        """Whether the hands' proxies overlap by more than ENOUGH, so that the meshes are worth a test."""
         flesh = self._separation.flesh
         rest = both_frames(flesh.joints(pair.betas)[:, WRIST, None])[:, 0]
         return flesh.proxies.gap(pair.rotations, pair.betas, pair.wrists - rest, 0.0) < -ENOUGH
 
-    def _untouched(self, pair: HandPair) -> HandPair:
-        self._last = None
-        if not self._warned:
-            self._warned = True
-            warnings.warn("hands that cannot be are not refined: numbers are not finite or out of range", stacklevel=3)
-        return pair
+
+def _recalled(memory: RefinementMemory | None, stamp: float, hands: Hashable) -> RefinementMemory | None:
+    """The memory as far as it is of the same hands and not of later; of long ago, no corrections but the stamp."""
+    if memory is None or memory.hands != hands or stamp < memory.stamp:
+        return None
+    if stamp - memory.stamp >= _MAX_AGE:
+        return RefinementMemory(_NO_CORRECTION, _NO_CORRECTION, memory.stamp, hands)
+    return memory
 
 
-def _noticeable(step: np.ndarray) -> bool:
-    return bool((np.abs(step) > _SMALLEST).any())
+def _noticeable(correction: np.ndarray) -> bool:
+    return bool((np.abs(correction) > _NEGLIGIBLE).any())
 
 
-def _sane(pair: HandPair, uncertainty: PairUncertainty) -> bool:
+def _valid(pair: HandPair, uncertainty: PairUncertainty) -> bool:
     numbers = (uncertainty.precision, uncertainty.position_stddev, uncertainty.scores)
     return pair.plausible() and all(np.isfinite(array).all() for array in numbers)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from ..interact.refinement import RefinementMemory
 from ..landmarks.observation import Observation
 from ..types import Camera, Frame, Side
 from .hand_track import HandTrack
@@ -33,6 +34,7 @@ class Tracks:
         last_detection, last_encoding, last_search: when hands were last detected, encoded, and a missing hand searched
             by the encoder, seconds; None: never.
         attempt: number of detections in a row that found no new hand.
+        refinement: how the two-hand refinement changed the last image.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -51,6 +53,7 @@ class Tracks:
         self.last_encoding: float | None = None
         self.last_search: float | None = None
         self.attempt = 0
+        self.refinement: RefinementMemory | None = None
         self._last: tuple[float, float, Camera] | None = None
 
     def advance(self, frame: Frame) -> None:
