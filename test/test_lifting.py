@@ -207,18 +207,63 @@ def test_nothing_seen_gives_nothing():
     assert Lifter(MODEL)([], CAMERA) == []
 
 
-def test_a_belief_about_shape_counts_the_evidence_once():
-    """Learning with weight 1 from a linear problem gives what solving all frames together would give."""
+def observed(prior, evidence, target):
+    """The solution of a linear problem with a prior: only what ShapePrior.updated reads of it."""
+    information = prior.information + evidence
+    betas = np.linalg.solve(information, prior.information @ prior.mean + evidence @ target)
+    return SimpleNamespace(betas=betas, betas_covariance=np.linalg.inv(information), finite=True)
+
+
+def test_a_shape_prior_counts_the_evidence_once():
+    """Learning with a gain of 1 in no time gives what solving all images together would give."""
     rng = np.random.default_rng(3)
-    belief, evidence, target = ShapePrior.population(), np.diag(rng.uniform(0, 3, 10)), rng.normal(0, 1, 10)
+    prior, evidence, target = ShapePrior.population(), np.diag(rng.uniform(0, 3, 10)), rng.normal(0, 1, 10)
     for _ in range(5):
-        information = belief.information + evidence
-        betas = np.linalg.solve(information, belief.information @ belief.mean + evidence @ target)
-        solved = SimpleNamespace(betas=betas, betas_covariance=np.linalg.inv(information))
-        belief = belief.updated(solved, 1.0)
-    np.testing.assert_allclose(belief.information, np.eye(10) + 5 * evidence, atol=1e-9)
+        prior = prior.updated(observed(prior, evidence, target), 1e-12, 1e12)
+    np.testing.assert_allclose(prior.information, np.eye(10) + 5 * evidence, atol=1e-9)
     together = np.linalg.solve(np.eye(10) + 5 * evidence, 5 * evidence @ target)
-    np.testing.assert_allclose(belief.mean, together, atol=1e-9)
+    np.testing.assert_allclose(prior.mean, together, atol=1e-9)
+
+
+def learnt(rate, *targets, seconds=20.0, prior=None):
+    """The prior after ``seconds`` of each target shape at ``rate`` images a second."""
+    prior, evidence = prior or ShapePrior.population(), np.diag(np.linspace(2.0, 30.0, 10))
+    for target in targets:
+        for _ in range(round(seconds * rate)):
+            prior = prior.updated(observed(prior, evidence, target), 1.0 / rate)
+    return prior
+
+
+def test_the_information_about_a_shape_tends_to_a_limit():
+    target = np.random.default_rng(4).normal(0, 1, 10)
+    early, late, later = (learnt(30, target, seconds=seconds) for seconds in (1.0, 60.0, 90.0))
+    np.testing.assert_allclose(later.information, late.information, rtol=1e-6)
+    assert (np.linalg.eigvalsh(late.information) > np.linalg.eigvalsh(early.information)).all()
+    # In the first second it is what weighing each image with 1/30 gives, to a sixth.
+    plain = np.eye(10) + np.diag(np.linspace(2.0, 30.0, 10))
+    np.testing.assert_allclose(early.information, plain, rtol=0.17)
+
+
+def test_another_persons_hand_is_learnt_within_seconds():
+    first, second = np.random.default_rng(5).normal(0, 1, (2, 10))
+    settled = learnt(30, second)
+    after = learnt(30, second, seconds=7.0, prior=learnt(30, first))
+    assert np.linalg.norm(after.mean - settled.mean) < 0.1 * np.linalg.norm(first - second)
+
+
+@pytest.mark.parametrize("rate", [15, 60])
+def test_the_frame_rate_does_not_change_what_is_learnt(rate):
+    first, second = np.random.default_rng(6).normal(0, 1, (2, 10))
+    for seconds in (0.4, 2.0, 10.0):
+        expected, found = (learnt(hz, first, second, seconds=seconds) for hz in (30, rate))
+        np.testing.assert_allclose(found.information, expected.information, rtol=1e-6)
+        assert np.abs(found.mean - expected.mean).max() < 0.01
+
+
+def test_a_solution_that_is_not_finite_teaches_nothing():
+    lifter, prior = Lifter(MODEL), ShapePrior.population()
+    (bad,) = lifter([spoiled(observe(hand(1)[3], Side.RIGHT), "pixels")], CAMERA)
+    assert prior.updated(bad, 1.0) is prior
 
 
 def test_the_solver_is_compiled_once():

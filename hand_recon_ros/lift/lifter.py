@@ -50,28 +50,50 @@ _PRIOR_MEAN = np.array([[[5, 0, 0], [10, 0, 0], [15, 0, 0]]] + [[[25, 0, 0], [30
 _PRIOR_SIGMA = np.array([[[25, 20, 15], [25, 8, 8], [30, 4, 4]]] + [[[40, 13, 5], [40, 3, 4], [30, 3, 3]]] * 4) * _DEG
 
 
+_MEMORY = 3.0
+"""Time constant, seconds, with which what was learnt of a hand's shape is forgotten."""
+_LEARNING_RATE = 1.0
+"""How often a second of evidence counts, in images: neighbouring images repeat each other's errors."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ShapePrior:
-    """Gaussian belief about a hand's betas: mean (10,) and information, the inverse covariance (10, 10)."""
+    """Gaussian over a hand's betas: mean (10,) and information, the inverse covariance (10, 10)."""
 
     mean: np.ndarray
     information: np.ndarray
 
     @classmethod
     def population(cls) -> ShapePrior:
-        """Nothing known but that it is a human hand: betas are in units of the population's standard deviation."""
+        """The prior of any human hand: betas are in units of the population's standard deviation."""
         return cls(np.zeros(NUM_BETAS), np.eye(NUM_BETAS))
 
-    def updated(self, hand: LiftedHand, weight: float) -> ShapePrior:
-        """The belief after ``hand`` was solved with this one, its evidence counted ``weight`` times.
+    def updated(self, hand: LiftedHand, seconds: float, score: float = 1.0) -> ShapePrior:
+        """The prior for the next image, after ``hand`` was solved with this one.
 
-        Only what the images said is added: the belief that went into the solution is taken out of it again. Frames of
-        a video repeat each other's errors, so that each should count for less than one.
+        Only the evidence of the image is added: the prior that went into the solution is subtracted from it. What was
+        learnt before decays towards the population with a time constant of 3 s, so that the information stays finite
+        and another person's hand is learnt within seconds. Both are integrals over time, the same at any frame rate.
+
+        Args:
+            hand: the solution.
+            seconds: since the last update.
+            score: weight of the evidence, 0..1.
         """
-        evidence = np.linalg.inv(hand.betas_covariance) - self.information
-        information = self.information + weight * evidence
-        shift = np.linalg.solve(information, weight * (evidence + self.information) @ (hand.betas - self.mean))
-        return ShapePrior(self.mean + shift, information)
+        if not hand.finite:
+            return self
+        population = ShapePrior.population()
+        forgotten = -math.expm1(-max(seconds, 0.0) / _MEMORY)
+        gain = score * _LEARNING_RATE * _MEMORY * forgotten
+        decay = 1.0 - forgotten
+        posterior = np.linalg.inv(hand.betas_covariance)
+        information = population.information + decay * (self.information - population.information)
+        information = information + gain * (posterior - self.information)
+        # In information form the evidence is a difference, and the population's mean of 0 adds nothing.
+        before = self.information @ self.mean
+        return ShapePrior(
+            np.linalg.solve(information, decay * before + gain * (posterior @ hand.betas - before)), information
+        )
 
 
 @dataclasses.dataclass(frozen=True)

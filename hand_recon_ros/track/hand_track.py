@@ -90,7 +90,7 @@ class HandTrack:
         assert self.observation is not None
         self.state.measured(time)
         self.lifted = hand
-        self.shape = self.shape.updated(hand, seconds * self.observation.score)
+        self.shape = self.shape.updated(hand, seconds, self.observation.score)
         return self.filter.update(
             hand.keypoints[0], hand.rotations, time, config.smoothing_cutoff, config.smoothing_speed
         )
