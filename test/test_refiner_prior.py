@@ -150,6 +150,17 @@ def test_a_prior_brings_hands_together_as_far_as_they_meet_in_the_image(pairs):
     assert errors[0] > 1.5 * errors[1] and errors[1] > 2.0 * errors[2] and errors[2] < 0.005
 
 
+@pytest.mark.parametrize("way", [1.0, 2.5])
+def test_a_prior_does_not_move_the_hands_of_two_people(pairs, way):
+    """Hands that overlap in the image, one far behind the other."""
+    pair = pairs[0]
+    farther = pair.wrists[1] * (1.0 + way / np.linalg.norm(pair.wrists[1]))
+    two_people = dataclasses.replace(pair, wrists=np.stack([pair.wrists[0], farther]))
+    prior = Known(pair)
+    result = Refiner(MODEL, prior)(two_people, uncertainty(two_people), 8)
+    assert result.pair is two_people and not prior.times
+
+
 def test_mirrored_hands_give_the_mirrored_result_with_a_prior(pairs):
     refiner = Refiner(MODEL, Denoiser(bundled_network("refiner", "small")))
     for estimate in (next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None), pairs[3]):

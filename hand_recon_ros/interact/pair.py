@@ -13,6 +13,11 @@ from ..hand_model.kinematics import template_of
 from ..skeleton import NUM_JOINTS, mirror_points, mirror_rotations
 from ..types import Side
 
+MAX_WRIST_DISTANCE = 1.8
+"""Wrists farther apart than this, metres, are not one person's."""
+_MAX_DEPTH_DIFFERENCE = 0.8
+"""Of one person's wrists, metres, beyond twice the standard deviation of the estimate: one arm stretched towards the
+camera, the other drawn back."""
 PER_HAND = NUM_PARAMETERS - 10
 """Parameters of a hand that are moved: all but the betas, in the order of :mod:`chain`."""
 
@@ -58,6 +63,18 @@ class PairUncertainty:
     position_stddev: np.ndarray
     scores: np.ndarray
     overlap: float = 0.0
+
+
+def one_person(wrists: np.ndarray, stddevs: np.ndarray) -> bool:
+    """Whether a left and a right hand can be one person's, by where their wrists are.
+
+    Args:
+        wrists: (2, 3), metres, camera frame.
+        stddevs: of each along its ray (2,), metres.
+    """
+    between = wrists[Side.RIGHT] - wrists[Side.LEFT]
+    depth_limit = _MAX_DEPTH_DIFFERENCE + 2.0 * float(np.linalg.norm(stddevs))
+    return bool(np.linalg.norm(between) <= MAX_WRIST_DISTANCE and abs(between[2]) <= depth_limit)
 
 
 class PairChain:

@@ -17,7 +17,7 @@ from ..runtime.bundled_networks import bundled_network
 from ..skeleton import WRIST
 from .denoiser import Denoiser
 from .guidance import STEPS, confidence_of, denoised
-from .pair import PER_HAND, HandPair, PairUncertainty, difference, moved
+from .pair import PER_HAND, HandPair, PairUncertainty, difference, moved, one_person
 from .separation import ENOUGH, Separation
 from .skinning import both_frames
 from .uncertainty import PoseGaussian
@@ -118,9 +118,10 @@ class Refiner:
     ) -> RefinementResult:
         """The plausible pair near an estimate.
 
-        The prior, where there is one, is evaluated for hands that overlap in the image. Hands that penetrate each other
-        by no more than about a millimetre are not separated. In a stream the prior's proposal passes a low-pass, and
-        the last separation is where the next one starts, and decays where none is needed any more.
+        The prior, where there is one, is evaluated for one person's hands that overlap in the image. Hands that
+        penetrate each other by no more than about a millimetre are not separated. In a stream the prior's proposal
+        passes a low-pass, and the last separation is where the next one starts, and decays where none is needed any
+        more.
 
         Args:
             pair: as estimated. A pair that no hands can have comes back as it is, with a warning.
@@ -137,6 +138,8 @@ class Refiner:
             return RefinementResult(pair)
         last = None if stamp is None else _recalled(memory, stamp, hands)
         with_prior = self._denoiser is not None and uncertainty.overlap > 0.0
+        # The prior knows pairs of one person's hands only: of two people's it would move one by metres.
+        with_prior = with_prior and one_person(pair.wrists, uncertainty.position_stddev)
         unchanged = last is None and not with_prior
         if unchanged and not self._penetrating(pair):
             return RefinementResult(pair)

@@ -1,62 +1,106 @@
-"""What is told of where the hands are to each other, brought into where each of them is."""
+"""The predicted vector between the wrists, fused with the position that each hand was lifted to."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from ..landmarks.observation import Observation
+from ..landmarks.observation import EncoderPrediction, Observation
 from ..lift.lifter import LiftedHand
 from ..skeleton import WRIST, mirror_points
 from ..types import Side
+from .pair import one_person
 
-_TOLD_SIGMA = 0.03
-"""Standard deviation of the vector between the wrists as the encoder tells it, metres: measured on renders."""
-_LEAST, _MOST = 1e-3, 1.0
-"""Bounds of what is believed of a wrist's standard deviation along its ray, metres."""
+VECTOR_STDDEV = 0.03
+"""Standard deviation of the predicted vector between the wrists, metres, where the encoder's expected error of the
+wrists is the usual one or less: measured on renders."""
+_USUAL_WRIST_STDDEV = 0.043
+"""The median of that expected error over pairs of ``val``, metres. Over the same pairs the vector's error grows with it
+to the power of 0.4."""
+_CONSISTENT, _CONTRADICTORY = 4.0, 6.0
+"""Mahalanobis distance of the predicted vector from the lifted wrists' up to which it counts in full, and from which on
+it does not count. Over the pairs of ``val`` it is at most 2.8."""
+_MIN_STDDEV, _MAX_STDDEV = 1e-3, 1.0
+"""Bounds of a wrist's standard deviation along its ray, metres."""
 
 
 def with_relative_translation(hands: Sequence[LiftedHand], observations: Sequence[Observation]) -> list[LiftedHand]:
-    """Lifted hands where the encoder says that they are to each other, as far as it is to be believed.
+    """Lifted hands moved along their rays towards the relative translation that the encoder predicts.
 
     Args:
         hands: at most one of a side.
-        observations: what each was lifted from; both tell the vector to the other hand, and the mean of it counts.
+        observations: what each was lifted from; both predict the vector to the other hand, whose mean is used.
 
-    Returns the hands in the same order, as they were where there are not two or the encoder was not asked about both.
+    Returns the hands in the same order; unchanged where there are not two finite ones, where the encoder did not
+    evaluate both together, or where both can hardly be one person's.
     """
-    told: dict[Side, np.ndarray] = {}
-    for observation in observations:
-        if observation.prediction is not None and observation.prediction.to_other is not None:
-            vector = observation.prediction.to_other
-            told[observation.side] = mirror_points(vector) if observation.mirrored else vector
-    if len(told) < len(Side):
+    by_side = {hand.side: hand for hand in hands if hand.finite}
+    predictions = {observation.side: observation.prediction for observation in observations}
+    vector = _predicted_vector(observations)
+    if len(by_side) < len(Side) or vector is None:
         return list(hands)
-    both = sorted(hands, key=lambda hand: hand.side)
-    wrists = np.stack([hand.keypoints[WRIST] for hand in both])
-    found, stddevs = along_rays(
-        wrists, np.array([hand.position_stddev for hand in both]), 0.5 * (told[Side.LEFT] - told[Side.RIGHT])
-    )
-    return [_shifted(hand, (found - wrists)[hand.side], float(stddevs[hand.side])) for hand in hands]
+    wrists = np.stack([by_side[side].keypoints[WRIST] for side in Side])
+    stddevs = np.array([by_side[side].position_stddev for side in Side])
+    if not one_person(wrists, stddevs):
+        return list(hands)
+    stddev = _vector_stddev([prediction for prediction in predictions.values() if prediction is not None])
+    weight = _consistency(wrists, stddevs, vector, stddev)
+    if not weight > 0.0:
+        return list(hands)
+    moved, stddevs = along_rays(wrists, stddevs, vector, stddev / math.sqrt(weight))
+    return [_shifted(hand, (moved - wrists)[hand.side], float(stddevs[hand.side])) for hand in hands]
 
 
-def along_rays(wrists: np.ndarray, stddevs: np.ndarray, told: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The likeliest wrists on their rays, given the vector between them: they stay where they are in the image.
+def along_rays(
+    wrists: np.ndarray, stddevs: np.ndarray, vector: np.ndarray, vector_stddev: float = VECTOR_STDDEV
+) -> tuple[np.ndarray, np.ndarray]:
+    """The likeliest wrists on their rays, given the vector between them; their projections do not move.
 
     Args:
         wrists: of the left and the right hand (2, 3), metres, camera frame.
         stddevs: of each along its ray (2,), metres.
-        told: from the left wrist to the right one (3,), metres, independent of ``wrists``.
+        vector: from the left wrist to the right one (3,), metres, independent of ``wrists``.
+        vector_stddev: of each of its coordinates, metres.
 
-    Returns where they are then (2, 3), and the standard deviations along the rays of that (2,).
+    Returns the wrists (2, 3), metres, and their standard deviations along the rays (2,).
     """
     rays = wrists / np.linalg.norm(wrists, axis=1, keepdims=True)
-    rows = np.stack([-rays[Side.LEFT], rays[Side.RIGHT]], axis=1) / _TOLD_SIGMA
-    error = (told - (wrists[Side.RIGHT] - wrists[Side.LEFT])) / _TOLD_SIGMA
-    covariance = np.linalg.inv(rows.T @ rows + np.diag(1.0 / np.clip(stddevs, _LEAST, _MOST) ** 2))
+    rows = np.stack([-rays[Side.LEFT], rays[Side.RIGHT]], axis=1) / vector_stddev
+    error = (vector - (wrists[Side.RIGHT] - wrists[Side.LEFT])) / vector_stddev
+    covariance = np.linalg.inv(rows.T @ rows + np.diag(1.0 / np.clip(stddevs, _MIN_STDDEV, _MAX_STDDEV) ** 2))
     return wrists + (covariance @ rows.T @ error)[:, None] * rays, np.sqrt(covariance.diagonal())
+
+
+def _predicted_vector(observations: Sequence[Observation]) -> np.ndarray | None:
+    """From the left wrist to the right one (3,), metres, the mean of both hands' predictions; None without both."""
+    vectors: dict[Side, np.ndarray] = {}
+    for observation in observations:
+        if observation.prediction is not None and observation.prediction.to_other is not None:
+            vector = observation.prediction.to_other
+            vectors[observation.side] = mirror_points(vector) if observation.mirrored else vector
+    if len(vectors) < len(Side):
+        return None
+    vector = 0.5 * (vectors[Side.LEFT] - vectors[Side.RIGHT])
+    return vector if np.isfinite(vector).all() else None
+
+
+def _vector_stddev(predictions: Sequence[EncoderPrediction]) -> float:
+    """Standard deviation of the predicted vector, metres, from the errors that the encoder expects of both wrists."""
+    expected = math.sqrt(np.mean([prediction.wrist_stddev**2 for prediction in predictions]))
+    return VECTOR_STDDEV * math.sqrt(max(expected / _USUAL_WRIST_STDDEV, 1.0))
+
+
+def _consistency(wrists: np.ndarray, stddevs: np.ndarray, vector: np.ndarray, vector_stddev: float) -> float:
+    """Weight of the predicted vector, 0..1, by its Mahalanobis distance from the vector between the lifted wrists."""
+    rays = wrists / np.linalg.norm(wrists, axis=1, keepdims=True)
+    along = rays * np.clip(stddevs, _MIN_STDDEV, _MAX_STDDEV)[:, None]
+    covariance = vector_stddev**2 * np.eye(3) + along.T @ along
+    error = vector - (wrists[Side.RIGHT] - wrists[Side.LEFT])
+    distance = math.sqrt(error @ np.linalg.solve(covariance, error))
+    return min(max((_CONTRADICTORY - distance) / (_CONTRADICTORY - _CONSISTENT), 0.0), 1.0)
 
 
 def _shifted(hand: LiftedHand, shift: np.ndarray, stddev: float) -> LiftedHand:
