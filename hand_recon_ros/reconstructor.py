@@ -203,9 +203,7 @@ class TwoHandReconstructor:
             max(iterations, _SINGLE_IMAGE_ITERATIONS) if single_image else iterations,
         )
         hands = with_relative_translation(hands, observations)
-        return {
-            hand.side: hand for hand in hands if _is_usable(hand.side, bool(np.isfinite(hand.keypoints).all()), "pose")
-        }
+        return {hand.side: hand for hand in hands if _is_usable(hand.side, hand.finite, "pose")}
 
     def _estimate(self, side: Side, hand: LiftedHand | None, frame: Frame, tracks: Tracks) -> HandEstimate:
         """The hand of a slot: measured and filtered, or predicted from earlier images, or LOST."""

@@ -124,7 +124,7 @@ def spoiled(observation, how):
         return spoiled
     prediction = EncoderPrediction(
         presence=1.0, keypoints_2d=pixels, stddev_2d=np.ones(21), joints=world, wrist=np.array([0.0, np.nan, 0.5]),
-        wrist_stddev=0.05, to_other=None, other_square=observation.roi, other_shown=0.0,
+        wrist_stddev=0.05, to_other=None, other_box=observation.roi, other_visible=0.0,
     )  # fmt: skip
     return dataclasses.replace(spoiled, prediction=prediction)
 

@@ -50,7 +50,7 @@ def lifted(wrists, vector, stddev=0.05, wrist_stddev=0.04, other=None):
         prediction = EncoderPrediction(
             presence=1.0, keypoints_2d=seen.keypoints_2d, stddev_2d=np.ones(21), joints=points - points[0],
             wrist=points[0], wrist_stddev=wrist_stddev, to_other=vector if side == Side.LEFT else -vector,
-            other_square=seen.roi, other_shown=1.0,
+            other_box=seen.roi, other_visible=1.0,
         )  # fmt: skip
         observations.append(dataclasses.replace(seen, prediction=prediction))
     return hands, observations
