@@ -233,7 +233,8 @@ class TwoHandReconstructor:
         tracks.refinement = result.memory
         if result.pair is pair:
             return None
-        return with_pair(hands, result.pair, self.hand_model, frame.camera, self.config.mirrored_input)
+        mirrored = self.config.mirrored_input
+        return with_pair(hands, result.pair, self.hand_model, frame.camera, mirrored, result.position_stddev)
 
     def warm_up(self) -> None:
         """Use every part once, so that the first image is as fast as the others (the networks are warm once loaded).

@@ -116,7 +116,7 @@ def spoiled(observation, how):
     elif how == "depth":
         depth[5] = np.inf
     elif how == "huge":
-        pixels[2] = 1e200
+        pixels[0] = 1e200
     spoiled = dataclasses.replace(
         observation, keypoints_2d=pixels, world=world, joint_scores=scores, screen_depth=depth
     )

@@ -75,6 +75,28 @@ def test_the_less_certain_hand_moves_more(pairs, refiner):
         assert way[more] > 2.0 * way[1 - more]
 
 
+def test_contact_couples_what_is_known_of_both_distances(pairs, refiner):
+    bad = next(bad for bad in (pushed(pair, 0.005) for pair in pairs) if bad is not None)
+    certain = uncertainty(bad, (0.004, 0.05))
+    found = refiner(bad, certain, 8).position_stddev
+    # The less certain hand learns from the other one; the latter hardly from it.
+    assert found[1] < 0.6 * 0.05 and 0.9 * 0.004 < found[0] <= 0.004
+    good = next(pair for pair in pairs if refiner(pair, certain, 8).pair is pair)
+    np.testing.assert_array_equal(refiner(good, certain, 8).position_stddev, certain.position_stddev)
+
+
+def test_in_a_stream_what_contact_tells_of_distances_fades(pairs, refiner):
+    good = next(pair for pair in pairs if pushed(pair, 0.006) is not None)
+    certain, memory, stddevs = uncertainty(good, (0.004, 0.05)), None, []
+    for frame in range(30):
+        pair = pushed(good, 0.006) if frame == 0 else good
+        result = refiner(pair, certain, 8, stamp=frame / 30, hands=(1, 2), memory=memory)
+        memory = result.memory
+        stddevs.append(result.position_stddev[1])
+    assert stddevs[0] < 0.03 and stddevs[-1] == 0.05
+    assert min(np.diff(stddevs)) > -0.001 and max(np.diff(stddevs)) < 0.02
+
+
 def test_mirrored_hands_give_the_mirrored_result(pairs, refiner):
     bad = next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None)
     certain = uncertainty(bad, (0.01, 0.03))

@@ -54,6 +54,23 @@ def test_hands_in_each_other_are_taken_apart(still, mirrored):
         joints, _ = MODEL.kinematics(side).forward(found.rotations, found.betas, found.translation)
         np.testing.assert_allclose(found.joints, joints, atol=1e-9)
         np.testing.assert_allclose(found.wrist_pose, wrist_pose(joints, side == Side.RIGHT), atol=1e-9)
+        assert found.roi == old.roi and 0.0 < found.position_stddev < old.position_stddev
+
+
+def test_a_predicted_hand_that_is_refined_has_the_box_of_its_new_keypoints():
+    script = Script()
+    result = reconstructor(script, refine_budget=0.0)
+    saw(script)
+    result(IMAGE, CAMERA, 0.0)
+    script(observe(keypoints()[Side.LEFT], Side.LEFT))
+    estimate = result(IMAGE, CAMERA, 1 / 30)
+    assert estimate.refined and estimate.right.state == HandState.PREDICTED
+    old = estimate.before_refinement().right
+    for hand in (old, estimate.right):
+        x, y, width, height = hand.roi
+        low, high = hand.keypoints_2d.min(axis=0), hand.keypoints_2d.max(axis=0)
+        np.testing.assert_allclose([x, y, x + width, y + height], [*low, *high], atol=1e-9)
+    assert np.abs(np.subtract(estimate.right.roi, old.roi)).max() > 0.1
 
 
 def test_mirrored_images_give_the_same_hands():

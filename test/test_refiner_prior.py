@@ -161,6 +161,16 @@ def test_a_prior_does_not_move_the_hands_of_two_people(pairs, way):
     assert result.pair is two_people and not prior.times
 
 
+def test_a_prior_that_contradicts_the_estimate_by_many_sigmas_changes_nothing(pairs):
+    pair = pairs[0]
+    farther = pair.wrists[1] * (1.0 + 0.5 / np.linalg.norm(pair.wrists[1]))
+    apart = dataclasses.replace(pair, wrists=np.stack([pair.wrists[0], farther]))
+    for stddev, moved in ((0.02, False), (0.3, True)):
+        prior = Known(pair)
+        result = Refiner(MODEL, prior)(apart, uncertainty(apart, (stddev, stddev)), 8).pair
+        assert prior.times and (np.abs(result.wrists - apart.wrists).max() > 0.1) == moved
+
+
 def test_mirrored_hands_give_the_mirrored_result_with_a_prior(pairs):
     refiner = Refiner(MODEL, Denoiser(bundled_network("refiner", "small")))
     for estimate in (next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None), pairs[3]):

@@ -98,5 +98,6 @@ def refined_hands(
     moved = with_relative_translation(hands.lifted, hands.observations)
     both = list(estimates(hands, moved, camera, hand_model).values())
     pair = pair_of(both)
-    refined = with_pair(both, refiner(pair, uncertainty_of(both), steps).pair, hand_model, camera, mirrored=False)
+    result = refiner(pair, uncertainty_of(both), steps)
+    refined = with_pair(both, result.pair, hand_model, camera, False, result.position_stddev)
     return dict(zip(Side, refined, strict=True))

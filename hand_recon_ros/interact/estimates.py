@@ -39,14 +39,36 @@ def uncertainty_of(hands: Sequence[HandEstimate]) -> PairUncertainty:
     )
 
 
-def with_pair(
-    hands: Sequence[HandEstimate], pair: HandPair, hand_model: HandModel, camera: Camera, mirrored: bool
-) -> list[HandEstimate]:
-    """The hands with the parameters of a pair, everything that follows from these made anew.
+def bounding_box(keypoints_2d: np.ndarray) -> tuple[float, float, float, float]:
+    """The box (x, y, width, height) around keypoints (21, 2), pixels; those behind the camera are NaN and left out."""
+    visible = keypoints_2d[np.isfinite(keypoints_2d).all(axis=1)]
+    if not len(visible):
+        return 0.0, 0.0, 0.0, 0.0
+    (x, y), (right, bottom) = visible.min(axis=0), visible.max(axis=0)
+    return float(x), float(y), float(right - x), float(bottom - y)
 
-    Keypoints in the image stay where they were seen; a hand that was not seen has those of its joints, ``mirrored``
-    where the image is.
+
+def with_pair(
+    hands: Sequence[HandEstimate],
+    pair: HandPair,
+    hand_model: HandModel,
+    camera: Camera,
+    mirrored: bool,
+    position_stddev: np.ndarray | None = None,
+) -> list[HandEstimate]:
+    """The hands with the parameters of a pair, and everything that follows from these.
+
+    Keypoints in the image stay where they were seen; those of a PREDICTED hand are projected from its joints.
+
+    Args:
+        hands: left and right, as estimated.
+        pair: their new parameters.
+        hand_model: of both.
+        camera: of the image.
+        mirrored: whether the image shows the scene mirrored.
+        position_stddev: of each wrist along its ray (2,), metres; the hands' own where None.
     """
+    stddevs = [hand.position_stddev for hand in hands] if position_stddev is None else position_stddev
     result = []
     for side, hand in zip(Side, hands, strict=True):
         kinematics = hand_model.kinematics(side)
@@ -61,9 +83,10 @@ def with_pair(
             translation=translation,
             wrist_pose=wrist_pose(joints, side == Side.RIGHT),
             mesh=functools.partial(hand_model.mesh, side, rotations, betas, translation),
+            position_stddev=float(stddevs[side]),
         )
         if hand.state == HandState.PREDICTED:
             pixels = camera.project(mirror_points(joints) if mirrored else joints)
-            changed = dataclasses.replace(changed, keypoints_2d=pixels)
+            changed = dataclasses.replace(changed, keypoints_2d=pixels, roi=bounding_box(pixels))
         result.append(changed)
     return result

@@ -15,9 +15,10 @@ from ..geometry.hand_kinematics import Pose, forward
 from ..hand_model import HandModel
 from ..runtime.bundled_networks import bundled_network
 from ..skeleton import WRIST
+from ..types import Side
 from .denoiser import Denoiser
 from .guidance import STEPS, confidence_of, denoised
-from .pair import PER_HAND, HandPair, PairUncertainty, difference, moved, one_person
+from .pair import PER_HAND, HandPair, PairUncertainty, consistency, difference, moved, one_person
 from .separation import ENOUGH, Separation
 from .skinning import both_frames
 from .uncertainty import PoseGaussian
@@ -44,12 +45,14 @@ class RefinementMemory:
     Attributes:
         proposal: of the prior (2, PER_HAND), as :func:`pair.difference`: rad, m, rad.
         separation: what separated the hands after that (2, PER_HAND).
+        stddev_scale: factor on each wrist's standard deviation along its ray (2,).
         stamp: of the image, seconds.
         hands: which hands these were.
     """
 
     proposal: np.ndarray
     separation: np.ndarray
+    stddev_scale: np.ndarray
     stamp: float
     hands: Hashable = None
 
@@ -60,10 +63,13 @@ class RefinementResult:
 
     Attributes:
         pair: the pair that was given itself where nothing was changed.
+        position_stddev: of each wrist along its ray (2,), metres. Contact couples the hands, so that it is less than
+            before where they were separated.
         memory: for the next image of the stream; None where there is nothing to remember.
     """
 
     pair: HandPair
+    position_stddev: np.ndarray
     memory: RefinementMemory | None = None
 
 
@@ -135,23 +141,24 @@ class Refiner:
         deadline = time.perf_counter() + budget
         if not _valid(pair, uncertainty):
             warnings.warn("hands that cannot be are not refined: numbers are not finite or out of range", stacklevel=2)
-            return RefinementResult(pair)
+            return RefinementResult(pair, uncertainty.position_stddev)
         last = None if stamp is None else _recalled(memory, stamp, hands)
         with_prior = self._denoiser is not None and uncertainty.overlap > 0.0
         # The prior knows pairs of one person's hands only: of two people's it would move one by metres.
         with_prior = with_prior and one_person(pair.wrists, uncertainty.position_stddev)
         unchanged = last is None and not with_prior
         if unchanged and not self._penetrating(pair):
-            return RefinementResult(pair)
+            return RefinementResult(pair, uncertainty.position_stddev)
         chain = self._separation.chain
         estimate = chain.pose(pair)
-        proposal, separation = _NO_CORRECTION, _NO_CORRECTION
-        if with_prior:
+        proposal, separation, scale = _NO_CORRECTION, _NO_CORRECTION, np.ones(2)
+        # In a stream the proposal comes gradually, and of nothing in the first image.
+        if with_prior and (stamp is None or last is not None):
             proposal = self._proposal(pair, estimate, uncertainty, deadline)
-        if stamp is not None:
-            decay = 1.0 if last is None else math.exp(-(stamp - last.stamp) / _TIME_CONSTANT)
-            proposal = proposal + decay * ((_NO_CORRECTION if last is None else last.proposal) - proposal)
-            separation = separation if last is None else decay * last.separation
+        if stamp is not None and last is not None:
+            decay = math.exp(-(stamp - last.stamp) / _TIME_CONSTANT)
+            proposal, separation = proposal + decay * (last.proposal - proposal), decay * last.separation
+            scale = 1.0 + decay * (last.stddev_scale - 1.0)
         proposed = self._corrected(estimate, proposal)
         start = self._corrected(proposed, separation)
         before = pair if start is estimate else chain.pair(start, forward(chain.template, start))
@@ -160,17 +167,17 @@ class Refiner:
             separated = self._separation(
                 PoseGaussian.about(chain.template, start, uncertainty), uncertainty, steps, deadline
             )
-        pose, result = (start, before) if separated is None else separated
-        if stamp is None:
-            return RefinementResult(result)
-        separation = difference(pose, proposed)
-        if not (with_prior or _noticeable(proposal) or _noticeable(separation)):
-            return RefinementResult(result)
-        return RefinementResult(result, RefinementMemory(proposal, separation, stamp, hands))
+        pose, result, scale = (start, before, scale) if separated is None else separated
+        memory = None
+        if stamp is not None:
+            separation = difference(pose, proposed)
+            if with_prior or _noticeable(proposal) or _noticeable(separation):
+                memory = RefinementMemory(proposal, separation, scale, stamp, hands)
+        return RefinementResult(result, scale * uncertainty.position_stddev, memory)
 
     def _proposal(self, pair: HandPair, estimate: Pose, uncertainty: PairUncertainty, deadline: float) -> np.ndarray:
-        """How the prior corrects the estimate (2, PER_HAND), in proportion to the hands' overlap in the image; betas
-        stay."""
+        """How the prior corrects the estimate (2, PER_HAND), in proportion to the hands' overlap in the image, and as
+        far as its vector between the wrists is consistent with the estimate; betas stay."""
         assert self._denoiser is not None
         separation, template = self._separation, self._separation.chain.template
         gaussian = PoseGaussian.about(template, estimate, uncertainty)
@@ -186,6 +193,10 @@ class Refiner:
 
         clean = denoised(self._denoiser, pair, confidence_of(gaussian), guide, deadline, self._denoising_steps)
         weight = min(uncertainty.overlap / _FULL_OVERLAP, 1.0)
+        vector = clean.wrists[Side.RIGHT] - clean.wrists[Side.LEFT]
+        weight *= consistency(pair.wrists, uncertainty.position_stddev, vector)
+        if weight == 0.0:
+            return _NO_CORRECTION
         proposed = moved(estimate, weight * difference(pose_of(clean), estimate))
         if self._reach == 0.0:
             return difference(proposed, estimate)
@@ -213,7 +224,7 @@ def _recalled(memory: RefinementMemory | None, stamp: float, hands: Hashable) ->
     if memory is None or memory.hands != hands or stamp < memory.stamp:
         return None
     if stamp - memory.stamp >= _MAX_AGE:
-        return RefinementMemory(_NO_CORRECTION, _NO_CORRECTION, memory.stamp, hands)
+        return RefinementMemory(_NO_CORRECTION, _NO_CORRECTION, np.ones(2), memory.stamp, hands)
     return memory
 
 

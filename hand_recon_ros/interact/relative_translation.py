@@ -12,19 +12,11 @@ from ..landmarks.observation import EncoderPrediction, Observation
 from ..lift.lifter import LiftedHand
 from ..skeleton import WRIST, mirror_points
 from ..types import Side
-from .pair import one_person
+from .pair import MAX_STDDEV, MIN_STDDEV, VECTOR_STDDEV, consistency, one_person
 
-VECTOR_STDDEV = 0.03
-"""Standard deviation of the predicted vector between the wrists, metres, where the encoder's expected error of the
-wrists is the usual one or less: measured on renders."""
 _USUAL_WRIST_STDDEV = 0.043
-"""The median of that expected error over pairs of ``val``, metres. Over the same pairs the vector's error grows with it
-to the power of 0.4."""
-_CONSISTENT, _CONTRADICTORY = 4.0, 6.0
-"""Mahalanobis distance of the predicted vector from the lifted wrists' up to which it counts in full, and from which on
-it does not count. Over the pairs of ``val`` it is at most 2.8."""
-_MIN_STDDEV, _MAX_STDDEV = 1e-3, 1.0
-"""Bounds of a wrist's standard deviation along its ray, metres."""
+"""The median over pairs of ``val`` of the error that the encoder expects of the wrists, metres. Over the same pairs the
+vector's error grows with it to the power of 0.4."""
 
 
 def with_relative_translation(hands: Sequence[LiftedHand], observations: Sequence[Observation]) -> list[LiftedHand]:
@@ -47,7 +39,7 @@ def with_relative_translation(hands: Sequence[LiftedHand], observations: Sequenc
     if not one_person(wrists, stddevs):
         return list(hands)
     stddev = _vector_stddev([prediction for prediction in predictions.values() if prediction is not None])
-    weight = _consistency(wrists, stddevs, vector, stddev)
+    weight = consistency(wrists, stddevs, vector, stddev)
     if not weight > 0.0:
         return list(hands)
     moved, stddevs = along_rays(wrists, stddevs, vector, stddev / math.sqrt(weight))
@@ -70,7 +62,7 @@ def along_rays(
     rays = wrists / np.linalg.norm(wrists, axis=1, keepdims=True)
     rows = np.stack([-rays[Side.LEFT], rays[Side.RIGHT]], axis=1) / vector_stddev
     error = (vector - (wrists[Side.RIGHT] - wrists[Side.LEFT])) / vector_stddev
-    covariance = np.linalg.inv(rows.T @ rows + np.diag(1.0 / np.clip(stddevs, _MIN_STDDEV, _MAX_STDDEV) ** 2))
+    covariance = np.linalg.inv(rows.T @ rows + np.diag(1.0 / np.clip(stddevs, MIN_STDDEV, MAX_STDDEV) ** 2))
     return wrists + (covariance @ rows.T @ error)[:, None] * rays, np.sqrt(covariance.diagonal())
 
 
@@ -91,16 +83,6 @@ def _vector_stddev(predictions: Sequence[EncoderPrediction]) -> float:
     """Standard deviation of the predicted vector, metres, from the errors that the encoder expects of both wrists."""
     expected = math.sqrt(np.mean([prediction.wrist_stddev**2 for prediction in predictions]))
     return VECTOR_STDDEV * math.sqrt(max(expected / _USUAL_WRIST_STDDEV, 1.0))
-
-
-def _consistency(wrists: np.ndarray, stddevs: np.ndarray, vector: np.ndarray, vector_stddev: float) -> float:
-    """Weight of the predicted vector, 0..1, by its Mahalanobis distance from the vector between the lifted wrists."""
-    rays = wrists / np.linalg.norm(wrists, axis=1, keepdims=True)
-    along = rays * np.clip(stddevs, _MIN_STDDEV, _MAX_STDDEV)[:, None]
-    covariance = vector_stddev**2 * np.eye(3) + along.T @ along
-    error = vector - (wrists[Side.RIGHT] - wrists[Side.LEFT])
-    distance = math.sqrt(error @ np.linalg.solve(covariance, error))
-    return min(max((_CONTRADICTORY - distance) / (_CONTRADICTORY - _CONSISTENT), 0.0), 1.0)
 
 
 def _shifted(hand: LiftedHand, shift: np.ndarray, stddev: float) -> LiftedHand:

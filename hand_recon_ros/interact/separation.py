@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from ..geometry.hand_kinematics import ANGLES, ROTATION, TRANSLATION, Pose, Pose
 from ..geometry.mesh_queries import TOUCHING
 from ..hand_model import HandModel
 from .contacts import Contacts, among_capsules, between_meshes
-from .pair import PER_HAND, HandPair, PairChain, PairUncertainty, moved
+from .pair import MAX_STDDEV, MIN_STDDEV, PER_HAND, HandPair, PairChain, PairUncertainty, moved
 from .ray_offsets import touching_ways
 from .skinning import Flesh, both_frames, carried
 from .uncertainty import PoseGaussian
@@ -118,7 +119,7 @@ class Problem:
         """The shortest way (2, 3) of the wrists along the ray to where the hands touch and press into each other by
         ``press``, metres; zeros where there is none. Each hand has its part of it by its variance."""
         ray = state.pose.wrist / np.linalg.norm(state.pose.wrist, axis=1, keepdims=True)
-        variance = np.clip(uncertainty.position_stddev, 1e-3, 1.0) ** 2
+        variance = np.clip(uncertainty.position_stddev, MIN_STDDEV, MAX_STDDEV) ** 2
         way = (variance / variance.sum())[:, None] * ray * np.array([[1.0], [-1.0]])
         apart = both_frames(way[:, None])[:, 0]
         apart = apart[0] - apart[1]
@@ -127,25 +128,44 @@ class Problem:
 
     def stepped(self, state: State, belief: PoseGaussian) -> Pose:
         """The pose one Gauss-Newton step further, its angles inside their limits."""
-        contacts, posed = state.contacts, state.posed
+        contacts, rows = state.contacts, _depth_jacobian(state)
         normal, gradient = belief.information.copy(), belief.gradient(state.pose)
         normal[np.diag_indices(len(normal))] *= 1.0 + _DAMPING
-        rows = np.zeros((len(contacts.depth), len(normal)))
-        depth_jacobian(
-            contacts.hand, contacts.depth, contacts.points, contacts.away, contacts.own, contacts.other,
-            posed.keypoints, posed.axes, rows,
-        )  # fmt: skip
         active = _pressing(contacts.depth)
         for _ in range(_ACTIVE_TURNS):
             depth, pressing = contacts.depth[active], rows[active]
-            weight = 1.0 / (_SHARPNESS * (1.0 + np.maximum(depth, 0.0) ** 2 / _ROBUST**2)) ** 2
-            weighted = pressing.T * weight
+            weighted = pressing.T * _weights(depth)
             step = -np.linalg.solve(normal + weighted @ pressing, gradient + weighted @ depth)
             before, active = active, _pressing(contacts.depth + rows @ step)
             if (before == active).all():
                 break
         pose = moved(state.pose, _trusted(step.reshape(2, PER_HAND)))
         return dataclasses.replace(pose, angles=np.clip(pose.angles, self._low, self._high))
+
+    def stddev_scale(self, state: State, belief: PoseGaussian) -> np.ndarray:
+        """How much narrower contact makes the Gaussian along each wrist's ray (2,), 0..1.
+
+        The posterior's information is that of the estimate and of the depths that press, linearised at the state.
+        """
+        active = _pressing(state.contacts.depth)
+        pressing = _depth_jacobian(state)[active]
+        contact = (pressing.T * _weights(state.contacts.depth[active])) @ pressing
+        rays = np.zeros((2 * PER_HAND, 2))
+        for hand, wrist in enumerate(state.pose.wrist):
+            rays[PER_HAND * hand :, hand][TRANSLATION] = wrist / np.linalg.norm(wrist)
+        before, after = (
+            (rays * np.linalg.solve(information, rays)).sum(axis=0)
+            for information in (belief.information, belief.information + contact)
+        )
+        return np.asarray(np.sqrt(after / before))
+
+
+class Separated(NamedTuple):
+    """Hands taken apart: their pose, the pair of it, and the factor on each wrist's standard deviation (2,)."""
+
+    pose: Pose
+    pair: HandPair
+    stddev_scale: np.ndarray
 
 
 class Separation:
@@ -156,7 +176,7 @@ class Separation:
 
     def __call__(
         self, belief: PoseGaussian, uncertainty: PairUncertainty, steps: int, deadline: float = float("inf")
-    ) -> tuple[Pose, HandPair] | None:
+    ) -> Separated | None:
         """The hands taken apart; None where nothing is deeper than ENOUGH at the start.
 
         Args:
@@ -185,7 +205,7 @@ class Separation:
                 break
             if not locked and 2 * left <= steps + 1 and state.depth > _STUCK:
                 locked, state = True, problem.at(problem.passed(problem.at(start), uncertainty))
-        return best.pose, problem.pair(best)
+        return Separated(best.pose, problem.pair(best), problem.stddev_scale(best, belief))
 
     def drawn(self, pose: Pose, uncertainty: PairUncertainty, most: float) -> Pose:
         """The pose with hands that float in front of each other moved along the ray until they touch.
@@ -205,6 +225,22 @@ class Separation:
         """The pose one step from the middle of a belief, seen by capsules alone."""
         problem = Problem(self.chain, self.flesh, belief.mean)
         return problem.stepped(problem.at(belief.mean), belief)
+
+
+def _depth_jacobian(state: State) -> np.ndarray:
+    """Derivatives of the depths by both hands' parameters (N, 2 PER_HAND)."""
+    contacts, posed = state.contacts, state.posed
+    rows = np.zeros((len(contacts.depth), 2 * PER_HAND))
+    depth_jacobian(
+        contacts.hand, contacts.depth, contacts.points, contacts.away, contacts.own, contacts.other,
+        posed.keypoints, posed.axes, rows,
+    )  # fmt: skip
+    return rows
+
+
+def _weights(depth: np.ndarray) -> np.ndarray:
+    """Weights (N,) of depths in the squares, 1 / m^2."""
+    return np.asarray(1.0 / (_SHARPNESS * (1.0 + np.maximum(depth, 0.0) ** 2 / _ROBUST**2)) ** 2)
 
 
 def _shifted(pose: Pose, way: np.ndarray) -> Pose:

@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 
 from ..geometry.hand_kinematics import ANGLES, ROTATION, TRANSLATION, Pose, Posed, Template, forward, jacobian
-from .pair import PER_HAND, PairUncertainty, difference
+from .pair import MAX_STDDEV, MIN_STDDEV, PER_HAND, PairUncertainty, difference
 
 _ROTATION_SIGMA = 0.05
 _ANGLE_SIGMA = np.array([0.2, 0.08, 0.04])
@@ -59,7 +59,7 @@ def _of_each(pose: Pose, posed: Posed, derivatives: np.ndarray, uncertainty: Pai
     diagonal[:, ANGLES] = (told / _ANGLE_SIGMA**2).reshape(2, -1)
     ray = pose.wrist / np.linalg.norm(pose.wrist, axis=-1, keepdims=True)
     # Aside of the ray the wide prior holds, along it what is known.
-    along = 1.0 / np.clip(uncertainty.position_stddev, 1e-3, 1.0) ** 2 - 1.0 / _WRIST_SIGMA**2
+    along = 1.0 / np.clip(uncertainty.position_stddev, MIN_STDDEV, MAX_STDDEV) ** 2 - 1.0 / _WRIST_SIGMA**2
     result[:, np.arange(PER_HAND), np.arange(PER_HAND)] += diagonal
     result[:, TRANSLATION, TRANSLATION] += along[:, None, None] * ray[:, :, None] * ray[:, None, :]
     return result

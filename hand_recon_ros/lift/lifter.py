@@ -120,9 +120,9 @@ class LiftedHand:
 
     @property
     def finite(self) -> bool:
-        """Whether every parameter is a finite number; False for a hand whose evidence had no solution."""
-        parts = (self.rotations, self.betas, self.translation, self.keypoints, self.betas_covariance)
-        return math.isfinite(self.position_stddev) and all(np.isfinite(part).all() for part in parts)
+        """Whether the pose is finite; False for a hand whose evidence had no solution."""
+        # Every parameter is part of the keypoints.
+        return math.isfinite(self.position_stddev) and bool(np.isfinite(self.keypoints).all())
 
     @classmethod
     def unsolved(cls, observation: Observation) -> LiftedHand:

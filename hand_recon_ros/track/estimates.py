@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from ..hand_model import HandModel
+from ..interact.estimates import bounding_box
 from ..landmarks.observation import Observation
 from ..lift.lifter import LiftedHand
 from ..skeleton import mirror_points, wrist_pose
@@ -86,15 +87,6 @@ def hand_estimate(
         scale_source=ScaleSource.PRIOR,
         position_stddev=hand.position_stddev,
     )
-
-
-def bounding_box(keypoints_2d: np.ndarray) -> tuple[float, float, float, float]:
-    """The box (x, y, width, height) around keypoints (21, 2), pixels; those behind the camera are NaN and left out."""
-    visible = keypoints_2d[np.isfinite(keypoints_2d).all(axis=1)]
-    if not len(visible):
-        return 0.0, 0.0, 0.0, 0.0
-    (x, y), (right, bottom) = visible.min(axis=0), visible.max(axis=0)
-    return float(x), float(y), float(right - x), float(bottom - y)
 
 
 def _last(track: HandTrack) -> tuple[Observation, LiftedHand]:
