@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from hand_recon_ros.evaluation import metrics
 from hand_recon_ros.evaluation.intervals import reduction_interval
+from hand_recon_ros.geometry.alignment import procrustes
 
 
 def hand(seed: int = 0, *batch: int) -> np.ndarray:
@@ -45,7 +46,7 @@ def test_procrustes_recovers_a_similarity():
     rotation = Rotation.random(5, random_state=4).as_matrix()
     factor, shift = np.array([0.5, 0.9, 1.0, 1.3, 2.0]), np.arange(15.0).reshape(5, 3)
     target = factor[:, None, None] * points @ np.swapaxes(rotation, -1, -2) + shift[:, None, :]
-    found = metrics.procrustes(points, target)
+    found = procrustes(points, target)
     np.testing.assert_allclose(found[0], factor)
     np.testing.assert_allclose(found[1], rotation, atol=1e-9)
     np.testing.assert_allclose(found[2], shift, atol=1e-9)
@@ -78,7 +79,7 @@ def test_procrustes_never_makes_it_worse_than_a_shift():
     def rms(p: np.ndarray) -> np.ndarray:
         return np.sqrt(np.mean(np.sum((p - truth) ** 2, axis=-1), axis=-1))
 
-    factor, rotation, shift = metrics.procrustes(predicted, truth)
+    factor, rotation, shift = procrustes(predicted, truth)
     aligned = factor[:, None, None] * predicted @ np.swapaxes(rotation, -1, -2) + shift[:, None]
     centred = predicted - predicted.mean(1, keepdims=True) + truth.mean(1, keepdims=True)
     assert np.all(rms(aligned) <= rms(centred) + 1e-12)

@@ -28,7 +28,7 @@ def test_jacobian_agrees_with_finite_differences():
     rng = np.random.default_rng(0)
     pose = Pose(
         Rotation.random(2, random_state=0).as_matrix(), rng.normal(0, 0.1, (2, 3)) + [0, 0, 0.5],
-        rng.normal(0.3, 0.3, (2, 5, 3, 3)), rng.normal(0, 1, (2, 10)),
+        rng.normal(0.3, 0.3, (2, 15, 3)), rng.normal(0, 1, (2, 10)),
     )  # fmt: skip
     analytic, step = jacobian(template, forward(template, pose)), 1e-6
     for parameter in range(NUM_PARAMETERS):
@@ -39,7 +39,7 @@ def test_jacobian_agrees_with_finite_differences():
             d = sign * delta
             shifted = Pose(
                 rotation_matrices(d[:3]) @ pose.rotation, pose.wrist + d[3:6],
-                pose.angles + d[ANGLES].reshape(5, 3, 3), pose.betas + d[BETAS],
+                pose.angles + d[ANGLES].reshape(15, 3), pose.betas + d[BETAS],
             )  # fmt: skip
             return forward(template, shifted).keypoints
 
@@ -54,7 +54,7 @@ def test_chain_is_the_hand_models(side):
     if side == Side.LEFT:
         kinematics, rotations, keypoints = kinematics.mirrored(), mirror_rotations(rotations), mirror_points(keypoints)
     template = template_of([kinematics])
-    angles = kinematics.angles_of(rotations)[1:].reshape(1, 5, 3, 3)
+    angles = kinematics.angles_of(rotations)[1:][None]
     posed = forward(template, Pose(rotations[None, 0], keypoints[None, 0], angles, betas[None]))
     np.testing.assert_allclose(posed.keypoints[0], keypoints, atol=1e-9)
 

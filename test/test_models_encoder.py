@@ -9,7 +9,8 @@ from hand_recon_ros.datasets import priors
 from hand_recon_ros.geometry.rotations import rotation_matrices
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.models.encoder import EncoderConfig, FusionAlignmentEncoder
-from hand_recon_ros.models.hand_kinematics import HandChain, matrix_from_6d, palm_frame, to_6d
+from hand_recon_ros.models.hand_kinematics import HandChain, palm_frame
+from hand_recon_ros.models.rotations import matrix_from_6d, to_6d
 from hand_recon_ros.training.encoder import EncoderTraining, parameter_groups
 from hand_recon_ros.training.losses import LossWeights, encoder_loss
 

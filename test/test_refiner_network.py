@@ -12,8 +12,9 @@ from hand_recon_ros.interact.denoiser import Denoiser
 from hand_recon_ros.interact.pair_vector import CONFIDENCES, HAND, PAIR, pack, swapped
 from hand_recon_ros.models.export import export_prior, write_onnx
 from hand_recon_ros.models.pair_denoiser import PriorConfig, TwoHandPrior
+from hand_recon_ros.models.rotations import random_rotations
 from hand_recon_ros.runtime.sessions import SessionError
-from hand_recon_ros.training.corruption import random_rotations, rotated
+from hand_recon_ros.training.corruption import rotated
 
 TIMES = np.array([0.0, 40.0, 99.0, 199.0, 600.0, 999.0])
 

@@ -19,9 +19,10 @@ from scipy.spatial.transform import Rotation  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 from visualization_msgs.msg import Marker  # noqa: E402
 
+from hand_recon_ros.geometry.rotations import quaternions  # noqa: E402
 from hand_recon_ros.hand_model import from_mano_pose  # noqa: E402
 from hand_recon_ros.ros import messages  # noqa: E402
-from hand_recon_ros.ros.frames import build_transforms, hand_poses, quaternions, relative_poses  # noqa: E402
+from hand_recon_ros.ros.frames import build_transforms, hand_poses, relative_poses  # noqa: E402
 from hand_recon_ros.ros.images import build_compressed_image_message, build_image_message, decode  # noqa: E402
 from hand_recon_ros.ros.markers import HandMarkers  # noqa: E402
 from hand_recon_ros.skeleton import JOINT_NAMES, KEYPOINT_NAMES, KEYPOINT_PARENTS  # noqa: E402

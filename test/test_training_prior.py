@@ -10,11 +10,12 @@ from hand_recon_ros.config import ConfigError
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.interact.denoiser import Denoiser
 from hand_recon_ros.interact.pair_vector import HAND, PAIR, TOKENS, unpack
-from hand_recon_ros.models.hand_kinematics import HandChain, matrix_from_6d
+from hand_recon_ros.models.hand_kinematics import HandChain
+from hand_recon_ros.models.rotations import matrix_from_6d, random_rotations
 from hand_recon_ros.skeleton import WRIST
 from hand_recon_ros.synthetic.interactions import Interactions, initial_pairs
 from hand_recon_ros.training import pair_data
-from hand_recon_ros.training.corruption import KINDS, Corruption, CorruptionShares, random_rotations, rotated
+from hand_recon_ros.training.corruption import KINDS, Corruption, CorruptionShares, rotated
 from hand_recon_ros.training.pair_data import BLOCK, cached_pairs
 from hand_recon_ros.training.prior_loss import PriorLossWeights, keypoints_of, prior_loss
 from hand_recon_ros.types import Side

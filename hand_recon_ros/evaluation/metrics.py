@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..geometry.alignment import procrustes
 from ..skeleton import MIDDLE_MCP, WRIST
 
-__all__ = ["joint_errors", "mpjpe", "mrrpe", "pa_mpjpe", "point_errors", "procrustes", "wrist_error"]
+__all__ = ["joint_errors", "mpjpe", "mrrpe", "pa_mpjpe", "point_errors", "wrist_error"]
 
 _MM = 1000.0
 
@@ -50,38 +51,6 @@ def mpjpe(predicted: np.ndarray, truth: np.ndarray, root: int | None = WRIST, re
     The root's error of zero is part of the mean, as in InterNet's and InterWild's protocol.
     """
     return joint_errors(predicted, truth, root, rescale).mean(axis=-1)
-
-
-def procrustes(
-    points: np.ndarray, target: np.ndarray, scale: bool = True, reflection: bool = False
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The similarity transform that best aligns ``points`` with ``target`` in the least-squares sense.
-
-    Args:
-        points, target: (..., N, 3), at least three of them.
-        scale: estimate a scale; otherwise it is 1.
-        reflection: allow a reflection (FreiHAND's official code does, most papers' code does not).
-
-    Returns:
-        factor (...), rotation (..., 3, 3), shift (..., 3): aligned = factor * points @ rotation^T + shift.
-
-    Source: Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991.
-    """
-    points, target = _pair(points, target)
-    centre, target_centre = points.mean(axis=-2, keepdims=True), target.mean(axis=-2, keepdims=True)
-    a, b = points - centre, target - target_centre
-    u, singular, vt = np.linalg.svd(np.swapaxes(b, -1, -2) @ a)
-    signs = np.ones_like(singular)
-    if not reflection:
-        signs[..., 2] = np.where(np.linalg.det(u @ vt) < 0, -1.0, 1.0)
-    rotation = (u * signs[..., None, :]) @ vt
-    if scale:
-        spread = np.sum(a * a, axis=(-2, -1))
-        factor = np.sum(singular * signs, axis=-1) / np.where(spread > 0, spread, 1.0)
-    else:
-        factor = np.ones(singular.shape[:-1])
-    shift = target_centre[..., 0, :] - factor[..., None] * (rotation @ centre[..., 0, :, None])[..., 0]
-    return factor, rotation, shift
 
 
 def pa_mpjpe(predicted: np.ndarray, truth: np.ndarray, reflection: bool = False) -> np.ndarray:

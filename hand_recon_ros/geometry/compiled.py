@@ -1,18 +1,22 @@
-"""Compiled loops: numba, its results kept on disk where there is a place for them."""
+"""Loops compiled by numba, their machine code cached on disk where there is a place for it."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numba as nb
+import numpy as np
 
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Decorator: ``function`` compiled at its first call.
 
-    The machine code is kept beside the source, or else in the user's cache folder (or in ``NUMBA_CACHE_DIR``). Where
-    none of them can be written to, as in some containers, it is compiled anew in every process.
+    It compiles again for every other combination of types and layouts, so that a public wrapper must give it arrays of
+    one layout: see :func:`float_array`. The machine code is cached beside the source, or else in the user's cache
+    folder (or in ``NUMBA_CACHE_DIR``). Where none of them is writable, as in some containers, every process compiles
+    anew.
     """
     try:
         return nb.njit(cache=True, nogil=True)(function)
@@ -20,18 +24,50 @@ def compiled(function: Callable[..., Any]) -> Any:
         return nb.njit(nogil=True)(function)
 
 
-def compiled_ufunc(signature: str, layout: str) -> Callable[[Callable[..., Any]], Any]:
-    """Decorator: ``function`` as a generalised NumPy ufunc, kept like :func:`compiled`.
+def compiled_ufunc(signature: str, layout: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: ``function`` as a generalised NumPy ufunc, compiled at its first call and cached as :func:`compiled`.
+
+    NumPy converts its arguments to the signature's types and broadcasts their leading dimensions; sizes of core
+    dimensions that are not tied to each other are for the public wrapper to check.
 
     Args:
         signature: types of its arguments, such as ``void(float64[:], float64[:, :])``.
         layout: their core dimensions, such as ``(n)->(n,n)``.
     """
 
-    def decorate(function: Callable[..., Any]) -> Any:
-        try:
-            return nb.guvectorize([signature], layout, cache=True)(function)
-        except RuntimeError:
-            return nb.guvectorize([signature], layout)(function)
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.cache
+        def ufunc() -> Any:
+            try:
+                return nb.guvectorize([signature], layout, cache=True)(function)
+            except RuntimeError:
+                return nb.guvectorize([signature], layout)(function)
+
+        @functools.wraps(function)
+        def call(*arguments: np.ndarray) -> Any:
+            return ufunc()(*arguments)
+
+        return call
 
     return decorate
+
+
+def float_array(array: np.ndarray, name: str, *shape: int | None) -> np.ndarray:
+    """``array`` as contiguous float64, without a copy where it is; ValueError where its shape is not (None: any)."""
+    return _array(array, np.float64, name, shape)
+
+
+def index_array(array: np.ndarray, name: str, *shape: int | None) -> np.ndarray:
+    """``array`` as contiguous int64, as :func:`float_array`."""
+    return _array(array, np.int64, name, shape)
+
+
+def _array(array: np.ndarray, dtype: type, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    if isinstance(array, np.ndarray) and array.dtype == dtype and array.shape == shape and array.flags.c_contiguous:
+        return array  # the common case, in half a microsecond
+    result: np.ndarray = np.ascontiguousarray(array, dtype=dtype)
+    given = result.shape
+    if len(given) != len(shape) or any(n is not None and n != m for n, m in zip(shape, given, strict=True)):
+        expected = ", ".join("*" if n is None else str(n) for n in shape)
+        raise ValueError(f"{name} must have shape ({expected}), got {given}")
+    return result

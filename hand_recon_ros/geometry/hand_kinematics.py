@@ -1,8 +1,8 @@
-"""The hand as a kinematic chain in joint angles, with analytic derivatives, for a batch of hands.
+"""Forward kinematics of hands, with analytic derivatives by joint angles, for batches.
 
-The arrays are laid out by finger and level: ``(B, 5, 3, ...)`` for the three joints of each finger and
-``(B, 5, 4, ...)`` for its four keypoints. The loops are compiled: in NumPy a frame of two hands spends
-milliseconds on the overhead of hundreds of tiny operations.
+Joints are the 16 of ``skeleton.JOINT_NAMES``: joint 0 is the wrist, joint 1 + 3 f + l is level l of finger f. Keypoints
+are the 21: keypoint 0 is the wrist, keypoint 1 + 4 f + l is the start of level l of finger f, and 4 + 4 f its tip. The
+loops are compiled: in NumPy a frame of two hands spends milliseconds on the overhead of hundreds of tiny operations.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import math
 
 import numpy as np
 
-from ..skeleton import NUM_KEYPOINTS
-from .compiled import compiled
+from ..skeleton import NUM_JOINTS, NUM_KEYPOINTS
+from .compiled import compiled, compiled_ufunc, float_array
+from .joint_angles import angle_axes, joint_rotation, multiply
 
 NUM_BETAS = 10
 ROTATION = slice(0, 3)
@@ -21,25 +22,42 @@ TRANSLATION = slice(3, 6)
 ANGLES = slice(6, 51)
 BETAS = slice(51, 61)
 NUM_PARAMETERS = 61
-"""Global rotation (left increment, rad), wrist position (m), 5 x 3 x (flexion, abduction, twist) (rad), betas."""
+"""Global rotation (left increment, rad), wrist position (m), 15 x (flexion, abduction, twist) (rad), betas."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Template:
-    """Rest geometry of B hands: bone offsets (B, 5, 4, 3) and their shape derivatives (B, 5, 4, 3, 10), the rest wrist
-    and its derivative, anatomical joint frames (B, 5, 3, 3, 3) and angle limits (B, 5, 3, 3, 2)."""
+    """Rest geometry of B hands, float64 and contiguous; raises ValueError for other shapes.
 
-    offsets: np.ndarray
-    offset_shapedirs: np.ndarray
+    Attributes:
+        bones: from the start of each bone to its end (B, 20, 3), metres.
+        bone_shapedirs: per unit of beta (B, 20, 3, 10).
+        wrist: (B, 3), metres.
+        wrist_shapedirs: per unit of beta (B, 3, 10).
+        frames: anatomical joint frames (B, 15, 3, 3).
+        limits: lowest and highest flexion, abduction and twist (B, 15, 3, 2), radians.
+    """
+
+    bones: np.ndarray
+    bone_shapedirs: np.ndarray
     wrist: np.ndarray
     wrist_shapedirs: np.ndarray
     frames: np.ndarray
     limits: np.ndarray
 
+    def __post_init__(self) -> None:
+        batch = len(self.bones)
+        shapes: dict[str, tuple[int, ...]] = {
+            "bones": (20, 3), "bone_shapedirs": (20, 3, NUM_BETAS), "wrist": (3,), "wrist_shapedirs": (3, NUM_BETAS),
+            "frames": (15, 3, 3), "limits": (15, 3, 2),
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            object.__setattr__(self, name, float_array(getattr(self, name), name, batch, *shape))
+
 
 @dataclasses.dataclass
 class Pose:
-    """Parameters of B hands: global rotation (B, 3, 3), wrist position (B, 3), angles (B, 5, 3, 3), betas (B, 10)."""
+    """Parameters of B hands: global rotation (B, 3, 3), wrist position (B, 3), angles (B, 15, 3), betas (B, 10)."""
 
     rotation: np.ndarray
     wrist: np.ndarray
@@ -47,60 +65,93 @@ class Pose:
     betas: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Posed:
-    """Forward kinematics of a :class:`Pose`: keypoints (B, 21, 3) and what their derivatives need."""
+    """Forward kinematics of a :class:`Pose`, float64 and contiguous.
+
+    Attributes:
+        keypoints: (B, 21, 3), metres, camera frame.
+        rotations: of the joints relative to their parents (B, 16, 3, 3); the first is the global one.
+        orientations: of the joints in the camera frame (B, 16, 3, 3).
+        axes: that each angle turns about, in the camera frame (B, 15, 3 xyz, 3 angles).
+    """
 
     keypoints: np.ndarray
-    local: np.ndarray
-    """Joint rotations relative to their parents, (B, 5, 3, 3, 3)."""
+    rotations: np.ndarray
+    orientations: np.ndarray
     axes: np.ndarray
-    """Rotation axis of each angle in the camera frame, (B, 5, 3, 3 xyz, 3 angles)."""
-    chain: np.ndarray
-    """Orientation that carries each bone, (B, 5, 4, 3, 3)."""
+
+
+def forward_kinematics(
+    rotations: np.ndarray, rest_keypoints: np.ndarray, wrist: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (..., 21, 3) and joint orientations (..., 16, 3, 3) in the frame of ``wrist``.
+
+    Args:
+        rotations: of the joints relative to their parents (..., 16, 3, 3); the first is the global one.
+        rest_keypoints: of the hand at rest (..., 21, 3), metres.
+        wrist: where the wrist is (..., 3), metres.
+
+    Leading dimensions broadcast. Raises ValueError for other shapes.
+    """
+    shapes = np.shape(rotations)[-3:], np.shape(rest_keypoints)[-2:], np.shape(wrist)[-1:]
+    if shapes != ((NUM_JOINTS, 3, 3), (NUM_KEYPOINTS, 3), (3,)):
+        raise ValueError(
+            "expected rotations (..., 16, 3, 3), rest keypoints (..., 21, 3) and wrist (..., 3), got shapes "
+            f"{np.shape(rotations)}, {np.shape(rest_keypoints)} and {np.shape(wrist)}"
+        )
+    keypoints, orientations = _forward_kinematics(rotations, rest_keypoints, wrist)
+    return keypoints, orientations
 
 
 def forward(template: Template, pose: Pose) -> Posed:
-    """Keypoints of the posed hands in the camera frame, metres."""
-    batch = pose.wrist.shape[0]
+    """Forward kinematics of hands in joint angles; raises ValueError where a pose does not fit the template."""
+    batch = len(template.bones)
+    rotation = float_array(pose.rotation, "rotation", batch, 3, 3)
+    wrist = float_array(pose.wrist, "wrist", batch, 3)
+    angles = float_array(pose.angles, "angles", batch, 15, 3)
+    betas = float_array(pose.betas, "betas", batch, NUM_BETAS)
     posed = Posed(
         keypoints=np.empty((batch, NUM_KEYPOINTS, 3)),
-        local=np.empty((batch, 5, 3, 3, 3)),
-        axes=np.empty((batch, 5, 3, 3, 3)),
-        chain=np.empty((batch, 5, 4, 3, 3)),
+        rotations=np.empty((batch, NUM_JOINTS, 3, 3)),
+        orientations=np.empty((batch, NUM_JOINTS, 3, 3)),
+        axes=np.empty((batch, 15, 3, 3)),
     )
     _forward(
-        template.offsets, template.offset_shapedirs, template.frames, pose.rotation, pose.wrist, pose.angles,
-        pose.betas, posed.keypoints, posed.local, posed.axes, posed.chain,
+        template.bones, template.bone_shapedirs, template.frames, rotation, wrist, angles, betas,
+        posed.keypoints, posed.rotations, posed.orientations, posed.axes,
     )  # fmt: skip
     return posed
 
 
 def jacobian(template: Template, posed: Posed) -> np.ndarray:
-    """Derivatives of the keypoints with respect to the parameters, (B, 21, 3, NUM_PARAMETERS)."""
+    """Derivatives of the keypoints of :func:`forward` by the parameters, (B, 21, 3, NUM_PARAMETERS)."""
     result = np.zeros((posed.keypoints.shape[0], NUM_KEYPOINTS, 3, NUM_PARAMETERS))
-    _jacobian(template.offset_shapedirs, posed.keypoints, posed.axes, posed.chain, result)
+    _jacobian(template.bone_shapedirs, posed.keypoints, posed.axes, posed.orientations, result)
     return result
 
 
-def bend_fingers(template: Template, rotation: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Angles (B, 5, 3, 3) that turn each bone, joint by joint, as far as the limits allow towards its direction.
+def angles_towards(template: Template, rotation: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Angles (B, 15, 3) that turn each bone, joint by joint, as far as the limits allow towards its direction.
 
     Args:
+        template: of the hands.
         rotation: of the whole hands (B, 3, 3).
-        directions: of the bones, unit vectors in the camera frame (B, 5, 4, 3). Those of the first, inside the palm,
-            have no joint of their own.
+        directions: of the bones, unit vectors in the camera frame (B, 20, 3). Those of each finger's first bone, inside
+            the palm, have no joint of their own.
     """
-    angles = np.zeros(template.limits.shape[:-1])
-    _bend_fingers(template.frames, template.limits, rotation, directions, angles)
+    batch = len(template.bones)
+    angles = np.zeros((batch, 15, 3))
+    _angles_towards(
+        template.frames, template.limits, float_array(rotation, "rotation", batch, 3, 3),
+        float_array(directions, "directions", batch, 20, 3), angles,
+    )  # fmt: skip
     return angles
 
 
 @compiled
-def _multiply(a, b, out):  # type: ignore[no-untyped-def]
-    for i in range(3):
-        for j in range(3):
-            out[i, j] = a[i, 0] * b[0, j] + a[i, 1] * b[1, j] + a[i, 2] * b[2, j]
+def _between(start, end):  # type: ignore[no-untyped-def]
+    return end[0] - start[0], end[1] - start[1], end[2] - start[2]
 
 
 @compiled
@@ -111,63 +162,57 @@ def _copy(matrix, out):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _between(start, end):  # type: ignore[no-untyped-def]
-    return end[0] - start[0], end[1] - start[1], end[2] - start[2]
-
-
-@compiled
-def turn_joint(flexion, abduction, twist, frame, local, axes, scratch):  # type: ignore[no-untyped-def]
-    """One joint's rotation relative to its parent, and the axes in the parent's frame that its angles turn about.
-
-    Args:
-        flexion, abduction, twist: radians, see :mod:`hand_recon_ros.geometry.joint_angles`.
-        frame: of the joint at rest (3, 3).
-        local, axes: (3, 3), written; ``axes`` has one column per angle.
-        scratch: (2, 3, 3), overwritten.
-    """
-    cf, sf = math.cos(flexion), math.sin(flexion)
-    ca, sa = math.cos(abduction), math.sin(abduction)
-    ct, st = math.cos(twist), math.sin(twist)
-    turn, turned = scratch[0], scratch[1]
-    turn[0, 0], turn[0, 1], turn[0, 2] = cf * ca, sf * st - cf * sa * ct, sf * ct + cf * sa * st
-    turn[1, 0], turn[1, 1], turn[1, 2] = sa, ca * ct, -ca * st
-    turn[2, 0], turn[2, 1], turn[2, 2] = -sf * ca, cf * st + sf * sa * ct, cf * ct - sf * sa * st
-    _multiply(frame, turn, turned)
+def _follow_chain(rotations, bones, wrist, keypoints, orientations):  # type: ignore[no-untyped-def]
+    """Write the keypoints (21, 3) and orientations (16, 3, 3) of one hand of bones (20, 3)."""
+    _copy(rotations[0], orientations[0])
     for i in range(3):
-        for j in range(3):
-            local[i, j] = turned[i, 0] * frame[j, 0] + turned[i, 1] * frame[j, 1] + turned[i, 2] * frame[j, 2]
-        axes[i, 0] = frame[i, 1]
-        axes[i, 1] = sf * frame[i, 0] + cf * frame[i, 2]
-        axes[i, 2] = turned[i, 0]
-
-
-@compiled
-def _forward(offsets, shapedirs, frames, rotation, wrist, angles, betas, keypoints, local, axes, chain):  # type: ignore[no-untyped-def]
-    at_rest, scratch, bone = np.empty((3, 3)), np.empty((2, 3, 3)), np.empty(3)
-    for b in range(wrist.shape[0]):
+        keypoints[0, i] = wrist[i]
+    for bone in range(20):
+        finger, level = bone // 4, bone % 4
+        joint = 3 * finger + level if level > 0 else 0
+        start, parent = keypoints[bone if level > 0 else 0], orientations[joint]
         for i in range(3):
-            keypoints[b, 0, i] = wrist[b, i]
-        for f in range(5):
-            _copy(rotation[b], chain[b, f, 0])
-            for level in range(4):
-                for i in range(3):
-                    bone[i] = offsets[b, f, level, i]
-                    for s in range(NUM_BETAS):
-                        bone[i] += shapedirs[b, f, level, i, s] * betas[b, s]
-                start = 4 * f + level if level > 0 else 0
-                carried = chain[b, f, level]
-                for i in range(3):
-                    moved = carried[i, 0] * bone[0] + carried[i, 1] * bone[1] + carried[i, 2] * bone[2]
-                    keypoints[b, 4 * f + level + 1, i] = keypoints[b, start, i] + moved
-                if level < 3:
-                    bend = angles[b, f, level]
-                    turn_joint(bend[0], bend[1], bend[2], frames[b, f, level], local[b, f, level], at_rest, scratch)
-                    _multiply(carried, at_rest, axes[b, f, level])
-                    _multiply(carried, local[b, f, level], chain[b, f, level + 1])
+            step = parent[i, 0] * bones[bone, 0] + parent[i, 1] * bones[bone, 1] + parent[i, 2] * bones[bone, 2]
+            keypoints[bone + 1, i] = start[i] + step
+        if level < 3:
+            joint = 3 * finger + level + 1
+            multiply(parent, rotations[joint], orientations[joint])
+
+
+@compiled_ufunc(
+    "void(float64[:, :, :], float64[:, :], float64[:], float64[:, :], float64[:, :, :])",
+    "(j,n,n),(k,n),(n)->(k,n),(j,n,n)",
+)
+def _forward_kinematics(rotations, rest, wrist, keypoints, orientations):  # type: ignore[no-untyped-def]
+    bones = np.empty((20, 3))
+    for bone in range(20):
+        for i in range(3):
+            bones[bone, i] = rest[bone + 1, i] - rest[bone if bone % 4 > 0 else 0, i]
+    _follow_chain(rotations, bones, wrist, keypoints, orientations)
 
 
 @compiled
-def _jacobian(shapedirs, keypoints, axes, chain, result):  # type: ignore[no-untyped-def]
+def _forward(  # type: ignore[no-untyped-def]
+    template, shapedirs, frames, rotation, wrist, angles, betas, keypoints, rotations, orientations, axes
+):
+    bones, turned, at_rest = np.empty((20, 3)), np.empty((3, 3)), np.empty((15, 3, 3))
+    for b in range(wrist.shape[0]):
+        for bone in range(20):
+            for i in range(3):
+                bones[bone, i] = template[b, bone, i]
+                for s in range(NUM_BETAS):
+                    bones[bone, i] += shapedirs[b, bone, i, s] * betas[b, s]
+        _copy(rotation[b], rotations[b, 0])
+        for joint in range(15):
+            joint_rotation(angles[b, joint], frames[b, joint], turned, rotations[b, joint + 1])
+            angle_axes(angles[b, joint, 0], frames[b, joint], turned, at_rest[joint])
+        _follow_chain(rotations[b], bones, wrist[b], keypoints[b], orientations[b])
+        for joint in range(15):
+            multiply(orientations[b, joint if joint % 3 > 0 else 0], at_rest[joint], axes[b, joint])
+
+
+@compiled
+def _jacobian(shapedirs, keypoints, axes, orientations, result):  # type: ignore[no-untyped-def]
     for b in range(keypoints.shape[0]):
         for k in range(NUM_KEYPOINTS):
             rows = result[b, k]
@@ -178,41 +223,44 @@ def _jacobian(shapedirs, keypoints, axes, chain, result):  # type: ignore[no-unt
             rows[0, 3] = rows[1, 4] = rows[2, 5] = 1.0
             if k == 0:
                 continue
-            f, level = (k - 1) // 4, (k - 1) % 4
-            for joint in range(level):
-                x, y, z = _between(keypoints[b, 4 * f + joint + 1], keypoints[b, k])
+            finger, level = (k - 1) // 4, (k - 1) % 4
+            for parent in range(level):
+                x, y, z = _between(keypoints[b, 4 * finger + parent + 1], keypoints[b, k])
+                joint = 3 * finger + parent
                 for angle in range(3):
-                    column = 6 + 9 * f + 3 * joint + angle
-                    ex, ey, ez = axes[b, f, joint, 0, angle], axes[b, f, joint, 1, angle], axes[b, f, joint, 2, angle]
+                    column = 6 + 3 * joint + angle
+                    ex, ey, ez = axes[b, joint, 0, angle], axes[b, joint, 1, angle], axes[b, joint, 2, angle]
                     rows[0, column] = ey * z - ez * y
                     rows[1, column] = ez * x - ex * z
                     rows[2, column] = ex * y - ey * x
+            orientation = orientations[b, 3 * finger + level if level > 0 else 0]
             for i in range(3):
                 for s in range(NUM_BETAS):
                     value = result[b, k - 1, i, 51 + s] if level > 0 else 0.0
                     for j in range(3):
-                        value += chain[b, f, level, i, j] * shapedirs[b, f, level, j, s]
+                        value += orientation[i, j] * shapedirs[b, k - 1, j, s]
                     rows[i, 51 + s] = value
 
 
 @compiled
-def _bend_fingers(frames, limits, rotation, directions, angles):  # type: ignore[no-untyped-def]
-    local, axes, scratch = np.empty((3, 3)), np.empty((3, 3)), np.empty((2, 3, 3))
-    carried, turned, aim = np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
+def _angles_towards(frames, limits, rotation, directions, angles):  # type: ignore[no-untyped-def]
+    local, turned, parent, direction = np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
     for b in range(rotation.shape[0]):
-        for f in range(5):
-            _copy(rotation[b], carried)
-            for level in range(3):
-                _multiply(carried, frames[b, f, level], turned)
-                for i in range(3):
-                    aim[i] = 0.0
-                    for j in range(3):
-                        aim[i] += turned[j, i] * directions[b, f, level + 1, j]
-                bend, limit = angles[b, f, level], limits[b, f, level]
-                # A bone's direction says nothing of the twist about it.
-                bend[0], bend[1] = math.atan2(-aim[2], aim[0]), math.asin(min(max(aim[1], -1.0), 1.0))
-                for i in range(3):
-                    bend[i] = min(max(bend[i], limit[i, 0]), limit[i, 1])
-                turn_joint(bend[0], bend[1], bend[2], frames[b, f, level], local, axes, scratch)
-                _multiply(carried, local, turned)
-                _copy(turned, carried)
+        for joint in range(15):
+            finger, level = joint // 3, joint % 3
+            if level == 0:
+                _copy(rotation[b], parent)
+            multiply(parent, frames[b, joint], turned)
+            for i in range(3):
+                direction[i] = 0.0
+                for j in range(3):
+                    direction[i] += turned[j, i] * directions[b, 4 * finger + level + 1, j]
+            bend, limit = angles[b, joint], limits[b, joint]
+            # A bone's direction does not depend on the twist about it.
+            bend[0] = math.atan2(-direction[2], direction[0])
+            bend[1] = math.asin(min(max(direction[1], -1.0), 1.0))
+            for i in range(3):
+                bend[i] = min(max(bend[i], limit[i, 0]), limit[i, 1])
+            joint_rotation(bend, frames[b, joint], turned, local)
+            multiply(parent, local, turned)
+            _copy(turned, parent)

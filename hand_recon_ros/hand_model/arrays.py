@@ -7,6 +7,7 @@ import pathlib
 
 import numpy as np
 
+from ..geometry.rotations import nearest_rotations
 from ..skeleton import mirror_points
 from .kinematics import mirror_frames
 
@@ -132,8 +133,7 @@ def _frames(stored: np.ndarray, path: pathlib.Path) -> np.ndarray:
     """The stored frames as rotations to the last bit of double precision."""
     if stored.shape != (16, 3, 3):
         raise HandModelError(f"{path}: joint_frames has shape {stored.shape}, expected (16, 3, 3)")
-    u, _, vt = np.linalg.svd(stored.astype(np.float64))
-    frames = u @ vt
+    frames = nearest_rotations(stored)
     if not np.allclose(frames, stored, atol=1e-3) or np.any(np.linalg.det(frames) < 0.0):
         raise HandModelError(f"{path}: joint_frames must be rotation matrices with the axes as columns")
     return frames

@@ -15,7 +15,7 @@ import numpy as np
 from ..geometry.capsules import capsule_distances, distance_at, length_of, nearest_share
 from ..geometry.compiled import compiled
 from ..geometry.mesh_queries import surface_distances
-from ..skeleton import JOINT_KEYPOINTS
+from ..geometry.skinning import skinning_transforms
 from ..types import Side
 from . import HandModel
 from .capsule_layout import sphere_layout
@@ -45,10 +45,9 @@ def fit_spheres(hand_model: HandModel, side: Side) -> dict[str, np.ndarray]:
         return np.concatenate([vertices, vertices[:, faces].mean(axis=2)], axis=1)
 
     def transforms(betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Turn and shift of every joint in every pose."""
-        keypoints, turned = kinematics.forward(poses, betas, origin)
-        rest = kinematics.rest_keypoints(betas)[JOINT_KEYPOINTS]
-        return turned, keypoints[:, JOINT_KEYPOINTS] - (turned @ rest[:, :, None])[..., 0]
+        """Rotation and shift (K, S, ...) of every sphere in every pose."""
+        keypoints, orientations = kinematics.forward(poses, betas, origin)
+        return skinning_transforms(weights, orientations, keypoints, kinematics.rest_keypoints(betas))
 
     points = skin(zero)
     rest, importance = points[0], _importance(points[0], faces, hand_model.wrist_loop(side))
@@ -57,9 +56,7 @@ def fit_spheres(hand_model: HandModel, side: Side) -> dict[str, np.ndarray]:
     centres, pairs = sphere_layout(kinematics.keypoint_template, loop)
     radii = 0.9 * surface_distances(centres, vertices, faces)
     weights = _skin_weights(centres, radii, vertices, hand_model.weights(side).astype(np.float64))
-    turned, shifts = transforms(zero)
-    turns = np.einsum("sj,kjab->ksab", weights, turned)
-    moves = np.einsum("sj,kja->ksa", weights, shifts)
+    turns, moves = transforms(zero)
     start = np.concatenate([centres, radii[:, None]], axis=1)
     spheres, damping, best = start.copy(), 1e-3, math.inf
     stay = _STAY * importance.sum() * len(poses) / len(centres)
@@ -88,8 +85,7 @@ def fit_spheres(hand_model: HandModel, side: Side) -> dict[str, np.ndarray]:
     for beta in range(10):
         step = np.eye(10)[beta]
         moved = (skin(step) - skin(-step)) / 2
-        shifted = (transforms(step)[1] - transforms(-step)[1]) / 2
-        carried = np.einsum("sj,kja->ksa", weights, shifted)
+        carried = (transforms(step)[1] - transforms(-step)[1]) / 2
         local = _local_mean(spheres, vertices, moved[0, : len(vertices)])
         guess = np.concatenate([local, np.zeros((len(local), 1))], axis=1)
         right = np.zeros(spheres.size)

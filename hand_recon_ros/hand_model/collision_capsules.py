@@ -13,15 +13,16 @@ import pathlib
 import numpy as np
 
 from ..geometry.capsules import capsules_gap
-from ..geometry.compiled import compiled
-from ..skeleton import JOINT_KEYPOINTS, JOINT_PARENTS, NUM_JOINTS, mirror_points, mirror_rotations
+from ..geometry.hand_kinematics import forward_kinematics
+from ..geometry.skinning import skinned
+from ..skeleton import NUM_JOINTS, NUM_KEYPOINTS, WRIST, mirror_points, mirror_rotations
 from ..types import Side
 from . import HandModel, load_hand_model
 from .capsule_fit import fit_spheres
 
 EMBEDDED = pathlib.Path(__file__).resolve().parents[1] / "assets" / "hand" / "webxr_generic_proxies.npz"
 """The fit to the embedded hand, made by tools/fit_collision_proxies.py."""
-_SKELETON = ("joints", "joint_dirs")
+_MIN_RADIUS = 0.001
 _SPHERES = ("weights", "centres", "radii", "centre_dirs", "radius_dirs")
 
 
@@ -37,7 +38,7 @@ class HandProxies:
         weights: how much each sphere follows each of the 16 joints (2, S, 16), in the order of skeleton.JOINT_NAMES.
         centres, radii: with betas of zero (2, S, 3) and (2, S).
         centre_dirs, radius_dirs: per unit of beta (2, S, 3, 10) and (2, S, 10).
-        joints, joint_dirs: the joints (2, 16, 3), and per unit of beta (2, 16, 3, 10).
+        keypoints, keypoint_dirs: (2, 21, 3), and per unit of beta (2, 21, 3, 10).
     """
 
     pairs: np.ndarray
@@ -46,8 +47,8 @@ class HandProxies:
     radii: np.ndarray
     centre_dirs: np.ndarray
     radius_dirs: np.ndarray
-    joints: np.ndarray
-    joint_dirs: np.ndarray
+    keypoints: np.ndarray
+    keypoint_dirs: np.ndarray
 
     def spheres(self, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray) -> np.ndarray:
         """The posed spheres (2, S, 4) of a left and a right hand: centre and radius, metres, the hands' frame.
@@ -69,13 +70,29 @@ class HandProxies:
         rotations[Side.LEFT], translation[Side.LEFT] = (
             mirror_rotations(rotations[Side.LEFT]), mirror_points(translation[Side.LEFT]),
         )  # fmt: skip
-        posed = np.empty((2, self.radii.shape[1], 4))
-        _pose(
-            rotations, betas, translation, self.weights, self.centres, self.radii, self.centre_dirs, self.radius_dirs,
-            self.joints, self.joint_dirs, _PARENTS, posed,
-        )  # fmt: skip
-        posed[Side.LEFT, :, 0] *= -1.0
-        return posed
+        rest, spheres = self.shaped(betas)
+        keypoints, orientations = forward_kinematics(rotations, rest, rest[:, WRIST] + translation)
+        spheres[..., :3] = skinned(spheres[..., :3], self.weights, orientations, keypoints, rest)
+        spheres[Side.LEFT, :, 0] *= -1.0
+        return spheres
+
+    def shaped(self, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints (2, 21, 3) and spheres (2, S, 4) at rest, as right hands, metres, of betas (2, 10)."""
+        template, shapedirs = self._shape_basis
+        values = template + (shapedirs @ betas[..., None])[..., 0]
+        keypoints, spheres = values[:, : 3 * NUM_KEYPOINTS], values[:, 3 * NUM_KEYPOINTS :].reshape(2, -1, 4)
+        np.maximum(spheres[..., 3], _MIN_RADIUS, out=spheres[..., 3])
+        return keypoints.reshape(2, NUM_KEYPOINTS, 3), spheres
+
+    @functools.cached_property
+    def _shape_basis(self) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints and spheres one behind the other (2, M), and per unit of beta (2, M, 10)."""
+        spheres = np.concatenate([self.centres, self.radii[..., None]], axis=2)
+        sphere_dirs = np.concatenate([self.centre_dirs, self.radius_dirs[:, :, None]], axis=2)
+        return (
+            np.concatenate([self.keypoints.reshape(2, -1), spheres.reshape(2, -1)], axis=1),
+            np.concatenate([self.keypoint_dirs.reshape(2, -1, 10), sphere_dirs.reshape(2, -1, 10)], axis=1),
+        )
 
     def gap(
         self, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray, most: float = float("inf")
@@ -99,14 +116,13 @@ def load_proxies(hand_model: HandModel) -> HandProxies:
         right = fit_spheres(hand_model, Side.RIGHT)
         left = right if _mirrored(hand_model) else _as_right(fit_spheres(hand_model, Side.LEFT))
     both = {name: np.stack([left[name], right[name]]) for name in _SPHERES}
-    return HandProxies(pairs=right["pairs"], **both, **_skeleton(hand_model))
-
-
-def _skeleton(hand_model: HandModel) -> dict[str, np.ndarray]:
-    hands = (hand_model.kinematics(Side.LEFT).mirrored(), hand_model.kinematics(Side.RIGHT))
-    joints = np.stack([hand.keypoint_template[JOINT_KEYPOINTS] for hand in hands])
-    joint_dirs = np.stack([hand.keypoint_shapedirs[JOINT_KEYPOINTS] for hand in hands])
-    return dict(zip(_SKELETON, (joints.astype(np.float64), np.ascontiguousarray(joint_dirs, np.float64)), strict=True))
+    chains = hand_model.kinematics(Side.LEFT).mirrored(), hand_model.kinematics(Side.RIGHT)
+    return HandProxies(
+        pairs=right["pairs"],
+        **both,
+        keypoints=np.stack([chain.keypoint_template for chain in chains]),
+        keypoint_dirs=np.stack([chain.keypoint_shapedirs for chain in chains]),
+    )
 
 
 def _mirrored(hand_model: HandModel) -> bool:
@@ -125,53 +141,3 @@ def _as_right(fit: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         "centres": mirror_points(fit["centres"]),
         "centre_dirs": fit["centre_dirs"] * np.array([-1.0, 1.0, 1.0])[:, None],
     }
-
-
-_PARENTS = JOINT_PARENTS.astype(np.int64)
-
-
-@compiled
-def _pose(  # type: ignore[no-untyped-def]
-    rotations, betas, translation, weights, centres, radii, centre_dirs, radius_dirs, joints, joint_dirs, parents, out
-):
-    turned, place, rest = np.empty((16, 3, 3)), np.empty((16, 3)), np.empty((16, 3))
-    for hand in range(2):
-        for j in range(16):
-            for i in range(3):
-                rest[j, i] = joints[hand, j, i]
-                for s in range(10):
-                    rest[j, i] += joint_dirs[hand, j, i, s] * betas[hand, s]
-        for j in range(16):
-            up = parents[j]
-            for i in range(3):
-                if up < 0:
-                    place[j, i] = rest[j, i] + translation[hand, i]
-                else:
-                    place[j, i] = place[up, i]
-                    for k in range(3):
-                        place[j, i] += turned[up, i, k] * (rest[j, k] - rest[up, k])
-                for k in range(3):
-                    if up < 0:
-                        turned[j, i, k] = rotations[hand, j, i, k]
-                    else:
-                        turned[j, i, k] = 0.0
-                        for m in range(3):
-                            turned[j, i, k] += turned[up, i, m] * rotations[hand, j, m, k]
-        for s in range(radii.shape[1]):
-            radius = radii[hand, s]
-            x, y, z = centres[hand, s, 0], centres[hand, s, 1], centres[hand, s, 2]
-            for b in range(10):
-                radius += radius_dirs[hand, s, b] * betas[hand, b]
-                x += centre_dirs[hand, s, 0, b] * betas[hand, b]
-                y += centre_dirs[hand, s, 1, b] * betas[hand, b]
-                z += centre_dirs[hand, s, 2, b] * betas[hand, b]
-            out[hand, s, 3] = max(radius, 0.001)
-            for i in range(3):
-                out[hand, s, i] = 0.0
-            for j in range(16):
-                weight = weights[hand, s, j]
-                if weight > 0.0:
-                    u, v, w = x - rest[j, 0], y - rest[j, 1], z - rest[j, 2]
-                    for i in range(3):
-                        carried = turned[j, i, 0] * u + turned[j, i, 1] * v + turned[j, i, 2] * w
-                        out[hand, s, i] += weight * (carried + place[j, i])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..geometry.alignment import best_rotations
+from ..geometry.rotations import smallest_rotations
 from ..skeleton import JOINT_KEYPOINTS, MIDDLE_MCP, PALM
 
 
@@ -13,19 +15,12 @@ def transfer_frames(keypoints: np.ndarray, reference_keypoints: np.ndarray, refe
     The palms are laid over each other (Kabsch 1976). Each bone then gets its own direction as x, and its dorsal
     direction from the reference, turned by the smallest rotation between the two bones.
     """
-    a, b = reference_keypoints[PALM], keypoints[PALM]
-    u, _, vt = np.linalg.svd((b - b.mean(0)).T @ (a - a.mean(0)))
-    turn = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+    turned = best_rotations(reference_keypoints[PALM], keypoints[PALM]) @ reference_frames
     ends = JOINT_KEYPOINTS + 1
     ends[0] = MIDDLE_MCP
-    frames = np.empty((len(JOINT_KEYPOINTS), 3, 3))
-    for joint, (start, end) in enumerate(zip(JOINT_KEYPOINTS, ends, strict=True)):
-        x = keypoints[end] - keypoints[start]
-        x = x / np.linalg.norm(x)
-        old, z = turn @ reference_frames[joint][:, 0], turn @ reference_frames[joint][:, 2]
-        axis, cosine = np.cross(old, x), float(old @ x)
-        z = cosine * z + np.cross(axis, z) + axis * (axis @ z) / max(1.0 + cosine, 1e-6)
-        z -= x * (x @ z)
-        z /= np.linalg.norm(z)
-        frames[joint] = np.stack([x, np.cross(z, x), z], axis=1)
-    return frames
+    x = keypoints[ends] - keypoints[JOINT_KEYPOINTS]
+    x /= np.linalg.norm(x, axis=-1, keepdims=True)
+    z = (smallest_rotations(turned[..., 0], x) @ turned[..., 2:])[..., 0]
+    z -= x * np.sum(x * z, axis=-1, keepdims=True)
+    z /= np.linalg.norm(z, axis=-1, keepdims=True)
+    return np.stack([x, np.cross(z, x), z], axis=-1)

@@ -1,4 +1,4 @@
-"""Joints and fingertips of the hand in plain NumPy: MANO's kinematic chain without its mesh."""
+"""Joints and fingertips of a hand model: MANO's kinematic chain without its mesh."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 
-from ..geometry.hand_kinematics import Template
+from ..geometry.hand_kinematics import Template, forward_kinematics
 from ..geometry.joint_angles import angles_from_rotations, rotations_from_angles
-from ..skeleton import JOINT_KEYPOINTS, NUM_JOINTS, NUM_KEYPOINTS, mirror_points
+from ..skeleton import JOINT_KEYPOINTS, KEYPOINT_PARENTS, NUM_JOINTS, NUM_KEYPOINTS, mirror_points
 from ..types import Side
 
 
@@ -57,32 +57,10 @@ class Kinematics:
         Returns:
             Keypoints (..., 21, 3), metres, and the joints' rotations in the same frame (..., 16, 3, 3).
         """
-        rotations = np.asarray(rotations, dtype=np.float64)
-        if rotations.shape[-3:] != (NUM_JOINTS, 3, 3):
-            raise ValueError(f"rotations must have shape (..., {NUM_JOINTS}, 3, 3), got {rotations.shape}")
+        if np.shape(rotations)[-3:] != (NUM_JOINTS, 3, 3):
+            raise ValueError(f"rotations must have shape (..., {NUM_JOINTS}, 3, 3), got {np.shape(rotations)}")
         rest = self.rest_keypoints(betas)
-        batch = np.broadcast_shapes(rotations.shape[:-3], rest.shape[:-2])
-        # All five fingers at once, joint by joint: five matrix products instead of fifteen.
-        local = rotations[..., 1:, :, :].reshape(*rotations.shape[:-3], 5, 3, 3, 3)
-        chain = np.empty((*rotations.shape[:-3], 5, 4, 3, 3))
-        chain[..., 0, :, :] = rotations[..., :1, :, :]
-        for level in range(3):
-            np.matmul(chain[..., level, :, :], local[..., level, :, :], out=chain[..., level + 1, :, :])
-        wrist = rest[..., :1, :]
-        fingers = rest[..., 1:, :].reshape(*rest.shape[:-2], 5, 4, 3)
-        bones = fingers.copy()
-        bones[..., 1:, :] -= fingers[..., :-1, :]
-        bones[..., 0, :] -= wrist
-        steps = (chain @ bones[..., None])[..., 0]
-        root = wrist + np.asarray(translation, dtype=np.float64)[..., None, :]
-        batch = np.broadcast_shapes(batch, root.shape[:-2])
-        keypoints = np.empty((*batch, NUM_KEYPOINTS, 3))
-        keypoints[..., :1, :] = root
-        keypoints[..., 1:, :] = steps.cumsum(axis=-2).reshape(*steps.shape[:-3], 20, 3) + root
-        turned = np.empty((*batch, NUM_JOINTS, 3, 3))
-        turned[..., 0, :, :] = rotations[..., 0, :, :]
-        turned[..., 1:, :, :] = chain[..., 1:, :, :].reshape(*rotations.shape[:-3], 15, 3, 3)
-        return keypoints, turned
+        return forward_kinematics(rotations, rest, rest[..., 0, :] + translation)
 
     def angles_of(self, rotations: np.ndarray) -> np.ndarray:
         """Flexion, abduction and twist (..., 16, 3), radians, of joint rotations (..., 16, 3, 3).
@@ -129,17 +107,15 @@ def mirror_frames(frames: np.ndarray) -> np.ndarray:
 
 
 def template_of(hands: list[Kinematics]) -> Template:
-    """The rest geometry of several hands, given as kinematics in the space they are to be solved in."""
-    fingers = np.arange(1, NUM_KEYPOINTS).reshape(5, 4)
-    keypoints = np.stack([hand.keypoint_template for hand in hands]).astype(np.float64)
-    shapedirs = np.stack([hand.keypoint_shapedirs for hand in hands]).astype(np.float64)
-    before = np.concatenate([np.zeros((5, 1), dtype=int), fingers[:, :3]], axis=1)
-    # One layout whatever the number of hands (an index array leaves another one): the loops are compiled for it.
+    """The rest geometry of several hands, as a batch."""
+    keypoints = np.stack([hand.keypoint_template for hand in hands])
+    shapedirs = np.stack([hand.keypoint_shapedirs for hand in hands])
+    parents = KEYPOINT_PARENTS[1:]
     return Template(
-        offsets=np.ascontiguousarray(keypoints[:, fingers] - keypoints[:, before]),
-        offset_shapedirs=np.ascontiguousarray(shapedirs[:, fingers] - shapedirs[:, before]),
+        bones=keypoints[:, 1:] - keypoints[:, parents],
+        bone_shapedirs=shapedirs[:, 1:] - shapedirs[:, parents],
         wrist=keypoints[:, 0],
         wrist_shapedirs=shapedirs[:, 0],
-        frames=np.stack([hand.joint_frames[1:].reshape(5, 3, 3, 3) for hand in hands]).astype(np.float64),
-        limits=np.stack([hand.limits[1:].reshape(5, 3, 3, 2) for hand in hands]).astype(np.float64),
+        frames=np.stack([hand.joint_frames[1:] for hand in hands]),
+        limits=np.stack([hand.limits[1:] for hand in hands]),
     )

@@ -6,6 +6,7 @@ import functools
 
 import numpy as np
 
+from ..geometry.rotations import smallest_rotations
 from ..skeleton import (
     INDEX_MCP,
     INDEX_TIP,
@@ -77,7 +78,7 @@ def joint_orientations(keypoints: np.ndarray, right: bool | np.ndarray) -> np.nd
         along = keypoints[..., part + 1 :: 4, :] - keypoints[..., part:-1:4, :]
         length = np.linalg.norm(along, axis=-1, keepdims=True)
         along = np.where(length > 1e-9, along / np.maximum(length, 1e-9), bone)
-        back = _carry(back, bone, along)
+        back = (smallest_rotations(bone, along) @ back[..., None])[..., 0]
         z = _unit(back - along * np.sum(back * along, axis=-1, keepdims=True))
         result[..., part:-1:4, :, :] = np.stack([along, cross(z, along), z], axis=-1)
         bone, back = along, z
@@ -90,15 +91,6 @@ def _rest_in_palm() -> np.ndarray:
     """Frames (5, 3, 3) of the fingers' first joints in the wrist frame of a flat right hand, thumb to little finger."""
     frames = load_embedded().kinematics(Side.RIGHT).joint_frames
     return frames[0].T @ frames[1::3]
-
-
-def _carry(vector: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """``vector`` turned by the smallest rotation from the unit vector ``start`` to the unit vector ``end``."""
-    axis = cross(start, end)
-    cosine = np.sum(start * end, axis=-1, keepdims=True)
-    # Bones never fold back onto each other; the floor only keeps impossible input finite.
-    factor = np.sum(axis * vector, axis=-1, keepdims=True) / np.maximum(1.0 + cosine, 1e-6)
-    return cosine * vector + cross(axis, vector) + factor * axis
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

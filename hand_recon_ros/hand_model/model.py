@@ -7,7 +7,9 @@ import pathlib
 
 import numpy as np
 
-from ..skeleton import NUM_JOINTS, TIPS
+from ..geometry.hand_kinematics import forward_kinematics
+from ..geometry.skinning import skinned
+from ..skeleton import JOINT_KEYPOINTS, NUM_JOINTS, TIPS, WRIST
 from ..types import Side
 from .arrays import MANO_VERTICES, HandArrays, read_arrays
 from .frames import transfer_frames
@@ -113,10 +115,8 @@ class _Hand:
         joints = (arrays.regressor @ template)[FROM_MANO]
         joint_dirs = np.einsum("jv,vak->jak", arrays.regressor, shapedirs)[FROM_MANO]
         keypoints, keypoint_dirs = np.empty((21, 3)), np.empty((21, 3, shapedirs.shape[2]))
-        is_joint = np.ones(21, dtype=bool)
-        is_joint[TIPS] = False
-        keypoints[is_joint], keypoints[TIPS] = joints, template[arrays.tips]
-        keypoint_dirs[is_joint], keypoint_dirs[TIPS] = joint_dirs, shapedirs[arrays.tips]
+        keypoints[JOINT_KEYPOINTS], keypoints[TIPS] = joints, template[arrays.tips]
+        keypoint_dirs[JOINT_KEYPOINTS], keypoint_dirs[TIPS] = joint_dirs, shapedirs[arrays.tips]
         frames = arrays.joint_frames
         if frames is None:
             reference = load_embedded().kinematics(side)
@@ -125,28 +125,17 @@ class _Hand:
         self._template = arrays.template.reshape(-1)
         self._shapedirs = np.ascontiguousarray(arrays.shapedirs.reshape(-1, arrays.shapedirs.shape[2]).T)
         self._posedirs = np.ascontiguousarray(arrays.posedirs.reshape(-1, arrays.posedirs.shape[2]).T)
-        self._weights = np.ascontiguousarray(arrays.weights[:, FROM_MANO])
+        self._weights = arrays.weights[:, FROM_MANO].astype(np.float64)
 
     def mesh(self, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray) -> np.ndarray:
-        count = len(rotations)
         rest = self.kinematics.rest_keypoints(betas)
-        keypoints, turned = self.kinematics.forward(rotations, betas, translation)
-        is_joint = _JOINTS
-        offsets = keypoints[:, is_joint] - np.einsum("bjac,bjc->bja", turned, rest[:, is_joint])
-        transforms = np.concatenate([turned, offsets[..., None]], axis=-1).astype(np.float32).reshape(count, 16, 12)
-        blended = (self._weights @ transforms).reshape(count, -1, 3, 4)
-        shaped = self.shaped(rotations, betas)
-        posed = np.einsum("bvac,bvc->bva", blended[..., :3], shaped)
-        posed += blended[..., 3]
-        return posed
+        keypoints, orientations = forward_kinematics(rotations, rest, rest[:, WRIST] + translation)
+        return skinned(self.shaped(rotations, betas), self._weights, orientations, keypoints, rest).astype(np.float32)
 
     def shaped(self, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
         features = (rotations[:, TO_MANO[1:]] - np.eye(3)).reshape(len(rotations), -1).astype(np.float32)
         shaped = self._template + betas.astype(np.float32) @ self._shapedirs + features @ self._posedirs
         return shaped.reshape(len(rotations), -1, 3)
-
-
-_JOINTS = np.setdiff1d(np.arange(21), TIPS)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from ..geometry.hand_kinematics import ANGLES, NUM_PARAMETERS, ROTATION, TRANSLA
 from ..geometry.rotations import rotation_matrices, rotation_vectors
 from ..hand_model import HandModel
 from ..hand_model.kinematics import template_of
-from ..skeleton import NUM_JOINTS, mirror_points, mirror_rotations
+from ..skeleton import mirror_points, mirror_rotations
 from ..types import Side
 
 MAX_WRIST_DISTANCE = 1.8
@@ -116,13 +116,11 @@ class PairChain:
         rotations, wrists = pair.rotations.astype(np.float64), pair.wrists.astype(np.float64)
         rotations[Side.LEFT], wrists[Side.LEFT] = mirror_rotations(rotations[Side.LEFT]), mirror_points(wrists[0])
         angles = np.stack([hand.angles_of(rotations[i])[1:] for i, hand in enumerate(self._right)])
-        return Pose(rotations[:, 0].copy(), wrists, angles.reshape(2, 5, 3, 3), pair.betas.astype(np.float64))
+        return Pose(rotations[:, 0].copy(), wrists, angles, pair.betas.astype(np.float64))
 
     def pair(self, pose: Pose, posed: Posed) -> HandPair:
         """The pair that parameters of the chain stand for, ``posed`` as they say."""
-        rotations = np.empty((2, NUM_JOINTS, 3, 3))
-        rotations[:, 0], rotations[:, 1:] = pose.rotation, posed.local.reshape(2, 15, 3, 3)
-        wrists = pose.wrist.copy()
+        rotations, wrists = posed.rotations.copy(), pose.wrist.copy()
         rotations[Side.LEFT], wrists[Side.LEFT] = mirror_rotations(rotations[Side.LEFT]), mirror_points(wrists[0])
         return HandPair(rotations, pose.betas.copy(), wrists)
 

@@ -13,6 +13,7 @@ import math
 
 import numpy as np
 
+from ..geometry.rotations import matrices_from_6d, matrices_to_6d
 from ..skeleton import NUM_JOINTS, mirror_rotations
 from ..types import Side
 
@@ -43,9 +44,9 @@ def pack(rotations: np.ndarray, betas: np.ndarray, wrists: np.ndarray) -> np.nda
     rotations, wrists = np.asarray(rotations, dtype=np.float64), np.asarray(wrists, dtype=np.float64)
     left = mirror_rotations(rotations[..., Side.LEFT, :, :, :])
     parts = []
-    for side, turned in ((Side.LEFT, left), (Side.RIGHT, rotations[..., Side.RIGHT, :, :, :])):
-        columns = np.swapaxes(turned[..., :2], -1, -2)
-        parts += [columns.reshape(*columns.shape[:-3], -1), np.asarray(betas, dtype=np.float64)[..., side, :]]
+    for side, hand in ((Side.LEFT, left), (Side.RIGHT, rotations[..., Side.RIGHT, :, :, :])):
+        numbers = matrices_to_6d(hand)
+        parts += [numbers.reshape(*numbers.shape[:-2], -1), np.asarray(betas, dtype=np.float64)[..., side, :]]
     return np.concatenate([*parts, wrists[..., Side.LEFT, :] - wrists[..., Side.RIGHT, :]], axis=-1)
 
 
@@ -57,19 +58,10 @@ def unpack(x: np.ndarray, middle_wrist: np.ndarray) -> tuple[np.ndarray, np.ndar
     """
     x, middle_wrist = np.asarray(x, dtype=np.float64), np.asarray(middle_wrist, dtype=np.float64)
     hands = x[..., : 2 * HAND].reshape(*x.shape[:-1], 2, HAND)
-    columns = hands[..., : NUM_JOINTS * 6].reshape(*hands.shape[:-1], NUM_JOINTS, 2, 3)
-    rotations = _orthonormal(columns)
+    rotations = matrices_from_6d(hands[..., : NUM_JOINTS * 6].reshape(*hands.shape[:-1], NUM_JOINTS, 6))
     rotations[..., Side.LEFT, :, :, :] = mirror_rotations(rotations[..., Side.LEFT, :, :, :])
     half = 0.5 * x[..., 2 * HAND :]
     return rotations, hands[..., NUM_JOINTS * 6 :].copy(), np.stack([middle_wrist + half, middle_wrist - half], axis=-2)
-
-
-def _orthonormal(columns: np.ndarray) -> np.ndarray:
-    """Rotations (..., 3, 3) of their first two columns as rows (..., 2, 3)."""
-    first = columns[..., 0, :] / np.linalg.norm(columns[..., 0, :], axis=-1, keepdims=True)
-    second = columns[..., 1, :] - (first * columns[..., 1, :]).sum(axis=-1, keepdims=True) * first
-    second = second / np.linalg.norm(second, axis=-1, keepdims=True)
-    return np.stack([first, second, np.cross(first, second)], axis=-1)
 
 
 def swapped(x: np.ndarray) -> np.ndarray:

@@ -14,7 +14,6 @@ from ..config import ReconstructorConfig
 from ..geometry.hand_kinematics import Pose, forward
 from ..hand_model import HandModel
 from ..runtime.bundled_networks import bundled_network
-from ..skeleton import WRIST
 from ..types import Side
 from .denoiser import Denoiser
 from .guidance import STEPS, confidence_of, denoised
@@ -215,7 +214,7 @@ class Refiner:
     def _penetrating(self, pair: HandPair) -> bool:
         """Whether the hands' proxies overlap by more than ENOUGH, so that the meshes are worth a test."""
         flesh = self._separation.flesh
-        rest = both_frames(flesh.joints(pair.betas)[:, WRIST, None])[:, 0]
+        rest = both_frames(flesh.proxies.shaped(pair.betas)[0][:, :1])[:, 0]
         return flesh.proxies.gap(pair.rotations, pair.betas, pair.wrists - rest, 0.0) < -ENOUGH
 
 

@@ -75,8 +75,7 @@ class Problem:
 
     def __init__(self, chain: PairChain, flesh: Flesh, estimate: Pose) -> None:
         self._chain, self._flesh = chain, flesh
-        self._joints = flesh.joints(estimate.betas)
-        self._spheres, self._radii = flesh.capsules(estimate.betas)
+        self._keypoints, self._spheres, self._radii = flesh.capsules(estimate.betas)
         self._skin = flesh.skin(chain.pair(estimate, forward(chain.template, estimate)))
         low, high = chain.template.limits[..., 0], chain.template.limits[..., 1]
         # An estimate may bend further than it should: it is not bent back, for that is not what is to be repaired.
@@ -87,7 +86,7 @@ class Problem:
         posed = forward(self._chain.template, pose)
         if exact:  # bending shapes the skin, which is left out from step to step
             self._skin = self._flesh.skin(self._chain.pair(pose, posed))
-        skin = both_frames(carried(self._skin, self._joints, posed))
+        skin = both_frames(carried(self._skin, self._keypoints, posed))
         contacts = among_capsules(
             skin, self._skin.share, self._posed_spheres(posed), self._spheres.share, self._flesh.pairs, _NEAR
         )
@@ -103,7 +102,7 @@ class Problem:
 
     def _posed_spheres(self, posed: Posed) -> np.ndarray:
         spheres = np.empty((*self._radii.shape, 4))
-        spheres[..., :3] = both_frames(carried(self._spheres, self._joints, posed))
+        spheres[..., :3] = both_frames(carried(self._spheres, self._keypoints, posed))
         spheres[..., 3] = self._radii
         return spheres
 
@@ -290,10 +289,9 @@ def _row(direction, at, share, keypoints, axes, mirrored, row):  # type: ignore[
     row[3], row[4], row[5] = gx, gy, gz
     for joint in range(15):
         if share[joint] > 1e-3:
-            f, level = joint // 3, joint % 3
-            k = 4 * f + level + 1
+            k = 4 * (joint // 3) + joint % 3 + 1
             x, y, z = px - keypoints[k, 0], py - keypoints[k, 1], pz - keypoints[k, 2]
             mx, my, mz = y * gz - z * gy, z * gx - x * gz, x * gy - y * gx
             for a in range(3):
-                turn = axes[f, level, 0, a] * mx + axes[f, level, 1, a] * my + axes[f, level, 2, a] * mz
+                turn = axes[joint, 0, a] * mx + axes[joint, 1, a] * my + axes[joint, 2, a] * mz
                 row[6 + 3 * joint + a] = share[joint] * turn

@@ -10,11 +10,11 @@ import dataclasses
 
 import numpy as np
 
-from ..geometry.compiled import compiled
 from ..geometry.hand_kinematics import Posed
+from ..geometry.skinning import skinned
 from ..hand_model import HandModel
 from ..hand_model.collision_capsules import load_proxies
-from ..skeleton import NUM_JOINTS, mirror_points
+from ..skeleton import mirror_points
 from ..types import Side
 from .pair import HandPair
 
@@ -53,34 +53,26 @@ class Flesh:
         self._sphere_shares = shares(self.proxies.weights)
         self.faces = [np.ascontiguousarray(hand_model.faces(side), dtype=np.int64) for side in Side]
 
-    def joints(self, betas: np.ndarray) -> np.ndarray:
-        """The joints at rest (2, 16, 3) of hands of shape ``betas`` (2, 10), metres."""
-        return self.proxies.joints + (self.proxies.joint_dirs @ betas[:, None, :, None])[..., 0]
-
     def skin(self, pair: HandPair) -> Body:
         """All vertices of both hands, shaped as they are in a pair."""
         rest = np.stack([self.hand_model.shaped(side, pair.rotations[side], pair.betas[side]) for side in Side])
         return Body(both_frames(rest.astype(np.float64)), self._weights, self._shares)
 
-    def capsules(self, betas: np.ndarray) -> tuple[Body, np.ndarray]:
-        """The spheres of both hands, and their radii (2, S)."""
-        proxies = self.proxies
-        rest = proxies.centres + (proxies.centre_dirs @ betas[:, None, :, None])[..., 0]
-        radii = proxies.radii + (proxies.radius_dirs @ betas[:, :, None])[..., 0]
-        return Body(rest, proxies.weights, self._sphere_shares), np.maximum(radii, 0.001)
+    def capsules(self, betas: np.ndarray) -> tuple[np.ndarray, Body, np.ndarray]:
+        """The keypoints at rest (2, 21, 3), the spheres of both hands, and their radii (2, S)."""
+        keypoints, spheres = self.proxies.shaped(betas)
+        return keypoints, Body(spheres[..., :3], self.proxies.weights, self._sphere_shares), spheres[..., 3]
 
 
-def carried(body: Body, joints: np.ndarray, posed: Posed) -> np.ndarray:
+def carried(body: Body, rest_keypoints: np.ndarray, posed: Posed) -> np.ndarray:
     """Where the points (2, N, 3) of a body are, metres, as right hands, by linear blend skinning.
 
     Args:
         body: the points.
-        joints: at rest (2, 16, 3), see :meth:`Flesh.joints`.
+        rest_keypoints: (2, 21, 3), see :meth:`Flesh.capsules`.
         posed: the chain of both hands.
     """
-    out = np.empty_like(body.rest)
-    _carry(body.rest, body.weights, joints, posed.keypoints, posed.chain, out)
-    return out
+    return skinned(body.rest, body.weights, posed.orientations, posed.keypoints, rest_keypoints)
 
 
 def both_frames(positions: np.ndarray) -> np.ndarray:
@@ -88,29 +80,3 @@ def both_frames(positions: np.ndarray) -> np.ndarray:
     positions = positions.copy()
     positions[Side.LEFT] = mirror_points(positions[Side.LEFT])
     return positions
-
-
-@compiled
-def _carry(rest, weights, joints, keypoints, chain, out):  # type: ignore[no-untyped-def]
-    moves = np.empty((NUM_JOINTS, 3, 4))
-    for h in range(rest.shape[0]):
-        for j in range(NUM_JOINTS):
-            finger, level = (j - 1) // 3, (j - 1) % 3
-            turn = chain[h, finger, level + 1] if j > 0 else chain[h, 0, 0]
-            place = keypoints[h, 4 * finger + level + 1] if j > 0 else keypoints[h, 0]
-            for i in range(3):
-                moves[j, i, 3] = place[i]
-                for k in range(3):
-                    moves[j, i, k] = turn[i, k]
-                    moves[j, i, 3] -= turn[i, k] * joints[h, j, k]
-        for n in range(rest.shape[1]):
-            for i in range(3):
-                out[h, n, i] = 0.0
-            for j in range(NUM_JOINTS):
-                weight = weights[h, n, j]
-                if weight > 0.0:
-                    for i in range(3):
-                        moved = moves[j, i, 3]
-                        for k in range(3):
-                            moved += moves[j, i, k] * rest[h, n, k]
-                        out[h, n, i] += weight * moved

@@ -55,8 +55,8 @@ def _of_each(pose: Pose, posed: Posed, derivatives: np.ndarray, uncertainty: Pai
     diagonal = np.zeros((2, PER_HAND))
     diagonal[:, ROTATION], diagonal[:, TRANSLATION] = 1.0 / _ROTATION_SIGMA**2, 1.0 / _WRIST_SIGMA**2
     scores = uncertainty.scores[:, 1:].reshape(2, 5, 4)
-    told = np.clip(np.minimum(scores[..., :3], scores[..., 1:]), 0.1, 1.0)[..., None]
-    diagonal[:, ANGLES] = (told / _ANGLE_SIGMA**2).reshape(2, -1)
+    confidence = np.clip(np.minimum(scores[..., :3], scores[..., 1:]), 0.1, 1.0)[..., None]
+    diagonal[:, ANGLES] = (confidence / _ANGLE_SIGMA**2).reshape(2, -1)
     ray = pose.wrist / np.linalg.norm(pose.wrist, axis=-1, keepdims=True)
     # Aside of the ray the wide prior holds, along it what is known.
     along = 1.0 / np.clip(uncertainty.position_stddev, MIN_STDDEV, MAX_STDDEV) ** 2 - 1.0 / _WRIST_SIGMA**2

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..geometry.alignment import best_rotations
 from ..geometry.compiled import compiled
 from ..geometry.hand_kinematics import (
     ANGLES,
@@ -27,7 +28,7 @@ from ..geometry.hand_kinematics import (
     Pose,
     Posed,
     Template,
-    bend_fingers,
+    angles_towards,
     forward,
 )
 from ..geometry.rotations import rotation_matrices
@@ -42,7 +43,7 @@ from .normal_equations import MAX_DEPTH, MIN_DEPTH, normal_equations
 _DEG = np.pi / 180.0
 
 DAMPING = 1e-3
-_MAX_ROTATION_STEP, _MAX_BEND_STEP = 0.6, 0.9
+_MAX_ROTATION_STEP, _MAX_ANGLE_STEP = 0.6, 0.9
 
 # Gaussian pose prior in joint angles: mean and standard deviation of (flexion, abduction, twist) in degrees, for the
 # three joints of the thumb (CMC, MCP, IP) and of a finger (MCP, PIP, DIP). Wide enough to leave the evidence in charge.
@@ -213,21 +214,13 @@ class Lifter:
 def _start(template: Template, evidence: Evidence, betas: np.ndarray) -> Pose:
     """Closed form: the palm by Kabsch's method, each finger joint by its bone's direction, the position linearly."""
     batch = betas.shape[0]
-    bases = template.offsets[:, :, 0] + (template.offset_shapedirs[:, :, 0] @ betas[:, None, :, None])[..., 0]
+    bases = template.bones[:, ::4] + (template.bone_shapedirs[:, ::4] @ betas[:, None, :, None])[..., 0]
     palm = np.concatenate([np.zeros((batch, 1, 3)), bases], axis=1)  # of the flat hand, about its wrist
-    rotation = _kabsch(palm, evidence.shape[:, PALM])
-    angles = bend_fingers(template, rotation, evidence.directions.reshape(batch, 5, 4, 3))
+    rotation = best_rotations(palm, evidence.shape[:, PALM])
+    angles = angles_towards(template, rotation, evidence.directions)
     pose = Pose(rotation, np.zeros((batch, 3)), angles, betas.copy())
     pose.wrist = _position(forward(template, pose).keypoints, evidence)
     return pose
-
-
-def _kabsch(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Rotations (B, 3, 3) that best take points (B, N, 3) to others, without reflection (Kabsch 1976)."""
-    a, b = source - source.mean(axis=1, keepdims=True), target - target.mean(axis=1, keepdims=True)
-    u, _, vt = np.linalg.svd(np.swapaxes(b, 1, 2) @ a)
-    u[:, :, 2] *= np.linalg.det(u @ vt)[:, None]
-    return u @ vt
 
 
 def _position(keypoints: np.ndarray, evidence: Evidence) -> np.ndarray:
@@ -267,7 +260,7 @@ def _solve(
     posed = forward(template, pose)
     for _ in range(iterations):
         normal, gradient = normal_equations(template, evidence, posed)
-        gradient[:, ANGLES] += prior[:, ANGLES] * (pose.angles - _PRIOR_MEAN).reshape(batch, 45)
+        gradient[:, ANGLES] += prior[:, ANGLES] * (pose.angles.reshape(batch, 45) - _PRIOR_MEAN.reshape(45))
         gradient[:, BETAS] += (shape_information @ (pose.betas - shape_mean)[..., None])[..., 0]
         off = np.sum(along * (pose.wrist - evidence.wrist), axis=-1, keepdims=True)
         gradient[:, TRANSLATION] += along * off
@@ -298,12 +291,11 @@ def _take_step(step, limits, wrist, angles, betas):  # type: ignore[no-untyped-d
             wrist[b, i] += step[b, 3 + i]
         # A depth that leaves the possible range is a failed step: half way is as far as one step may go.
         wrist[b, 2] = min(max(wrist[b, 2], 0.5 * depth), 2.0 * depth)
-        for f in range(5):
-            for level in range(3):
-                for i in range(3):
-                    bend = step[b, 6 + 9 * f + 3 * level + i]
-                    angle = angles[b, f, level, i] + min(max(bend, -_MAX_BEND_STEP), _MAX_BEND_STEP)
-                    angles[b, f, level, i] = min(max(angle, limits[b, f, level, i, 0]), limits[b, f, level, i, 1])
+        for joint in range(15):
+            for i in range(3):
+                angle_step = step[b, 6 + 3 * joint + i]
+                angle = angles[b, joint, i] + min(max(angle_step, -_MAX_ANGLE_STEP), _MAX_ANGLE_STEP)
+                angles[b, joint, i] = min(max(angle, limits[b, joint, i, 0]), limits[b, joint, i, 1])
         for i in range(NUM_BETAS):
             betas[b, i] = min(max(betas[b, i] + step[b, 51 + i], -3.0), 3.0)
 
@@ -311,8 +303,7 @@ def _take_step(step, limits, wrist, angles, betas):  # type: ignore[no-untyped-d
 def _finish(
     template: Template, evidence: Evidence, pose: Pose, posed: Posed, covariances: np.ndarray, i: int, side: Side
 ) -> LiftedHand:
-    rotations = np.empty((NUM_JOINTS, 3, 3))
-    rotations[0], rotations[1:] = pose.rotation[i], posed.local[i].reshape(15, 3, 3)
+    rotations = posed.rotations[i]
     translation = pose.wrist[i] - template.wrist[i] - template.wrist_shapedirs[i] @ pose.betas[i]
     keypoints = posed.keypoints[i]
     covariance = covariances[i]
@@ -331,7 +322,7 @@ def _finish(
         betas=pose.betas[i].copy(),
         translation=translation,
         keypoints=keypoints,
-        angles=pose.angles[i].reshape(15, 3).copy(),
+        angles=pose.angles[i].copy(),
         keypoints_2d=evidence.pixels[i],
         joint_scores=evidence.scores[i],
         position_stddev=float(np.sqrt(max(ray @ covariance[TRANSLATION, TRANSLATION] @ ray, 0.0))),

@@ -18,8 +18,9 @@ from ..geometry.capsules import capsule_distances
 from ..hand_model import HandModel
 from ..hand_model.collision_capsules import load_proxies
 from ..hand_model.order import FROM_MANO, TO_MANO
-from ..skeleton import JOINT_PARENTS, NUM_JOINTS, mirror_points
+from ..skeleton import JOINT_KEYPOINTS, JOINT_PARENTS, NUM_JOINTS, WRIST, mirror_points
 from ..types import Side
+from .hand_kinematics import forward_kinematics, skinned
 
 _APART_AT_REST = 0.003
 """Skin and a capsule of the same hand count as able to collide where they are farther apart at rest, metres."""
@@ -125,8 +126,9 @@ class CollisionModel(nn.Module):
             kind = torch.long if array.dtype == np.int64 else torch.bool if array.dtype == bool else dtype
             self.register_buffer(name, torch.as_tensor(array).to(kind), persistent=False)
 
-        for name in ("pairs", "weights", "centres", "radii", "centre_dirs", "radius_dirs", "joints", "joint_dirs"):
-            keep(f"{name}" if name == "pairs" else f"proxy_{name}", getattr(proxies, name))
+        keep("pairs", proxies.pairs)
+        for name in ("weights", "centres", "radii", "centre_dirs", "radius_dirs", "keypoints", "keypoint_dirs"):
+            keep(f"proxy_{name}", getattr(proxies, name))
         skin = [_skin(hand_model, side, chosen) for side in Side]
         for name, arrays in zip(("template", "shapedirs", "posedirs", "weights"), zip(*skin, strict=True), strict=True):
             keep(f"skin_{name}", np.stack(arrays))
@@ -134,7 +136,6 @@ class CollisionModel(nn.Module):
         mirror = np.ones((2, 1, 3))
         mirror[Side.LEFT, 0, 0] = -1.0
         keep("mirror", mirror)
-        self.parents = JOINT_PARENTS.tolist()
 
     def pose(
         self,
@@ -154,20 +155,11 @@ class CollisionModel(nn.Module):
         # The left hand is posed as a right one in the mirror, so that mirrored hands give mirrored results.
         mirror = self.mirror[:, 0]
         rotations = rotations * (mirror[:, None, :, None] * mirror[:, None, None, :])
-        rest = self.proxy_joints + (self.proxy_joint_dirs @ betas[:, :, None, :, None])[..., 0]
-        turned, places = [rotations[:, :, 0]], [rest[:, :, 0] + translation * mirror]
-        for joint in range(1, NUM_JOINTS):
-            up = self.parents[joint]
-            bone = rest[:, :, joint] - rest[:, :, up]
-            places.append(places[up] + (turned[up] @ bone[..., None])[..., 0])
-            turned.append(turned[up] @ rotations[:, :, joint])
-        turns, joints = torch.stack(turned, dim=2), torch.stack(places, dim=2)
-        shifts = joints - (turns @ rest[..., None])[..., 0]
-        transforms = torch.cat([turns, shifts[..., None]], dim=-1).flatten(-2)
+        rest = self.proxy_keypoints + (self.proxy_keypoint_dirs @ betas[:, :, None, :, None])[..., 0]
+        keypoints, orientations = forward_kinematics(rotations, rest, rest[:, :, WRIST] + translation * mirror)
 
-        def carried(points: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-            blended = (weights @ transforms).unflatten(-1, (3, 4))
-            return ((blended[..., :3] @ points[..., None])[..., 0] + blended[..., 3]) * self.mirror
+        def posed(points: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+            return skinned(points, weights, orientations, keypoints, rest) * self.mirror
 
         centres = self.proxy_centres + (self.proxy_centre_dirs @ betas[:, :, None, :, None])[..., 0]
         radii = self.proxy_radii + (self.proxy_radius_dirs @ betas[..., None])[..., 0]
@@ -178,8 +170,8 @@ class CollisionModel(nn.Module):
         if chosen is not None:
             skin = skin.gather(2, chosen[..., None].expand(-1, -1, -1, 3))
             skin_weights = skin_weights[torch.arange(2, device=skin.device)[:, None], chosen]
-        spheres = torch.cat([carried(centres, self.proxy_weights), radii.clamp(min=0.001)[..., None]], dim=-1)
-        return PosedHands(spheres, carried(skin, skin_weights), joints * self.mirror)
+        spheres = torch.cat([posed(centres, self.proxy_weights), radii.clamp(min=0.001)[..., None]], dim=-1)
+        return PosedHands(spheres, posed(skin, skin_weights), keypoints[:, :, JOINT_KEYPOINTS] * self.mirror)
 
     def between(self, hands: PosedHands) -> torch.Tensor:
         """Signed distances (B, 2, N), metres, of each hand's skin to the other hand's capsules, negative inside."""

@@ -12,7 +12,8 @@ from ..datasets.crops import SEGMENTATION_SIZE
 from ..encode.crop_frame import PAIR_FEATURES
 from ..encode.outputs import PosedHandOutputs
 from .backbones import LandmarkPrediction, spread
-from .hand_kinematics import HandChain, matrix_from_6d, palm_frame, to_6d
+from .hand_kinematics import HandChain, palm_frame
+from .rotations import matrix_from_6d, to_6d
 
 KEYPOINTS = 21
 SEGMENTATION_CLASSES = 3

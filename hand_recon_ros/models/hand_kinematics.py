@@ -1,4 +1,4 @@
-"""The hand's kinematic chain in torch, for losses on joints: as :mod:`hand_recon_ros.hand_model`, differentiable."""
+"""Forward kinematics and skinning of hands in torch, differentiable: as in :mod:`hand_recon_ros.geometry`."""
 
 from __future__ import annotations
 
@@ -6,31 +6,56 @@ import torch
 from torch import nn
 
 from ..hand_model import HandModel
+from ..skeleton import JOINT_KEYPOINTS
 from ..types import Side
 
 
-def matrix_from_6d(numbers: torch.Tensor) -> torch.Tensor:
-    """Rotation matrices (..., 3, 3) from (..., 6), the first two columns, made orthonormal by Gram and Schmidt.
+def forward_kinematics(
+    rotations: torch.Tensor, rest_keypoints: torch.Tensor, wrist: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keypoints (..., 21, 3) and joint orientations (..., 16, 3, 3) in the frame of ``wrist``.
 
-    Zhou et al., "On the Continuity of Rotation Representations in Neural Networks", CVPR 2019; the first three numbers
-    are the first column.
+    Args:
+        rotations: of the joints relative to their parents (..., 16, 3, 3); the first is the global one.
+        rest_keypoints: of the hand at rest (..., 21, 3), metres.
+        wrist: where the wrist is (..., 3), metres.
     """
-    first = nn.functional.normalize(numbers[..., :3], dim=-1)
-    second = numbers[..., 3:] - (first * numbers[..., 3:]).sum(-1, keepdim=True) * first
-    second = nn.functional.normalize(second, dim=-1)
-    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)
+    # All five fingers at once, joint by joint.
+    local = rotations[..., 1:, :, :].unflatten(-3, (5, 3))
+    levels = [rotations[..., :1, :, :].expand_as(local[..., 0, :, :])]
+    for level in range(3):
+        levels.append(levels[-1] @ local[..., level, :, :])
+    fingers = rest_keypoints[..., 1:, :].unflatten(-2, (5, 4))
+    first = fingers[..., :1, :] - rest_keypoints[..., None, :1, :]
+    bones = torch.cat([first, fingers[..., 1:, :] - fingers[..., :-1, :]], dim=-2)
+    chain = torch.stack(levels, dim=-3)
+    points = (chain @ bones[..., None])[..., 0].cumsum(dim=-2).flatten(-3, -2)
+    wrist = wrist[..., None, :]
+    keypoints = torch.cat([wrist, points + wrist], dim=-2)
+    return keypoints, torch.cat([rotations[..., :1, :, :], chain[..., 1:, :, :].flatten(-4, -3)], dim=-3)
 
 
-def to_6d(rotations: torch.Tensor) -> torch.Tensor:
-    """The inverse of :func:`matrix_from_6d`: (..., 3, 3) -> (..., 6)."""
-    return torch.cat([rotations[..., 0], rotations[..., 1]], dim=-1)
+def skinned(
+    points: torch.Tensor,
+    weights: torch.Tensor,
+    orientations: torch.Tensor,
+    keypoints: torch.Tensor,
+    rest_keypoints: torch.Tensor,
+) -> torch.Tensor:
+    """Positions (..., N, 3) of points that follow the joints, by linear blend skinning.
 
-
-def skew(vectors: torch.Tensor) -> torch.Tensor:
-    """Matrices (..., 3, 3) whose product with a vector is the cross product of ``vectors`` (..., 3) with it."""
-    x, y, z = vectors.unbind(-1)
-    zero = torch.zeros_like(x)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    Args:
+        points: at rest (..., N, 3), metres, shape and pose correctives included.
+        weights: skinning weights (..., N, 16).
+        orientations: of the joints (..., 16, 3, 3), and
+        keypoints: of the hand (..., 21, 3), metres, both as :func:`forward_kinematics` returns them.
+        rest_keypoints: at rest (..., 21, 3), metres.
+    """
+    rest, joints = rest_keypoints[..., JOINT_KEYPOINTS, :], keypoints[..., JOINT_KEYPOINTS, :]
+    shifts = joints - (orientations @ rest[..., None])[..., 0]
+    transforms = torch.cat([orientations, shifts[..., None]], dim=-1).flatten(-2)
+    blended = (weights @ transforms).unflatten(-1, (3, 4))
+    return (blended[..., :3] @ points[..., None])[..., 0] + blended[..., 3]
 
 
 def palm_frame(joints: torch.Tensor) -> torch.Tensor:
@@ -57,13 +82,4 @@ class HandChain(nn.Module):
     def forward(self, rotations: torch.Tensor, betas: torch.Tensor) -> torch.Tensor:
         """Keypoints (B, 21, 3), metres from the wrist, of rotations (B, 16, 3, 3) and betas (B, 10)."""
         rest = self.template + torch.einsum("kxs,bs->bkx", self.shapedirs, betas)
-        # All five fingers at once, joint by joint.
-        local = rotations[:, 1:].unflatten(1, (5, 3))
-        turned = [rotations[:, None, 0].expand(-1, 5, -1, -1)]
-        for level in range(3):
-            turned.append(turned[-1] @ local[:, :, level])
-        fingers = rest[:, 1:].unflatten(1, (5, 4))
-        before = torch.cat([rest[:, None, :1].expand(-1, 5, -1, -1), fingers[:, :, :-1]], dim=2)
-        steps = (torch.stack(turned, dim=2) @ (fingers - before)[..., None])[..., 0]
-        points = steps.cumsum(dim=2).flatten(1, 2)
-        return torch.cat([rest[:, :1] - rest[:, :1], points], dim=1)
+        return forward_kinematics(rotations, rest, torch.zeros_like(rest[:, 0]))[0]

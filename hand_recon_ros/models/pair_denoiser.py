@@ -28,7 +28,8 @@ from ..interact.ddim import cosine_alphas_cumprod
 from ..interact.pair_vector import HAND, PAIR, SHAPE, TOKENS
 from ..skeleton import JOINT_KEYPOINTS, MIDDLE_MCP, NUM_JOINTS
 from .encoder_heads import mlp
-from .hand_kinematics import HandChain, matrix_from_6d
+from .hand_kinematics import HandChain
+from .rotations import matrix_from_6d
 
 _JOINT_FEATURES = 6 + 6 + 1 + 4 * 3
 _SHAPE_FEATURES = SHAPE + SHAPE + 1

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..geometry.rotations import quaternions
 from ..hand_model.measures import grasp_closure, joint_orientations, pinch_distance
 from ..skeleton import KEYPOINT_NAMES, KEYPOINT_PARENTS, WRIST
 from ..types import HandEstimate, Side, TwoHandEstimate
@@ -29,26 +30,6 @@ class HandPoses:
     quaternions: np.ndarray
     pinch_distance: float
     grasp_closure: float
-
-
-def quaternions(rotations: np.ndarray) -> np.ndarray:
-    """Unit quaternions (..., 4), x y z w with w >= 0, of rotation matrices (..., 3, 3)."""
-    R = np.asarray(rotations, dtype=np.float64)
-    # Four times the outer product of the quaternion with itself: each row is a multiple of the quaternion, and the row
-    # with the largest diagonal element is the most exact.
-    Q = np.empty((*R.shape[:-2], 4, 4))
-    xx, yy, zz = R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]
-    Q[..., 0, 0], Q[..., 1, 1] = 1 + xx - yy - zz, 1 - xx + yy - zz
-    Q[..., 2, 2], Q[..., 3, 3] = 1 - xx - yy + zz, 1 + xx + yy + zz
-    for i, j in ((0, 1), (0, 2), (1, 2)):
-        k = 3 - i - j
-        Q[..., i, j] = Q[..., j, i] = R[..., i, j] + R[..., j, i]
-        sign = -1.0 if k == 1 else 1.0
-        Q[..., k, 3] = Q[..., 3, k] = sign * (R[..., j, i] - R[..., i, j])
-    best = np.argmax(np.diagonal(Q, axis1=-2, axis2=-1), axis=-1)
-    q = np.take_along_axis(Q, best[..., None, None], axis=-2)[..., 0, :]
-    q /= np.linalg.norm(q, axis=-1, keepdims=True)
-    return np.where(q[..., 3:] < 0, -q, q)
 
 
 def hand_poses(estimate: TwoHandEstimate) -> dict[Side, HandPoses]:

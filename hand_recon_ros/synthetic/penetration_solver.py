@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from ..geometry.mesh_queries import TOUCHING, gap_between, penetration_depth
+from ..geometry.rotations import nearest_rotations
 from ..hand_model import HandModel
 from ..models.collision import CollisionModel, PosedHands, geman_mcclure, penetration_loss, signed_distances
-from ..models.hand_kinematics import skew
+from ..models.rotations import rotation_matrices, rotations_from_angles
 from ..types import Side
 
 _ITERATIONS = (36, 20, 16)
@@ -121,13 +122,12 @@ class PenetrationSolver:
         with torch.no_grad():
             rotations = self._rotations(moved, wrist).double().numpy()
             shift = moved["shift"].double().numpy()
-        return _orthonormalise(rotations), pairs.translation + shift
+        return nearest_rotations(rotations), pairs.translation + shift
 
     def _rotations(self, moved: dict[str, torch.Tensor], wrist: torch.Tensor) -> torch.Tensor:
         """Joint rotations (N, 2, 16, 3, 3) of the parameters; ``wrist`` (N, 2, 3, 3) are the initial orientations."""
-        local = _joint_rotations(moved["angles"] * self._signs)
-        joints = self._frames @ local @ self._frames.mT
-        return torch.cat([(torch.linalg.matrix_exp(skew(moved["turn"])) @ wrist)[:, :, None], joints], dim=2)
+        joints = rotations_from_angles(moved["angles"] * self._signs, self._frames)
+        return torch.cat([(rotation_matrices(moved["turn"]) @ wrist)[:, :, None], joints], dim=2)
 
     def _select_points(self, hands: PosedHands) -> torch.Tensor:
         """Indices (N, 2, _NUM_BETWEEN + _NUM_WITHIN) of skin points: the closest to the other hand, then the closest to
@@ -174,20 +174,3 @@ def measure_contact(pairs: HandPairs, hand_model: HandModel) -> tuple[np.ndarray
         for a, b, depth in zip(left, right, depths, strict=True)
     ]
     return depths, np.array(touching)
-
-
-def _joint_rotations(angles: torch.Tensor) -> torch.Tensor:
-    """Ry(flexion) Rz(abduction) Rx(twist) (..., 3, 3) of angles (..., 3), see :mod:`geometry.joint_angles`."""
-    (cf, ca, ct), (sf, sa, st) = angles.cos().unbind(-1), angles.sin().unbind(-1)
-    rows = [
-        torch.stack([cf * ca, sf * st - cf * sa * ct, sf * ct + cf * sa * st], dim=-1),
-        torch.stack([sa, ca * ct, -ca * st], dim=-1),
-        torch.stack([-sf * ca, cf * st + sf * sa * ct, cf * ct - sf * sa * st], dim=-1),
-    ]
-    return torch.stack(rows, dim=-2)
-
-
-def _orthonormalise(rotations: np.ndarray) -> np.ndarray:
-    """The nearest rotations (..., 3, 3), orthonormal in double precision."""
-    u, _, vt = np.linalg.svd(rotations)
-    return u @ vt

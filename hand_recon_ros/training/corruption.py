@@ -16,7 +16,7 @@ import torch
 from ..config import setting
 from ..hand_model import HandModel
 from ..interact.pair_vector import ANGLE_UNIT, HAND, RELATION_UNIT, SHAPE_UNIT
-from ..models.hand_kinematics import matrix_from_6d, skew, to_6d
+from ..models.rotations import matrix_from_6d, rotation_matrices, to_6d
 from ..skeleton import NUM_JOINTS
 from ..types import Side
 
@@ -89,7 +89,7 @@ class Corruption:
         turns = (angle * tails[..., :NUM_JOINTS])[..., None] * normal(2, NUM_JOINTS, 3) / math.sqrt(3.0)
         hands = x[:, : 2 * HAND].reshape(count, 2, HAND)
         rotations = matrix_from_6d(hands[..., : NUM_JOINTS * 6].unflatten(-1, (NUM_JOINTS, 6)))
-        rotations = rotation_of((self._axes @ turns[..., None])[..., 0]) @ rotations
+        rotations = rotation_matrices((self._axes @ turns[..., None])[..., 0]) @ rotations
         # Both hands are one person's: half of the variance of their shapes' errors is common.
         shape_error = shape[:, None] * (0.7 * normal(1, 10) + 0.7 * normal(2, 10)) * tails[..., NUM_JOINTS, None]
         ray = torch.cat([uniform(-_VIEW, _VIEW, 2), torch.ones(count, 1)], dim=1)
@@ -118,20 +118,3 @@ def rotated(x: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
     columns = hands[..., :6].unflatten(-1, (2, 3)) @ both.mT
     wrists = (rotations @ x[:, 2 * HAND :, None])[..., 0]
     return torch.cat([torch.cat([columns.flatten(2), hands[..., 6:]], dim=-1).flatten(1), wrists], dim=1)
-
-
-def random_rotations(count: int, rng: torch.Generator) -> torch.Tensor:
-    """Rotations (N, 3, 3), uniform over SO(3)."""
-    w, *xyz = torch.nn.functional.normalize(torch.randn(count, 4, generator=rng), dim=1).unbind(1)
-    axis = torch.stack(xyz, dim=1)
-    sine = axis.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    return rotation_of(axis / sine * 2.0 * torch.atan2(sine, w[:, None]))
-
-
-def rotation_of(vectors: torch.Tensor) -> torch.Tensor:
-    """Rotation matrices (..., 3, 3) of rotation vectors (..., 3), radians (Rodrigues)."""
-    square = vectors.square().sum(-1, keepdim=True)[..., None]
-    angle = square.sqrt().clamp(min=1e-6)
-    cross = skew(vectors)
-    identity = torch.eye(3, dtype=vectors.dtype, device=vectors.device)
-    return identity + angle.sin() / angle * cross + (1.0 - angle.cos()) / angle.square() * cross @ cross

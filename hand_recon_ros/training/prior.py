@@ -19,7 +19,8 @@ from ..interact.ddim import SCHEDULE, TIMES
 from ..interact.pair_vector import HAND, PAIR, pack
 from ..models.export import export_prior
 from ..models.pair_denoiser import PriorConfig, TwoHandPrior
-from .corruption import KINDS, Corruption, CorruptionShares, random_rotations, rotated
+from ..models.rotations import random_rotations
+from .corruption import KINDS, Corruption, CorruptionShares, rotated
 from .engine import Trainer, TrainingOptions, train_and_export
 from .pair_data import PairsOfHands, cached_pairs
 from .prior_loss import PriorLossWeights, prior_loss

@@ -8,7 +8,8 @@ import torch
 
 from ..config import setting
 from ..interact.pair_vector import HAND
-from ..models.hand_kinematics import HandChain, matrix_from_6d
+from ..models.hand_kinematics import HandChain
+from ..models.rotations import matrix_from_6d
 from ..skeleton import NUM_JOINTS
 
 

@@ -10,9 +10,10 @@ from ..hand_model import HandModel
 from ..interact.ddim import ddim_loop, ddim_times, noised
 from ..interact.pair_vector import HAND, unpack
 from ..models.pair_denoiser import TwoHandPrior
+from ..models.rotations import random_rotations
 from ..skeleton import WRIST
 from ..types import Side
-from .corruption import KINDS, Corruption, random_rotations, rotated
+from .corruption import KINDS, Corruption, rotated
 from .prior_loss import keypoints_of
 
 ONE_STEP = 99
