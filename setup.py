@@ -39,7 +39,6 @@ setup(
         "openvino>=2024.4",
         "PyYAML>=6",
         "safetensors>=0.4",  # hand models, beside .npz
-        "threadpoolctl>=3.1",
         "tqdm",
     ],
     extras_require=EXTRAS,

@@ -24,7 +24,6 @@ from .landmarks.crops import tracking_box
 from .landmarks.observation import Observation
 from .lift.lifter import LiftedHand, Lifter
 from .runtime.devices import choose_device
-from .runtime.threads import single_threaded_blas
 from .track.encoder_schedule import encode
 from .track.estimates import hand_estimate, measured_estimate, unseen_estimate
 from .track.locator import HandLocator
@@ -132,20 +131,19 @@ class TwoHandReconstructor:
 
     def _reconstruct(self, frame: Frame, tracks: Tracks, single_image: bool) -> TwoHandEstimate:
         steps = _Stopwatch()
-        with single_threaded_blas():
-            observations = self._located(frame, tracks, single_image)
-            steps.done("locate")
-            if self._encoder is not None:
-                observations = self._encoded(frame, tracks, observations, single_image)
-            tracks.update(observations)
-            steps.done("encode")
-            lifted = self._lifted(frame, tracks, observations, single_image)
-            steps.done("lift")
-            hands = [self._estimate(side, lifted.get(side), frame, tracks) for side in Side]
-            steps.done("smooth")
-            # After the filters, so that what is published does not penetrate, and what they filter was measured.
-            refined = self._refined(hands, frame, tracks, single_image)
-            steps.done("refine")
+        observations = self._located(frame, tracks, single_image)
+        steps.done("locate")
+        if self._encoder is not None:
+            observations = self._encoded(frame, tracks, observations, single_image)
+        tracks.update(observations)
+        steps.done("encode")
+        lifted = self._lifted(frame, tracks, observations, single_image)
+        steps.done("lift")
+        hands = [self._estimate(side, lifted.get(side), frame, tracks) for side in Side]
+        steps.done("smooth")
+        # After the filters, so that what is published does not penetrate, and what they filter was measured.
+        refined = self._refined(hands, frame, tracks, single_image)
+        steps.done("refine")
         left, right = hands if refined is None else refined
         return TwoHandEstimate(
             left=left,
@@ -260,16 +258,15 @@ class TwoHandReconstructor:
                     detected=True,
                 )  # fmt: skip
             )
-        with single_threaded_blas():
-            if self._encoder is not None:
-                for seen in (observations[:1], observations):
-                    self._encoder(np.zeros((480, 640, 3), dtype=np.uint8), seen, camera)
-            lifted = self._lifter(observations, camera, iterations=self.config.solver_iterations)
-            hands = [
-                hand_estimate(seen, hand, hand.keypoints[0], hand.rotations, self.hand_model, camera, track_id=0)
-                for seen, hand in zip(observations, lifted, strict=True)
-            ]
-            self._refiner.warm_up(pair_of(hands), uncertainty_of(hands))
+        if self._encoder is not None:
+            for seen in (observations[:1], observations):
+                self._encoder(np.zeros((480, 640, 3), dtype=np.uint8), seen, camera)
+        lifted = self._lifter(observations, camera, iterations=self.config.solver_iterations)
+        hands = [
+            hand_estimate(seen, hand, hand.keypoints[0], hand.rotations, self.hand_model, camera, track_id=0)
+            for seen, hand in zip(observations, lifted, strict=True)
+        ]
+        self._refiner.warm_up(pair_of(hands), uncertainty_of(hands))
 
 
 class _Stopwatch:

@@ -31,7 +31,7 @@ def absent_modules() -> set[str]:
     assert isinstance(extras, dict) and isinstance(required, list)
     optional = requirement_names([line for lines in extras.values() for line in lines]) - requirement_names(required)
     modules = {"scikit-image": "skimage", "hand-recon-ros": ""}
-    names = {modules.get(name, name) for name in optional} - {""}
+    names = {modules.get(name, name) for name in optional} - {""} | {"threadpoolctl"}
     assert {"torch", "smplx", "transformers", "diffusers", "accelerate", "scipy", "skimage", "trimesh"} <= names
     return names
 

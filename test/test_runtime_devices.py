@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from hand_recon_ros import TwoHandReconstructor
 from hand_recon_ros.config import ReconstructorConfig, settings_of
 from hand_recon_ros.runtime.devices import DEVICES, DeviceError, choose_device, describe_device
 
@@ -26,6 +27,11 @@ def test_cuda_is_refused_with_the_way_out(caplog):
     with pytest.raises(DeviceError, match=r"'cuda': this version runs .* CPU only, set device to 'auto' or 'cpu'"):
         choose_device("cuda")
     assert not caplog.records
+
+
+def test_the_reconstructor_refuses_cuda_before_it_loads_anything(tmp_path):
+    with pytest.raises(DeviceError, match="set device to 'auto' or 'cpu'"):
+        TwoHandReconstructor.from_config(device="cuda", model_dir=str(tmp_path))
 
 
 def test_an_unknown_device_is_named():

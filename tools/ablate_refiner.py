@@ -29,7 +29,6 @@ from hand_recon_ros.interact.estimates import pair_of, uncertainty_of, with_pair
 from hand_recon_ros.interact.pair import HandPair, PairUncertainty
 from hand_recon_ros.interact.refinement import Refiner
 from hand_recon_ros.runtime.bundled_networks import bundled_network
-from hand_recon_ros.runtime.threads import single_threaded_blas
 from hand_recon_ros.synthetic import SampleStream
 from hand_recon_ros.types import Side
 
@@ -123,10 +122,9 @@ def main() -> None:
         for name, refine in refinements.items():
             if not results[name].seconds:
                 refine(pair, uncertainty)  # the first call compiles
-            with single_threaded_blas():
-                began = time.perf_counter()
-                refined = refine(pair, uncertainty)
-                seconds = time.perf_counter() - began
+            began = time.perf_counter()
+            refined = refine(pair, uncertainty)
+            seconds = time.perf_counter() - began
             left, right = with_pair(hands, refined, model, sample.camera, False)
             results[name].add(sample, dataclasses.replace(two, left=left, right=right), seconds, gap, reconstructor)
     pairs = len(results["as estimated"].seconds)

@@ -134,7 +134,9 @@ class _Hand:
 
     def shaped(self, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
         features = (rotations[:, TO_MANO[1:]] - np.eye(3)).reshape(len(rotations), -1).astype(np.float32)
-        shaped = self._template + betas.astype(np.float32) @ self._shapedirs + features @ self._posedirs
+        shaped = self._template + betas.astype(np.float32) @ self._shapedirs
+        # Not by BLAS: it would start threads, which go on spinning on the cores that the networks need.
+        shaped += np.einsum("bk,kv->bv", features, self._posedirs)
         return shaped.reshape(len(rotations), -1, 3)
 
 

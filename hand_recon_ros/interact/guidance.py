@@ -34,7 +34,9 @@ def confidence_of(belief: PoseGaussian) -> np.ndarray:
     Of the betas nothing is known but that they are a human hand's, of the vector between the wrists that the errors of
     both are not independent: it is taken to be as far off as the unit says.
     """
-    variance = np.linalg.inv(belief.information).diagonal().reshape(2, PER_HAND)
+    # The errors of the two hands are independent, so that each block of the information has its own inverse.
+    blocks = belief.information.reshape(2, PER_HAND, 2, PER_HAND)[[0, 1], :, [0, 1]]
+    variance = np.linalg.inv(blocks).diagonal(axis1=1, axis2=2)
     turns = np.concatenate([variance[:, :3], variance[:, 6:]], axis=1).reshape(2, 16, 3).sum(axis=-1)
     return confidences(_MEAN_ABSOLUTE * np.sqrt(turns), np.full(2, _MEAN_ABSOLUTE), np.full(2, RELATION_UNIT))
 

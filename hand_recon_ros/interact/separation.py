@@ -24,6 +24,7 @@ from ..geometry.hand_kinematics import ANGLES, ROTATION, TRANSLATION, Pose, Pose
 from ..geometry.mesh_queries import TOUCHING
 from ..hand_model import HandModel
 from .contacts import Contacts, among_capsules, between_meshes
+from .gram import weighted_gram
 from .pair import MAX_STDDEV, MIN_STDDEV, PER_HAND, HandPair, PairChain, PairUncertainty, moved
 from .ray_offsets import touching_ways
 from .skinning import Flesh, both_frames, carried
@@ -133,8 +134,9 @@ class Problem:
         active = _pressing(contacts.depth)
         for _ in range(_ACTIVE_TURNS):
             depth, pressing = contacts.depth[active], rows[active]
-            weighted = pressing.T * _weights(depth)
-            step = -np.linalg.solve(normal + weighted @ pressing, gradient + weighted @ depth)
+            weights = _weights(depth)
+            coupled = normal + weighted_gram(pressing, weights)
+            step = -np.linalg.solve(coupled, gradient + pressing.T @ (weights * depth))
             before, active = active, _pressing(contacts.depth + rows @ step)
             if (before == active).all():
                 break
@@ -148,7 +150,7 @@ class Problem:
         """
         active = _pressing(state.contacts.depth)
         pressing = _depth_jacobian(state)[active]
-        contact = (pressing.T * _weights(state.contacts.depth[active])) @ pressing
+        contact = weighted_gram(pressing, _weights(state.contacts.depth[active]))
         rays = np.zeros((2 * PER_HAND, 2))
         for hand, wrist in enumerate(state.pose.wrist):
             rays[PER_HAND * hand :, hand][TRANSLATION] = wrist / np.linalg.norm(wrist)
