@@ -22,6 +22,7 @@ from .interact.refinement import load_refiner
 from .interact.relative_translation import with_relative_translation
 from .landmarks.crops import tracking_box
 from .landmarks.observation import Observation
+from .lift.evidence import in_view
 from .lift.lifter import LiftedHand, Lifter
 from .runtime.devices import choose_device
 from .track.encoder_schedule import encode
@@ -135,6 +136,7 @@ class TwoHandReconstructor:
         steps.done("locate")
         if self._encoder is not None:
             observations = self._encoded(frame, tracks, observations, single_image)
+        observations = in_view(observations, frame.camera)
         tracks.update(observations)
         steps.done("encode")
         lifted = self._lifted(frame, tracks, observations, single_image)

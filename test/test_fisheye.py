@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from evidence import MODEL, hand, observe
+from test_reconstructor import Script, reconstructor
 
 from hand_recon_ros import Camera, HandEstimate, HandState, Side, TwoHandEstimate
 from hand_recon_ros.encode.crop_frame import CropFrame
@@ -97,5 +98,16 @@ def test_what_the_lens_would_fold_into_the_picture_is_not_drawn():
         faces=MODEL.faces(Side.RIGHT),
     )  # fmt: skip
     picture = np.full((480, 640, 3), 128, dtype=np.uint8)
-    drawn = draw_overlay(picture, TwoHandEstimate(HandEstimate.lost(Side.LEFT), found), folding)
-    np.testing.assert_array_equal(drawn, picture)
+    overlay = draw_overlay(picture, TwoHandEstimate(HandEstimate.lost(Side.LEFT), found), folding)
+    np.testing.assert_array_equal(overlay, picture)
+
+
+def test_a_hand_beside_the_camera_is_lost_and_the_other_one_found():
+    _, ahead = seen_at(3, 10.0)
+    _, beside = seen_at(9, 115.0)
+    script = Script()
+    script(dataclasses.replace(ahead, side=Side.LEFT), beside)
+    result, picture = reconstructor(script), np.zeros((480, 640, 3), dtype=np.uint8)
+    for estimate in (result.reconstruct_image(picture, FISHEYE), result(picture, FISHEYE)):
+        assert (estimate.left.state, estimate.right.state) == (HandState.TRACKED, HandState.LOST)
+        assert np.isfinite(estimate.left.joints).all()
