@@ -33,7 +33,7 @@ def pairs() -> list[Any]:
     """True pairs of hands in contact without penetration, made once for all tests of the refinement."""
     from evidence import MODEL
 
-    from hand_recon_ros.interact.pair import HandPair
+    from hand_recon_ros.hand_model.hand_pair import HandPair
     from hand_recon_ros.synthetic.interactions import sample_interactions
 
     found = sample_interactions("val", 3, range(40), MODEL)

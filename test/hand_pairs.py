@@ -7,8 +7,9 @@ from evidence import MODEL
 
 from hand_recon_ros import Side
 from hand_recon_ros.geometry.mesh_queries import gap_between, penetration_depth
-from hand_recon_ros.interact.pair import HandPair, PairChain, PairUncertainty
-from hand_recon_ros.skeleton import WRIST, mirror_points, mirror_rotations
+from hand_recon_ros.interact.pair_chain import PairChain
+from hand_recon_ros.interact.pair_vector import HAND
+from hand_recon_ros.interact.uncertainty import PairUncertainty
 
 FOCAL = 500.0
 CHAIN = PairChain(MODEL)
@@ -26,26 +27,17 @@ class Stream:
         return result.pair
 
 
-def translation(pair):
-    return pair.wrists - np.stack([MODEL.kinematics(s).rest_keypoints(pair.betas[s])[WRIST] for s in Side])
-
-
-def meshes(pair):
-    return [MODEL.mesh(s, pair.rotations[s], pair.betas[s], translation(pair)[s]) for s in Side]
-
-
 def joints(pair):
-    at = translation(pair)
-    return np.stack([MODEL.kinematics(s).forward(pair.rotations[s], pair.betas[s], at[s])[0] for s in Side])
+    return pair.keypoints(MODEL)
 
 
 def depth(pair):
-    left, right = meshes(pair)
+    left, right = pair.meshes(MODEL)
     return penetration_depth(left, MODEL.faces(Side.LEFT), right, MODEL.faces(Side.RIGHT))
 
 
 def gap(pair):
-    left, right = meshes(pair)
+    left, right = pair.meshes(MODEL)
     return gap_between(left, MODEL.faces(Side.LEFT), right, MODEL.faces(Side.RIGHT), 0.02)
 
 
@@ -54,23 +46,24 @@ def uncertainty(pair, stddev=(0.02, 0.02), overlap=1.0):
     return PairUncertainty(np.ones((2, 21)) / (0.02 * pixels)[:, None], np.array(stddev), np.ones((2, 21)), overlap)
 
 
-def pushed(pair, way):
-    """The pair with its hands moved into each other along the ray until they are ``way`` deep, as far as that goes."""
+def pushed(pair, depth_wanted):
+    """The pair with its hands moved into each other along the ray until they are ``depth_wanted`` deep; None where
+    they never are."""
     ray = pair.wrists[Side.RIGHT] / np.linalg.norm(pair.wrists[Side.RIGHT])
     for shift in (*np.arange(0.001, 0.03, 0.001), *-np.arange(0.001, 0.03, 0.001)):
         nearer = dataclasses.replace(pair, wrists=pair.wrists + np.outer([0.0, shift], ray))
-        if way <= depth(nearer) < way + 0.003:
+        if depth_wanted <= depth(nearer) < depth_wanted + 0.003:
             return nearer
     return None
-
-
-def mirrored(pair):
-    return HandPair(
-        mirror_rotations(pair.rotations)[::-1].copy(), pair.betas[::-1].copy(), mirror_points(pair.wrists)[::-1].copy()
-    )
 
 
 def flipped(certain):
     return PairUncertainty(
         *(value[::-1].copy() for value in (certain.precision, certain.position_stddev, certain.scores))
     )
+
+
+def swapped(x):
+    """The vector (..., PAIR) of the same two hands in a mirror, the plane x = 0: each hand is the other side's."""
+    vector = x[..., 2 * HAND :] * np.array([1.0, -1.0, -1.0], dtype=x.dtype)
+    return np.concatenate([x[..., HAND : 2 * HAND], x[..., :HAND], vector], axis=-1)

@@ -14,9 +14,10 @@ from hand_recon_ros.geometry.mesh_queries import signed_distances as exact_dista
 from hand_recon_ros.hand_model import HandModel, load_hand_model
 from hand_recon_ros.hand_model.arrays import read_arrays
 from hand_recon_ros.hand_model.collision_capsules import load_proxies
+from hand_recon_ros.hand_model.hand_pair import HandPair
 from hand_recon_ros.hand_model.model import EMBEDDED
 from hand_recon_ros.models.collision import CollisionModel, geman_mcclure, penetration_loss, signed_distances
-from hand_recon_ros.skeleton import mirror_points, mirror_rotations
+from hand_recon_ros.skeleton import JOINT_KEYPOINTS, mirror_points, mirror_rotations
 from hand_recon_ros.synthetic.arrangements import arrange_hands
 from hand_recon_ros.synthetic.gestures import sample_gesture
 from hand_recon_ros.synthetic.poses import posture, sample_betas
@@ -96,7 +97,8 @@ def skin_and_truth(model, side, seed, proxies, gesture=True):
     angles = sample_gesture(rng, kinematics) if gesture else np.zeros((16, 3))
     rotations = np.tile(np.eye(3), (2, 16, 1, 1))
     rotations[side] = kinematics.rotations_of(angles)
-    vertices = model.mesh(side, rotations[side], betas, np.zeros(3)).astype(np.float64)
+    pair = HandPair.placed(model, rotations, np.stack([betas, betas]), np.zeros((2, 3)))
+    vertices = pair.meshes(model)[side].astype(np.float64)
     faces, loop = model.faces(side), model.wrist_loop(side)
     corners = vertices[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -109,7 +111,7 @@ def skin_and_truth(model, side, seed, proxies, gesture=True):
         (np.linalg.norm(points[:, None] - rim, axis=-1).min(axis=1) > 0.006)
         & (np.linalg.norm(points - middle, axis=1) > np.linalg.norm(rim - middle, axis=1).max() + 0.002)
     ]
-    spheres = proxies.spheres(rotations, np.stack([betas, betas]), np.zeros((2, 3)))[side]
+    spheres = proxies.spheres(pair)[side]
     return capsule_distances(points, spheres, proxies.pairs).min(axis=1), exact_distances(points, vertices, faces)
 
 
@@ -137,20 +139,15 @@ def test_another_hand_model_is_fitted_on_both_sides():
 
 def test_skin_and_spheres_are_posed_as_the_model_poses_them(double):
     arrays = pairs_of_hands("clasped", "crossing")
-    hands = double.pose(*tensors(arrays))
-    rotations, betas, translation = arrays
+    hands, pairs = double.pose(*tensors(arrays)), HandPair.placed(MODEL, *arrays)
+    meshes, keypoints = pairs.meshes(MODEL), pairs.keypoints(MODEL)
+    np.testing.assert_allclose(hands.joints, keypoints[:, :, JOINT_KEYPOINTS], atol=1e-9)
     for sample in range(2):
-        np.testing.assert_allclose(
-            hands.spheres[sample], PROXIES.spheres(rotations[sample], betas[sample], translation[sample]), atol=1e-7
-        )
+        np.testing.assert_allclose(hands.spheres[sample], PROXIES.spheres(pairs[sample]), atol=1e-7)
         for side in Side:
-            mesh = MODEL.mesh(side, rotations[sample, side], betas[sample, side], translation[sample, side])
+            mesh = meshes[side][sample]
             near = np.linalg.norm(hands.skin[sample, side].numpy()[:, None] - mesh, axis=-1).min(axis=1)
             assert near.max() < 1e-6
-            keypoints, _ = MODEL.kinematics(side).forward(
-                rotations[sample, side], betas[sample, side], translation[sample, side]
-            )
-            np.testing.assert_allclose(hands.joints[sample, side, 0], keypoints[0], atol=1e-9)
 
 
 def test_gradients(double):
@@ -194,8 +191,8 @@ def test_mirrored_hands_give_mirrored_results(double):
     torch.testing.assert_close(others.skin.flip(1) * flip, hands.skin, rtol=0.0, atol=1e-15)
     assert torch.equal(others.spheres.flip(1)[..., :3] * flip, hands.spheres[..., :3])
     torch.testing.assert_close(double.between(others).flip(1), double.between(hands), rtol=0.0, atol=1e-12)
-    first, second = (PROXIES.gap(*(a[1] for a in arrays)) for arrays in ((rotations, betas, translation), mirrored))
-    assert first == pytest.approx(second, abs=1e-9)
+    pair = HandPair.placed(MODEL, rotations, betas, translation)[1]
+    assert PROXIES.gap(pair) == pytest.approx(PROXIES.gap(pair.mirrored()), abs=1e-9)
 
 
 def test_penetration_loss_of_known_depths():
@@ -219,12 +216,15 @@ def test_a_hand_collides_with_itself_only_where_it_does(double):
 
 
 def test_the_gate_measures_the_gap_and_imports_no_torch():
-    rotations, betas, translation = (a[0] for a in pairs_of_hands("clasped"))
-    assert abs(PROXIES.gap(rotations, betas, translation, 0.03)) < 0.004
+    assert abs(PROXIES.gap(HandPair.placed(MODEL, *pairs_of_hands("clasped"))[0], 0.03)) < 0.004
     code = "import sys, hand_recon_ros.hand_model.collision_capsules; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r"got \(16, 3, 3\), \(10,\) and \(3,\)"):
-        PROXIES.spheres(np.zeros((16, 3, 3)), np.zeros(10), np.zeros(3))
+        HandPair(np.zeros((16, 3, 3)), np.zeros(10), np.zeros(3))
+    with pytest.raises(ValueError, match=r"spheres must have shape \(\*, 4\), got \(2, 3\)"):
+        capsule_distances(np.zeros((5, 3)), np.zeros((2, 3)), PAIR)
+    with pytest.raises(ValueError, match="pairs must be indices of 1, got 0 to 1"):
+        capsule_distances(np.zeros((5, 3)), np.zeros((1, 4)), PAIR)

@@ -13,7 +13,7 @@ from hand_recon_ros.evaluation.encoder import SEED, evaluate_encoder
 from hand_recon_ros.evaluation.encoder_predictors import load_encoder, network_predictor, session_predictor
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.interact.estimates import uncertainty_of
-from hand_recon_ros.interact.refinement import Refiner
+from hand_recon_ros.interact.refinement import RefinementResult, Refiner
 from hand_recon_ros.interact.relative_translation import along_rays
 from hand_recon_ros.landmarks.observation import Observation
 from hand_recon_ros.lift.lifter import Lifter
@@ -90,9 +90,9 @@ def test_the_refiner_gets_the_pipelines_uncertainty_and_wrists():
     class Recorder:
         def __call__(self, pair, uncertainty, steps):
             calls.append((pair, uncertainty))
-            return pair
+            return RefinementResult(pair, uncertainty.position_stddev)
 
-    predict, model, moved = oracle(distance=1.5, errors=0.02), load_hand_model(), []
+    predict, model, moved = oracle(distance=1.1, errors=0.02), load_hand_model(), []
     evaluate_encoder(predict, "val", COUNT, refiner=Recorder())
     stream, lifter = SampleStream("val", SEED, model), Lifter(model)
     for number in range(COUNT):

@@ -6,17 +6,18 @@ import warnings
 import numpy as np
 import pytest
 from evidence import MODEL, hand
-from hand_pairs import CHAIN, FOCAL, Stream, depth, flipped, gap, joints, mirrored, pushed, translation, uncertainty
+from hand_pairs import CHAIN, FOCAL, Stream, depth, flipped, gap, joints, pushed, uncertainty
 
 from hand_recon_ros import Side
 from hand_recon_ros.geometry.hand_kinematics import forward
 from hand_recon_ros.hand_model.collision_capsules import load_proxies
-from hand_recon_ros.interact import contacts, separation
-from hand_recon_ros.interact import ray_offsets as passing
-from hand_recon_ros.interact import skinning as flesh
-from hand_recon_ros.interact.pair import PER_HAND, HandPair, PairChain, difference, moved
+from hand_recon_ros.hand_model.hand_pair import HandPair
+from hand_recon_ros.interact.collision_geometry import CollisionGeometry
+from hand_recon_ros.interact.contacts import Contacts
+from hand_recon_ros.interact.pair_chain import PER_HAND, PairChain, difference, moved
+from hand_recon_ros.interact.ray_offsets import touching_offsets
 from hand_recon_ros.interact.refinement import Refiner
-from hand_recon_ros.interact.separation import Problem
+from hand_recon_ros.interact.separation_problem import SeparationProblem, depth_jacobian
 from hand_recon_ros.interact.uncertainty import PoseGaussian
 from hand_recon_ros.skeleton import WRIST
 
@@ -100,8 +101,8 @@ def test_in_a_stream_what_contact_tells_of_distances_fades(pairs, refiner):
 def test_mirrored_hands_give_the_mirrored_result(pairs, refiner):
     bad = next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None)
     certain = uncertainty(bad, (0.01, 0.03))
-    good, other = refiner(bad, certain, 8).pair, refiner(mirrored(bad), flipped(certain), 8).pair
-    np.testing.assert_allclose(joints(mirrored(other)), joints(good), atol=1e-6)
+    good, other = refiner(bad, certain, 8).pair, refiner(bad.mirrored(), flipped(certain), 8).pair
+    np.testing.assert_allclose(joints(other.mirrored()), joints(good), atol=1e-6)
     assert refiner(bad, certain, 8).pair.wrists.tolist() == good.wrists.tolist()
 
 
@@ -143,8 +144,8 @@ def test_what_cannot_be_is_left_alone_with_one_warning(pairs, refiner, broken):
 
 def test_without_time_it_ends_after_one_step(pairs, refiner, monkeypatch):
     bad = next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None)
-    steps, step = [], Problem.stepped
-    monkeypatch.setattr(Problem, "stepped", lambda *arguments: steps.append(1) or step(*arguments))
+    steps, step = [], SeparationProblem.step
+    monkeypatch.setattr(SeparationProblem, "step", lambda *arguments: steps.append(1) or step(*arguments))
     result = refiner(bad, uncertainty(bad), 50, budget=0.0).pair
     assert len(steps) == 1
     assert depth(result) <= depth(bad) + 1e-6
@@ -160,7 +161,7 @@ def test_little_time_gives_hands_that_are_less_deep(refiner):
 
 
 def test_hands_that_the_gate_lets_pass_are_not_posed(pairs, refiner, monkeypatch):
-    pair = max(pairs, key=lambda pair: load_proxies(MODEL).gap(pair.rotations, pair.betas, translation(pair)))
+    pair = max(pairs, key=load_proxies(MODEL).gap)
     monkeypatch.setattr(PairChain, "pose", lambda *_: pytest.fail("the gate is to decide before the kinematics"))
     assert refiner(pair, uncertainty(pair), 8).pair is pair
 
@@ -192,16 +193,13 @@ def test_derivatives_of_depths(pairs):
     """Each row is what finite differences of the distance to the plane of contact say."""
     bad = next(bad for bad in (pushed(pair, 0.005) for pair in pairs) if bad is not None)
     pose = CHAIN.pose(bad)
-    problem = Problem(CHAIN, flesh.Flesh(MODEL), pose)
-    state = problem.at(pose)
+    problem = SeparationProblem(CHAIN, CollisionGeometry(MODEL), pose)
+    state = problem.evaluate(pose)
     c = state.contacts
-    rows = np.zeros((len(c.depth), 2 * PER_HAND))
-    separation.depth_jacobian(
-        c.hand, c.depth, c.points, c.away, c.own, c.other, state.posed.keypoints, state.posed.axes, rows
-    )
+    rows = depth_jacobian(state)
     rng = np.random.default_rng(0)
     step = rng.normal(size=(2, PER_HAND)) * np.array([0.02] * 3 + [0.002] * 3 + [0.02] * 45) * 0.05
-    after = problem.at(moved(pose, step))
+    after = problem.evaluate(moved(pose, step))
     at_first = {(h, v): d for h, v, d in zip(c.hand, c.vertex, c.depth, strict=True)}
     change, expected = [], []
     for h, v, d in zip(after.contacts.hand, after.contacts.vertex, after.contacts.depth, strict=True):
@@ -217,10 +215,10 @@ def test_derivatives_of_depths(pairs):
 def test_meshes_and_capsules_agree_on_what_is_inside(pairs):
     bad = next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None)
     pose = CHAIN.pose(bad)
-    state = Problem(CHAIN, flesh.Flesh(MODEL), pose).at(pose, exact=True)
+    state = SeparationProblem(CHAIN, CollisionGeometry(MODEL), pose).evaluate(pose, exact=True)
     assert state.depth == pytest.approx(depth(bad), abs=1e-5)
-    assert state.contacts.deepest == pytest.approx(state.depth, abs=0.002)
-    assert isinstance(state.contacts, contacts.Contacts)
+    assert state.contacts.max_depth == pytest.approx(state.depth, abs=0.002)
+    assert isinstance(state.contacts, Contacts)
 
 
 def test_a_pose_and_its_pair_are_the_same(pairs):
@@ -233,7 +231,7 @@ def test_a_pose_and_its_pair_are_the_same(pairs):
 
 def test_a_belief_knows_least_along_the_ray(pairs):
     pose = CHAIN.pose(pairs[0])
-    belief = PoseGaussian.about(CHAIN.template, pose, uncertainty(pairs[0]))
+    belief = PoseGaussian.around(CHAIN.template, pose, uncertainty(pairs[0]))
     np.testing.assert_allclose(belief.gradient(pose), 0.0, atol=1e-9)
     way = [np.zeros((2, PER_HAND)) for _ in range(2)]
     ray = pose.wrist[0] / np.linalg.norm(pose.wrist[0])
@@ -243,12 +241,12 @@ def test_a_belief_knows_least_along_the_ray(pairs):
     assert across > 5.0 * along
 
 
-def test_touching_ways_between_two_balls():
+def test_touching_offsets_between_two_spheres():
     def ball(x):
         return np.array([[x, 0.0, 0.0, 0.01], [x, 0.0, 0.001, 0.01]])
 
     pairs = np.array([[0, 1]])
-    ways = passing.touching_ways(np.stack([ball(0.0), ball(0.005)]), pairs, np.array([1.0, 0.0, 0.0]), 0.0)
+    ways = touching_offsets(np.stack([ball(0.0), ball(0.005)]), pairs, np.array([1.0, 0.0, 0.0]), 0.0)
     np.testing.assert_allclose(ways, [-0.015, 0.025], atol=0.0011)
-    ways = passing.touching_ways(np.stack([ball(0.0), ball(0.05)]), pairs, np.array([1.0, 0.0, 0.0]), 0.0)
+    ways = touching_offsets(np.stack([ball(0.0), ball(0.05)]), pairs, np.array([1.0, 0.0, 0.0]), 0.0)
     np.testing.assert_allclose(ways, [0.03, 0.07], atol=0.0011)

@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from hand_pairs import swapped
 
 from hand_recon_ros.hand_model import load_hand_model
+from hand_recon_ros.hand_model.hand_pair import HandPair
 from hand_recon_ros.interact.ddim import cosine_alphas_cumprod
 from hand_recon_ros.interact.denoiser import Denoiser
-from hand_recon_ros.interact.pair_vector import CONFIDENCES, HAND, PAIR, pack, swapped
+from hand_recon_ros.interact.pair_vector import CONFIDENCES, HAND, PAIR, pack
 from hand_recon_ros.models.export import export_prior, write_onnx
 from hand_recon_ros.models.pair_denoiser import PriorConfig, TwoHandPrior
 from hand_recon_ros.models.rotations import random_rotations
@@ -39,9 +41,8 @@ def given():
     rng = np.random.default_rng(4)
     count = len(TIMES)
     rotations = random_rotations(count * 32, torch.Generator().manual_seed(1)).double().numpy()
-    estimate = pack(
-        rotations.reshape(count, 2, 16, 3, 3), rng.normal(size=(count, 2, 10)), rng.normal(size=(count, 2, 3)) * 0.1
-    )
+    rotations = rotations.reshape(count, 2, 16, 3, 3)
+    estimate = pack(HandPair(rotations, rng.normal(size=(count, 2, 10)), rng.normal(size=(count, 2, 3)) * 0.1))
     noisy = estimate + rng.normal(size=estimate.shape) * 0.2
     return noisy, TIMES, estimate, rng.uniform(size=(count, CONFIDENCES))
 

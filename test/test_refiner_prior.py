@@ -5,16 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 from evidence import MODEL
-from hand_pairs import CHAIN, Stream, depth, flipped, gap, joints, mirrored, pushed, uncertainty
+from hand_pairs import CHAIN, Stream, depth, flipped, gap, joints, pushed, uncertainty
 
 from hand_recon_ros import Side
 from hand_recon_ros.geometry.hand_kinematics import forward
 from hand_recon_ros.geometry.rotations import rotation_matrices
+from hand_recon_ros.hand_model.hand_pair import HandPair
 from hand_recon_ros.interact import separation
-from hand_recon_ros.interact.ddim import cosine_alphas_cumprod, ddim_times
+from hand_recon_ros.interact.ddim import cosine_alphas_cumprod, ddim_timesteps
 from hand_recon_ros.interact.denoiser import Denoiser
-from hand_recon_ros.interact.guidance import START, STEPS, confidence_of, denoised
-from hand_recon_ros.interact.pair import HandPair
+from hand_recon_ros.interact.guidance import DENOISING_STEPS, START_TIMESTEP, confidence_of, denoise
 from hand_recon_ros.interact.pair_vector import CONFIDENCES, PAIR, pack
 from hand_recon_ros.interact.refinement import Refiner
 from hand_recon_ros.interact.uncertainty import PoseGaussian
@@ -34,7 +34,7 @@ class Known:
         assert x_t.shape == condition.shape == (PAIR,) and confidence.shape == (CONFIDENCES,)
         assert np.all(confidence > 0.0) and np.all(confidence < 1.0)
         self.times.append(t)
-        return pack(self.truth.rotations, self.truth.betas, self.truth.wrists)
+        return pack(self.truth)
 
     def normalised(self, x):
         return (x - self.mean) / self.std
@@ -51,14 +51,14 @@ def noisy(pair):
 
 def test_a_perfect_prior_gives_the_truth(pairs):
     prior, estimate = Known(pairs[0]), noisy(pairs[0])
-    belief = PoseGaussian.about(CHAIN.template, CHAIN.pose(estimate), uncertainty(estimate))
-    result = denoised(prior, estimate, confidence_of(belief), lambda said: said)
+    belief = PoseGaussian.around(CHAIN.template, CHAIN.pose(estimate), uncertainty(estimate))
+    result = denoise(prior, estimate, confidence_of(belief), lambda said: said)
     np.testing.assert_allclose(result.rotations, pairs[0].rotations, atol=1e-9)
     np.testing.assert_allclose(np.diff(result.wrists, axis=0), np.diff(pairs[0].wrists, axis=0), atol=1e-9)
     np.testing.assert_allclose(result.wrists.mean(axis=0), estimate.wrists.mean(axis=0), atol=1e-9)
-    assert prior.times == ddim_times(STEPS, START)
+    assert prior.times == ddim_timesteps(DENOISING_STEPS, START_TIMESTEP)
     stopped = Known(pairs[0])
-    denoised(stopped, estimate, confidence_of(belief), lambda said: said, deadline=0.0)
+    denoise(stopped, estimate, confidence_of(belief), lambda said: said, deadline=0.0)
     assert len(stopped.times) == 1
 
 
@@ -96,7 +96,7 @@ def test_hands_that_float_in_front_of_each_other_are_drawn_together_along_the_ra
         pose = CHAIN.pose(apart)
 
         def told(most, pose=pose, certain=certain):
-            moved_pose = taken_apart.drawn(pose, certain, most)
+            moved_pose = taken_apart.close_gap(pose, certain, most)
             return CHAIN.pair(moved_pose, forward(CHAIN.template, moved_pose))
 
         near = told(0.25)
@@ -120,7 +120,7 @@ def test_hands_that_touch_are_not_drawn_anywhere(pairs):
     assert len(touching) > 10
     for pair in touching:
         pose = CHAIN.pose(pair)
-        assert taken_apart.drawn(pose, uncertainty(pair), 0.1) is pose
+        assert taken_apart.close_gap(pose, uncertainty(pair), 0.1) is pose
 
 
 @pytest.mark.parametrize("seconds", [1 / 30, 1.0])
@@ -176,6 +176,6 @@ def test_mirrored_hands_give_the_mirrored_result_with_a_prior(pairs):
     for estimate in (next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None), pairs[3]):
         certain = uncertainty(estimate, (0.01, 0.03))
         good = refiner(estimate, certain, 8).pair
-        other = refiner(mirrored(estimate), dataclasses.replace(flipped(certain), overlap=certain.overlap), 8).pair
+        other = refiner(estimate.mirrored(), dataclasses.replace(flipped(certain), overlap=certain.overlap), 8).pair
         assert np.abs(joints(good) - joints(estimate)).max() > 0.0005
-        np.testing.assert_allclose(joints(mirrored(other)), joints(good), atol=1e-4)
+        np.testing.assert_allclose(joints(other.mirrored()), joints(good), atol=1e-4)

@@ -8,8 +8,10 @@ import torch
 
 import hand_recon_ros
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.interact.ddim import ddim_loop, ddim_times, noised
-from hand_recon_ros.interact.denoiser import Denoiser, pack
+from hand_recon_ros.hand_model.hand_pair import HandPair
+from hand_recon_ros.interact.ddim import add_noise, ddim_loop, ddim_timesteps
+from hand_recon_ros.interact.denoiser import Denoiser
+from hand_recon_ros.interact.pair_vector import pack
 from hand_recon_ros.models.hand_kinematics import HandChain
 from hand_recon_ros.synthetic.interactions import sample_interactions
 from hand_recon_ros.training.corruption import Corruption, CorruptionShares
@@ -22,7 +24,7 @@ MODEL = load_hand_model()
 def truth():
     # Of another seed than those the training was validated with.
     pairs = sample_interactions("val", 5, range(16), MODEL)
-    return torch.tensor(pack(pairs.rotations, pairs.betas, pairs.wrists), dtype=torch.float32)
+    return torch.tensor(pack(HandPair(pairs.rotations, pairs.betas, pairs.wrists)), dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,8 @@ def repaired(denoiser, estimate, confidence):
     def predict(x_t, t):
         return denoiser.normalised(denoiser(denoiser.plain(x_t), t, estimate, confidence))
 
-    start = noised(denoiser.normalised(estimate), 0.0, denoiser.alphas_cumprod[199])
-    return denoiser.plain(ddim_loop(predict, start, ddim_times(5, 199), denoiser.alphas_cumprod))
+    start = add_noise(denoiser.normalised(estimate), 0.0, denoiser.alphas_cumprod[199])
+    return denoiser.plain(ddim_loop(predict, start, ddim_timesteps(5, 199), denoiser.alphas_cumprod))
 
 
 def errors(x, truth):

@@ -7,7 +7,7 @@ import pytest
 from evidence import MODEL, observe
 
 from hand_recon_ros import Side
-from hand_recon_ros.interact.pair import VECTOR_STDDEV
+from hand_recon_ros.interact.plausibility import VECTOR_STDDEV
 from hand_recon_ros.interact.relative_translation import along_rays, with_relative_translation
 from hand_recon_ros.landmarks.observation import EncoderPrediction
 from hand_recon_ros.lift.lifter import LiftedHand

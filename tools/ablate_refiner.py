@@ -24,10 +24,11 @@ from hand_recon_ros.evaluation.images import SEED, SIZE, Measured, measure
 from hand_recon_ros.evaluation.intervals import interval
 from hand_recon_ros.geometry.mesh_queries import gap_between, touching
 from hand_recon_ros.hand_model import HandModel
+from hand_recon_ros.hand_model.hand_pair import HandPair
 from hand_recon_ros.interact.denoiser import Denoiser
 from hand_recon_ros.interact.estimates import pair_of, uncertainty_of, with_pair
-from hand_recon_ros.interact.pair import HandPair, PairUncertainty
 from hand_recon_ros.interact.refinement import Refiner
+from hand_recon_ros.interact.uncertainty import PairUncertainty
 from hand_recon_ros.runtime.bundled_networks import bundled_network
 from hand_recon_ros.synthetic import SampleStream
 from hand_recon_ros.types import Side

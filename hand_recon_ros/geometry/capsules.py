@@ -1,9 +1,11 @@
 """Tapered capsules: the convex hulls of two spheres, and their distances to points and to each other.
 
 A capsule is the union of the spheres whose centre and radius run linearly from one end to the other, so a signed
-distance is a minimum over that run: along the axis for a point, which has a closed form, along both axes for two
-capsules, where what is minimised is convex and one of the axes is searched. Outside the distance is exact; inside it is
-how far a point must at most go to leave that capsule.
+distance is a minimum over its axis: in closed form for a point, over both axes for two capsules, where the function is
+convex and one of the axes is searched. Outside the distance is exact; inside it is how far a point must at most go to
+leave that capsule.
+
+Spheres are (S, 4), x, y, z and radius, in one unit; pairs (P, 2) are the two spheres of each capsule.
 """
 
 from __future__ import annotations
@@ -12,37 +14,45 @@ import math
 
 import numpy as np
 
-from .compiled import compiled
+from .compiled import compiled, float_array, index_array
 
-_TURNS = 16
+_ITERATIONS = 16
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
 def capsule_distances(points: np.ndarray, spheres: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Signed distances (N, P) of points (N, 3) to the capsules between spheres (S, 4), x, y, z and radius; ``pairs``
-    (P, 2) says which."""
-    return np.asarray(_distances(_float(points), _float(spheres), pairs))
+    """Signed distances (N, P) of points (N, 3) to each capsule.
 
-
-def capsules_gap(first: np.ndarray, second: np.ndarray, pairs: np.ndarray, most: float = math.inf) -> float:
-    """The smallest signed distance between the capsules of two sets of spheres (S, 4) each.
-
-    Negative where they overlap: the deepest that two spheres of them press into each other. ``most`` where the sets
-    are farther apart.
+    Raises ValueError for other shapes and for pairs of spheres that there are not.
     """
-    return float(_gap(_float(first), _float(second), pairs, most))
+    spheres = float_array(spheres, "spheres", None, 4)
+    pairs = index_array(pairs, "pairs", len(spheres), None, 2)
+    return np.asarray(_distances(float_array(points, "points", None, 3), spheres, pairs))
 
 
-def _float(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, dtype=np.float64)
+def capsules_gap(first: np.ndarray, second: np.ndarray, pairs: np.ndarray, max_distance: float = math.inf) -> float:
+    """The smallest signed distance between the capsules of two sets of spheres, both with the same pairs.
+
+    Negative where they overlap: the deepest overlap of two spheres of them. ``max_distance`` where the sets are farther
+    apart. Raises ValueError as :func:`capsule_distances`.
+    """
+    first, second = float_array(first, "spheres", None, 4), float_array(second, "spheres", None, 4)
+    pairs = index_array(pairs, "pairs", min(len(first), len(second)), None, 2)
+    return float(_gap(first, second, pairs, float(max_distance)))
+
+
+def bounding_spheres(spheres: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """A sphere around each capsule: centre and radius (P, 4). Raises ValueError as :func:`capsule_distances`."""
+    spheres = float_array(spheres, "spheres", None, 4)
+    return np.asarray(_bounds(spheres, index_array(pairs, "pairs", len(spheres), None, 2)))
 
 
 @compiled
 def nearest_share(px, py, pz, a, b, length, slope):  # type: ignore[no-untyped-def]
-    """Where on the axis from ``a`` to ``b`` (x, y, z, radius), 0..1, the sphere is that is nearest to a point.
+    """The place on the axis from ``a`` to ``b`` (x, y, z, radius), 0..1, of the sphere that is nearest to a point.
 
-    ``slope`` is how fast the radius falls along the axis: from 1 on one sphere contains the other. Otherwise the
-    nearest sphere's centre is where the line to the point leans back by the capsule's half angle.
+    ``slope`` is the decrease of the radius along the axis: from 1 on one sphere contains the other. Otherwise the
+    line from the nearest sphere's centre to the point leans back by the capsule's half angle.
     """
     if slope >= 1.0:
         return 0.0
@@ -83,8 +93,7 @@ def _distances(points, spheres, pairs):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def bounds(spheres, pairs):  # type: ignore[no-untyped-def]
-    """A sphere around each capsule: centre and radius (P, 4)."""
+def _bounds(spheres, pairs):  # type: ignore[no-untyped-def]
     bounds = np.empty((pairs.shape[0], 4))
     for c in range(pairs.shape[0]):
         a, b = spheres[pairs[c, 0]], spheres[pairs[c, 1]]
@@ -103,8 +112,8 @@ def _between(a, b):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _gap(first, second, pairs, most):  # type: ignore[no-untyped-def]
-    best = most
+def _gap(first, second, pairs, limit):  # type: ignore[no-untyped-def]
+    best = limit
     for i in range(first.shape[0]):
         for j in range(second.shape[0]):
             reach = best + first[i, 3] + second[j, 3]
@@ -113,8 +122,8 @@ def _gap(first, second, pairs, most):  # type: ignore[no-untyped-def]
                 square = x * x + y * y + z * z
                 if square < reach * reach:
                     best = math.sqrt(square) - first[i, 3] - second[j, 3]
-    around, other = bounds(first, pairs), bounds(second, pairs)
-    ball = np.empty(4)
+    around, other = _bounds(first, pairs), _bounds(second, pairs)
+    sphere = np.empty(4)
     for c in range(pairs.shape[0]):
         a, b = first[pairs[c, 0]], first[pairs[c, 1]]
         for d in range(pairs.shape[0]):
@@ -122,39 +131,39 @@ def _gap(first, second, pairs, most):  # type: ignore[no-untyped-def]
                 e, f = second[pairs[d, 0]], second[pairs[d, 1]]
                 # No two spheres of them are nearer than the axes less the largest radii.
                 if _axes_distance(a, b, e, f) - max(a[3], b[3]) - max(e[3], f[3]) < best:
-                    best = min(best, _capsule_pair(a, b, e, f, ball))
+                    best = min(best, _capsule_pair(a, b, e, f, sphere))
     return best
 
 
 @compiled
-def _capsule_pair(a, b, c, d, ball):  # type: ignore[no-untyped-def]
+def _capsule_pair(a, b, c, d, sphere):  # type: ignore[no-untyped-def]
     """Signed distance of two capsules: golden section along the first's axis (Kiefer 1953)."""
     length = length_of(c, d)
     slope = (c[3] - d[3]) / length
     low, high = 0.0, 1.0
     one, two = high - _GOLDEN, low + _GOLDEN
-    at_one = _ball_to_capsule(a, b, one, c, d, length, slope, ball)
-    at_two = _ball_to_capsule(a, b, two, c, d, length, slope, ball)
-    best = _ball_to_capsule(a, b, 0.0, c, d, length, slope, ball)
-    best = min(best, _ball_to_capsule(a, b, 1.0, c, d, length, slope, ball))
-    for _ in range(_TURNS):
+    at_one = _sphere_to_capsule(a, b, one, c, d, length, slope, sphere)
+    at_two = _sphere_to_capsule(a, b, two, c, d, length, slope, sphere)
+    best = _sphere_to_capsule(a, b, 0.0, c, d, length, slope, sphere)
+    best = min(best, _sphere_to_capsule(a, b, 1.0, c, d, length, slope, sphere))
+    for _ in range(_ITERATIONS):
         if at_one < at_two:
             high, two, at_two = two, one, at_one
             one = high - _GOLDEN * (high - low)
-            at_one = _ball_to_capsule(a, b, one, c, d, length, slope, ball)
+            at_one = _sphere_to_capsule(a, b, one, c, d, length, slope, sphere)
         else:
             low, one, at_one = one, two, at_two
             two = low + _GOLDEN * (high - low)
-            at_two = _ball_to_capsule(a, b, two, c, d, length, slope, ball)
+            at_two = _sphere_to_capsule(a, b, two, c, d, length, slope, sphere)
     return min(best, at_one, at_two)
 
 
 @compiled
-def _ball_to_capsule(a, b, share, c, d, length, slope, ball):  # type: ignore[no-untyped-def]
+def _sphere_to_capsule(a, b, share, c, d, length, slope, sphere):  # type: ignore[no-untyped-def]
     """Signed distance of the sphere at a place on the axis a-b to the capsule c-d."""
     for k in range(4):
-        ball[k] = a[k] + share * (b[k] - a[k])
-    return distance_at(ball, c, d, nearest_share(ball[0], ball[1], ball[2], c, d, length, slope)) - ball[3]
+        sphere[k] = a[k] + share * (b[k] - a[k])
+    return distance_at(sphere, c, d, nearest_share(sphere[0], sphere[1], sphere[2], c, d, length, slope)) - sphere[3]
 
 
 @compiled

@@ -57,9 +57,14 @@ def float_array(array: np.ndarray, name: str, *shape: int | None) -> np.ndarray:
     return _array(array, np.float64, name, shape)
 
 
-def index_array(array: np.ndarray, name: str, *shape: int | None) -> np.ndarray:
-    """``array`` as contiguous int64, as :func:`float_array`."""
-    return _array(array, np.int64, name, shape)
+def index_array(array: np.ndarray, name: str, count: int, *shape: int | None) -> np.ndarray:
+    """``array`` as contiguous int64, as :func:`float_array`; ValueError too where it is not indices of ``count``
+    things, since compiled loops do not check them."""
+    indices = _array(array, np.int64, name, shape)
+    # Negative numbers are large ones without a sign.
+    if indices.size and indices.view(np.uint64).max() >= count:
+        raise ValueError(f"{name} must be indices of {count}, got {indices.min()} to {indices.max()}")
+    return indices
 
 
 def _array(array: np.ndarray, dtype: type, name: str, shape: tuple[int | None, ...]) -> np.ndarray:

@@ -1,18 +1,22 @@
-"""Closed triangle meshes as solids: what is inside, how far it is to the surface, how deep two of them overlap.
+"""Queries on closed triangle meshes: inside or outside, distance to the surface, penetration depth.
 
-Inside is where the winding number is not zero, counted exactly by the signed crossings of a ray (for a closed mesh that
-is the generalised winding number of Jacobson, Kavan & Sorkine-Hornung, "Robust Inside-Outside Segmentation using
-Generalized Winding Numbers", 2013): a hand whose fingers press into its own palm is still inside there. Distances to
-triangles are exact (Ericson, "Real-Time Collision Detection", 2005, 5.1.5). Everything is in the unit of the points.
+A point is inside where its winding number is not zero, counted exactly by the signed crossings of a ray (for a closed
+mesh that is the generalised winding number of Jacobson, Kavan & Sorkine-Hornung, "Robust Inside-Outside Segmentation
+using Generalized Winding Numbers", 2013): also where a hand's fingers press into its own palm. Distances to triangles
+are exact (Ericson, "Real-Time Collision Detection", 2005, 5.1.5). All lengths are in the unit of the points.
+
+Meshes are vertices (V, 3) and triangles (F, 3), counter-clockwise from outside; one with holes has no inside. Arrays of
+other types are converted; ValueError is raised for other shapes and for triangles of vertices that there are not.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 
-from .compiled import compiled
+from .compiled import compiled, float_array, index_array
 
 TOUCHING = 0.005
 """Hands nearer than this, metres, touch."""
@@ -20,32 +24,34 @@ _CELLS = 24
 """Cells along each side of the grid in which a ray looks for triangles."""
 
 
-def winding_numbers(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """How often (N,) int64 a closed mesh goes round each of ``points`` (N, 3): 0 outside, 1 inside, 2 where it overlaps
-    itself.
+@dataclasses.dataclass(frozen=True, eq=False)
+class PenetratingPoints:
+    """K points inside a closed mesh.
 
-    Args:
-        points: where to ask.
-        vertices, faces: the mesh (V, 3) and (F, 3), counter-clockwise from outside. One with holes has no inside.
+    Attributes:
+        index: which of the points (K,).
+        depth: distance to the mesh's surface (K,).
+        surface: the nearest place of that (K, 3).
+        triangle: which it lies in (K,).
     """
-    return np.asarray(_winding(_float(points), _float(vertices), _int(faces)))
+
+    index: np.ndarray
+    depth: np.ndarray
+    surface: np.ndarray
+    triangle: np.ndarray
+
+
+def winding_numbers(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Winding numbers (N,) int64 of a closed mesh about ``points`` (N, 3): 0 outside, 1 inside, 2 where it overlaps
+    itself."""
+    return np.asarray(_winding(_points(points), *_mesh(vertices, faces)))
 
 
 def surface_distances(
-    points: np.ndarray, vertices: np.ndarray, faces: np.ndarray, most: float = math.inf
+    points: np.ndarray, vertices: np.ndarray, faces: np.ndarray, max_distance: float = math.inf
 ) -> np.ndarray:
-    """Distances (N,) of ``points`` (N, 3) to the nearest point of any triangle; ``most`` where there is none nearer."""
-    return np.asarray(_distances(_float(points), _float(vertices), _int(faces), most)[0])
-
-
-def nearest_on_surface(
-    points: np.ndarray, vertices: np.ndarray, faces: np.ndarray, most: float = math.inf
-) -> tuple[np.ndarray, np.ndarray]:
-    """The places (N, 3) of a mesh's surface that are nearest to ``points`` (N, 3), and their triangles (N,) int64; the
-    point itself and -1 where none is nearer than ``most``."""
-    points, vertices, faces = _float(points), _float(vertices), _int(faces)
-    _, nearest = _distances(points, vertices, faces, most)
-    return _places(points, vertices, faces, nearest), nearest
+    """Distances (N,) of ``points`` (N, 3) to the nearest point of any triangle, at most ``max_distance``."""
+    return np.asarray(_distances(_points(points), *_mesh(vertices, faces), float(max_distance))[0])
 
 
 def signed_distances(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -54,27 +60,42 @@ def signed_distances(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray
     return np.where(winding_numbers(points, vertices, faces) != 0, -distances, distances)
 
 
+def penetrating_points(
+    points: np.ndarray, vertices: np.ndarray, faces: np.ndarray, max_depth: float = math.inf
+) -> PenetratingPoints:
+    """Those of ``points`` (N, 3) that are inside a closed mesh; those deeper than ``max_depth`` are left out."""
+    points, (vertices, faces) = _points(points), _mesh(vertices, faces)
+    index = np.flatnonzero(_in_box(points, vertices, 0.0))
+    index = index[_winding(points[index], vertices, faces) != 0]
+    depth, triangle = _distances(points[index], vertices, faces, float(max_depth))
+    found = triangle >= 0
+    index, depth, triangle = index[found], depth[found], triangle[found]
+    return PenetratingPoints(index, depth, _nearest_places(points[index], vertices, faces, triangle), triangle)
+
+
 def penetration_depth(
     first: np.ndarray, first_faces: np.ndarray, second: np.ndarray, second_faces: np.ndarray
 ) -> float:
     """The largest distance of a vertex of either closed mesh that is inside the other to the other's surface; 0 where
     none is inside."""
-    return max(_deepest(first, second, second_faces), _deepest(second, first, first_faces))
+    both = (first, second, second_faces), (second, first, first_faces)
+    return max(float(penetrating_points(*each).depth.max(initial=0.0)) for each in both)
 
 
 def gap_between(
-    first: np.ndarray, first_faces: np.ndarray, second: np.ndarray, second_faces: np.ndarray, most: float
+    first: np.ndarray, first_faces: np.ndarray, second: np.ndarray, second_faces: np.ndarray, max_distance: float
 ) -> float:
-    """The smallest distance of a vertex of either mesh to the other's surface, whichever side of it; ``most`` where
-    none is nearer.
+    """The smallest distance of a vertex of either mesh to the other's surface, on either side of it, at most
+    ``max_distance``.
 
     Two edges that cross may be nearer by a little: less than 0.3 mm for skin whose edges are 4 mm long.
     """
-    best = most
+    best = float(max_distance)
     for points, vertices, faces in ((first, second, second_faces), (second, first, first_faces)):
-        near = _in_box(_float(points), vertices, best)
+        points, mesh = _points(points), _mesh(vertices, faces)
+        near = points[_in_box(points, mesh[0], best)]
         if len(near):
-            best = min(best, float(_distances(near, _float(vertices), _int(faces), best)[0].min()))
+            best = min(best, float(_distances(near, *mesh, best)[0].min()))
     return best
 
 
@@ -84,26 +105,19 @@ def touching(first: np.ndarray, first_faces: np.ndarray, second: np.ndarray, sec
     return gap_between(*pair, TOUCHING) < TOUCHING or penetration_depth(*pair) > 0.0
 
 
-def _deepest(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> float:
-    near = _in_box(_float(points), vertices, 0.0)
-    if not len(near):
-        return 0.0
-    inside = near[_winding(near, _float(vertices), _int(faces)) != 0]
-    return float(_distances(inside, _float(vertices), _int(faces), math.inf)[0].max()) if len(inside) else 0.0
+def _points(points: np.ndarray) -> np.ndarray:
+    return float_array(points, "points", None, 3)
+
+
+def _mesh(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    vertices = float_array(vertices, "vertices", None, 3)
+    return vertices, index_array(faces, "faces", len(vertices), None, 3)
 
 
 def _in_box(points: np.ndarray, vertices: np.ndarray, margin: float) -> np.ndarray:
-    """The points that lie in the box around the vertices, widened by ``margin``."""
+    """Which points (N,) lie in the box around the vertices, widened by ``margin``."""
     low, high = vertices.min(axis=0) - margin, vertices.max(axis=0) + margin
-    return np.ascontiguousarray(points[((points >= low) & (points <= high)).all(axis=1)])
-
-
-def _float(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, dtype=np.float64)
-
-
-def _int(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, dtype=np.int64)
+    return np.asarray(((points >= low) & (points <= high)).all(axis=1))
 
 
 @compiled
@@ -152,9 +166,9 @@ def _winding(points, vertices, faces):  # type: ignore[no-untyped-def]
 
 @compiled
 def _crossing(px, py, vertices, start, end):  # type: ignore[no-untyped-def]
-    """Whether the edge, seen along z, crosses the half line from (px, py) in x: 1 upwards, -1 downwards, 0 not.
+    """The crossing of an edge, seen along z, with the half line from (px, py) in x: 1 upwards, -1 downwards, 0 none.
 
-    Computed from the lower index to the higher: both triangles at an edge decide alike, so that nothing slips through.
+    Computed from the lower index to the higher, so that both triangles at an edge get the same result.
     """
     a, b, sign = (start, end, 1) if start < end else (end, start, -1)
     ax, ay, bx, by = vertices[a, 0], vertices[a, 1], vertices[b, 0], vertices[b, 1]
@@ -167,7 +181,7 @@ def _crossing(px, py, vertices, start, end):  # type: ignore[no-untyped-def]
 
 @compiled
 def _height(px, py, a, b, c):  # type: ignore[no-untyped-def]
-    """Where the vertical through (px, py) meets the plane of a triangle."""
+    """The height at which the vertical through (px, py) crosses the plane of a triangle."""
     area = (b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1])
     if area == 0.0:
         return max(a[2], b[2], c[2])
@@ -177,8 +191,8 @@ def _height(px, py, a, b, c):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _distances(points, vertices, faces, most):  # type: ignore[no-untyped-def]
-    """Of each point the distance and the triangle; ``most`` and -1 where none is nearer."""
+def _distances(points, vertices, faces, limit):  # type: ignore[no-untyped-def]
+    """The distance of each point to its nearest triangle, and which that is; ``limit`` and -1 where none is nearer."""
     count = faces.shape[0]
     centres, radii = np.empty((count, 3)), np.empty(count)
     for f in range(count):
@@ -190,7 +204,7 @@ def _distances(points, vertices, faces, most):  # type: ignore[no-untyped-def]
         radii[f] = math.sqrt(radius)
     result, nearest = np.empty(points.shape[0]), np.full(points.shape[0], -1)
     for i in range(points.shape[0]):
-        point, best = points[i], most
+        point, best = points[i], limit
         for f in range(count):
             reach = best + radii[f]
             if _square(point, centres[f]) < reach * reach:
@@ -204,7 +218,7 @@ def _distances(points, vertices, faces, most):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _places(points, vertices, faces, nearest):  # type: ignore[no-untyped-def]
+def _nearest_places(points, vertices, faces, nearest):  # type: ignore[no-untyped-def]
     places = points.copy()
     for i in range(points.shape[0]):
         if nearest[i] < 0:
@@ -234,8 +248,8 @@ def _minus(a, b):  # type: ignore[no-untyped-def]
 
 @compiled
 def _on_triangle(point, a, b, c):  # type: ignore[no-untyped-def]
-    """The place of a triangle that is nearest to a point, by the region of the triangle's plane that it lies over: the
-    shares of the edges from ``a`` to ``b`` and to ``c``."""
+    """The point of a triangle that is nearest to a given one, by the region of the triangle's plane that this lies
+    over: its barycentric coordinates at ``b`` and ``c``."""
     ab, ac = _minus(b, a), _minus(c, a)
     ap, bp, cp = _minus(point, a), _minus(point, b), _minus(point, c)
     d1, d2, d3, d4, d5, d6 = _dot(ab, ap), _dot(ac, ap), _dot(ab, bp), _dot(ac, bp), _dot(ab, cp), _dot(ac, cp)
@@ -264,7 +278,7 @@ def _on_triangle(point, a, b, c):  # type: ignore[no-untyped-def]
 
 @compiled
 def _from_triangle(point, a, b, c, v, w):  # type: ignore[no-untyped-def]
-    """Squared distance of a point to a place of a triangle."""
+    """Squared distance of a point to the point of a triangle with these barycentric coordinates."""
     square = 0.0
     for k in range(3):
         square += (point[k] - a[k] - v * (b[k] - a[k]) - w * (c[k] - a[k])) ** 2

@@ -1,7 +1,7 @@
 """The collision proxies of a hand model: tapered capsules that follow the skeleton and the shape, without torch.
 
-They stand for the skin where a signed distance is needed often or with derivatives; decisions and figures come from the
-mesh itself (:mod:`solids`).
+They approximate the skin where a signed distance is needed often or with derivatives; decisions and figures come from
+the mesh itself (:mod:`hand_recon_ros.geometry.mesh_queries`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy as np
 from ..geometry.capsules import capsules_gap
 from ..geometry.hand_kinematics import forward_kinematics
 from ..geometry.skinning import skinned
-from ..skeleton import NUM_JOINTS, NUM_KEYPOINTS, WRIST, mirror_points, mirror_rotations
+from ..skeleton import NUM_JOINTS, NUM_KEYPOINTS, mirror_points
 from ..types import Side
 from . import HandModel, load_hand_model
 from .capsule_fit import fit_spheres
+from .hand_pair import HandPair
 
 EMBEDDED = pathlib.Path(__file__).resolve().parents[1] / "assets" / "hand" / "webxr_generic_proxies.npz"
 """The fit to the embedded hand, made by tools/fit_collision_proxies.py."""
@@ -28,14 +29,14 @@ _SPHERES = ("weights", "centres", "radii", "centre_dirs", "radius_dirs")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HandProxies:
-    """Spheres of both hands, and the pairs of them that bound a capsule.
+    """Spheres of both hands, and the pairs of them that bound a capsule; metres, at rest.
 
-    Arrays begin with the side; the left hand is stored mirrored in x = 0, as a right hand, so that mirrored hands give
-    mirrored proxies to the last bit. Metres, at rest.
+    Dimension 0 is the side. The left hand is stored mirrored in x = 0, as a right hand, so that mirrored hands have
+    mirrored proxies to the last bit.
 
     Attributes:
         pairs: (P, 2) int64.
-        weights: how much each sphere follows each of the 16 joints (2, S, 16), in the order of skeleton.JOINT_NAMES.
+        weights: skinning weights of the spheres (2, S, 16), in the order of skeleton.JOINT_NAMES.
         centres, radii: with betas of zero (2, S, 3) and (2, S).
         centre_dirs, radius_dirs: per unit of beta (2, S, 3, 10) and (2, S, 10).
         keypoints, keypoint_dirs: (2, 21, 3), and per unit of beta (2, 21, 3, 10).
@@ -50,28 +51,11 @@ class HandProxies:
     keypoints: np.ndarray
     keypoint_dirs: np.ndarray
 
-    def spheres(self, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray) -> np.ndarray:
-        """The posed spheres (2, S, 4) of a left and a right hand: centre and radius, metres, the hands' frame.
-
-        Args:
-            rotations: (2, 16, 3, 3) of the joints relative to their parents; betas (2, 10); translation (2, 3) metres:
-                as :meth:`HandModel.mesh` takes them.
-
-        Raises ValueError for other shapes.
-        """
-        rotations, betas, translation = (
-            np.array(array, dtype=np.float64, order="C") for array in (rotations, betas, translation)
-        )
-        if (rotations.shape, betas.shape, translation.shape) != ((2, 16, 3, 3), (2, 10), (2, 3)):
-            raise ValueError(
-                "expected rotations (2, 16, 3, 3), betas (2, 10) and translation (2, 3) of a left and a right hand, "
-                f"got {rotations.shape}, {betas.shape} and {translation.shape}"
-            )
-        rotations[Side.LEFT], translation[Side.LEFT] = (
-            mirror_rotations(rotations[Side.LEFT]), mirror_points(translation[Side.LEFT]),
-        )  # fmt: skip
-        rest, spheres = self.shaped(betas)
-        keypoints, orientations = forward_kinematics(rotations, rest, rest[:, WRIST] + translation)
+    def spheres(self, pair: HandPair) -> np.ndarray:
+        """The posed spheres (2, S, 4) of a left and a right hand: centre and radius, metres, the pair's frame."""
+        rotations, wrists = pair.as_right_hands()
+        rest, spheres = self.shaped(pair.betas)
+        keypoints, orientations = forward_kinematics(rotations, rest, wrists)
         spheres[..., :3] = skinned(spheres[..., :3], self.weights, orientations, keypoints, rest)
         spheres[Side.LEFT, :, 0] *= -1.0
         return spheres
@@ -94,20 +78,16 @@ class HandProxies:
             np.concatenate([self.keypoint_dirs.reshape(2, -1, 10), sphere_dirs.reshape(2, -1, 10)], axis=1),
         )
 
-    def gap(
-        self, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray, most: float = float("inf")
-    ) -> float:
-        """The distance between two hands, metres, negative where they overlap, to the proxies' accuracy.
-
-        Arguments as for :meth:`spheres`; ``most`` is returned where the hands are farther apart.
-        """
-        left, right = self.spheres(rotations, betas, translation)
-        return capsules_gap(left, right, self.pairs, most)
+    def gap(self, pair: HandPair, max_distance: float = float("inf")) -> float:
+        """The distance between two hands, metres, negative where they overlap, to the proxies' accuracy;
+        ``max_distance`` where they are farther apart."""
+        left, right = self.spheres(pair)
+        return capsules_gap(left, right, self.pairs, max_distance)
 
 
 @functools.lru_cache(maxsize=4)
 def load_proxies(hand_model: HandModel) -> HandProxies:
-    """The proxies of a hand model: those of the embedded hand are on file, those of another are fitted (seconds)."""
+    """The proxies of a hand model: those of the embedded hand are read from a file, others are fitted (seconds)."""
     if hand_model is load_hand_model():
         with np.load(EMBEDDED, allow_pickle=False) as archive:
             arrays = {name: archive[name].astype(np.int64 if name == "pairs" else np.float64) for name in archive.files}

@@ -1,7 +1,7 @@
-"""Where two hands meet: skin of one inside the other or close to it, how deep, and which way is out.
+"""Contacts of two hands: skin of one inside the other or close to it, its depth, and the direction out.
 
-Found among capsules, which is fast, also tells of skin that is still outside, and knows a way out from deep inside; or
-on the closed meshes themselves, which is what the figures are measured on.
+They are found with capsules, which is fast, includes skin that is still outside, and gives a direction out from deep
+inside; or on the closed meshes, on which the figures are measured.
 """
 
 from __future__ import annotations
@@ -11,38 +11,39 @@ import math
 
 import numpy as np
 
-from ..geometry.capsules import bounds, distance_at, length_of, nearest_share
-from ..geometry.compiled import compiled
-from ..geometry.mesh_queries import nearest_on_surface, winding_numbers
+from ..geometry.capsules import bounding_spheres, distance_at, length_of, nearest_share
+from ..geometry.compiled import compiled, float_array, index_array
+from ..geometry.mesh_queries import penetrating_points
 from ..types import Side
 
-_THINNEST = 1e-6
-_CAPSULES_ERR = 0.004
-"""Metres; twice what capsules err at most, see docs/hand_model.md."""
+_MIN_DEPTH = 1e-6
+_CAPSULE_ERROR = 0.004
+"""Metres; twice the largest error of capsules, see docs/hand_model.md."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Contacts:
-    """N places where skin of one hand is in or near the other; metres, the frame of both hands.
+    """N points of skin of one hand that are in or near the other; metres, the frame of both hands.
 
     Attributes:
         hand: whose skin it is (N,), a :class:`Side`; vertex: which of its points (N,).
-        depth: how deep it is (N,), negative outside.
-        points: where it is (N, 3).
-        away: unit vectors out of the other hand, towards its nearest surface from inside (N, 3).
-        own, other: how much each finger joint's angles move the skin, and what it meets of the other hand (N, 15).
+        depth: inside the other hand (N,), negative outside.
+        points: positions (N, 3).
+        outward: unit vectors out of the other hand, towards its nearest surface from inside (N, 3).
+        own_influence, other_influence: of the finger joints on the skin, and on the point of the other hand that it
+            touches (N, 15), see :class:`collision_geometry.SkinnedPoints`.
     """
 
     hand: np.ndarray
     vertex: np.ndarray
     depth: np.ndarray
     points: np.ndarray
-    away: np.ndarray
-    own: np.ndarray
-    other: np.ndarray
+    outward: np.ndarray
+    own_influence: np.ndarray
+    other_influence: np.ndarray
 
     @property
-    def deepest(self) -> float:
+    def max_depth(self) -> float:
         """The largest depth, 0 where nothing is inside."""
         return float(self.depth.max(initial=0.0))
 
@@ -51,80 +52,91 @@ class Contacts:
         return Contacts(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in fields))
 
 
-def among_capsules(
-    skin: np.ndarray, shares: np.ndarray, spheres: np.ndarray, sphere_shares: np.ndarray, pairs: np.ndarray,
-    near: float,
+def capsule_contacts(
+    skin: np.ndarray, influence: np.ndarray, spheres: np.ndarray, sphere_influence: np.ndarray, pairs: np.ndarray,
+    margin: float,
 ) -> Contacts:  # fmt: skip
-    """The skin (2, V, 3) of either hand that is inside a capsule of the other, or outside by less than ``near``.
+    """Skin of either hand that is inside a capsule of the other, or outside by less than ``margin``.
 
     Args:
-        skin: points of both hands, in the frame of both.
-        shares: of the skin (2, V, 15), see :class:`flesh.Body`.
-        spheres, sphere_shares: of both hands (2, S, 4) and (2, S, 15).
+        skin: points of both hands (2, V, 3), metres, in one frame.
+        influence: of the finger joints on them (2, V, 15).
+        spheres, sphere_influence: of both hands (2, S, 4) and (2, S, 15).
         pairs: the two spheres of each capsule (P, 2).
-        near: metres.
+        margin: metres.
+
+    Raises ValueError for other shapes.
     """
-    most = skin.shape[0] * skin.shape[1]
-    values, where = np.empty((most, 5)), np.empty((most, 4), dtype=np.int64)
-    around = np.stack([bounds(spheres[side], pairs) for side in Side])
-    count = _among_capsules(skin, spheres, pairs, around, near, values, where)
-    values, (hand, vertex, first, second) = values[:count], where[:count].T
-    along = values[:, 4:]
-    met = sphere_shares[1 - hand, first] * (1.0 - along) + sphere_shares[1 - hand, second] * along
+    skin, spheres = float_array(skin, "skin", 2, None, 3), float_array(spheres, "spheres", 2, None, 4)
+    bounds = np.stack([bounding_spheres(spheres[side], pairs) for side in Side])
+    count = skin.shape[0] * skin.shape[1]
+    values, indices = np.empty((count, 5)), np.empty((count, 4), dtype=np.int64)
+    count = _capsule_contacts(
+        skin, spheres, index_array(pairs, "pairs", spheres.shape[1], None, 2), bounds, margin, values, indices
+    )
+    values, (hand, vertex, first, second) = values[:count], indices[:count].T
+    share = values[:, 4:]
     return Contacts(
-        hand.copy(),
-        vertex.copy(),
-        values[:, 0].copy(),
-        skin[hand, vertex],
-        values[:, 1:4].copy(),
-        shares[hand, vertex],
-        met,
+        hand=hand.copy(),
+        vertex=vertex.copy(),
+        depth=values[:, 0].copy(),
+        points=skin[hand, vertex],
+        outward=values[:, 1:4].copy(),
+        own_influence=influence[hand, vertex],
+        other_influence=sphere_influence[1 - hand, first] * (1.0 - share) + sphere_influence[1 - hand, second] * share,
     )
 
 
-def between_meshes(skin: np.ndarray, shares: np.ndarray, faces: list[np.ndarray], near: Contacts) -> Contacts:
-    """The vertices (2, V, 3) of either closed mesh that are inside the other.
+def mesh_contacts(skin: np.ndarray, influence: np.ndarray, faces: list[np.ndarray], near: Contacts) -> Contacts:
+    """Vertices of either closed mesh that are inside the other.
 
     Args:
-        skin, shares: as for :func:`among_capsules`, of all vertices.
-        faces: the triangles (F, 3) of both hands.
-        near: the same vertices among capsules; those that are farther outside than capsules err are not looked at.
+        skin, influence: as for :func:`capsule_contacts`, of all vertices.
+        faces: triangles (F, 3) of both hands.
+        near: capsule contacts of the same vertices; only those that can be inside, by the capsules' error, are tested.
     """
-    parts: list[tuple[np.ndarray, ...]] = []
+    parts: list[Contacts] = []
     for side in Side:
-        mine, others, triangles = skin[side], skin[side.other], faces[side.other]
-        inside = near.vertex[(near.hand == side) & (near.depth > -_CAPSULES_ERR)]
-        inside = inside[winding_numbers(mine[inside], others, triangles) != 0]
-        surface, face = nearest_on_surface(mine[inside], others, triangles, near.deepest + _CAPSULES_ERR)
-        out = surface - mine[inside]
-        depth = np.linalg.norm(out, axis=1)
-        sure = depth > _THINNEST
-        inside, depth, out, face = inside[sure], depth[sure], out[sure], face[sure]
-        met = shares[side.other][triangles[face]].mean(axis=1)
-        hand = np.full(len(inside), int(side))
-        parts.append((hand, inside, depth, mine[inside], out / depth[:, None], shares[side][inside], met))
-    return Contacts(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        own, triangles = skin[side], faces[side.other]
+        vertex = near.vertex[(near.hand == side) & (near.depth > -_CAPSULE_ERROR)]
+        inside = penetrating_points(own[vertex], skin[side.other], triangles, near.max_depth + _CAPSULE_ERROR)
+        # A direction needs a length.
+        clear = inside.depth > _MIN_DEPTH
+        vertex, depth, triangle = vertex[inside.index[clear]], inside.depth[clear], inside.triangle[clear]
+        parts.append(
+            Contacts(
+                hand=np.full(len(vertex), int(side)),
+                vertex=vertex,
+                depth=depth,
+                points=own[vertex],
+                outward=(inside.surface[clear] - own[vertex]) / depth[:, None],
+                own_influence=influence[side][vertex],
+                other_influence=influence[side.other][triangles[triangle]].mean(axis=1),
+            )
+        )
+    return parts[0] + parts[1]
 
 
 @compiled
-def _among_capsules(skin, spheres, pairs, around, near, values, where):  # type: ignore[no-untyped-def]
-    """Write depth, direction out (3) and the place on the axis, and hand, vertex and the two spheres; how many."""
+def _capsule_contacts(skin, spheres, pairs, bounds, margin, values, indices):  # type: ignore[no-untyped-def]
+    """Write depth, direction out (3) and the place on the axis, and hand, vertex and the two spheres; returns how many
+    contacts there are."""
     count = 0
     for hand in range(2):
-        other, balls = spheres[1 - hand], around[1 - hand]
+        other, around = spheres[1 - hand], bounds[1 - hand]
         for v in range(skin.shape[1]):
             point = skin[hand, v]
-            least, nearest, place = near, -1, 0.0
+            best, nearest, place = margin, -1, 0.0
             for c in range(pairs.shape[0]):
-                x, y, z = point[0] - balls[c, 0], point[1] - balls[c, 1], point[2] - balls[c, 2]
-                reach = balls[c, 3] + max(least, 0.0)
+                x, y, z = point[0] - around[c, 0], point[1] - around[c, 1], point[2] - around[c, 2]
+                reach = around[c, 3] + max(best, 0.0)
                 if x * x + y * y + z * z < reach * reach:
                     a, b = other[pairs[c, 0]], other[pairs[c, 1]]
                     length = length_of(a, b)
                     share = nearest_share(point[0], point[1], point[2], a, b, length, (a[3] - b[3]) / length)
                     distance = distance_at(point, a, b, share)
-                    if distance < least:
-                        least, nearest, place = distance, c, share
+                    if distance < best:
+                        best, nearest, place = distance, c, share
             if nearest >= 0:
                 a, b = other[pairs[nearest, 0]], other[pairs[nearest, 1]]
                 size = 0.0
@@ -134,8 +146,8 @@ def _among_capsules(skin, spheres, pairs, around, near, values, where):  # type:
                 size = max(math.sqrt(size), 1e-9)
                 for k in range(3):
                     values[count, 1 + k] /= size
-                values[count, 0], values[count, 4] = -least, place
-                where[count, 0], where[count, 1] = hand, v
-                where[count, 2], where[count, 3] = pairs[nearest, 0], pairs[nearest, 1]
+                values[count, 0], values[count, 4] = -best, place
+                indices[count, 0], indices[count, 1] = hand, v
+                indices[count, 2], indices[count, 3] = pairs[nearest, 0], pairs[nearest, 1]
                 count += 1
     return count

@@ -10,26 +10,23 @@ import openvino
 
 from ..runtime.openvino_session import cpu_config
 from ..runtime.sessions import SessionError
-from .ddim import SCHEDULE, TIMES, cosine_alphas_cumprod
+from .ddim import BETA_SCHEDULE, NUM_TRAIN_TIMESTEPS, cosine_alphas_cumprod
 from .pair_vector import INPUTS
-from .pair_vector import confidences as confidences
-from .pair_vector import pack as pack
-from .pair_vector import unpack as unpack
 
 
 class Denoiser:
     """The network of an exported prior.
 
-    Noise has standard deviation 1 in normalised numbers: there ``(x - mean) / std`` stands for the vector ``x``, and
-    what :mod:`diffusion` does is to be done there. The network itself takes and gives plain vectors.
+    Noise has standard deviation 1 in normalised vectors ``(x - mean) / std``, which are what :mod:`ddim` works on. The
+    network itself takes and returns plain vectors.
 
     Attributes:
         mean, std: (PAIR,) of the vectors the prior was trained on.
-        alphas_cumprod: (TIMES,), share of signal at each time.
+        alphas_cumprod: (NUM_TRAIN_TIMESTEPS,), share of signal at each time step.
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int = 1) -> None:
-        """``threads``: of so small a network one computes as fast as two.
+        """``threads``: one is as fast as two for so small a network.
 
         Raises SessionError where the file is not an exported prior.
         """
@@ -46,18 +43,19 @@ class Denoiser:
             if isinstance(error, SessionError):
                 raise
             raise SessionError(f"{os.fspath(path)}: OpenVINO cannot read this network: {error}") from error
-        if notes["schedule"] != SCHEDULE or notes["times"] != TIMES:
+        if notes["schedule"] != BETA_SCHEDULE or notes["times"] != NUM_TRAIN_TIMESTEPS:
             raise SessionError(f"{os.fspath(path)}: unknown noise schedule {notes['schedule']!r}")
         self.alphas_cumprod = cosine_alphas_cumprod()
         model.reshape({name: [1, size] if size else [1] for name, size in INPUTS.items()})
+        # Full precision: the error of half precision is as large as the errors that the prior repairs.
         self._request = core.compile_model(model, "CPU", cpu_config(threads)).create_infer_request()
 
     def __call__(self, x_t: np.ndarray, t: int, condition: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-        """The pair x0 (PAIR,) float64 that the noisy one ``x_t`` comes from, given an estimate of it.
+        """The predicted x0 (PAIR,) float64 of a noisy vector, given an estimate of the pair.
 
         Args:
-            x_t: a noisy vector (PAIR,), not normalised: ``mean + std * noised(...)``.
-            t: how noisy, 0..TIMES - 1.
+            x_t: the noisy vector (PAIR,), not normalised: ``mean + std * add_noise(...)``.
+            t: the time step, 0..NUM_TRAIN_TIMESTEPS - 1.
             condition: the estimate (PAIR,), its rotations orthonormal.
             confidence: (CONFIDENCES,), see :func:`pair_vector.confidences`.
         """

@@ -1,4 +1,4 @@
-"""Between the pipeline's hands and the pair that the refinement takes: in, and out again where it changed something."""
+"""Conversion between the pipeline's hand estimates and the pair that the refinement works on."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import numpy as np
 
 from ..detect.duplicates import box_overlap
 from ..hand_model import HandModel
+from ..hand_model.hand_pair import HandPair
 from ..lift.evidence import PIXEL_SIGMA, spread
 from ..lift.normal_equations import MIN_DEPTH
 from ..skeleton import WRIST, mirror_points, wrist_pose
 from ..types import Camera, HandEstimate, HandState, Side
-from .pair import HandPair, PairUncertainty
+from .uncertainty import PairUncertainty
 
 
 def pair_of(hands: Sequence[HandEstimate]) -> HandPair:
-    """The parameters of a left and a right hand that are found."""
+    """The pair of a left and a right hand that are both found."""
     return HandPair(
         np.stack([hand.rotations for hand in hands]),
         np.stack([hand.betas for hand in hands]),
@@ -27,7 +28,7 @@ def pair_of(hands: Sequence[HandEstimate]) -> HandPair:
 
 
 def uncertainty_of(hands: Sequence[HandEstimate]) -> PairUncertainty:
-    """What is certain of a left and a right hand that are found."""
+    """The uncertainty of a left and a right hand that are both found."""
     joints = np.stack([hand.joints for hand in hands])
     points = joints[..., :2] / np.maximum(joints[..., 2:], MIN_DEPTH)
     scores = np.stack([hand.joint_scores for hand in hands])
@@ -69,12 +70,11 @@ def with_pair(
         position_stddev: of each wrist along its ray (2,), metres; the hands' own where None.
     """
     stddevs = [hand.position_stddev for hand in hands] if position_stddev is None else position_stddev
+    translations, keypoints = pair.translations(hand_model), pair.keypoints(hand_model)
     result = []
     for side, hand in zip(Side, hands, strict=True):
-        kinematics = hand_model.kinematics(side)
         rotations, betas = pair.rotations[side], pair.betas[side]
-        translation = pair.wrists[side] - kinematics.rest_keypoints(betas)[WRIST]
-        joints, _ = kinematics.forward(rotations, betas, translation)
+        translation, joints = translations[side], keypoints[side]
         changed = dataclasses.replace(
             hand,
             joints=joints,

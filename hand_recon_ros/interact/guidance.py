@@ -1,9 +1,9 @@
-"""Partial denoising with guidance: a learned prior of two hands proposes, separation moves what it proposes.
+"""Partial denoising with guidance: a learned prior of two hands proposes a pair, steps of the separation guide it.
 
-The estimate is taken to a time in the middle of the noise schedule and denoised again in a few deterministic steps
-(:mod:`diffusion`; to begin in the middle is SDEdit's way, Meng et al., 2022; it begins without noise, see
-docs/two_hand_prior.md). At each step the prior says what the clean hands are, and these are moved as the separation
-would, before they are taken to the next time (arXiv:2503.17788, where the gradient of the collision loss moves them).
+The estimate is taken to a time step in the middle of the noise schedule and denoised again in a few deterministic steps
+(:mod:`ddim`; to begin in the middle is SDEdit's way, Meng et al., 2022; it begins without noise, see
+docs/two_hand_prior.md). At each step the prior predicts x0, which moves one step of the separation before it is taken
+to the next time step (arXiv:2503.17788, where the gradient of a collision loss moves it).
 """
 
 from __future__ import annotations
@@ -14,61 +14,62 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .ddim import ddim_loop, ddim_times, noised
+from ..hand_model.hand_pair import HandPair
+from .ddim import add_noise, ddim_loop, ddim_timesteps
 from .denoiser import Denoiser
-from .pair import PER_HAND, HandPair
-from .pair_vector import RELATION_UNIT, confidences, pack, unpack
+from .pair_chain import PER_HAND
+from .pair_vector import TRANSLATION_UNIT, confidences, pack, unpack
 from .uncertainty import PoseGaussian
 
-START = 199
-"""Time of the noise schedule that the estimate is taken to."""
-STEPS = 2
+START_TIMESTEP = 199
+"""Time step of the noise schedule that the estimate is taken to."""
+DENOISING_STEPS = 2
 """More change neither errors nor contact, see docs/refinement.md."""
 _MEAN_ABSOLUTE = math.sqrt(2.0 / math.pi)
 """Mean absolute value of a standard normal number."""
 
 
-def confidence_of(belief: PoseGaussian) -> np.ndarray:
-    """What a prior is told of how good an estimate is (CONFIDENCES,), 0..1, of the errors that the belief expects.
+def confidence_of(gaussian: PoseGaussian) -> np.ndarray:
+    """The confidence (CONFIDENCES,), 0..1, of an estimate whose errors have this distribution.
 
-    Of the betas nothing is known but that they are a human hand's, of the vector between the wrists that the errors of
-    both are not independent: it is taken to be as far off as the unit says.
+    Betas have the errors of the population. The errors of both wrists are not independent, so that the vector between
+    them has its unit's expected error.
     """
     # The errors of the two hands are independent, so that each block of the information has its own inverse.
-    blocks = belief.information.reshape(2, PER_HAND, 2, PER_HAND)[[0, 1], :, [0, 1]]
+    blocks = gaussian.information.reshape(2, PER_HAND, 2, PER_HAND)[[0, 1], :, [0, 1]]
     variance = np.linalg.inv(blocks).diagonal(axis1=1, axis2=2)
-    turns = np.concatenate([variance[:, :3], variance[:, 6:]], axis=1).reshape(2, 16, 3).sum(axis=-1)
-    return confidences(_MEAN_ABSOLUTE * np.sqrt(turns), np.full(2, _MEAN_ABSOLUTE), np.full(2, RELATION_UNIT))
+    rotations = np.concatenate([variance[:, :3], variance[:, 6:]], axis=1).reshape(2, 16, 3).sum(axis=-1)
+    return confidences(_MEAN_ABSOLUTE * np.sqrt(rotations), np.full(2, _MEAN_ABSOLUTE), np.full(2, TRANSLATION_UNIT))
 
 
-def denoised(
+def denoise(
     denoiser: Denoiser,
     estimate: HandPair,
     confidence: np.ndarray,
     guide: Callable[[HandPair], HandPair],
     deadline: float = math.inf,
-    steps: int = STEPS,
+    steps: int = DENOISING_STEPS,
 ) -> HandPair:
-    """The hands that a prior makes of an estimate; the point halfway between the wrists stays.
+    """The pair that a prior proposes for an estimate; the point halfway between the wrists stays.
 
     Args:
         denoiser: the prior.
-        estimate: what it is asked about.
-        confidence: how good that is (CONFIDENCES,).
-        guide: moves what the prior says at each step.
-        deadline: time of ``time.perf_counter`` after which the prior is asked no more.
+        estimate: its condition, and where denoising starts.
+        confidence: of the estimate (CONFIDENCES,).
+        guide: moves the predicted x0 at each step.
+        deadline: time of ``time.perf_counter`` after which the last x0 is used again.
         steps: of denoising.
     """
-    condition, middle = pack(estimate.rotations, estimate.betas, estimate.wrists), estimate.wrists.mean(axis=0)
-    said: list[np.ndarray] = []
+    condition, middle = pack(estimate), estimate.wrists.mean(axis=0)
+    last: np.ndarray | None = None
 
     def predict(x_t: np.ndarray, t: int) -> np.ndarray:
-        if said and time.perf_counter() > deadline:
-            return said[-1]
-        pair = guide(HandPair(*unpack(denoiser(denoiser.plain(x_t), t, condition, confidence), middle)))
-        said.append(denoiser.normalised(pack(pair.rotations, pair.betas, pair.wrists)))
-        return said[-1]
+        nonlocal last
+        if last is None or time.perf_counter() <= deadline:
+            x0 = denoiser(denoiser.plain(x_t), t, condition, confidence)
+            last = denoiser.normalised(pack(guide(unpack(x0, middle))))
+        return last
 
-    times = ddim_times(steps, START)
-    x_t = noised(denoiser.normalised(condition), 0.0, float(denoiser.alphas_cumprod[times[0]]))
-    return HandPair(*unpack(denoiser.plain(ddim_loop(predict, x_t, times, denoiser.alphas_cumprod)), middle))
+    timesteps = ddim_timesteps(steps, START_TIMESTEP)
+    x_t = add_noise(denoiser.normalised(condition), 0.0, float(denoiser.alphas_cumprod[timesteps[0]]))
+    return unpack(denoiser.plain(ddim_loop(predict, x_t, timesteps, denoiser.alphas_cumprod)), middle)

@@ -13,14 +13,15 @@ import numpy as np
 from ..config import ReconstructorConfig
 from ..geometry.hand_kinematics import Pose, forward
 from ..hand_model import HandModel
+from ..hand_model.hand_pair import HandPair
 from ..runtime.bundled_networks import bundled_network
 from ..types import Side
 from .denoiser import Denoiser
-from .guidance import STEPS, confidence_of, denoised
-from .pair import PER_HAND, HandPair, PairUncertainty, consistency, difference, moved, one_person
-from .separation import ENOUGH, Separation
-from .skinning import both_frames
-from .uncertainty import PoseGaussian
+from .guidance import DENOISING_STEPS, confidence_of, denoise
+from .pair_chain import PER_HAND, difference, moved
+from .plausibility import consistency, one_person
+from .separation import Separation
+from .uncertainty import PairUncertainty, PoseGaussian
 
 _TIME_CONSTANT = 0.15
 """Seconds, of the low-pass on what the prior proposes in a stream, and of the decay of a separation that is no longer
@@ -42,7 +43,7 @@ class RefinementMemory:
     """How the refinement changed the last image of a stream.
 
     Attributes:
-        proposal: of the prior (2, PER_HAND), as :func:`pair.difference`: rad, m, rad.
+        proposal: of the prior (2, PER_HAND), as :func:`pair_chain.difference`: rad, m, rad.
         separation: what separated the hands after that (2, PER_HAND).
         stddev_scale: factor on each wrist's standard deviation along its ray (2,).
         stamp: of the image, seconds.
@@ -88,7 +89,7 @@ class Refiner:
         self,
         hand_model: HandModel,
         denoiser: Denoiser | None = None,
-        denoising_steps: int = STEPS,
+        denoising_steps: int = DENOISING_STEPS,
         guided: bool = True,
         reach: float = _REACH,
     ) -> None:
@@ -109,7 +110,7 @@ class Refiner:
         """Run every part once on a pair, penetrating or not."""
         self(pair, dataclasses.replace(uncertainty, overlap=1.0), 1)
         chain = self._separation.chain
-        self._separation(PoseGaussian.about(chain.template, chain.pose(pair), uncertainty), uncertainty, 4)
+        self._separation(PoseGaussian.around(chain.template, chain.pose(pair), uncertainty), uncertainty, 4)
 
     def __call__(
         self,
@@ -138,7 +139,7 @@ class Refiner:
             memory: of the image before.
         """
         deadline = time.perf_counter() + budget
-        if not _valid(pair, uncertainty):
+        if not (pair.plausible() and uncertainty.finite):
             warnings.warn("hands that cannot be are not refined: numbers are not finite or out of range", stacklevel=2)
             return RefinementResult(pair, uncertainty.position_stddev)
         last = None if stamp is None else _recalled(memory, stamp, hands)
@@ -146,7 +147,7 @@ class Refiner:
         # The prior knows pairs of one person's hands only: of two people's it would move one by metres.
         with_prior = with_prior and one_person(pair.wrists, uncertainty.position_stddev)
         unchanged = last is None and not with_prior
-        if unchanged and not self._penetrating(pair):
+        if unchanged and not self._separation.penetrating(pair):
             return RefinementResult(pair, uncertainty.position_stddev)
         chain = self._separation.chain
         estimate = chain.pose(pair)
@@ -162,9 +163,9 @@ class Refiner:
         start = self._corrected(proposed, separation)
         before = pair if start is estimate else chain.pair(start, forward(chain.template, start))
         separated = None
-        if unchanged or self._penetrating(before):
+        if unchanged or self._separation.penetrating(before):
             separated = self._separation(
-                PoseGaussian.about(chain.template, start, uncertainty), uncertainty, steps, deadline
+                PoseGaussian.around(chain.template, start, uncertainty), uncertainty, steps, deadline
             )
         pose, result, scale = (start, before, scale) if separated is None else separated
         memory = None
@@ -179,7 +180,7 @@ class Refiner:
         far as its vector between the wrists is consistent with the estimate; betas stay."""
         assert self._denoiser is not None
         separation, template = self._separation, self._separation.chain.template
-        gaussian = PoseGaussian.about(template, estimate, uncertainty)
+        gaussian = PoseGaussian.around(template, estimate, uncertainty)
 
         def pose_of(x0: HandPair) -> Pose:
             return self._within_limits(dataclasses.replace(separation.chain.pose(x0), betas=estimate.betas), estimate)
@@ -187,10 +188,10 @@ class Refiner:
         def guide(x0: HandPair) -> HandPair:
             if not self._guided:
                 return x0
-            pose = separation.nudged(PoseGaussian(pose_of(x0), gaussian.information))
+            pose = separation.guided_step(PoseGaussian(pose_of(x0), gaussian.information))
             return separation.chain.pair(pose, forward(template, pose))
 
-        clean = denoised(self._denoiser, pair, confidence_of(gaussian), guide, deadline, self._denoising_steps)
+        clean = denoise(self._denoiser, pair, confidence_of(gaussian), guide, deadline, self._denoising_steps)
         weight = min(uncertainty.overlap / _FULL_OVERLAP, 1.0)
         vector = clean.wrists[Side.RIGHT] - clean.wrists[Side.LEFT]
         weight *= consistency(pair.wrists, uncertainty.position_stddev, vector)
@@ -199,7 +200,7 @@ class Refiner:
         proposed = moved(estimate, weight * difference(pose_of(clean), estimate))
         if self._reach == 0.0:
             return difference(proposed, estimate)
-        return difference(separation.drawn(proposed, uncertainty, weight * self._reach), estimate)
+        return difference(separation.close_gap(proposed, uncertainty, weight * self._reach), estimate)
 
     def _within_limits(self, pose: Pose, before: Pose) -> Pose:
         """The pose with its angles inside the joints' limits, or where those of ``before`` are."""
@@ -210,12 +211,6 @@ class Refiner:
     def _corrected(self, pose: Pose, correction: np.ndarray) -> Pose:
         """The pose after a correction, inside the joints' limits; the pose itself where that is negligible."""
         return self._within_limits(moved(pose, correction), pose) if _noticeable(correction) else pose
-
-    def _penetrating(self, pair: HandPair) -> bool:
-        """Whether the hands' proxies overlap by more than ENOUGH, so that the meshes are worth a test."""
-        flesh = self._separation.flesh
-        rest = both_frames(flesh.proxies.shaped(pair.betas)[0][:, :1])[:, 0]
-        return flesh.proxies.gap(pair.rotations, pair.betas, pair.wrists - rest, 0.0) < -ENOUGH
 
 
 def _recalled(memory: RefinementMemory | None, stamp: float, hands: Hashable) -> RefinementMemory | None:
@@ -229,8 +224,3 @@ def _recalled(memory: RefinementMemory | None, stamp: float, hands: Hashable) ->
 
 def _noticeable(correction: np.ndarray) -> bool:
     return bool((np.abs(correction) > _NEGLIGIBLE).any())
-
-
-def _valid(pair: HandPair, uncertainty: PairUncertainty) -> bool:
-    numbers = (uncertainty.precision, uncertainty.position_stddev, uncertainty.scores)
-    return pair.plausible() and all(np.isfinite(array).all() for array in numbers)

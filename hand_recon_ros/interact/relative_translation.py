@@ -12,7 +12,7 @@ from ..landmarks.observation import EncoderPrediction, Observation
 from ..lift.lifter import LiftedHand
 from ..skeleton import WRIST, mirror_points
 from ..types import Side
-from .pair import MAX_STDDEV, MIN_STDDEV, VECTOR_STDDEV, consistency, one_person
+from .plausibility import VECTOR_STDDEV, clipped_stddev, consistency, one_person
 
 _USUAL_WRIST_STDDEV = 0.043
 """The median over pairs of ``val`` of the error that the encoder expects of the wrists, metres. Over the same pairs the
@@ -62,7 +62,7 @@ def along_rays(
     rays = wrists / np.linalg.norm(wrists, axis=1, keepdims=True)
     rows = np.stack([-rays[Side.LEFT], rays[Side.RIGHT]], axis=1) / vector_stddev
     error = (vector - (wrists[Side.RIGHT] - wrists[Side.LEFT])) / vector_stddev
-    covariance = np.linalg.inv(rows.T @ rows + np.diag(1.0 / np.clip(stddevs, MIN_STDDEV, MAX_STDDEV) ** 2))
+    covariance = np.linalg.inv(rows.T @ rows + np.diag(1.0 / clipped_stddev(stddevs) ** 2))
     return wrists + (covariance @ rows.T @ error)[:, None] * rays, np.sqrt(covariance.diagonal())
 
 

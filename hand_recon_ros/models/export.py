@@ -14,7 +14,7 @@ from torch import nn
 
 from ..encode.crop_frame import PAIR_FEATURES, RAY_FEATURES
 from ..encode.outputs import PosedHandOutputs
-from ..interact.ddim import SCHEDULE, TIMES
+from ..interact.ddim import BETA_SCHEDULE, NUM_TRAIN_TIMESTEPS
 from ..interact.pair_vector import CONFIDENCES, INPUTS, PAIR
 from .encoder import FusionAlignmentEncoder
 from .pair_denoiser import TwoHandPrior
@@ -73,7 +73,7 @@ def export_prior(prior: TwoHandPrior, path: str | os.PathLike[str], half: bool =
     """
     example = torch.zeros(2, PAIR), torch.zeros(2), torch.ones(2, PAIR), torch.ones(2, CONFIDENCES)
     notes = {
-        "schedule": SCHEDULE, "times": TIMES, "mean": prior.mean.tolist(), "std": prior.std.tolist(),
+        "schedule": BETA_SCHEDULE, "times": NUM_TRAIN_TIMESTEPS, "mean": prior.mean.tolist(), "std": prior.std.tolist(),
     }  # fmt: skip
     metadata = {"prior": json.dumps(notes)}
     write_onnx(prior, example, path, list(INPUTS), ["x0"], half, metadata, batch_axis="pairs")

@@ -15,7 +15,7 @@ import torch
 
 from ..config import setting
 from ..hand_model import HandModel
-from ..interact.pair_vector import ANGLE_UNIT, HAND, RELATION_UNIT, SHAPE_UNIT
+from ..interact.pair_vector import ANGLE_UNIT, HAND, SHAPE_UNIT, TRANSLATION_UNIT
 from ..models.rotations import matrix_from_6d, rotation_matrices, to_6d
 from ..skeleton import NUM_JOINTS
 from ..types import Side
@@ -101,7 +101,7 @@ class Corruption:
 
         expected = torch.cat(
             [angle / ANGLE_UNIT, shape[:, None].expand(-1, 2, -1) / SHAPE_UNIT,
-             length[:, None].expand(-1, 2, -1) / RELATION_UNIT], dim=-1,
+             length[:, None].expand(-1, 2, -1) / TRANSLATION_UNIT], dim=-1,
         )  # fmt: skip
         expected = expected + 0.05 * torch.rand(expected.shape, generator=rng)
         expected = expected * (_CONFIDENCE_NOISE * (normal(2, 1) + normal(2, NUM_JOINTS + 2))).exp()

@@ -15,7 +15,8 @@ from diffusers import DDPMScheduler
 
 from ..config import ConfigError, checked, setting
 from ..hand_model import load_hand_model
-from ..interact.ddim import SCHEDULE, TIMES
+from ..hand_model.hand_pair import HandPair
+from ..interact.ddim import BETA_SCHEDULE, NUM_TRAIN_TIMESTEPS
 from ..interact.pair_vector import HAND, PAIR, pack
 from ..models.export import export_prior
 from ..models.pair_denoiser import PriorConfig, TwoHandPrior
@@ -91,7 +92,9 @@ class RefinerTrainer(Trainer):
         self._scales = scales_of(train)
         self._corruption = Corruption(recipe.estimates, self.hand_model)
         self._validation = PriorValidation(val, self._corruption, self.hand_model, options.measured)
-        self._noise: Any = DDPMScheduler(num_train_timesteps=TIMES, beta_schedule=SCHEDULE, prediction_type="sample")
+        self._noise: Any = DDPMScheduler(
+            num_train_timesteps=NUM_TRAIN_TIMESTEPS, beta_schedule=BETA_SCHEDULE, prediction_type="sample"
+        )
         super().__init__(options, options.steps, resume)
 
     def make_model(self) -> TwoHandPrior:
@@ -116,7 +119,7 @@ class RefinerTrainer(Trainer):
         chosen = self._pairs[torch.randint(len(self._pairs), (options.batch,), generator=rng)]
         truth = rotated(chosen, random_rotations(options.batch, rng))
         estimate, confidence, _ = self._corruption(truth, rng)
-        times = torch.randint(TIMES, (options.batch,), generator=rng)
+        times = torch.randint(NUM_TRAIN_TIMESTEPS, (options.batch,), generator=rng)
         mean, std = self._scales
         # Sampling starts from the estimate: then the noisy pair is not the truth but lies between both.
         between = torch.rand(options.batch, 1, generator=rng)
@@ -168,7 +171,7 @@ class RefinerTrainer(Trainer):
 
 def vectors_of(pairs: PairsOfHands) -> torch.Tensor:
     """Pairs as vectors (N, PAIR) float32."""
-    return torch.tensor(pack(pairs.rotations, pairs.betas, pairs.wrists), dtype=torch.float32)
+    return torch.tensor(pack(HandPair(pairs.rotations, pairs.betas, pairs.wrists)), dtype=torch.float32)
 
 
 def scales_of(pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,11 +7,10 @@ import torch
 
 from ..geometry.mesh_queries import penetration_depth
 from ..hand_model import HandModel
-from ..interact.ddim import ddim_loop, ddim_times, noised
+from ..interact.ddim import add_noise, ddim_loop, ddim_timesteps
 from ..interact.pair_vector import HAND, unpack
 from ..models.pair_denoiser import TwoHandPrior
 from ..models.rotations import random_rotations
-from ..skeleton import WRIST
 from ..types import Side
 from .corruption import KINDS, Corruption, rotated
 from .prior_loss import keypoints_of
@@ -47,10 +46,10 @@ class PriorValidation:
         """
         model.eval()
         no_noise = torch.zeros_like(self.noise)
-        after = self._sampled(model, device, ddim_times(STEPS, START), no_noise)
+        after = self._sampled(model, device, ddim_timesteps(STEPS, START), no_noise)
         results = {
             "before": self.estimate, "once": self._sampled(model, device, [ONE_STEP], self.noise), "after": after,
-            "whole": self._sampled(model, device, ddim_times(STEPS), no_noise),
+            "whole": self._sampled(model, device, ddim_timesteps(STEPS), no_noise),
         }  # fmt: skip
         figures: dict[str, float] = {}
         for name, x in results.items():
@@ -87,7 +86,7 @@ class PriorValidation:
             return np.asarray(model.normalised(x0).cpu().numpy())
 
         start = model.normalised(estimate).cpu().numpy()
-        x_t = noised(start, noise.numpy(), float(alphas[times[0]]))
+        x_t = add_noise(start, noise.numpy(), float(alphas[times[0]]))
         x0 = torch.tensor(ddim_loop(predict, x_t, times, alphas), dtype=torch.float32)
         return model.plain(x0.to(device)).cpu()
 
@@ -101,10 +100,7 @@ class PriorValidation:
 
     def _depths(self, x: torch.Tensor) -> np.ndarray:
         """PenDepth (measured,), metres, of the first pairs."""
-        rotations, betas, wrists = unpack(x[: self._measured].numpy(), np.zeros((min(self._measured, len(x)), 3)))
-        meshes = []
-        for side in Side:
-            rest = self._hand_model.kinematics(side).rest_keypoints(betas[:, side])[:, WRIST]
-            meshes.append(self._hand_model.mesh(side, rotations[:, side], betas[:, side], wrists[:, side] - rest))
+        pairs = unpack(x[: self._measured].numpy(), np.zeros((min(self._measured, len(x)), 3)))
+        meshes = pairs.meshes(self._hand_model)
         faces = [self._hand_model.faces(side) for side in Side]
         return np.array([penetration_depth(a, faces[0], b, faces[1]) for a, b in zip(*meshes, strict=True)])
