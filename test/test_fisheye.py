@@ -87,7 +87,7 @@ def test_a_crop_across_90_degrees_has_a_frame(side):
     np.testing.assert_allclose(frame.position_out(place, frame.width_at(beyond)), beyond, atol=1e-6)
 
 
-def test_what_the_lens_would_fold_into_the_picture_is_not_drawn():
+def test_what_the_lens_would_fold_into_the_picture_has_no_overlay():
     folding = Camera(K=2.0 * K - np.diag([0, 0, 1.0]), width=640, height=480, distortion_model="plumb_bob", D=[-0.3])
     rotations, betas, _, _ = hand(0)
     translation = np.array([1.0, 0.3, 0.5])

@@ -46,7 +46,7 @@ def test_the_installed_wheel_has_the_right_files_and_is_not_imported(monkeypatch
     assert done.stdout.strip() == "[]"
 
 
-def test_missing_files_say_what_where_and_how_to_get_them(small_models, tmp_path):
+def test_missing_files_are_an_error_with_their_name_the_folders_and_the_way_out(small_models, tmp_path):
     models, _ = small_models
     with pytest.raises(mf.ModelFileError) as caught:
         mf.find_model(models[0])
@@ -99,7 +99,7 @@ def test_a_wheel_with_other_content_writes_nothing(small_models, tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"not a zip file"])
-def test_a_wheel_that_is_none_is_an_error_with_its_path(small_models, tmp_path, content):
+def test_a_file_that_is_no_wheel_is_an_error_with_its_path(small_models, tmp_path, content):
     wheel = tmp_path / "broken.whl"
     if content is not None:
         wheel.write_bytes(content)
@@ -107,7 +107,7 @@ def test_a_wheel_that_is_none_is_an_error_with_its_path(small_models, tmp_path, 
         mf.fetch_models(tmp_path / "dest", wheel)
 
 
-def test_a_failing_download_says_what_ran_and_how_to_do_without(small_models, monkeypatch, tmp_path):
+def test_a_failing_download_is_an_error_with_the_command_and_the_way_out(small_models, monkeypatch, tmp_path):
     def failing(command, **_):
         assert command[1:5] == ["-m", "pip", "download", "mediapipe==0.10.21"] and "--no-deps" in command
         return subprocess.CompletedProcess(command, 1, "", "WARNING: retrying\nERROR: no network\n")

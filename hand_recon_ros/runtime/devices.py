@@ -10,7 +10,7 @@ _LOGGER = logging.getLogger("hand_recon_ros")
 
 
 class DeviceError(RuntimeError):
-    """The chosen device cannot be used; the message says why and what to set instead."""
+    """The chosen device cannot be used; the message names the reason and the way out."""
 
 
 def choose_device(name: str = "auto") -> str:
