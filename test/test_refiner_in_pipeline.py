@@ -1,4 +1,4 @@
-"""The refinement as a step of the pipeline: in stills and streams, mirrored ones too, and switched off."""
+"""The refinement as a step of the pipeline: in single images and streams, mirrored ones too, and switched off."""
 
 import numpy as np
 import pytest
@@ -27,20 +27,20 @@ def depth(hands):
     return penetration_depth(left.vertices, left.faces, right.vertices, right.faces)
 
 
-def saw(script, apart=0.0, mirrored=False):
+def show(script, apart=0.0, mirrored=False):
     script(*(
         observe(mirror_points(points) if mirrored else points, side, mirrored=mirrored)
         for side, points in zip(Side, keypoints(apart), strict=True)
     ))  # fmt: skip
 
 
-@pytest.mark.parametrize("still", [True, False])
+@pytest.mark.parametrize("single", [True, False])
 @pytest.mark.parametrize("mirrored", [True, False])
-def test_hands_in_each_other_are_taken_apart(still, mirrored):
+def test_interpenetrating_hands_are_separated(single, mirrored):
     script = Script()
     result = reconstructor(script, mirrored_input=mirrored, refine_budget=0.0)
-    saw(script, mirrored=mirrored)
-    estimate = result.reconstruct_image(IMAGE, CAMERA) if still else result(IMAGE, CAMERA, 0.0)
+    show(script, mirrored=mirrored)
+    estimate = result.reconstruct_image(IMAGE, CAMERA) if single else result(IMAGE, CAMERA, 0.0)
     assert estimate.refined and depth(estimate.unrefined) > 0.002 > depth((estimate.left, estimate.right))
     before = estimate.before_refinement()
     assert (before.left, before.right) == estimate.unrefined and not before.refined
@@ -60,7 +60,7 @@ def test_hands_in_each_other_are_taken_apart(still, mirrored):
 def test_a_predicted_hand_that_is_refined_has_the_box_of_its_new_keypoints():
     script = Script()
     result = reconstructor(script, refine_budget=0.0)
-    saw(script)
+    show(script)
     result(IMAGE, CAMERA, 0.0)
     script(observe(keypoints()[Side.LEFT], Side.LEFT))
     estimate = result(IMAGE, CAMERA, 1 / 30)
@@ -78,7 +78,7 @@ def test_mirrored_images_give_the_same_hands():
     for mirrored in (False, True):
         script = Script()
         result = reconstructor(script, mirrored_input=mirrored, refine_budget=0.0)
-        saw(script, mirrored=mirrored)
+        show(script, mirrored=mirrored)
         estimate = result(IMAGE, CAMERA, 0.0)
         joints.append([estimate.left.joints, estimate.right.joints])
     np.testing.assert_allclose(joints[0], joints[1], atol=1e-5)
@@ -87,22 +87,24 @@ def test_mirrored_images_give_the_same_hands():
 def test_it_runs_only_where_it_is_needed_and_wanted():
     script = Script()
     result = reconstructor(script, refine_steps=0)
-    saw(script)
+    show(script)
     assert not result(IMAGE, CAMERA, 0.0).refined
     result.update_settings(refine_steps=8, refine_budget=0.0)
     assert result(IMAGE, CAMERA, 0.1).refined
-    saw(script, apart=0.4)
-    for still in (True, False):
-        estimate = result.reconstruct_image(IMAGE, CAMERA) if still else result(IMAGE, CAMERA, 5.0)
+    show(script, apart=0.4)
+    for single in (True, False):
+        estimate = result.reconstruct_image(IMAGE, CAMERA) if single else result(IMAGE, CAMERA, 5.0)
         assert not estimate.refined and estimate.unrefined is None and estimate.before_refinement() is estimate
 
 
-def test_a_learned_prior_is_asked_where_one_is_named():
+def test_the_prior_of_the_settings_is_used():
     script = Script()
-    saw(script)
-    plain, asked = (reconstructor(script, refiner=name).reconstruct_image(IMAGE, CAMERA) for name in ("none", "small"))
-    assert asked.refined and depth((asked.left, asked.right)) < 0.002
-    assert np.abs(asked.left.joints - plain.left.joints).max() > 1e-4
+    show(script)
+    plain, refined = (
+        reconstructor(script, refiner=name).reconstruct_image(IMAGE, CAMERA) for name in ("none", "small")
+    )
+    assert refined.refined and depth((refined.left, refined.right)) < 0.002
+    assert np.abs(refined.left.joints - plain.left.joints).max() > 1e-4
     with pytest.raises(ConfigError, match="refiner must be 'none'.* or the path of an exported refiner"):
         reconstructor(script, refiner="absent.onnx")
 

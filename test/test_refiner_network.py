@@ -47,22 +47,22 @@ def given():
     return noisy, TIMES, estimate, rng.uniform(size=(count, CONFIDENCES))
 
 
-def said(model, *arrays):
+def run(model, *arrays):
     with torch.no_grad():
         return model.double()(*(torch.tensor(array) for array in arrays)).numpy()
 
 
-def test_swapped_and_mirrored_it_says_the_same(prior, given):
-    noisy, times, estimate, sure = given
-    expected = swapped(said(prior, *given))
-    sure = sure.reshape(-1, 2, CONFIDENCES // 2)[:, ::-1].reshape(-1, CONFIDENCES)
-    found = said(prior, swapped(noisy), times, swapped(estimate), sure)
+def test_the_output_is_equivariant_to_mirroring(prior, given):
+    noisy, times, estimate, confidence = given
+    expected = swapped(run(prior, *given))
+    confidence = confidence.reshape(-1, 2, CONFIDENCES // 2)[:, ::-1].reshape(-1, CONFIDENCES)
+    found = run(prior, swapped(noisy), times, swapped(estimate), confidence)
     np.testing.assert_allclose(found, expected, atol=1e-9)
     assert np.abs(expected - swapped(estimate)).max() > 0.1
 
 
-def test_turned_about_the_viewing_axis_it_says_the_same(prior, given):
-    noisy, times, estimate, sure = given
+def test_the_output_is_equivariant_to_rotation_about_the_viewing_axis(prior, given):
+    noisy, times, estimate, confidence = given
     angle = torch.tensor(1.1, dtype=torch.float64)
     turn = torch.eye(3, dtype=torch.float64)
     turn[:2, :2] = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).reshape(2, 2)
@@ -70,12 +70,12 @@ def test_turned_about_the_viewing_axis_it_says_the_same(prior, given):
     def around(x):
         return rotated(torch.tensor(x), turn.expand(len(x), -1, -1)).numpy()
 
-    found = said(prior, around(noisy), times, around(estimate), sure)
-    np.testing.assert_allclose(found, around(said(prior, *given)), atol=1e-9)
+    found = run(prior, around(noisy), times, around(estimate), confidence)
+    np.testing.assert_allclose(found, around(run(prior, *given)), atol=1e-9)
 
 
-def test_of_any_other_turn_it_knows_the_viewing_axis_alone(prior, given):
-    noisy, times, estimate, sure = given
+def test_any_other_rotation_enters_by_the_viewing_axis_alone(prior, given):
+    noisy, times, estimate, confidence = given
     with torch.no_grad():
         axis = prior.embed_relation.weight[:, -4:-1].clone()
         prior.embed_relation.weight[:, -4:-1] = 0.0
@@ -84,8 +84,8 @@ def test_of_any_other_turn_it_knows_the_viewing_axis_alone(prior, given):
         u, _, vt = torch.linalg.svd(turn)
         turn = u @ vt
         noisy, estimate = (rotated(torch.tensor(x), turn).numpy() for x in (noisy, estimate))
-        expected = rotated(torch.tensor(said(prior, *given)), turn).numpy()
-        found = said(prior, noisy, times, estimate, sure)
+        expected = rotated(torch.tensor(run(prior, *given)), turn).numpy()
+        found = run(prior, noisy, times, estimate, confidence)
         np.testing.assert_allclose(found, expected, atol=1e-9)
     finally:
         with torch.no_grad():
@@ -93,29 +93,29 @@ def test_of_any_other_turn_it_knows_the_viewing_axis_alone(prior, given):
 
 
 def test_each_pair_is_computed_by_itself(prior, given):
-    expected = said(prior, *given)
+    expected = run(prior, *given)
     for order in ([3], [5, 0], [2, 1, 4, 3, 0, 5]):
-        found = said(prior, *(array[order] for array in given))
+        found = run(prior, *(array[order] for array in given))
         np.testing.assert_allclose(found, expected[order], atol=1e-12)
 
 
 def test_what_is_told_depends_on_everything(prior, given):
-    expected = said(prior, *given)
+    expected = run(prior, *given)
     changes = ({0: given[0] + 0.1}, {1: given[1][::-1].copy()}, {3: given[3] * 0.5})
     for change in changes:
-        found = said(prior, *(change.get(i, array) for i, array in enumerate(given)))
+        found = run(prior, *(change.get(i, array) for i, array in enumerate(given)))
         assert np.abs(found - expected).max() > 1e-3
     # Each hand's numbers depend on the other hand's.
     other = given[2].copy()
     other[:, HAND - 10 : HAND] += 1.0
-    assert np.abs(said(prior, given[0], given[1], other, given[3]) - expected)[:, HAND : 2 * HAND].max() > 1e-3
+    assert np.abs(run(prior, given[0], given[1], other, given[3]) - expected)[:, HAND : 2 * HAND].max() > 1e-3
 
 
 def test_an_untrained_one_changes_nothing_but_by_what_is_noisy(given):
     model = TwoHandPrior(PriorConfig(width=32, layers=1), load_hand_model()).eval()
     with torch.no_grad():
         model.trust.bias.fill_(-50.0)
-    np.testing.assert_allclose(said(model, *given), given[2], atol=1e-12)
+    np.testing.assert_allclose(run(model, *given), given[2], atol=1e-12)
 
 
 def test_it_is_small(prior):
@@ -129,7 +129,7 @@ def test_openvino_says_what_torch_says(prior, given, tmp_path):
     denoiser = Denoiser(path)
     for i in range(len(TIMES)):
         arrays = [array[i] for array in given]
-        expected = said(prior, *(array[None] for array in map(np.asarray, arrays)))[0]
+        expected = run(prior, *(array[None] for array in map(np.asarray, arrays)))[0]
         found = denoiser(arrays[0], int(arrays[1]), arrays[2], arrays[3])
         # Weights in half precision.
         assert found.shape == (PAIR,) and np.abs(found - expected).max() < 0.005, np.abs(found - expected).max()
