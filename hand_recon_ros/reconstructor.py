@@ -23,7 +23,8 @@ from .interact.relative_translation import with_relative_translation
 from .landmarks.crops import tracking_box
 from .landmarks.observation import Observation
 from .lift.evidence import in_view
-from .lift.lifter import LiftedHand, Lifter
+from .lift.lifted_hand import LiftedHand
+from .lift.lifter import Lifter
 from .runtime.devices import choose_device
 from .track.encoder_schedule import encode
 from .track.estimates import hand_estimate, measured_estimate, unseen_estimate

@@ -19,7 +19,8 @@ from hand_recon_ros.hand_model.kinematics import template_of
 from hand_recon_ros.landmarks.observation import EncoderPrediction
 from hand_recon_ros.lift import lifter as lifting
 from hand_recon_ros.lift import normal_equations
-from hand_recon_ros.lift.lifter import Lifter, ShapePrior
+from hand_recon_ros.lift.lifter import Lifter
+from hand_recon_ros.lift.shape_prior import ShapePrior
 from hand_recon_ros.skeleton import mirror_pixels, mirror_points, mirror_rotations, wrist_rotation
 
 

@@ -10,7 +10,7 @@ from hand_recon_ros import Side
 from hand_recon_ros.interact.plausibility import VECTOR_STDDEV
 from hand_recon_ros.interact.relative_translation import along_rays, with_relative_translation
 from hand_recon_ros.landmarks.observation import EncoderPrediction
-from hand_recon_ros.lift.lifter import LiftedHand
+from hand_recon_ros.lift.lifted_hand import LiftedHand
 
 
 def test_a_predicted_vector_moves_wrists_along_their_rays():

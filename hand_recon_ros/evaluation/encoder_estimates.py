@@ -16,7 +16,7 @@ from ..interact.refinement import Refiner
 from ..interact.relative_translation import with_relative_translation
 from ..landmarks.observation import Observation
 from ..lift.evidence import gather
-from ..lift.lifter import LiftedHand
+from ..lift.lifted_hand import LiftedHand
 from ..skeleton import WRIST
 from ..track.estimates import hand_estimate
 from ..types import Camera, HandEstimate, Side

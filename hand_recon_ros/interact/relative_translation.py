@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..landmarks.observation import EncoderPrediction, Observation
-from ..lift.lifter import LiftedHand
+from ..lift.lifted_hand import LiftedHand
 from ..skeleton import WRIST, mirror_points
 from ..types import Side
 from .plausibility import VECTOR_STDDEV, clipped_stddev, consistency, one_person

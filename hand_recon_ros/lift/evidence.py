@@ -1,4 +1,4 @@
-"""What was seen of each hand, in the form the solver wants it: as right hands, normalised, with its precision."""
+"""The evidence of each hand, as the solver takes it: mirrored to right hands, normalised, with its precision."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PIXEL_SIGMA = 0.022
 """Standard deviation of a landmark in the image, in units of the hand's extent there."""
 DIRECTION_SIGMA = 0.2
 """Standard deviation of a bone's direction (rad)."""
-CAUTION_ALONE, CAUTION_TOGETHER = 2.0, 0.5
-"""Factors on the standard deviations that the encoder tells for a hand by itself and for hands that overlap in the
-image. The landmark network has learnt from real hands seen alone, the encoder from rendered ones that hide each other:
-the first leads where a hand is alone, the second where two meet."""
-_MEETING = 0.25
-"""Overlap of the hands' boxes in the image, as a share of the smaller, from which on hands are together."""
+STDDEV_FACTOR_ALONE, STDDEV_FACTOR_OVERLAPPING = 2.0, 0.5
+"""Factors on the standard deviations that the encoder predicts for a hand by itself and for hands that overlap in the
+image. The landmark network was trained on real hands seen alone, the encoder on rendered ones that occlude each other:
+the first has more weight where a hand is alone, the second where two overlap."""
+_FULL_OVERLAP = 0.25
+"""Overlap of the hands' boxes in the image, as a share of the smaller, from which on the second factor holds."""
 _WIDEST_ANGLE = np.deg2rad(85.0)
 """Rays farther than this from the optical axis, as fisheye lenses have them, are not used: at 90 degrees a point of the
 plane z = 1, in which errors are measured, is infinitely far."""
@@ -38,17 +38,17 @@ plane z = 1, in which errors are measured, is infinitely far."""
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What was seen of B hands, mirrored to right hands.
+    """The evidence of B hands, mirrored to right hands; float64 and contiguous.
 
     Attributes:
-        pixels, scores: keypoints in the image as it is (B, 21, 2), and their confidence (B, 21).
+        pixels, scores: keypoints in the image, not mirrored (B, 21, 2), and their confidence (B, 21).
         points: normalised image points (B, 21, 2).
         precision: their inverse standard deviations (B, 21).
-        shape: metric shape around the wrist (B, 21, 3).
+        shape: keypoints relative to the wrist (B, 21, 3), metres.
         directions: unit bone directions (B, 20, 3).
-        direction_precision: (B, 20).
-        wrist: where the wrist was said to be (B, 3), metres.
-        wrist_precision: inverse standard deviation of its distance (B,), 1/m; 0 where nothing was said.
+        direction_precision: inverse standard deviations of them (B, 20), 1/rad.
+        wrist: predicted position of the wrist (B, 3), metres.
+        wrist_precision: inverse standard deviation of its distance (B,), 1/m; 0 without a prediction.
     """
 
     pixels: np.ndarray
@@ -76,9 +76,8 @@ def _usable(rays: np.ndarray) -> np.ndarray:
 def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
     """The evidence of several observations in images of ``camera``, each hand that looks left mirrored.
 
-    Keypoints without a usable ray have no weight; those of the palms must have one, see :func:`in_view`.
-    Where the encoder was asked, its keypoints and bones meet those of the landmark network: means, weighted by the
-    precision either is said to have.
+    Keypoints without a usable ray have no weight; those of the palms must have one, see :func:`in_view`. Keypoints and
+    bones that the encoder predicts are fused with those of the landmark network: means, weighted by their precision.
     """
     pixels = np.stack([observation.keypoints_2d for observation in observations]).astype(np.float64)
     world = np.stack([observation.world for observation in observations]).astype(np.float64)
@@ -90,25 +89,25 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
     depth = screen * (SCREEN_DEPTH_GAIN * size / np.maximum(extent, 1e-6))[:, None]
     world = world - world[:, :1]
     world[..., 2] = WORLD_DEPTH_WEIGHT * world[..., 2] + (1.0 - WORLD_DEPTH_WEIGHT) * (depth - depth[:, :1])
-    # The landmark network sees each hand as if in the middle of an image: turn its axes to the ray through the palm.
+    # The landmark network's axes are those of a hand in the middle of the image: rotate them to the palm's ray.
     palm_ray = camera.unproject(pixels)[:, PALM].mean(axis=1)
     world = world @ np.swapaxes(rotations_towards(palm_ray), -1, -2)
     directions = _directions(world)
     wrist, wrist_precision = np.zeros((len(observations), 3)), np.zeros(len(observations))
-    together = min(box_overlap(pixels) / _MEETING, 1.0) if len(pixels) == 2 else 0.0
-    caution = CAUTION_ALONE + together * (CAUTION_TOGETHER - CAUTION_ALONE)
+    overlap = min(box_overlap(pixels) / _FULL_OVERLAP, 1.0) if len(pixels) == 2 else 0.0
+    factor = STDDEV_FACTOR_ALONE + overlap * (STDDEV_FACTOR_OVERLAPPING - STDDEV_FACTOR_ALONE)
     for i, observation in enumerate(observations):
-        if observation.prediction is not None:
-            told = observation.prediction
-            known = np.minimum(PIXEL_SIGMA * 2.0 * extent[i] / (caution * told.stddev_2d), 1.0)
-            known = known * told.presence
-            share = (known**2 / (known**2 + scores[i] ** 2))[:, None]
-            pixels[i] += share * (told.keypoints_2d - pixels[i])
-            world[i] += share * (told.joints - world[i])
+        predicted = observation.prediction
+        if predicted is not None:
+            score = np.minimum(PIXEL_SIGMA * 2.0 * extent[i] / (factor * predicted.stddev_2d), 1.0)
+            score = score * predicted.presence
+            share = (score**2 / (score**2 + scores[i] ** 2))[:, None]
+            pixels[i] += share * (predicted.keypoints_2d - pixels[i])
+            world[i] += share * (predicted.joints - world[i])
             both_ends = 0.5 * (share[CHILDREN] + share[PARENTS])
-            directions[i] += both_ends * (_directions(told.joints) - directions[i])
-            scores[i] = np.minimum(np.hypot(known, scores[i]), 1.0)
-            wrist[i], wrist_precision[i] = told.wrist, 1.0 / told.wrist_stddev
+            directions[i] += both_ends * (_directions(predicted.joints) - directions[i])
+            scores[i] = np.minimum(np.hypot(score, scores[i]), 1.0)
+            wrist[i], wrist_precision[i] = predicted.wrist, 1.0 / predicted.wrist_stddev
     rays = camera.unproject(pixels)
     usable = _usable(rays)
     rays = np.where(usable[..., None], rays, palm_ray[:, None])
@@ -119,7 +118,7 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
                 values[i] = mirror_points(values[i])
     points = rays[..., :2]
     scale = spread(points) * 2.0
-    # One layout whatever the number of hands: the solver is compiled for it.
+    # The layout that the solver is compiled for, whatever the number of hands.
     return Evidence(
         pixels=pixels,
         scores=scores,
@@ -136,7 +135,7 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
 
 
 def spread(points: np.ndarray) -> np.ndarray:
-    """Root mean square distance of points (B, N, D) from their middle (B,)."""
+    """Root mean square distance (B,) of points (B, N, D) from their mean."""
     centred = points - points.mean(axis=1, keepdims=True)
     return np.sqrt(np.mean(np.sum(centred**2, axis=-1), axis=1))
 

@@ -1,17 +1,15 @@
-"""Lifting: image landmarks and rough metric landmarks become a posed hand model in the metric camera frame.
+"""Lifting: a posed hand model in the metric camera frame from image landmarks and rough metric landmarks.
 
 A closed-form start from bone directions is followed by a few damped Gauss-Newton steps on the sum of squared,
 normalised residuals: reprojection (by keypoint confidence, Huber), bone directions of the 3D landmarks, a Gaussian
 pose prior in anatomical joint angles, a Gaussian shape prior, and a plane that keeps fingers out of the palm. Angles
-are kept inside their anatomical limits throughout. All hands of a frame are solved as one batch. What looks like a
-left hand is mirrored into a right one by its rays and points and solved as that; the result is mirrored where the hand
-is a left one. In a mirrored image the two differ, so the result lies in the frame of the true, unmirrored camera.
+stay inside their anatomical limits. All hands of an image are solved as one batch. A hand that looks left is mirrored
+into a right one by its rays and points; the result is mirrored where the hand is a left one. In a mirrored image the
+two differ, so the result lies in the frame of the true, unmirrored camera.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,10 +33,12 @@ from ..geometry.rotations import rotation_matrices
 from ..hand_model import HandModel
 from ..hand_model.kinematics import template_of
 from ..landmarks.observation import Observation
-from ..skeleton import NUM_JOINTS, NUM_KEYPOINTS, PALM, WRIST, mirror_points, mirror_rotations
+from ..skeleton import PALM, WRIST, mirror_points, mirror_rotations
 from ..types import Camera, Side
 from .evidence import PIXEL_SIGMA, Evidence, gather
+from .lifted_hand import LiftedHand
 from .normal_equations import MAX_DEPTH, MIN_DEPTH, normal_equations
+from .shape_prior import ShapePrior
 
 _DEG = np.pi / 180.0
 
@@ -51,104 +51,8 @@ _PRIOR_MEAN = np.array([[[5, 0, 0], [10, 0, 0], [15, 0, 0]]] + [[[25, 0, 0], [30
 _PRIOR_SIGMA = np.array([[[25, 20, 15], [25, 8, 8], [30, 4, 4]]] + [[[40, 13, 5], [40, 3, 4], [30, 3, 3]]] * 4) * _DEG
 
 
-_MEMORY = 3.0
-"""Time constant, seconds, with which what was learnt of a hand's shape is forgotten."""
-_LEARNING_RATE = 1.0
-"""How often a second of evidence counts, in images: neighbouring images repeat each other's errors."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ShapePrior:
-    """Gaussian over a hand's betas: mean (10,) and information, the inverse covariance (10, 10)."""
-
-    mean: np.ndarray
-    information: np.ndarray
-
-    @classmethod
-    def population(cls) -> ShapePrior:
-        """The prior of any human hand: betas are in units of the population's standard deviation."""
-        return cls(np.zeros(NUM_BETAS), np.eye(NUM_BETAS))
-
-    def updated(self, hand: LiftedHand, seconds: float, score: float = 1.0) -> ShapePrior:
-        """The prior for the next image, after ``hand`` was solved with this one.
-
-        Only the evidence of the image is added: the prior that went into the solution is subtracted from it. What was
-        learnt before decays towards the population with a time constant of 3 s, so that the information stays finite
-        and another person's hand is learnt within seconds. Both are integrals over time, the same at any frame rate.
-
-        Args:
-            hand: the solution.
-            seconds: since the last update.
-            score: weight of the evidence, 0..1.
-        """
-        if not hand.finite:
-            return self
-        population = ShapePrior.population()
-        forgotten = -math.expm1(-max(seconds, 0.0) / _MEMORY)
-        gain = score * _LEARNING_RATE * _MEMORY * forgotten
-        decay = 1.0 - forgotten
-        posterior = np.linalg.inv(hand.betas_covariance)
-        information = population.information + decay * (self.information - population.information)
-        information = information + gain * (posterior - self.information)
-        # In information form the evidence is a difference, and the population's mean of 0 adds nothing.
-        before = self.information @ self.mean
-        return ShapePrior(
-            np.linalg.solve(information, decay * before + gain * (posterior @ hand.betas - before)), information
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class LiftedHand:
-    """One solved hand.
-
-    Parameters of the hand model of ``side``; keypoints (21, 3) in metres in the camera frame; joint angles (15, 3) in
-    radians, as those of a right hand; the keypoints in the image that it was solved from (21, 2), pixels, and their
-    confidence (21,); the standard deviation of the wrist along its ray (m); the covariance of the betas (10, 10); and
-    the root mean square reprojection error in units of the hand's image extent.
-    """
-
-    side: Side
-    rotations: np.ndarray
-    betas: np.ndarray
-    translation: np.ndarray
-    keypoints: np.ndarray
-    angles: np.ndarray
-    keypoints_2d: np.ndarray
-    joint_scores: np.ndarray
-    position_stddev: float
-    betas_covariance: np.ndarray
-    residual: float
-
-    @property
-    def finite(self) -> bool:
-        """Whether the pose is finite; False for a hand whose evidence had no solution."""
-        # Every parameter is part of the keypoints.
-        return math.isfinite(self.position_stddev) and bool(np.isfinite(self.keypoints).all())
-
-    @classmethod
-    def unsolved(cls, observation: Observation) -> LiftedHand:
-        """The result for a hand whose evidence has no finite solution: every parameter is NaN."""
-
-        def nan(*shape: int) -> np.ndarray:
-            return np.full(shape, np.nan)
-
-        return cls(
-            side=observation.side,
-            rotations=nan(NUM_JOINTS, 3, 3),
-            betas=nan(NUM_BETAS),
-            translation=nan(3),
-            keypoints=nan(NUM_KEYPOINTS, 3),
-            angles=nan(NUM_JOINTS - 1, 3),
-            keypoints_2d=observation.keypoints_2d,
-            joint_scores=observation.joint_scores,
-            position_stddev=math.nan,
-            betas_covariance=nan(NUM_BETAS, NUM_BETAS),
-            residual=math.nan,
-        )
-
-
 class Lifter:
-    """Solves for the hand model's parameters; holds the model's chains, nothing of any frame."""
+    """Solves for the hand model's parameters; holds the model's chains, nothing of any image."""
 
     def __init__(self, model: HandModel, iterations: int = 4) -> None:
         right, left = model.kinematics(Side.RIGHT), model.kinematics(Side.LEFT)
@@ -235,7 +139,7 @@ def _position(keypoints: np.ndarray, evidence: Evidence) -> np.ndarray:
     a, b = system.reshape(batch, 42, 3), right.reshape(batch, 42, 1)
     at = np.swapaxes(a, 1, 2)
     shift = np.linalg.solve(at @ a + 1e-9 * np.eye(3), at @ b)[..., 0]
-    # Points that nearly fall together say nothing of the distance: keep it where a camera can see a hand.
+    # Points that nearly coincide do not determine the distance: keep it where a camera can see a hand.
     depth = np.clip(shift[:, 2], MIN_DEPTH, MAX_DEPTH)
     return np.where((shift[:, 2] == depth)[:, None], shift, depth[:, None] * _homogeneous(evidence.points[:, WRIST]))
 
@@ -247,24 +151,24 @@ def _homogeneous(points: np.ndarray) -> np.ndarray:
 def _solve(
     template: Template, evidence: Evidence, pose: Pose, shapes: Sequence[ShapePrior], iterations: int
 ) -> tuple[Posed, np.ndarray]:
-    """Gauss-Newton on ``pose`` in place; the keypoints at the solution and the information matrix (B, P, P) of the last
-    step, taken one step before it."""
+    """Gauss-Newton on ``pose`` in place; returns the forward kinematics of the solution, and the information matrix
+    (B, P, P) of the last step, linearised before it."""
     batch = pose.wrist.shape[0]
     prior = np.zeros((batch, NUM_PARAMETERS))
     prior[:, ANGLES] = (1.0 / _PRIOR_SIGMA**2).reshape(45)
     shape_mean = np.stack([shape.mean for shape in shapes])
     shape_information = np.stack([shape.information for shape in shapes])
     diagonal = np.arange(NUM_PARAMETERS)
-    along = evidence.wrist / np.maximum(np.linalg.norm(evidence.wrist, axis=-1, keepdims=True), 1e-9)
-    along *= evidence.wrist_precision[:, None]
+    ray = evidence.wrist / np.maximum(np.linalg.norm(evidence.wrist, axis=-1, keepdims=True), 1e-9)
+    ray *= evidence.wrist_precision[:, None]
     posed = forward(template, pose)
     for _ in range(iterations):
         normal, gradient = normal_equations(template, evidence, posed)
         gradient[:, ANGLES] += prior[:, ANGLES] * (pose.angles.reshape(batch, 45) - _PRIOR_MEAN.reshape(45))
         gradient[:, BETAS] += (shape_information @ (pose.betas - shape_mean)[..., None])[..., 0]
-        off = np.sum(along * (pose.wrist - evidence.wrist), axis=-1, keepdims=True)
-        gradient[:, TRANSLATION] += along * off
-        normal[:, TRANSLATION, TRANSLATION] += along[:, :, None] * along[:, None, :]
+        distance_error = np.sum(ray * (pose.wrist - evidence.wrist), axis=-1, keepdims=True)
+        gradient[:, TRANSLATION] += ray * distance_error
+        normal[:, TRANSLATION, TRANSLATION] += ray[:, :, None] * ray[:, None, :]
         normal[:, diagonal, diagonal] += prior
         normal[:, BETAS, BETAS] += shape_information
         damped = normal.copy()
@@ -289,7 +193,7 @@ def _take_step(step, limits, wrist, angles, betas):  # type: ignore[no-untyped-d
         depth = wrist[b, 2]
         for i in range(3):
             wrist[b, i] += step[b, 3 + i]
-        # A depth that leaves the possible range is a failed step: half way is as far as one step may go.
+        # A depth that leaves the possible range is a failed step: one step may at most halve or double it.
         wrist[b, 2] = min(max(wrist[b, 2], 0.5 * depth), 2.0 * depth)
         for joint in range(15):
             for i in range(3):

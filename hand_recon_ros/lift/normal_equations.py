@@ -1,7 +1,7 @@
-"""The terms of the lifting's sum of squares, linearised: J^T J and J^T r of everything that was seen of each hand.
+"""The normal equations of the lifting: J^T J and J^T r of the evidence of each hand.
 
 A residual of one finger depends on the whole hand's rotation and position, that finger's nine angles and the ten betas:
-on 25 of the 61 parameters. So the sums are kept finger by finger and put in their places at the end.
+on 25 of the 61 parameters. So the products are summed finger by finger and scattered into the full matrices at the end.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ..geometry.compiled import compiled
+from ..geometry.compiled import compiled, float_array
 from ..geometry.hand_kinematics import NUM_PARAMETERS, Posed, Template, jacobian
 from ..skeleton import INDEX_MCP, MIDDLE_MCP, PINKY_MCP
 from .evidence import Evidence
@@ -19,7 +19,7 @@ HUBER = 2.0
 MIN_DEPTH, MAX_DEPTH = 0.05, 5.0
 
 # How far DIP joints and fingertips must stay on the palm's side of the plane through the palm's keypoints (m): the
-# palm's flesh plus, for the joint, half a finger. Fingertip keypoints lie on the skin.
+# thickness of the palm's soft tissue plus, for the joint, half a finger. Fingertip keypoints lie on the skin.
 _CLEARANCE_DIP, _CLEARANCE_TIP = 0.016, 0.009
 _CLEARANCE_SIGMA = 0.002
 
@@ -30,15 +30,19 @@ _LOCAL = _GLOBAL + _FINGER + _SHAPE
 def normal_equations(template: Template, evidence: Evidence, posed: Posed) -> tuple[np.ndarray, np.ndarray]:
     """J^T J (B, P, P) and J^T r (B, P) at ``posed`` of reprojection, bone directions and the palm's plane.
 
-    Reprojection counts by each keypoint's precision, with Huber's loss as iteratively reweighted squares. The plane
-    pushes DIP joints and fingertips that lie over the palm out of it, and adds nothing where all are clear of it.
+    Reprojection is weighted by each keypoint's precision, with Huber's loss as iteratively reweighted squares. The
+    plane moves DIP joints and fingertips that lie over the palm out of it, and adds nothing where all are clear of it.
+    Raises ValueError where the evidence is not that of the posed hands.
     """
     batch = posed.keypoints.shape[0]
+    points = float_array(evidence.points, "points", batch, 21, 2)
+    precision = float_array(evidence.precision, "precision", batch, 21)
+    directions = float_array(evidence.directions, "directions", batch, 20, 3)
+    direction_precision = float_array(evidence.direction_precision, "direction_precision", batch, 20)
     normal, gradient = np.zeros((batch, NUM_PARAMETERS, NUM_PARAMETERS)), np.zeros((batch, NUM_PARAMETERS))
     _accumulate(
-        jacobian(template, posed), posed.keypoints, evidence.points, evidence.precision,
-        evidence.directions, evidence.direction_precision, normal, gradient,
-    )  # fmt: skip
+        jacobian(template, posed), posed.keypoints, points, precision, directions, direction_precision, normal, gradient
+    )
     return normal, gradient
 
 
@@ -53,8 +57,8 @@ def _add(row, error, products, sums):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _place(i, finger):  # type: ignore[no-untyped-def]
-    """Which of all parameters is number ``i`` of those a finger depends on."""
+def _parameter(i, finger):  # type: ignore[no-untyped-def]
+    """The parameter that is number ``i`` of those a finger depends on."""
     if i < _GLOBAL:
         return i
     if i < _GLOBAL + _FINGER:
@@ -79,8 +83,8 @@ def _accumulate(j, keypoints, points, precision, directions, direction_precision
                 parent = k - 1 if level > 0 else 0
                 for i in range(3):
                     for m in range(_LOCAL):
-                        here[i, m] = j[b, k, i, _place(m, finger)]
-                        before[i, m] = j[b, parent, i, _place(m, finger)]
+                        here[i, m] = j[b, k, i, _parameter(m, finger)]
+                        before[i, m] = j[b, parent, i, _parameter(m, finger)]
                 _reprojection(keypoints[b, k], points[b, k], precision[b, k], here, row, products, sums)
                 if level < 0:
                     continue
@@ -90,16 +94,16 @@ def _accumulate(j, keypoints, points, precision, directions, direction_precision
                     clearance = _CLEARANCE_DIP if level == 2 else _CLEARANCE_TIP
                     _out_of_palm(keypoints[b, k], plane, clearance, here, row, products, sums)
             for i in range(_LOCAL):
-                gradient[b, _place(i, finger)] += sums[i]
+                gradient[b, _parameter(i, finger)] += sums[i]
                 for m in range(_LOCAL):
-                    normal[b, _place(i, finger), _place(m, finger)] += products[i, m]
+                    normal[b, _parameter(i, finger), _parameter(m, finger)] += products[i, m]
 
 
 @compiled
-def _reprojection(point, seen, precision, here, row, products, sums):  # type: ignore[no-untyped-def]
+def _reprojection(point, observed, precision, here, row, products, sums):  # type: ignore[no-untyped-def]
     depth = max(point[2], MIN_DEPTH)
     x, y = point[0] / depth, point[1] / depth
-    error_x, error_y = (x - seen[0]) * precision, (y - seen[1]) * precision
+    error_x, error_y = (x - observed[0]) * precision, (y - observed[1]) * precision
     robust = math.sqrt(min(1.0, HUBER / max(math.hypot(error_x, error_y), 1e-9)))
     scale = precision * robust / depth
     for i in range(_LOCAL):

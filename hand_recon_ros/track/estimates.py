@@ -10,7 +10,7 @@ import numpy as np
 from ..hand_model import HandModel
 from ..interact.estimates import bounding_box
 from ..landmarks.observation import Observation
-from ..lift.lifter import LiftedHand
+from ..lift.lifted_hand import LiftedHand
 from ..skeleton import mirror_points, wrist_pose
 from ..types import Camera, HandEstimate, HandState, ScaleSource, Side
 from .hand_track import HandTrack

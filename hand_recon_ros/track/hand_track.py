@@ -9,7 +9,8 @@ import numpy as np
 
 from ..config import ReconstructorConfig
 from ..landmarks.observation import Observation
-from ..lift.lifter import LiftedHand, ShapePrior
+from ..lift.lifted_hand import LiftedHand
+from ..lift.shape_prior import ShapePrior
 from ..types import HandState, Side
 from .filter import HandFilter
 from .image_track import ImageTrack
