@@ -27,7 +27,12 @@ def prior():
     torch.manual_seed(0)
     model = TwoHandPrior(PriorConfig(), load_hand_model()).eval()
     with torch.no_grad():
-        for weight in (model.tell_joints, model.tell_shape.weight, model.tell_relation.weight, model.trust.weight):
+        for weight in (
+            model.output_joints,
+            model.output_shape.weight,
+            model.output_translation.weight,
+            model.output_weight.weight,
+        ):
             weight.normal_(0.0, 0.05)
         model.std[:] = torch.cat([torch.rand(HAND).repeat(2) * 0.3 + 0.1, torch.full((3,), 0.1)])
         model.std[:6] = model.std[HAND : HAND + 6] = 0.6
@@ -77,8 +82,8 @@ def test_the_output_is_equivariant_to_rotation_about_the_viewing_axis(prior, giv
 def test_any_other_rotation_enters_by_the_viewing_axis_alone(prior, given):
     noisy, times, estimate, confidence = given
     with torch.no_grad():
-        axis = prior.embed_relation.weight[:, -4:-1].clone()
-        prior.embed_relation.weight[:, -4:-1] = 0.0
+        axis = prior.embed_translation.weight[:, -4:-1].clone()
+        prior.embed_translation.weight[:, -4:-1] = 0.0
     try:
         turn = random_rotations(len(noisy), torch.Generator().manual_seed(5)).double()
         u, _, vt = torch.linalg.svd(turn)
@@ -89,7 +94,7 @@ def test_any_other_rotation_enters_by_the_viewing_axis_alone(prior, given):
         np.testing.assert_allclose(found, expected, atol=1e-9)
     finally:
         with torch.no_grad():
-            prior.embed_relation.weight[:, -4:-1] = axis
+            prior.embed_translation.weight[:, -4:-1] = axis
 
 
 def test_each_pair_is_computed_by_itself(prior, given):
@@ -114,8 +119,8 @@ def test_what_is_told_depends_on_everything(prior, given):
 def test_an_untrained_one_changes_nothing_but_by_what_is_noisy(given):
     model = TwoHandPrior(PriorConfig(width=32, layers=1), load_hand_model()).eval()
     with torch.no_grad():
-        model.trust.bias.fill_(-50.0)
-    np.testing.assert_allclose(run(model, *given), given[2], atol=1e-12)
+        model.output_weight.bias.fill_(-50.0)
+    np.testing.assert_allclose(said(model, *given), given[2], atol=1e-12)
 
 
 def test_it_is_small(prior):
