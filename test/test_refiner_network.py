@@ -120,7 +120,7 @@ def test_an_untrained_one_changes_nothing_but_by_what_is_noisy(given):
     model = TwoHandPrior(PriorConfig(width=32, layers=1), load_hand_model()).eval()
     with torch.no_grad():
         model.output_weight.bias.fill_(-50.0)
-    np.testing.assert_allclose(said(model, *given), given[2], atol=1e-12)
+    np.testing.assert_allclose(run(model, *given), given[2], atol=1e-12)
 
 
 def test_it_is_small(prior):
