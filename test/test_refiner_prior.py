@@ -1,4 +1,4 @@
-"""Refinement with a prior: where it leads, how its word comes and goes, and hands drawn together."""
+"""Refinement with a prior: its correction, its low-pass in a stream, and the gap that is closed along the ray."""
 
 import dataclasses
 
@@ -21,8 +21,8 @@ from hand_recon_ros.interact.uncertainty import PoseGaussian
 from hand_recon_ros.runtime.bundled_networks import bundled_network
 
 
-class Known:
-    """A prior that knows what the hands are."""
+class Oracle:
+    """A prior whose prediction is the ground truth."""
 
     alphas_cumprod = cosine_alphas_cumprod()
     mean, std = np.linspace(-0.1, 0.1, PAIR), np.linspace(0.1, 0.3, PAIR)
@@ -50,22 +50,22 @@ def noisy(pair):
 
 
 def test_a_perfect_prior_gives_the_truth(pairs):
-    prior, estimate = Known(pairs[0]), noisy(pairs[0])
-    belief = PoseGaussian.around(CHAIN.template, CHAIN.pose(estimate), uncertainty(estimate))
-    result = denoise(prior, estimate, confidence_of(belief), lambda said: said)
+    prior, estimate = Oracle(pairs[0]), noisy(pairs[0])
+    gaussian = PoseGaussian.around(CHAIN.template, CHAIN.pose(estimate), uncertainty(estimate))
+    result = denoise(prior, estimate, confidence_of(gaussian), lambda x0: x0)
     np.testing.assert_allclose(result.rotations, pairs[0].rotations, atol=1e-9)
     np.testing.assert_allclose(np.diff(result.wrists, axis=0), np.diff(pairs[0].wrists, axis=0), atol=1e-9)
     np.testing.assert_allclose(result.wrists.mean(axis=0), estimate.wrists.mean(axis=0), atol=1e-9)
     assert prior.times == ddim_timesteps(DENOISING_STEPS, START_TIMESTEP)
-    stopped = Known(pairs[0])
-    denoise(stopped, estimate, confidence_of(belief), lambda said: said, deadline=0.0)
+    stopped = Oracle(pairs[0])
+    denoise(stopped, estimate, confidence_of(gaussian), lambda x0: x0, deadline=0.0)
     assert len(stopped.times) == 1
 
 
-def test_a_prior_leads_and_hands_still_come_apart(pairs):
+def test_the_prior_corrects_and_the_hands_are_still_separated(pairs):
     truth = next(pair for pair in pairs if pushed(pair, 0.006) is not None)
     bad = pushed(truth, 0.006)
-    result = Refiner(MODEL, Known(truth))(bad, uncertainty(bad), 8).pair
+    result = Refiner(MODEL, Oracle(truth))(bad, uncertainty(bad), 8).pair
     assert depth(result) < 0.001
     true, before, after = (np.diff(pair.wrists, axis=0) for pair in (truth, bad, result))
     assert np.linalg.norm(after - true) < 0.5 * np.linalg.norm(before - true)
@@ -85,54 +85,54 @@ def floating(pair, way):
     return max(moves, key=gap)
 
 
-def test_hands_that_float_in_front_of_each_other_are_drawn_together_along_the_ray(pairs):
-    taken_apart = separation.Separation(MODEL)
-    drawn_together = 0
+def test_the_gap_between_hands_in_front_of_each_other_is_closed_along_the_ray(pairs):
+    separator = separation.Separation(MODEL)
+    closed_gaps = 0
     for pair in pairs:
         apart = floating(pair, 0.015)
         if not gap(apart) > 0.005 or depth(apart) > 0.0:
             continue
-        certain = uncertainty(apart, (0.01, 0.03))
+        uncertain = uncertainty(apart, (0.01, 0.03))
         pose = CHAIN.pose(apart)
 
-        def told(most, pose=pose, certain=certain):
-            moved_pose = taken_apart.close_gap(pose, certain, most)
+        def closed(most, pose=pose, uncertain=uncertain):
+            moved_pose = separator.close_gap(pose, uncertain, most)
             return CHAIN.pair(moved_pose, forward(CHAIN.template, moved_pose))
 
-        near = told(0.25)
+        near = closed(0.25)
         moves = near.wrists - apart.wrists
         if not moves.any():
-            continue  # the hands are side by side: along the ray they would never meet
-        drawn_together += 1
+            continue  # the hands are side by side: along the ray they never touch
+        closed_gaps += 1
         assert gap(near) < 0.005 and depth(near) < 0.003
         for side in Side:  # along its ray, by its share of the variance
             assert np.linalg.norm(np.cross(moves[side], apart.wrists[side])) < 1e-9
         assert np.linalg.norm(moves[1]) == pytest.approx(9.0 * np.linalg.norm(moves[0]))
         way = np.linalg.norm(moves, axis=1).sum()
-        np.testing.assert_allclose(told(4.0 / 3.0 * way).wrists - apart.wrists, 0.5 * moves, atol=1e-9)
-        np.testing.assert_allclose(told(way).wrists, apart.wrists, atol=1e-9)
-    assert drawn_together > 5
+        np.testing.assert_allclose(closed(4.0 / 3.0 * way).wrists - apart.wrists, 0.5 * moves, atol=1e-9)
+        np.testing.assert_allclose(closed(way).wrists, apart.wrists, atol=1e-9)
+    assert closed_gaps > 5
 
 
-def test_hands_that_touch_are_not_drawn_anywhere(pairs):
-    taken_apart = separation.Separation(MODEL)
+def test_hands_that_touch_are_not_moved(pairs):
+    separator = separation.Separation(MODEL)
     touching = [pair for pair in pairs if gap(pair) < 0.004]
     assert len(touching) > 10
     for pair in touching:
         pose = CHAIN.pose(pair)
-        assert taken_apart.close_gap(pose, uncertainty(pair), 0.1) is pose
+        assert separator.close_gap(pose, uncertainty(pair), 0.1) is pose
 
 
 @pytest.mark.parametrize("seconds", [1 / 30, 1.0])
-def test_in_a_stream_a_prior_says_gradually_what_it_says_of_a_picture(pairs, seconds):
+def test_in_a_stream_the_prior_of_a_single_image_comes_gradually(pairs, seconds):
     truth = pairs[0]
     apart = four_centimetres_apart(truth)
-    certain = uncertainty(apart)
-    picture = joints(Refiner(MODEL, Known(truth))(apart, certain, 8).pair)
-    stream, errors = Stream(Refiner(MODEL, Known(truth))), []
+    uncertain = uncertainty(apart)
+    single = joints(Refiner(MODEL, Oracle(truth))(apart, uncertain, 8).pair)
+    stream, errors = Stream(Refiner(MODEL, Oracle(truth))), []
     for frame in range(31):
-        told = stream(apart, certain, seconds * frame)
-        errors.append(np.abs(joints(told) - picture).max())
+        pair = stream(apart, uncertain, seconds * frame)
+        errors.append(np.abs(joints(pair) - single).max())
     assert errors[0] > 0.01 and errors[-1] < 0.002
     assert (np.diff(errors) < 1e-3).all()
     assert (errors[1] < 0.002) == (seconds == 1.0)
@@ -143,7 +143,7 @@ def test_a_prior_brings_hands_together_as_far_as_they_meet_in_the_image(pairs):
     apart = four_centimetres_apart(truth)
     errors = []
     for overlap in (0.0, 0.1, 0.5):
-        prior = Known(truth)
+        prior = Oracle(truth)
         result = Refiner(MODEL, prior)(apart, uncertainty(apart, overlap=overlap), 8).pair
         assert (result is apart) == (overlap == 0.0) == (not prior.times)
         errors.append(np.linalg.norm(np.diff(result.wrists, axis=0) - np.diff(truth.wrists, axis=0)))
@@ -156,7 +156,7 @@ def test_a_prior_does_not_move_the_hands_of_two_people(pairs, way):
     pair = pairs[0]
     farther = pair.wrists[1] * (1.0 + way / np.linalg.norm(pair.wrists[1]))
     two_people = dataclasses.replace(pair, wrists=np.stack([pair.wrists[0], farther]))
-    prior = Known(pair)
+    prior = Oracle(pair)
     result = Refiner(MODEL, prior)(two_people, uncertainty(two_people), 8)
     assert result.pair is two_people and not prior.times
 
@@ -166,7 +166,7 @@ def test_a_prior_that_contradicts_the_estimate_by_many_sigmas_changes_nothing(pa
     farther = pair.wrists[1] * (1.0 + 0.5 / np.linalg.norm(pair.wrists[1]))
     apart = dataclasses.replace(pair, wrists=np.stack([pair.wrists[0], farther]))
     for stddev, moved in ((0.02, False), (0.3, True)):
-        prior = Known(pair)
+        prior = Oracle(pair)
         result = Refiner(MODEL, prior)(apart, uncertainty(apart, (stddev, stddev)), 8).pair
         assert prior.times and (np.abs(result.wrists - apart.wrists).max() > 0.1) == moved
 
@@ -174,8 +174,8 @@ def test_a_prior_that_contradicts_the_estimate_by_many_sigmas_changes_nothing(pa
 def test_mirrored_hands_give_the_mirrored_result_with_a_prior(pairs):
     refiner = Refiner(MODEL, Denoiser(bundled_network("refiner", "small")))
     for estimate in (next(bad for bad in (pushed(pair, 0.006) for pair in pairs) if bad is not None), pairs[3]):
-        certain = uncertainty(estimate, (0.01, 0.03))
-        good = refiner(estimate, certain, 8).pair
-        other = refiner(estimate.mirrored(), dataclasses.replace(flipped(certain), overlap=certain.overlap), 8).pair
+        uncertain = uncertainty(estimate, (0.01, 0.03))
+        good = refiner(estimate, uncertain, 8).pair
+        other = refiner(estimate.mirrored(), dataclasses.replace(flipped(uncertain), overlap=uncertain.overlap), 8).pair
         assert np.abs(joints(good) - joints(estimate)).max() > 0.0005
         np.testing.assert_allclose(joints(other.mirrored()), joints(good), atol=1e-4)

@@ -11,7 +11,7 @@ own. There this script needs nothing of the product:
 Without ``--reference`` the framework is imported right here. Reported per image and hand: the mean distance of the 21
 keypoints (px) and of the 21 world points (mm), once with everything set as the framework does it ("replica": agreement
 of the code) and once as the product does it ("locator": what averaging and second looks change); and
-the time for a still image and for a tracked frame.
+the time for a single image and for a tracked frame.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def framework_results(paths: list[str]) -> dict[str, Any]:
         size = np.array([image.shape[1], image.shape[0], image.shape[1]])
         with Hands(static_image_mode=True, max_num_hands=2, min_detection_confidence=0.5) as hands:
             found = hands.process(image)
-            still_ms = median_ms(lambda hands=hands, image=image: hands.process(image))
+            single_ms = median_ms(lambda hands=hands, image=image: hands.process(image))
         with Hands(static_image_mode=False, max_num_hands=2, min_detection_confidence=0.5) as hands:
             tracked_ms = median_ms(lambda hands=hands, image=image: hands.process(image))
         listed = []
@@ -83,7 +83,7 @@ def framework_results(paths: list[str]) -> dict[str, Any]:
                 }
             )
         name = pathlib.Path(path).name
-        results[name] = {"hands": listed, "still_ms": still_ms, "tracked_ms": tracked_ms}
+        results[name] = {"hands": listed, "single_ms": single_ms, "tracked_ms": tracked_ms}
     return results
 
 
@@ -157,8 +157,8 @@ def compare(reference: dict[str, Any], paths: list[str], threads: int) -> dict[s
             "hands": {"framework": len(theirs["hands"]), "replica": len(exact), "locator": len(ours)},
             "replica": [difference(hand, exact) for hand in theirs["hands"]],
             "locator": [difference(hand, ours) for hand in theirs["hands"]],
-            "still_ms": {
-                "framework": theirs["still_ms"],
+            "single_ms": {
+                "framework": theirs["single_ms"],
                 "locator": median_ms(lambda frame=frame: locator.search(frame, config), 5),
             },
             "tracked_ms": {
@@ -171,7 +171,7 @@ def compare(reference: dict[str, Any], paths: list[str], threads: int) -> dict[s
 
 def print_table(report: dict[str, Any]) -> None:
     print(
-        f"{'image':16} {'hands':>9} {'replica px / mm':>18} {'locator px / mm':>18} {'still ms':>15} {'tracked ms':>13}"
+        f"{'image':16} {'hands':>9} {'replica px / mm':>18} {'locator px / mm':>18} {'image ms':>15} {'tracked ms':>13}"
     )
     for name, row in report.items():
         counts = row["hands"]
@@ -185,17 +185,17 @@ def print_table(report: dict[str, Any]) -> None:
             times = ["", ""]
             if index == 0:
                 times = [
-                    f"{row[key]['framework']:.1f} | {row[key]['locator']:.1f}" for key in ("still_ms", "tracked_ms")
+                    f"{row[key]['framework']:.1f} | {row[key]['locator']:.1f}" for key in ("single_ms", "tracked_ms")
                 ]
             print(f"{head[0]:16} {head[1]:>9} {cells[0]:>18} {cells[1]:>18} {times[0]:>15} {times[1]:>13}")
-    print("hands and times: framework | ours; the still search of ours goes on where the framework's stops")
+    print("hands and times: framework | ours; our search of single images goes on where the framework's stops")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="+", help="photographs")
     parser.add_argument("--write", metavar="FILE", help="only run the framework and write what it says to FILE")
-    parser.add_argument("--reference", metavar="FILE", help="what the framework said, written by --write")
+    parser.add_argument("--reference", metavar="FILE", help="output of the framework, written by --write")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of the locator")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     options = parser.parse_args()

@@ -121,7 +121,7 @@ class _ImageSearch:
         self._add(rois, [False] * len(rois))
 
     def _add(self, rois: list[RotatedBox], detected: list[bool], only_new: bool = False) -> None:
-        """Evaluate boxes, and keep what is still a hand in two more crops, each in the box of the last landmarks.
+        """Evaluate boxes, and keep those that remain hands in two more crops, each in the box of the last landmarks.
 
         With ``only_new`` the crops are no evidence for hands that were found before: the hand detector's rotation is
         less exact than a palm's, and the handedness of a hand that is not upright is random.

@@ -12,7 +12,7 @@ MAX_WRIST_DISTANCE = 1.8
 """Wrists farther apart than this, metres, are not one person's."""
 _MAX_DEPTH_DIFFERENCE = 0.8
 """Of one person's wrists, metres, beyond twice the standard deviation of the estimate: one arm stretched towards the
-camera, the other drawn back."""
+camera, the other pulled back."""
 VECTOR_STDDEV = 0.03
 """Standard deviation of each coordinate of a predicted vector between the wrists, metres, where the errors expected of
 the wrists are the usual ones or less: measured on renders."""

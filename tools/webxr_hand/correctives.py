@@ -1,10 +1,11 @@
 """Pose correctives: what MANO's pose blend shapes have to add where linear blend skinning collapses a bent joint.
 
-For each joint a set of rotations inside its range is posed twice: as linear blending does, and as flesh does. The
-second turns every vertex about the joint by its share of the angle, which keeps its distance from the joint (the
-spherical blending of Kavan & Zara, "Spherical Blend Skinning", I3D 2005), lets the two sides of a crease meet in the
-plane that halves the angle instead of passing through each other, and bulges the skin until the volume is what it was
-at rest. The difference, taken back to the rest pose, is fitted to the nine elements of (R - 1) by least squares.
+For each joint a set of rotations inside its range is posed twice: by linear blend skinning, and with the volume of the
+hand preserved. The second turns every vertex about the joint by its share of the angle, which keeps its distance from
+the joint (the spherical blending of Kavan & Zara, "Spherical Blend Skinning", I3D 2005), lets the two sides of a crease
+meet in the plane that halves the angle instead of passing through each other, and bulges the skin until the volume is
+what it was at rest. The difference, taken back to the rest pose, is fitted to the nine elements of (R - 1) by least
+squares.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def pose_correctives(rig: Rig) -> np.ndarray:
         features, displacements = [], []
         for rotation in _sampled_rotations(rig.frames[joint], joint in _BASES):
             linear = blend(rig, joint, share, rotation)
-            goal = flesh(rig, joint, share, rotation)
+            goal = volume_preserving(rig, joint, share, rotation)
             mixed = np.eye(3) + share[moved, None, None] * (rotation - np.eye(3))
             features.append((rotation - np.eye(3)).reshape(-1))
             displacements.append(np.linalg.solve(mixed, (goal - linear)[moved][..., None]).reshape(-1))
@@ -67,8 +68,8 @@ def blend(rig: Rig, joint: int, share: np.ndarray, rotation: np.ndarray) -> np.n
     return rig.vertices + share[:, None] * (local @ rotation.T - local)
 
 
-def flesh(rig: Rig, joint: int, share: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-    """Vertices with one joint turned, as skin and flesh go."""
+def volume_preserving(rig: Rig, joint: int, share: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """Vertices with one joint rotated, the volume of the hand preserved."""
     centre, frame = rig.joints[joint], rig.frames[joint]
     local = rig.vertices - centre
     turns = Rotation.from_rotvec(share[:, None] * Rotation.from_matrix(rotation).as_rotvec())

@@ -68,7 +68,7 @@ def _bone_maps(rig: Rig, name: str) -> np.ndarray:
         pass  # lies within one bone: see _wrist_field
     elif name == "finger_thickness":
         maps[1:] = FINGER_THICKNESS * across[1:]
-        maps[_THUMB[0]] *= 0.5  # most of the flesh there is the ball of the thumb, part of the palm
+        maps[_THUMB[0]] *= 0.5  # most of the volume there is the ball of the thumb, part of the palm
     elif name == "thumb_length":
         maps[_THUMB] = THUMB_LENGTH * along[_THUMB]
     elif name == "index_length":
