@@ -31,6 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _expected_errors() as error:
         print(f"hand-recon {options.command}: {error}", file=sys.stderr)
         return _FAILURE
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "hand_recon_ros"):
+            raise
+        extra = "train" if options.command == "train" else "eval" if package != "torch" else "train"
+        print(
+            f"hand-recon {options.command}: needs {package}, which is not installed: "
+            f"pip install 'hand_recon_ros[{extra}]'",
+            file=sys.stderr,
+        )
+        return _FAILURE
     except KeyboardInterrupt:
         return 130
     if options.json:

@@ -106,7 +106,9 @@ class ReconstructorConfig:
     """Settings of :class:`hand_recon_ros.TwoHandReconstructor`."""
 
     device: str = setting(
-        "auto", "where the networks run; auto takes CUDA if there is one", choices=("auto", "cpu", "cuda")
+        "auto",
+        "where the networks run; in this version auto and cpu are the CPU, and cuda is refused",
+        choices=("auto", "cpu", "cuda"),
     )
     threads: int = setting(2, "threads of the CPU runtime", low=1, high=64)
     encoder: str = setting("small", "encoder beside the landmark network: none, small, or a path (.onnx)")

@@ -66,6 +66,26 @@ def test_hand_recon_reconstructs_a_picture(picture: pathlib.Path, tmp_path: path
     assert (tmp_path / "hands.png").exists() and json.loads((tmp_path / "hands.json").read_text())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "package", "extra"),
+    [
+        (["synth", "--frames", "1"], "scipy", "eval"),
+        (["evaluate", "--encoder", "small", "--frames", "1"], "torch", "train"),
+        (["train", "detector", "--config", str(ROOT / "config" / "train" / "detector.yaml")], "torch", "train"),
+    ],
+)
+def test_a_command_that_needs_an_extra_names_it(
+    arguments: list[str], package: str, extra: str, tmp_path: pathlib.Path
+) -> None:
+    out = ["--out", str(tmp_path / "clip")] if arguments[0] == "synth" else []
+    run = f"sys.exit(main({[*arguments, *out]!r}))"
+    done = subprocess.run(
+        command("from hand_recon_ros.cli import main", run), capture_output=True, text=True, cwd=tmp_path, timeout=300.0
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"needs {package}, which is not installed: pip install 'hand_recon_ros[{extra}]'" in done.stderr
+
+
 def test_the_node_publishes_hands(picture: pathlib.Path, tmp_path: pathlib.Path) -> None:
     pytest.importorskip("rclpy")
     pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not built")
