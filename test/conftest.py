@@ -33,8 +33,7 @@ def pairs() -> list[Any]:
     """True pairs of hands in contact without penetration, made once for all tests of the refinement."""
     from evidence import MODEL
 
-    from hand_recon_ros.hand_model.hand_pair import HandPair
     from hand_recon_ros.synthetic.interactions import sample_interactions
 
     found = sample_interactions("val", 3, range(40), MODEL)
-    return [HandPair(found.rotations[i], found.betas[i], found.wrists[i]) for i in range(len(found))][:20]
+    return [found.pairs[i] for i in range(len(found))][:20]

@@ -8,7 +8,6 @@ import torch
 
 import hand_recon_ros
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.hand_model.hand_pair import HandPair
 from hand_recon_ros.interact.ddim import add_noise, ddim_loop, ddim_timesteps
 from hand_recon_ros.interact.denoiser import Denoiser
 from hand_recon_ros.interact.pair_vector import pack
@@ -23,8 +22,7 @@ MODEL = load_hand_model()
 @pytest.fixture(scope="module")
 def truth():
     # Of another seed than those the training was validated with.
-    pairs = sample_interactions("val", 5, range(16), MODEL)
-    return torch.tensor(pack(HandPair(pairs.rotations, pairs.betas, pairs.wrists)), dtype=torch.float32)
+    return torch.tensor(pack(sample_interactions("val", 5, range(16), MODEL).pairs), dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")

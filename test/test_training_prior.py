@@ -12,13 +12,11 @@ from hand_recon_ros.interact.denoiser import Denoiser
 from hand_recon_ros.interact.pair_vector import HAND, PAIR, TOKENS, unpack
 from hand_recon_ros.models.hand_kinematics import HandChain
 from hand_recon_ros.models.rotations import matrix_from_6d, random_rotations
-from hand_recon_ros.skeleton import WRIST
 from hand_recon_ros.synthetic.interactions import Interactions, initial_pairs
 from hand_recon_ros.training import pair_data
 from hand_recon_ros.training.corruption import KINDS, Corruption, CorruptionShares, rotated
 from hand_recon_ros.training.pair_data import BLOCK, cached_pairs
 from hand_recon_ros.training.prior_loss import PriorLossWeights, keypoints_of, prior_loss
-from hand_recon_ros.types import Side
 
 pytest.importorskip("diffusers")
 MODEL = load_hand_model()
@@ -28,11 +26,7 @@ def quick_pairs(split, seed, numbers, hand_model):
     """Pairs before relaxation, which takes long; of every four numbers one is rejected."""
     numbers = np.array([number for number in numbers if number % 4])
     pairs, names = initial_pairs(split, seed, numbers.tolist(), hand_model)
-    wrists = [pairs.translation[:, s] + MODEL.kinematics(s).rest_keypoints(pairs.betas[:, s])[:, WRIST] for s in Side]
-    return Interactions(
-        pairs.rotations, pairs.betas, pairs.translation, np.stack(wrists, axis=1), names, numbers,
-        np.zeros(len(numbers)),
-    )  # fmt: skip
+    return Interactions(pairs, names, numbers, np.zeros(len(numbers)))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +69,7 @@ def test_pairs_are_computed_once(tmp_path, monkeypatch):
     assert blocks == [0] and len(first) == 5
     more = cached_pairs(tmp_path, "val", 0, 60)
     assert blocks == [0, BLOCK] and len(more) == 60
-    expected = quick_pairs("val", 0, range(2 * BLOCK), MODEL)
+    expected = quick_pairs("val", 0, range(2 * BLOCK), MODEL).pairs
     for name in ("rotations", "betas", "wrists"):
         np.testing.assert_allclose(getattr(more, name), getattr(expected, name)[:60], atol=1e-6)
         np.testing.assert_array_equal(getattr(more, name)[:5], getattr(first, name))

@@ -55,6 +55,12 @@ class HandPair:
         """Copies of rotations (..., 2, 16, 3, 3) and wrists (..., 2, 3), the left hand mirrored in the plane x = 0."""
         return self.rotations * _ROTATION_SIGNS, self.wrists * _POINT_SIGNS
 
+    def __len__(self) -> int:
+        """The number of pairs of a batch; raises TypeError for a single pair."""
+        if self.wrists.ndim == 2:
+            raise TypeError("a single pair of hands has no length")
+        return len(self.wrists)
+
     def __getitem__(self, index: int | slice | np.ndarray) -> HandPair:
         """Some pairs of a batch."""
         return HandPair(self.rotations[index], self.betas[index], self.wrists[index])

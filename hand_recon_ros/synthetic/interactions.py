@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from ..hand_model import HandModel, load_hand_model
+from ..hand_model.hand_pair import HandPair
 from ..skeleton import WRIST
-from ..types import Side
 from .arrangements import arrange_hands
 from .identities import PEOPLE, SPLITS, identity
-from .penetration_solver import HandPairs, PenetrationSolver
+from .penetration_solver import PenetrationSolver
 from .viewpoints import sample_camera, sample_view
 
 INTERACTIONS = {
@@ -41,22 +41,16 @@ _BATCH = 64
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Interactions:
-    """N pairs of hands, left then right along dimension 1, in the optical frame of a camera in front of them.
+    """N pairs of hands, in the optical frame of a camera in front of them.
 
     Attributes:
-        rotations: of the joints relative to their parents (N, 2, 16, 3, 3); the first is the orientation.
-        betas: (N, 2, 10).
-        translation: of the hand model (N, 2, 3), metres.
-        wrists: positions of the wrists (N, 2, 3), metres.
+        pairs: a batch of N.
         arrangements: N of INTERACTIONS.
         numbers: of the pairs in the split (N,).
         depths: PenDepth (N,), metres, at most MAX_PENETRATION.
     """
 
-    rotations: np.ndarray
-    betas: np.ndarray
-    translation: np.ndarray
-    wrists: np.ndarray
+    pairs: HandPair
     arrangements: tuple[str, ...]
     numbers: np.ndarray
     depths: np.ndarray
@@ -67,7 +61,7 @@ class Interactions:
 
 def initial_pairs(
     split: str, seed: int, numbers: Iterable[int], hand_model: HandModel
-) -> tuple[HandPairs, tuple[str, ...]]:
+) -> tuple[HandPair, tuple[str, ...]]:
     """Pairs as arranged in front of a camera, before penetration is removed, and their arrangements.
 
     Raises ValueError for another split.
@@ -87,10 +81,9 @@ def initial_pairs(
         middle = distance * camera.unproject(rng.uniform(0.2, 0.8, 2) * (camera.width, camera.height))
         rotations = arranged.rotations.copy()
         rotations[:, 0] = view @ rotations[:, 0]
-        rest = np.stack([hand_model.kinematics(side).rest_keypoints(betas[side])[WRIST] for side in Side])
-        parts.append((rotations, betas, arranged.keypoints[:, WRIST] @ view.T + middle - rest))
+        parts.append((rotations, betas, arranged.keypoints[:, WRIST] @ view.T + middle))
         chosen.append(name)
-    return HandPairs(*(np.stack(part) for part in zip(*parts, strict=True))), tuple(chosen)
+    return HandPair(*(np.stack(part) for part in zip(*parts, strict=True))), tuple(chosen)
 
 
 def sample_interactions(
@@ -121,11 +114,9 @@ def _sample(
     initial, names = initial_pairs(split, seed, numbers.tolist(), hand_model)
     pairs, depths, touching = solver(initial)
     accepted = np.flatnonzero((depths <= MAX_PENETRATION) & touching)
-    rest = np.stack(
-        [hand_model.kinematics(side).rest_keypoints(pairs.betas[:, side])[:, WRIST] for side in Side], axis=1
-    )
     return Interactions(
-        rotations=pairs.rotations[accepted], betas=pairs.betas[accepted], translation=pairs.translation[accepted],
-        wrists=(pairs.translation + rest)[accepted], arrangements=tuple(names[i] for i in accepted),
-        numbers=numbers[accepted], depths=depths[accepted],
-    )  # fmt: skip
+        pairs=pairs[accepted],
+        arrangements=tuple(names[i] for i in accepted),
+        numbers=numbers[accepted],
+        depths=depths[accepted],
+    )

@@ -7,14 +7,13 @@ stay inside their limits.
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import torch
 
 from ..geometry.mesh_queries import TOUCHING, gap_between, penetration_depth
 from ..geometry.rotations import nearest_rotations
 from ..hand_model import HandModel
+from ..hand_model.hand_pair import HandPair
 from ..models.collision import CollisionModel, PosedHands, geman_mcclure, penetration_loss, signed_distances
 from ..models.rotations import rotation_matrices, rotations_from_angles
 from ..types import Side
@@ -39,19 +38,6 @@ _DEVIATIONS = {"angles": 0.30, "turn": 0.10, "shift": 0.010}
 """Deviation from the start that costs as much as one point 1 mm inside; radians and metres."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class HandPairs:
-    """N pairs of hands in the parameters of the hand model, left then right along dimension 1.
-
-    Attributes:
-        rotations: (N, 2, 16, 3, 3); betas: (N, 2, 10); translation: (N, 2, 3), metres.
-    """
-
-    rotations: np.ndarray
-    betas: np.ndarray
-    translation: np.ndarray
-
-
 class PenetrationSolver:
     """Resolves the penetration of pairs of hands of one model; keeps no state between calls."""
 
@@ -66,18 +52,17 @@ class PenetrationSolver:
         # The same angles make mirrored poses, see geometry.joint_angles.
         self._signs = torch.tensor([[[1.0, -1.0, -1.0]], [[1.0, 1.0, 1.0]]])
 
-    def __call__(self, pairs: HandPairs) -> tuple[HandPairs, np.ndarray, np.ndarray]:
-        """The pairs without penetration, and their PenDepth (N,) and contact (N,) (see :func:`measure_contact`).
-
-        A result depends on its own pair only.
+    def __call__(self, pairs: HandPair) -> tuple[HandPair, np.ndarray, np.ndarray]:
+        """The pairs, a batch of N, without penetration, and their PenDepth (N,) and contact (N,) (see
+        :func:`measure_contact`). A result depends on its own pair only.
         """
-        rotations, translation = pairs.rotations.copy(), pairs.translation.copy()
+        rotations, wrists = pairs.rotations.copy(), pairs.wrists.copy()
         margins, depths = np.full(len(rotations), _MARGIN), np.zeros(len(rotations))
         touching, active = np.zeros(len(rotations), dtype=bool), np.arange(len(rotations))
         for iterations in _ITERATIONS:
-            part = HandPairs(rotations[active], pairs.betas[active], translation[active])
-            rotations[active], translation[active] = self._descend(part, margins[active], iterations)
-            part = HandPairs(rotations[active], pairs.betas[active], translation[active])
+            part = HandPair(rotations[active], pairs.betas[active], wrists[active])
+            part = self._descend(part, margins[active], iterations)
+            rotations[active], wrists[active] = part.rotations, part.wrists
             depths[active], touching[active] = measure_contact(part, self._hand_model)
             # The remaining depth is about the capsules' error there; hands that lost contact get the initial margin.
             margins += np.clip(depths - 0.5 * _TARGET_DEPTH, 0.0, _MAX_EXTRA_MARGIN)
@@ -85,17 +70,18 @@ class PenetrationSolver:
             active = np.flatnonzero((depths > _TARGET_DEPTH) | ~touching)
             if not len(active):
                 break
-        return HandPairs(rotations, pairs.betas, translation), depths, touching
+        return HandPair(rotations, pairs.betas, wrists), depths, touching
 
-    def _descend(self, pairs: HandPairs, margins: np.ndarray, iterations: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rotations and translations after the descent, with ``margins`` (N,), metres, between skin and capsules."""
+    def _descend(self, pairs: HandPair, margins: np.ndarray, iterations: int) -> HandPair:
+        """The pairs after the descent, with ``margins`` (N,), metres, between skin and capsules."""
         angles = np.stack([self._kinematics[s].angles_of(pairs.rotations[:, s])[:, 1:] for s in Side], axis=1)
         low, high = self._limits.unbind(dim=-1)
         start = torch.as_tensor(angles, dtype=torch.float32).clamp(low, high)
         wrist = torch.as_tensor(pairs.rotations[:, :, 0], dtype=torch.float32)
         # Single precision is finer near the origin.
-        middle = pairs.translation.mean(axis=1, keepdims=True)
-        positions = torch.as_tensor(pairs.translation - middle, dtype=torch.float32)
+        translations = pairs.translations(self._hand_model)
+        middle = translations.mean(axis=1, keepdims=True)
+        positions = torch.as_tensor(translations - middle, dtype=torch.float32)
         betas = torch.as_tensor(pairs.betas, dtype=torch.float32)
         margin = torch.as_tensor(margins, dtype=torch.float32)[:, None, None]
         moved = {"angles": start.clone(), "turn": torch.zeros_like(positions), "shift": torch.zeros_like(positions)}
@@ -122,7 +108,7 @@ class PenetrationSolver:
         with torch.no_grad():
             rotations = self._rotations(moved, wrist).double().numpy()
             shift = moved["shift"].double().numpy()
-        return nearest_rotations(rotations), pairs.translation + shift
+        return HandPair(nearest_rotations(rotations), pairs.betas, pairs.wrists + shift)
 
     def _rotations(self, moved: dict[str, torch.Tensor], wrist: torch.Tensor) -> torch.Tensor:
         """Joint rotations (N, 2, 16, 3, 3) of the parameters; ``wrist`` (N, 2, 3, 3) are the initial orientations."""
@@ -160,14 +146,12 @@ class PenetrationSolver:
         return attraction + gap + 1e6 * inside
 
 
-def measure_contact(pairs: HandPairs, hand_model: HandModel) -> tuple[np.ndarray, np.ndarray]:
+def measure_contact(pairs: HandPair, hand_model: HandModel) -> tuple[np.ndarray, np.ndarray]:
     """PenDepth (N,), metres, and whether the hands are nearer than TOUCHING (N,), measured on the closed meshes."""
     faces = [hand_model.faces(side) for side in Side]
-    middle = pairs.translation.mean(axis=1, keepdims=True)
-    left, right = (
-        hand_model.mesh(side, pairs.rotations[:, side], pairs.betas[:, side], (pairs.translation - middle)[:, side])
-        for side in Side
-    )
+    # Single precision is finer near the origin.
+    centred = HandPair(pairs.rotations, pairs.betas, pairs.wrists - pairs.wrists.mean(axis=1, keepdims=True))
+    left, right = centred.meshes(hand_model)
     depths = np.array([penetration_depth(a, faces[0], b, faces[1]) for a, b in zip(left, right, strict=True)])
     touching = [
         depth > 0.0 or gap_between(a, faces[0], b, faces[1], TOUCHING) < TOUCHING

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 import sys
@@ -14,29 +13,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..datasets.cached import cached
 from ..hand_model import load_hand_model
+from ..hand_model.hand_pair import HandPair
 from ..synthetic.interactions import sample_interactions
 
 BLOCK = 64
 """Numbers of the stream of pairs in one file; pairs that were rejected are left out."""
-_ARRAYS = ("rotations", "betas", "wrists", "depths")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class PairsOfHands:
-    """N plausible pairs of hands, left then right; metres, camera frame.
-
-    Attributes:
-        rotations: (N, 2, 16, 3, 3); betas: (N, 2, 10); wrists: (N, 2, 3), as in ``synthetic.interactions``.
-        depths: PenDepth (N,).
-    """
-
-    rotations: np.ndarray
-    betas: np.ndarray
-    wrists: np.ndarray
-    depths: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.depths)
+_ARRAYS = ("rotations", "betas", "wrists")
 
 
 class _Blocks(Dataset[dict[str, np.ndarray]]):
@@ -50,13 +32,13 @@ class _Blocks(Dataset[dict[str, np.ndarray]]):
 
     def _compute(self, number: int) -> dict[str, np.ndarray]:
         numbers = range(number * BLOCK, (number + 1) * BLOCK)
-        pairs = sample_interactions(self._split, self._seed, numbers, load_hand_model())
+        pairs = sample_interactions(self._split, self._seed, numbers, load_hand_model()).pairs
         return {name: getattr(pairs, name).astype(np.float32) for name in _ARRAYS}
 
 
-def cached_pairs(folder: str | os.PathLike[str], split: str, seed: int, count: int, workers: int = 0) -> PairsOfHands:
-    """The first ``count`` pairs of a split, from the cache where it has them; the others are computed (about a dozen a
-    second and core) and cached, so that an interrupted run can be resumed.
+def cached_pairs(folder: str | os.PathLike[str], split: str, seed: int, count: int, workers: int = 0) -> HandPair:
+    """The first ``count`` plausible pairs of a split, as a batch, from the cache where it has them; the others are
+    computed (about a dozen a second and core) and cached, so that an interrupted run can be resumed.
 
     Args:
         folder: of the cache; files of other splits and seeds may be in it too.
@@ -77,11 +59,11 @@ def cached_pairs(folder: str | os.PathLike[str], split: str, seed: int, count: i
     with tqdm(total=count, unit="pair", desc=f"{split} pairs", file=sys.stderr, smoothing=0.1) as bar:
         for block in loader:
             blocks.append(block)
-            bar.update(min(len(block["depths"]), count - found))
-            found += len(block["depths"])
+            bar.update(min(len(block["wrists"]), count - found))
+            found += len(block["wrists"])
             if found >= count:
                 break
-    return PairsOfHands(**{name: np.concatenate([block[name] for block in blocks])[:count] for name in _ARRAYS})
+    return HandPair(**{name: np.concatenate([block[name] for block in blocks])[:count] for name in _ARRAYS})
 
 
 def _same(block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -23,7 +23,7 @@ from ..models.pair_denoiser import PriorConfig, TwoHandPrior
 from ..models.rotations import random_rotations
 from .corruption import KINDS, Corruption, CorruptionShares, rotated
 from .engine import Trainer, TrainingOptions, train_and_export
-from .pair_data import PairsOfHands, cached_pairs
+from .pair_data import cached_pairs
 from .prior_loss import PriorLossWeights, prior_loss
 from .prior_validation import PriorValidation
 from .recipe import recipe_sections
@@ -169,9 +169,9 @@ class RefinerTrainer(Trainer):
         return {"prior": json.dumps(dataclasses.asdict(self.recipe.prior))}
 
 
-def vectors_of(pairs: PairsOfHands) -> torch.Tensor:
+def vectors_of(pairs: HandPair) -> torch.Tensor:
     """Pairs as vectors (N, PAIR) float32."""
-    return torch.tensor(pack(HandPair(pairs.rotations, pairs.betas, pairs.wrists)), dtype=torch.float32)
+    return torch.tensor(pack(pairs), dtype=torch.float32)
 
 
 def scales_of(pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
