@@ -2,6 +2,7 @@
 
 import math
 
+import manifold3d
 import numpy as np
 import pytest
 import trimesh
@@ -10,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from hand_recon_ros import Side
 from hand_recon_ros.geometry.mesh_queries import (
     gap_between,
+    penetrating_points,
     penetration_depth,
     signed_distances,
     surface_distances,
@@ -108,3 +110,61 @@ def test_depth_of_mirrored_hands_is_the_same():
     flip = np.array([-1.0, 1.0, 1.0])
     mirrored = penetration_depth(right * flip, MODEL.faces(Side.LEFT), left * flip, MODEL.faces(Side.RIGHT))
     assert 0.002 < depth < 0.03 and mirrored == pytest.approx(depth, abs=1e-9)
+
+
+def test_distances_to_a_hand_are_trimeshs():
+    vertices, faces = fist().astype(np.float64), MODEL.faces(Side.RIGHT)
+    rng = np.random.default_rng(5)
+    points = vertices[rng.integers(len(vertices), size=30)] + rng.normal(0, 0.01, (30, 3))
+    triangles = vertices[faces]
+    for point, found in zip(points, surface_distances(points, vertices, faces), strict=True):
+        nearest = trimesh.triangles.closest_point(triangles, np.tile(point, (len(triangles), 1)))
+        assert found == pytest.approx(np.linalg.norm(nearest - point, axis=1).min(), abs=1e-12)
+
+
+@pytest.mark.parametrize("shift", np.linspace(-0.02, 0.03, 6))
+def test_gap_and_depth_of_two_hands_agree_with_exact_booleans(shift):
+    """The exact gap also has crossing edges, so that it is smaller by less than a third of a millimetre."""
+    hands = [MODEL.mesh(s, np.tile(np.eye(3), (16, 1, 1)), np.zeros(10), np.zeros(3)).astype(float) for s in Side]
+    hands[Side.RIGHT] += (0.01, 0.02 + shift, 0.0)
+    both = hands[0], MODEL.faces(Side.LEFT), hands[1], MODEL.faces(Side.RIGHT)
+    solids = [
+        manifold3d.Manifold(manifold3d.Mesh64(vertices, faces.astype(np.uint64)))
+        for vertices, faces in zip(both[::2], both[1::2], strict=True)
+    ]
+    volume, depth = (solids[0] ^ solids[1]).volume(), penetration_depth(*both)
+    assert (volume > 1e-9) == (depth > 1e-4)
+    if depth == 0.0:
+        exact = solids[0].min_gap(solids[1], 0.05)
+        assert exact <= gap_between(*both, 0.05) + 1e-6 and gap_between(*both, 0.05) < exact + 0.0003
+
+
+def test_points_inside_have_their_depth_and_their_nearest_place():
+    vertices, faces = box()
+    points = np.array([[0.0, 0.0, 0.4], [0.7, 0.0, 0.0], [0.1, -0.45, 0.0], [0.0, 0.0, 0.0]])
+    found = penetrating_points(points, vertices, faces, max_depth=0.3)
+    assert found.index.tolist() == [0, 2]
+    np.testing.assert_allclose(found.depth, [0.1, 0.05], atol=1e-12)
+    np.testing.assert_allclose(found.surface, [[0.0, 0.0, 0.5], [0.1, -0.5, 0.0]], atol=1e-12)
+    corners = vertices[faces[found.triangle]]
+    np.testing.assert_allclose(corners[0, :, 2], 0.5)
+    np.testing.assert_allclose(corners[1, :, 1], -0.5)
+
+
+def test_other_shapes_and_faces_without_vertices_are_refused():
+    vertices, faces = box()
+    with pytest.raises(ValueError, match=r"points must have shape \(\*, 3\), got \(4, 2\)"):
+        winding_numbers(np.zeros((4, 2)), vertices, faces)
+    with pytest.raises(ValueError, match=r"vertices must have shape \(\*, 3\)"):
+        surface_distances(np.zeros((4, 3)), vertices[:, :2], faces)
+    for broken in (faces + 1, faces - 1):
+        with pytest.raises(ValueError, match="faces must be indices of 8"):
+            winding_numbers(np.zeros((4, 3)), vertices, broken)
+
+
+def test_types_and_layouts_do_not_matter():
+    vertices, faces = box()
+    points = np.random.default_rng(6).uniform(-1, 1, (50, 3)).astype(np.float32)
+    expected = signed_distances(points.astype(np.float64), vertices, faces)
+    found = signed_distances(np.asfortranarray(points), np.asfortranarray(vertices), faces[::-1].astype(np.int32))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
