@@ -57,7 +57,7 @@ def variants(model: HandModel, steps: int) -> dict[str, Variant]:
 
     return {
         "as estimated": lambda pair, uncertainty: pair,
-        "optimisation alone, no prior": by(alone),
+        "separation alone, no prior": by(alone),
         "prior alone": by(Refiner(model, prior, guided=False, reach=0.0), 0),
         "all: 2 steps of denoising, 8 of separation": by(complete),
         "prior without guidance": by(Refiner(model, prior, guided=False)),
