@@ -1,8 +1,8 @@
 """The hand skeleton: 21 keypoints, 16 joints, mirroring and the wrist frame.
 
-Said once here and used everywhere. Keypoints follow the OpenPose order: wrist 0, thumb 1-4, index 5-8, middle 9-12,
+Keypoints are in the OpenPose order: wrist 0, thumb 1-4, index 5-8, middle 9-12,
 ring 13-16, little 17-20, each finger from base to tip. The 16 joints are those of them that a parametric hand can
-turn (all but the five tips), in the same order; MANO's own joint order stays inside ``hand_model``.
+rotate (all but the five tips), in the same order; MANO's own joint order is used inside ``hand_model`` only.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def mirror_pixels(pixels: np.ndarray, width: int) -> np.ndarray:
 
 
 def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cross product of vectors (..., 3); several times faster than NumPy's, which takes any layout."""
+    """Cross product of vectors (..., 3); several times faster than NumPy's, which accepts any layout."""
     result = np.empty(np.broadcast_shapes(a.shape, b.shape))
     result[..., 0] = a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1]
     result[..., 1] = a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2]
@@ -76,7 +76,7 @@ def wrist_rotation(keypoints: np.ndarray, right: bool | np.ndarray) -> np.ndarra
 
     Columns are the axes in the keypoints' frame: x from the wrist towards the middle MCP, z out of the back of the
     hand, y = z cross x. The plane is spanned by keypoints 0, 5 and 9, the same rule for both hands; ``right`` (bool,
-    or an array broadcastable to ``...``) says which side of that plane is the back. In dex-retargeting's operator
+    or an array broadcastable to ``...``) decides which side of that plane is the back. In dex-retargeting's operator
     frame the same point is p_op = (-z, y, x) for both hands.
 
     Raises ValueError where the three keypoints do not span a plane.

@@ -21,7 +21,7 @@ from .compiled import compiled, float_array, index_array
 TOUCHING = 0.005
 """Hands nearer than this, metres, touch."""
 _CELLS = 24
-"""Cells along each side of the grid in which a ray looks for triangles."""
+"""Cells along each side of the grid that finds the triangles of a ray."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -53,7 +53,7 @@ class HandArrays:
     shape_names: tuple[str, ...]
 
     def mirrored(self) -> HandArrays:
-        """The other hand: mirrored in the plane x = 0, triangles turned inside in."""
+        """The other hand: mirrored in the plane x = 0, with the triangles' orientation reversed."""
         signs = np.array([-1.0, 1.0, 1.0])
         # A mirrored rotation is S R S, so element (a, b) of R - 1 changes sign where exactly one of a and b is x.
         features = np.tile(np.outer(signs, signs).reshape(-1), 15)
@@ -130,7 +130,7 @@ def read_arrays(path: pathlib.Path) -> HandArrays:
 
 
 def _frames(stored: np.ndarray, path: pathlib.Path) -> np.ndarray:
-    """The stored frames as rotations to the last bit of double precision."""
+    """The stored frames as rotations, orthonormal in double precision."""
     if stored.shape != (16, 3, 3):
         raise HandModelError(f"{path}: joint_frames has shape {stored.shape}, expected (16, 3, 3)")
     frames = nearest_rotations(stored)
@@ -177,7 +177,7 @@ def boundary_loop(faces: np.ndarray) -> np.ndarray:
 
 
 def _disc(loop: np.ndarray) -> np.ndarray:
-    """Triangles (N - 2, 3) that close a convex rim, as a strip to and fro, without new vertices."""
+    """Triangles (N - 2, 3) that close a convex rim, as a zigzag strip, without new vertices."""
     triangles, low, high = [], 0, len(loop) - 1
     while high - low >= 2:
         triangles.append((loop[low], loop[low + 1], loop[high]))

@@ -1,9 +1,9 @@
 """Fitting the spheres of a hand's collision proxies to its mesh, over poses and shapes.
 
-The spheres' centres and radii are those for which the surface of the capsules between them is nearest to the skin, in
-the least-squares sense, over several poses (as in Tkach, Pauly & Tagliasacchi, "Sphere-Meshes for Real-Time Hand
-Modeling and Tracking", 2016, where a template is fitted to one person). The solver is Levenberg and Marquardt's; the
-distance to a capsule is a minimum over the axis, so its derivatives are those at the fixed nearest point.
+The spheres' centres and radii minimise the squared distances of the skin to the surface of the capsules between them,
+over several poses (as in Tkach, Pauly & Tagliasacchi, "Sphere-Meshes for Real-Time Hand Modeling and Tracking", 2016,
+where a template is fitted to one person). The solver is Levenberg-Marquardt; the distance to a capsule is a minimum
+over the axis, so its derivatives are those at the fixed nearest point.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from . import HandModel
 from .capsule_layout import sphere_layout
 
 _POSES = 10
-_ROUNDS = 24
-_REACH = 0.012
-"""A point of the skin belongs to capsules that are farther from it at rest than the nearest by at most this, metres."""
+_ITERATIONS = 24
+_MAX_EXTRA_DISTANCE = 0.012
+"""A point of the skin may belong to capsules that are farther from it at rest than the nearest by at most this,
+metres."""
 _END_WEIGHT = 0.02
-"""Of the flat end behind the wrist, where the arm goes on."""
-_STAY = 2e-4
-"""Weight of staying where the spheres start, relative to the skin's."""
+"""Weight of the flat end behind the wrist, where the arm continues."""
+_REGULARISATION = 2e-4
+"""Weight of the deviation from the initial spheres, relative to the skin's."""
 
 
 def fit_spheres(hand_model: HandModel, side: Side) -> dict[str, np.ndarray]:
-    """Spheres of one hand: ``pairs`` (P, 2), skin ``weights`` (S, 16) of the joints, and at rest, in metres,
+    """Spheres of one hand: ``pairs`` (P, 2), skinning ``weights`` (S, 16), and at rest, in metres,
     ``centres`` (S, 3), ``radii`` (S,), ``centre_dirs`` (S, 3, 10) and ``radius_dirs`` (S, 10) per unit of beta.
 
     Deterministic; takes about two seconds.
@@ -56,22 +57,22 @@ def fit_spheres(hand_model: HandModel, side: Side) -> dict[str, np.ndarray]:
     centres, pairs = sphere_layout(kinematics.keypoint_template, loop)
     radii = 0.9 * surface_distances(centres, vertices, faces)
     weights = _skin_weights(centres, radii, vertices, hand_model.weights(side).astype(np.float64))
-    turns, moves = transforms(zero)
+    matrices, shifts = transforms(zero)
     start = np.concatenate([centres, radii[:, None]], axis=1)
     spheres, damping, best = start.copy(), 1e-3, math.inf
-    stay = _STAY * importance.sum() * len(poses) / len(centres)
+    regularisation = _REGULARISATION * importance.sum() * len(poses) / len(centres)
 
     def linearised(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         near = _candidates(rest, values, pairs)
         hessian, gradient = np.zeros((values.size, values.size)), np.zeros(values.size)
-        cost = _accumulate(points, importance, near, pairs, values, turns, moves, hessian, gradient)
-        off = (values - start).reshape(-1)
-        gradient += stay * off
-        hessian[np.diag_indices_from(hessian)] += stay
-        return hessian, gradient, cost + 0.5 * stay * float(off @ off)
+        cost = _accumulate(points, importance, near, pairs, values, matrices, shifts, hessian, gradient)
+        deviation = (values - start).reshape(-1)
+        gradient += regularisation * deviation
+        hessian[np.diag_indices_from(hessian)] += regularisation
+        return hessian, gradient, cost + 0.5 * regularisation * float(deviation @ deviation)
 
     hessian, gradient, best = linearised(spheres)
-    for _ in range(_ROUNDS):
+    for _ in range(_ITERATIONS):
         damped = hessian + damping * np.diag(np.diag(hessian))
         tried = spheres - np.linalg.solve(damped, gradient).reshape(spheres.shape)
         tried[:, 3] = np.maximum(tried[:, 3], 0.002)
@@ -84,14 +85,16 @@ def fit_spheres(hand_model: HandModel, side: Side) -> dict[str, np.ndarray]:
     near = _candidates(rest, spheres, pairs)
     for beta in range(10):
         step = np.eye(10)[beta]
-        moved = (skin(step) - skin(-step)) / 2
+        displacement = (skin(step) - skin(-step)) / 2
         carried = (transforms(step)[1] - transforms(-step)[1]) / 2
-        local = _local_mean(spheres, vertices, moved[0, : len(vertices)])
-        guess = np.concatenate([local, np.zeros((len(local), 1))], axis=1)
+        local = _local_mean(spheres, vertices, displacement[0, : len(vertices)])
+        initial = np.concatenate([local, np.zeros((len(local), 1))], axis=1)
         right = np.zeros(spheres.size)
-        _accumulate_moved(points, importance, near, pairs, spheres, turns, moves, moved, carried, guess, right)
-        ridge = hessian + 4.0 * stay * np.eye(spheres.size)
-        dirs[..., beta] = guess + np.linalg.solve(ridge, right).reshape(spheres.shape)
+        _accumulate_displacement(
+            points, importance, near, pairs, spheres, matrices, shifts, displacement, carried, initial, right
+        )
+        ridge = hessian + 4.0 * regularisation * np.eye(spheres.size)
+        dirs[..., beta] = initial + np.linalg.solve(ridge, right).reshape(spheres.shape)
     return {
         "pairs": pairs, "weights": weights, "centres": spheres[:, :3], "radii": spheres[:, 3],
         "centre_dirs": dirs[:, :3], "radius_dirs": dirs[:, 3],
@@ -99,7 +102,7 @@ def fit_spheres(hand_model: HandModel, side: Side) -> dict[str, np.ndarray]:
 
 
 def _poses(hand_model: HandModel, side: Side) -> np.ndarray:
-    """The flat hand and poses (K, 16, 3, 3) anywhere between it and four fifths of the joints' limits."""
+    """The flat hand and random poses (K, 16, 3, 3) between it and four fifths of the joints' limits."""
     kinematics, rng = hand_model.kinematics(side), np.random.default_rng(5)
     low, high = kinematics.limits[..., 0], kinematics.limits[..., 1]
     angles = rng.uniform(0.8 * low, 0.8 * high, (_POSES, 16, 3))
@@ -110,7 +113,7 @@ def _poses(hand_model: HandModel, side: Side) -> np.ndarray:
 
 
 def _importance(points: np.ndarray, faces: np.ndarray, loop: np.ndarray) -> np.ndarray:
-    """Of vertices and triangle middles: the area they stand for, little of it at the end behind the wrist."""
+    """Weights of vertices and triangle centres by the area around them, small at the end behind the wrist."""
     corners = points[faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
     ended = np.isin(faces, loop).all(axis=1)
@@ -122,7 +125,7 @@ def _importance(points: np.ndarray, faces: np.ndarray, loop: np.ndarray) -> np.n
 
 
 def _skin_weights(centres: np.ndarray, radii: np.ndarray, vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Of the skin around each sphere, the nearer the more."""
+    """Mean skinning weights of the skin around each sphere, weighted by nearness."""
     distance = np.linalg.norm(centres[:, None] - vertices, axis=-1) / radii[:, None]
     nearness = np.exp(-0.5 * ((distance - distance.min(axis=1, keepdims=True)) / 0.25) ** 2)
     mean = nearness @ weights
@@ -130,21 +133,21 @@ def _skin_weights(centres: np.ndarray, radii: np.ndarray, vertices: np.ndarray, 
     return mean / mean.sum(axis=1, keepdims=True)
 
 
-def _local_mean(spheres: np.ndarray, vertices: np.ndarray, moved: np.ndarray) -> np.ndarray:
+def _local_mean(spheres: np.ndarray, vertices: np.ndarray, displacement: np.ndarray) -> np.ndarray:
     distance = np.linalg.norm(spheres[:, None, :3] - vertices, axis=-1) / spheres[:, 3:]
     nearness = np.exp(-0.5 * ((distance - distance.min(axis=1, keepdims=True)) / 0.25) ** 2)
-    return nearness @ moved / nearness.sum(axis=1, keepdims=True)
+    return nearness @ displacement / nearness.sum(axis=1, keepdims=True)
 
 
 def _candidates(rest: np.ndarray, spheres: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Which capsules (N, P) the points may belong to."""
+    """Whether each point may belong to each capsule (N, P)."""
     distances = capsule_distances(rest, spheres, pairs)
-    return distances < distances.min(axis=1, keepdims=True) + _REACH
+    return distances < distances.min(axis=1, keepdims=True) + _MAX_EXTRA_DISTANCE
 
 
 @compiled
 def _nearest(point, near, pairs, posed, lengths, normal):  # type: ignore[no-untyped-def]
-    """The nearest of the capsules that count: its number, place on the axis and distance; ``normal`` is filled."""
+    """The nearest of the capsules that count: its index, place on the axis and distance; writes ``normal``."""
     best, found, share = 1e9, -1, 0.0
     for c in range(pairs.shape[0]):
         if not near[c]:
@@ -162,39 +165,39 @@ def _nearest(point, near, pairs, posed, lengths, normal):  # type: ignore[no-unt
 
 
 @compiled
-def _posed(spheres, pairs, turns, moves, posed, lengths):  # type: ignore[no-untyped-def]
+def _posed(spheres, pairs, matrices, shifts, posed, lengths):  # type: ignore[no-untyped-def]
     for s in range(spheres.shape[0]):
         posed[s, 3] = spheres[s, 3]
         for i in range(3):
-            posed[s, i] = moves[s, i]
+            posed[s, i] = shifts[s, i]
             for j in range(3):
-                posed[s, i] += turns[s, i, j] * spheres[s, j]
+                posed[s, i] += matrices[s, i, j] * spheres[s, j]
     for c in range(pairs.shape[0]):
         lengths[c] = length_of(posed[pairs[c, 0]], posed[pairs[c, 1]])
 
 
 @compiled
-def _row(found, share, normal, pairs, turns, columns, row):  # type: ignore[no-untyped-def]
-    """Derivatives of a distance by the two spheres' centres at rest and radii."""
+def _row(found, share, normal, pairs, matrices, columns, row):  # type: ignore[no-untyped-def]
+    """Write the derivatives of a distance by the two spheres' centres at rest and radii."""
     for end in range(2):
         s, part = pairs[found, end], share if end == 1 else 1.0 - share
         for j in range(3):
             columns[4 * end + j] = 4 * s + j
             row[4 * end + j] = 0.0
             for i in range(3):
-                row[4 * end + j] -= part * normal[i] * turns[s, i, j]
+                row[4 * end + j] -= part * normal[i] * matrices[s, i, j]
         columns[4 * end + 3], row[4 * end + 3] = 4 * s + 3, -part
 
 
 @compiled
-def _accumulate(points, importance, near, pairs, spheres, turns, moves, hessian, gradient):  # type: ignore[no-untyped-def]
+def _accumulate(points, importance, near, pairs, spheres, matrices, shifts, hessian, gradient):  # type: ignore[no-untyped-def]
     posed, lengths, normal = np.empty(spheres.shape), np.empty(pairs.shape[0]), np.empty(3)
     columns, row, cost = np.empty(8, dtype=np.int64), np.empty(8), 0.0
     for pose in range(points.shape[0]):
-        _posed(spheres, pairs, turns[pose], moves[pose], posed, lengths)
+        _posed(spheres, pairs, matrices[pose], shifts[pose], posed, lengths)
         for i in range(points.shape[1]):
             found, share, distance = _nearest(points[pose, i], near[i], pairs, posed, lengths, normal)
-            _row(found, share, normal, pairs, turns[pose], columns, row)
+            _row(found, share, normal, pairs, matrices[pose], columns, row)
             cost += 0.5 * importance[i] * distance * distance
             for m in range(8):
                 gradient[columns[m]] += importance[i] * row[m] * distance
@@ -204,20 +207,23 @@ def _accumulate(points, importance, near, pairs, spheres, turns, moves, hessian,
 
 
 @compiled
-def _accumulate_moved(points, importance, near, pairs, spheres, turns, moves, moved, carried, guess, right):  # type: ignore[no-untyped-def]
-    """Right-hand side for how spheres follow skin that moves by ``moved``, beyond ``guess``."""
+def _accumulate_displacement(  # type: ignore[no-untyped-def]
+    points, importance, near, pairs, spheres, matrices, shifts, displacement, carried, initial, right
+):
+    """Add the right-hand side for spheres that follow skin which moves by ``displacement``, of which the joints
+    give the spheres ``carried``, beyond ``initial``."""
     posed, lengths, normal = np.empty(spheres.shape), np.empty(pairs.shape[0]), np.empty(3)
     columns, row = np.empty(8, dtype=np.int64), np.empty(8)
     for pose in range(points.shape[0]):
-        _posed(spheres, pairs, turns[pose], moves[pose], posed, lengths)
+        _posed(spheres, pairs, matrices[pose], shifts[pose], posed, lengths)
         for i in range(points.shape[1]):
             found, share, _ = _nearest(points[pose, i], near[i], pairs, posed, lengths, normal)
-            _row(found, share, normal, pairs, turns[pose], columns, row)
+            _row(found, share, normal, pairs, matrices[pose], columns, row)
             change = 0.0
             for k in range(3):
                 between = (1.0 - share) * carried[pose, pairs[found, 0], k] + share * carried[pose, pairs[found, 1], k]
-                change += normal[k] * (moved[pose, i, k] - between)
+                change += normal[k] * (displacement[pose, i, k] - between)
             for m in range(8):
-                change += row[m] * guess[columns[m] // 4, columns[m] % 4]
+                change += row[m] * initial[columns[m] // 4, columns[m] % 4]
             for m in range(8):
                 right[columns[m]] -= importance[i] * row[m] * change

@@ -1,4 +1,4 @@
-"""Where the spheres of a hand's collision proxies start, and which two make a tapered capsule."""
+"""The initial spheres of a hand's collision proxies, and the pairs of them that bound a tapered capsule."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sphere_layout(keypoints: np.ndarray, wrist_end: np.ndarray) -> tuple[np.ndar
     pairs: list[tuple[int, int]] = []
 
     def chain(points: np.ndarray, start: int | None = None) -> list[int]:
-        """Spheres at the points, each joined to the one before; their numbers."""
+        """Spheres at the points, each joined to the one before; returns their indices."""
         numbers = [] if start is None else [start]
         for point in points:
             centres.append(point)
@@ -45,7 +45,7 @@ def sphere_layout(keypoints: np.ndarray, wrist_end: np.ndarray) -> tuple[np.ndar
     palm = []
     for share, knuckle in zip(np.linspace(-0.5, 0.5, len(columns)), columns, strict=True):
         palm.append(chain(bone(end + 0.45 * share * across, knuckle, 0.0, 0.4, 0.75, 1.0)))
-    # Fingers go on where a metacarpal's chain ends.
+    # Each finger continues a metacarpal's chain.
     for knuckle, column in zip(MCPS[::-1], palm[::2], strict=True):
         base, tip = int(knuckle), int(knuckle) + 3
         proximal = bone(base, base + 1, 0.4, 1.0)
@@ -67,7 +67,7 @@ def sphere_layout(keypoints: np.ndarray, wrist_end: np.ndarray) -> tuple[np.ndar
     pairs += [(ball, thumb[1]), (ball, index[1]), (ball, middle_finger[1]), (thumb[1], index[2])]
     web = chain((keypoints[THUMB_MCP] + 0.9 * keypoints[INDEX_MCP] + 0.3 * keypoints[THUMB_CMC])[None] / 2.2)[0]
     pairs += [(web, thumb[1]), (web, index[2]), (web, ball), (web, thumb[2])]
-    # Across the palm at its ends, so that no valleys are left between its chains.
+    # Across the palm at its ends, so that there are no gaps between its chains.
     for one, other in zip(palm, palm[1:], strict=False):
         pairs += [(one[0], other[0]), (one[-1], other[-1])]
     return np.array(centres), np.array(pairs)

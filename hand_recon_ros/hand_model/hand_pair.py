@@ -12,7 +12,7 @@ from .model import HandModel
 
 _POINT_SIGNS = np.stack([mirror_points(np.ones(3)), np.ones(3)])
 _ROTATION_SIGNS = np.stack([mirror_rotations(np.ones((3, 3))), np.ones((3, 3))])[:, None]
-"""What mirrors the left hand in the plane x = 0, element by element."""
+"""Factors that mirror the left hand in the plane x = 0, element by element."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class HandPair:
         return left, right
 
     def mirrored(self) -> HandPair:
-        """The same hands seen in a mirror, the plane x = 0: each is the other side's."""
+        """The mirror image in the plane x = 0: each hand becomes the other side's."""
         return HandPair(
             mirror_rotations(self.rotations)[..., ::-1, :, :, :].copy(),
             self.betas[..., ::-1, :].copy(),

@@ -14,15 +14,15 @@ from ..types import Side
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Kinematics:
-    """The chain of one hand. Fingertips move rigidly with the last bone.
+    """The kinematic chain of one hand. Fingertips move rigidly with the last bone.
 
-    So do the fingertip vertices of the embedded hand. Those of MANO also have pose blend shapes, which the chain leaves
-    out: there a posed fingertip vertex may lie a few millimetres from its keypoint.
+    So do the fingertip vertices of the embedded hand. Those of MANO also have pose blend shapes, which the chain does
+    not have: a posed fingertip vertex may lie a few millimetres from its keypoint.
 
     Attributes:
         side: which hand.
         keypoint_template: keypoints at rest with betas of zero (21, 3), metres.
-        keypoint_shapedirs: what each beta does to them (21, 3, 10), metres per unit.
+        keypoint_shapedirs: per unit of beta (21, 3, 10), metres.
         joint_frames: anatomical frame of each joint at rest (16, 3, 3); columns x along the bone to the next keypoint
             (wrist: to the middle MCP), z dorsal (thumb: out of the nail's side), y = z cross x.
         limits: lowest and highest flexion, abduction and twist (16, 3, 2), radians.
@@ -65,7 +65,7 @@ class Kinematics:
     def angles_of(self, rotations: np.ndarray) -> np.ndarray:
         """Flexion, abduction and twist (..., 16, 3), radians, of joint rotations (..., 16, 3, 3).
 
-        The wrist's are those of the hand's orientation in the frame it is given in.
+        Those of the wrist are the angles of the hand's orientation.
         """
         return angles_from_rotations(rotations, self.joint_frames, self.side == Side.RIGHT)
 
@@ -74,17 +74,17 @@ class Kinematics:
         return rotations_from_angles(angles, self.joint_frames, self.side == Side.RIGHT)
 
     def clamp_angles(self, angles: np.ndarray) -> np.ndarray:
-        """The angles (..., 16, 3) brought inside the limits."""
+        """The angles (..., 16, 3) clipped to the limits."""
         return np.clip(angles, self.limits[..., 0], self.limits[..., 1])
 
     def clamp_rotations(self, rotations: np.ndarray) -> np.ndarray:
-        """The rotations (..., 16, 3, 3) with every joint's angles inside its limits; the wrist is left alone."""
+        """The rotations (..., 16, 3, 3) with every joint's angles inside its limits; the wrist is not changed."""
         clamped = self.rotations_of(self.clamp_angles(self.angles_of(rotations)))
         clamped[..., 0, :, :] = rotations[..., 0, :, :]
         return clamped
 
     def mirrored(self) -> Kinematics:
-        """The same hand seen in a mirror, the plane x = 0: the other side's chain."""
+        """The mirror image in the plane x = 0: the other side's chain."""
         return Kinematics(
             side=self.side.other,
             keypoint_template=mirror_points(self.keypoint_template),

@@ -10,7 +10,7 @@ Ranges in degrees, as the sources give them:
   extension, MCP 60 and 8, CMC radial abduction 63, anteposition 61, adduction 10.
 - W. P. Cooney et al., "The kinesiology of the thumb trapeziometacarpal joint", J. Bone Joint Surg. Am. 63 (1981): 53 of
   flexion-extension, 42 of abduction-adduction and 17 of axial rotation in all.
-Something that pushes takes a joint a little further, and joint centres are known to a few millimetres only, so
+External forces move a joint a little further, and the estimated joint centres are accurate to a few millimetres, so
 margins of 5 to 10 degrees are included.
 """
 

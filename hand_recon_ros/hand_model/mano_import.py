@@ -1,8 +1,8 @@
-"""MANO's official MANO_RIGHT.pkl and MANO_LEFT.pkl into plain .npz files, without running anything in them.
+"""Conversion of MANO's official MANO_RIGHT.pkl and MANO_LEFT.pkl to plain .npz files, without running code in them.
 
-The official files are Python 2 pickles with chumpy and scipy objects inside. A pickle is a program; this reader knows
-NumPy's arrays, gives chumpy's and scipy's objects empty holders instead of their classes, and refuses every other name,
-so that a file that is not what it claims to be cannot do anything.
+The official files are Python 2 pickles with chumpy and scipy objects. A pickle is a program; this unpickler allows
+NumPy's arrays, replaces chumpy's and scipy's classes by empty holders, and refuses every other name, so that a
+malicious file cannot run anything.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ def import_mano(path: str | os.PathLike[str], out: str | os.PathLike[str] | None
     """Convert MANO's .pkl files into .npz files that :func:`load_hand_model` and smplx.MANO(ext="npz") read.
 
     Args:
-        path: MANO_RIGHT.pkl, MANO_LEFT.pkl, or the folder they are in. The other hand's file is converted as well
-            where it lies beside.
+        path: MANO_RIGHT.pkl, MANO_LEFT.pkl, or their folder. The other hand's file in the same folder is converted as
+            well.
         out: folder for MANO_RIGHT.npz and MANO_LEFT.npz; None is the folder of the .pkl files.
 
     Returns:
         Path of MANO_RIGHT.npz, for ``load_hand_model``.
 
     Raises:
-        HandModelError: a file is missing, is not MANO's, or holds something that a MANO file does not.
+        HandModelError: a file is missing, is not MANO's, or has unexpected contents.
     """
     path = pathlib.Path(path).expanduser()
     folder = path if path.is_dir() else path.parent
@@ -67,9 +67,10 @@ def _side(path: pathlib.Path) -> str | None:
 
 
 def _fix_left_shape(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> None:
-    """Turn the x components of the left hand's shape directions around where they are the right hand's (in place).
+    """Negate the x components of the left hand's shape directions, in place, where they are the right hand's.
 
-    The released MANO_LEFT.pkl has them unmirrored, so that its betas deform the hand sideways; later copies are mended.
+    The released MANO_LEFT.pkl has them unmirrored, so that its betas deform the hand sideways; later copies are
+    correct.
     """
     if np.abs(left["shapedirs"][:, 0] - right["shapedirs"][:, 0]).sum() < 1.0:
         left["shapedirs"][:, 0] *= -1.0
@@ -102,7 +103,7 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 class _Holder:
-    """Stands in for an object of chumpy or scipy: keeps the state it was saved with and does nothing."""
+    """Placeholder for an object of chumpy or scipy: has its saved state and no behaviour."""
 
     kind = ""
 

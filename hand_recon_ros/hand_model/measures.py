@@ -1,4 +1,4 @@
-"""Quantities read off a hand's keypoints: pinch, grasp, and an orientation for every keypoint."""
+"""Quantities computed from a hand's keypoints: pinch, grasp, and an orientation for every keypoint."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FINGER_KEYPOINTS = np.arange(5, NUM_KEYPOINTS).reshape(4, 4)
 FIST_BEND = np.radians(255.0)
 """Sum of the MCP, PIP and DIP flexion of a finger in a full fist (about 85, 105 and 65 degrees)."""
 OPEN_BEND = np.radians(20.0)
-"""The same sum that still counts as open: a relaxed straight finger, and the error of estimated joints."""
+"""The largest such sum of an open hand: a relaxed straight finger, and the error of estimated joints."""
 
 
 def pinch_distance(keypoints: np.ndarray) -> np.ndarray:
@@ -35,20 +35,20 @@ def pinch_distance(keypoints: np.ndarray) -> np.ndarray:
 
 
 def grasp_closure(keypoints: np.ndarray) -> np.ndarray:
-    """How far the four fingers are closed, 0 open to 1 fist, from keypoints (..., 21, 3) of either hand.
+    """Closure of the four fingers, 0 open to 1 fist, from keypoints (..., 21, 3) of either hand.
 
     The mean over the fingers of the summed flexion of MCP, PIP and DIP joint, scaled so that OPEN_BEND is 0 and
-    FIST_BEND is 1. A knuckle bent backwards counts against the closure.
+    FIST_BEND is 1. Hyperextension of a knuckle reduces the closure.
     """
     keypoints = np.asarray(keypoints, dtype=np.float64)
     bones = _unit(np.diff(keypoints[..., _FINGER_KEYPOINTS, :], axis=-2))
     along = _unit(keypoints[..., MIDDLE_MCP, :] - keypoints[..., WRIST, :])
     normal = _unit(cross(along, keypoints[..., INDEX_MCP, :] - keypoints[..., WRIST, :]))
     radial = cross(normal, along)
-    # The normal is dorsal on a right hand and palmar on a left one. Which it is shows in the fingers' curl, for they
-    # only curl inwards; where they are straight, bending back as far as they do is taken for bending in.
-    turns = cross(bones[..., :-1, :], bones[..., 1:, :]).sum(axis=(-3, -2))
-    curl = np.sum(turns * radial, axis=-1)[..., None]
+    # The normal is dorsal on a right hand and palmar on a left one. The fingers' curl decides, since they only curl
+    # inwards; where they are straight, hyperextension counts as flexion.
+    bends = cross(bones[..., :-1, :], bones[..., 1:, :]).sum(axis=(-3, -2))
+    curl = np.sum(bends * radial, axis=-1)[..., None]
     below = -np.einsum("...fx,...x->...f", bones[..., 0, :], normal)
     below = np.where(np.abs(curl) > 0.5, below * np.sign(curl), np.abs(below))
     bend = np.arctan2(below, np.einsum("...fx,...x->...f", bones[..., 0, :], along))
@@ -61,9 +61,9 @@ def joint_orientations(keypoints: np.ndarray, right: bool | np.ndarray) -> np.nd
     """Orientation of every keypoint (..., 21, 3, 3) from keypoints (..., 21, 3) alone.
 
     Columns: x along the bone to the next keypoint of the finger (tips: their last bone; wrist: to the middle MCP),
-    z out of the back of the finger (thumb: out of the nail's side), y = z cross x. The dorsal direction is carried
-    from the palm outwards by the smallest rotation from one bone to the next, as for joints that bend but do not twist.
-    ``right`` says which hands are right ones. Raises ValueError where wrist, index and middle MCP lie on one line.
+    z out of the back of the finger (thumb: out of the nail's side), y = z cross x. The dorsal direction is propagated
+    from the palm outwards by the smallest rotation from one bone to the next, as for joints that flex but do not twist.
+    ``right``: whether each hand is a right one. Raises ValueError where wrist, index and middle MCP lie on one line.
     """
     keypoints = np.asarray(keypoints, dtype=np.float64)
     palm = wrist_rotation(keypoints, right)

@@ -39,7 +39,7 @@ class HandModel:
 
     @property
     def shape_names(self) -> tuple[str, ...]:
-        """What each of the 10 betas does, empty where the model does not say (MANO's are principal components)."""
+        """Meanings of the 10 betas; empty where the file has none (MANO's are principal components)."""
         return self._hands[Side.RIGHT].arrays.shape_names
 
     def faces(self, side: Side) -> np.ndarray:
@@ -47,7 +47,7 @@ class HandModel:
         return self._hands[side].arrays.faces
 
     def wrist_loop(self, side: Side) -> np.ndarray:
-        """Vertices around the wrist's end, in order: where a forearm begins."""
+        """Vertices around the wrist's end, in order, where a forearm begins."""
         return self._hands[side].arrays.wrist_loop
 
     def tip_vertices(self, side: Side) -> np.ndarray:
@@ -55,7 +55,7 @@ class HandModel:
         return self._hands[side].arrays.tips
 
     def weights(self, side: Side) -> np.ndarray:
-        """Skin weights (V, 16), joints in the order of skeleton.JOINT_NAMES."""
+        """Skinning weights (V, 16), joints in the order of skeleton.JOINT_NAMES."""
         return self._hands[side].arrays.weights[:, FROM_MANO]
 
     def kinematics(self, side: Side) -> Kinematics:
@@ -84,7 +84,7 @@ class HandModel:
         return posed[0] if single else posed
 
     def shaped(self, side: Side, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
-        """Vertices at rest (V, 3), float32, metres, with what shape and pose do to them, before they follow the joints.
+        """Vertices at rest (V, 3), float32, metres, with shape and pose correctives, before skinning.
 
         Arguments as those of :meth:`mesh`, of one hand.
         """

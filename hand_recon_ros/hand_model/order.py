@@ -1,7 +1,7 @@
-"""MANO's joint order and pose vector against the package's own joints (``skeleton.JOINT_NAMES``).
+"""Conversion between MANO's joint order and pose vector and the package's own joints (``skeleton.JOINT_NAMES``).
 
-MANO lists the fingers as index, middle, little, ring, thumb. Nothing outside ``hand_model`` sees that order, but the
-pose vector of a message and the arrays of a model file.
+MANO's fingers are in the order index, middle, little, ring, thumb. Outside of ``hand_model`` only the pose vector of a
+message and the arrays of a model file use it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..geometry.rotations import rotation_matrices, rotation_vectors
 from ..skeleton import NUM_JOINTS
 
 TO_MANO = np.array([0, 4, 5, 6, 7, 8, 9, 13, 14, 15, 10, 11, 12, 1, 2, 3])
-"""``house_array[TO_MANO]`` is in MANO's order."""
+"""``package_array[TO_MANO]`` is in MANO's order."""
 FROM_MANO = np.argsort(TO_MANO)
 """``mano_array[FROM_MANO]`` is in the package's order."""
 

@@ -59,7 +59,7 @@ def with_pair(
 ) -> list[HandEstimate]:
     """The hands with the parameters of a pair, and everything that follows from these.
 
-    Keypoints in the image stay where they were seen; those of a PREDICTED hand are projected from its joints.
+    The observed keypoints in the image stay; those of a PREDICTED hand are projected from its joints.
 
     Args:
         hands: left and right, as estimated.

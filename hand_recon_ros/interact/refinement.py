@@ -35,7 +35,7 @@ _FULL_OVERLAP = 0.2
 """Overlap of the hands' boxes in the image from which on the prior counts in full; below, in proportion, so that in a
 video its corrections come and go gradually."""
 _REACH = 0.1
-"""Default of ``reach``: how far one hand is in front of the other is known to about half of it."""
+"""Default of ``reach``: about twice the error of the distance between one hand and the other behind it."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -144,7 +144,7 @@ class Refiner:
             return RefinementResult(pair, uncertainty.position_stddev)
         last = None if stamp is None else _recalled(memory, stamp, hands)
         with_prior = self._denoiser is not None and uncertainty.overlap > 0.0
-        # The prior knows pairs of one person's hands only: of two people's it would move one by metres.
+        # The prior was trained on pairs of one person's hands: a hand of another person it would move by metres.
         with_prior = with_prior and one_person(pair.wrists, uncertainty.position_stddev)
         unchanged = last is None and not with_prior
         if unchanged and not self._separation.penetrating(pair):

@@ -22,7 +22,7 @@ MAX_DEPTH = 0.001
 _EXACT_STEPS = 3
 """Steps at the end that use the meshes."""
 _CERTAIN_DEPTH = 0.0025
-"""Depth by capsules, metres, from which on there is something to repair whatever the meshes show."""
+"""Depth by capsules, metres, from which on the meshes certainly penetrate each other."""
 _INTERLOCKED_DEPTH = 0.006
 """Depth, metres, from which on steps from within do not separate the hands: they move along the ray first."""
 _REMAINING_DEPTH = 0.002
@@ -58,7 +58,7 @@ class Separation:
         """
         start = gaussian.mean
         problem = self._problem(start)
-        # The capsules alone suffice where they are certain that there is something to repair.
+        # The capsules alone suffice where their depth is far above their error.
         evaluated = problem.evaluate(start)
         if evaluated.depth <= _CERTAIN_DEPTH:
             evaluated = problem.evaluate(start, exact=True)

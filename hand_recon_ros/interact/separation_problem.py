@@ -33,7 +33,7 @@ _SHARPNESS = 0.0005
 _ROBUST = 0.02
 """s and c of the loss, metres."""
 CONTACT_MARGIN = 0.008
-"""How far outside skin still counts as a contact, metres: as far as a step may move a wrist."""
+"""Skin outside the other hand is a contact up to this distance, metres: as far as a step may move a wrist."""
 _MAX_WRIST_STEP, _MAX_ROTATION_STEP, _MAX_ANGLE_STEP = CONTACT_MARGIN, 0.1, 0.2
 """Trust region of one step, metres and radians."""
 _ACTIVE_SET_ITERATIONS = 4
@@ -72,7 +72,7 @@ class SeparationProblem:
     def evaluate(self, pose: Pose, exact: bool = False) -> EvaluatedPose:
         """The contacts at a pose, by capsules, and with ``exact`` by the meshes as well."""
         posed = forward(self._chain.template, pose)
-        if exact:  # pose correctives, which are kept from step to step
+        if exact:  # the pose correctives, which do not change in other steps
             self._skin = self._geometry.skin(self._chain.pair(pose, posed))
         skin = left_mirrored(self._skin.posed(self._keypoints, posed))
         contacts = capsule_contacts(

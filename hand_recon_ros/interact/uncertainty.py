@@ -2,7 +2,7 @@
 
 The information (inverse covariance) is that of the evidence near the estimate: keypoints in the image by their
 precision, each wrist along its ray by its standard deviation, angles by the confidence of their finger, and wide priors
-where nothing was seen.
+where there is none.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Collision of two hands, differentiable, for batches: posed proxies, skin, penetration and self-collision (torch).
 
-Skin points of one hand, posed as its mesh is, are measured against the tapered capsules of the other
-(:mod:`proxies`): only one of the two surfaces is approximate. The signed distance to a capsule is a minimum over its
-axis, and that to a hand one over its capsules, so first derivatives are those at the nearest sphere held fixed
-(Danskin's theorem). Each sample of a batch is computed from its own numbers only.
+Distances are those of skin points of one hand, posed as its mesh is, to the tapered capsules of the other
+(:mod:`hand_recon_ros.hand_model.collision_capsules`): only one of the two surfaces is approximate. The signed distance
+to a capsule is a minimum over its axis, and that to a hand a minimum over its capsules, so first derivatives are those
+at the nearest sphere held fixed (Danskin's theorem). No sample of a batch depends on another.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ..skeleton import JOINT_KEYPOINTS, JOINT_PARENTS, NUM_JOINTS, WRIST, mirror
 from ..types import Side
 from .hand_kinematics import forward_kinematics, skinned
 
-_APART_AT_REST = 0.003
-"""Skin and a capsule of the same hand count as able to collide where they are farther apart at rest, metres."""
+_REST_DISTANCE = 0.003
+"""Skin and a capsule of the same hand can collide where their distance at rest is larger than this, metres."""
 
 
 def geman_mcclure(values: torch.Tensor, scale: float) -> torch.Tensor:
@@ -38,15 +38,15 @@ def signed_distances(
     """Signed distances (B, N), metres, of points (B, N, 3) to the nearest capsule, negative inside.
 
     Args:
-        points: where to ask.
+        points: in the frame of the spheres.
         spheres: centres and radii (B, S, 4).
         pairs: the two spheres of each capsule (P, 2).
-        allowed: which capsules count for which point, (N, P) or (B, N, P); all by default. Where none
-            does, the distance is infinite.
+        allowed: the capsules that count for each point, (N, P) or (B, N, P); all by default. Where none does, the
+            distance is infinite.
     """
     starts, ends = pairs.unbind(dim=1)
     with torch.no_grad():
-        # On a CPU a few samples at a time: what is in between then stays in the cache.
+        # On a CPU a few samples at a time, so that intermediate results stay in the cache.
         few = 4 if points.device.type == "cpu" else max(len(points), 1)
         parts = [
             _nearest(
@@ -67,27 +67,27 @@ def signed_distances(
 def _nearest(
     points: torch.Tensor, a: torch.Tensor, b: torch.Tensor, allowed: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of the capsules between spheres ``a`` and ``b`` (B, P, 4) the nearest to each point (B, N): its number, where on
-    its axis its nearest sphere is, 0..1, and whether none counts."""
+    """Of the capsules between spheres ``a`` and ``b`` (B, P, 4) the nearest to each point (B, N): its index, the place
+    of its nearest sphere on its axis, 0..1, and whether none counts."""
     axis = b[..., :3] - a[..., :3]
     length = axis.norm(dim=-1).clamp(min=1e-9)
     slope = ((a[..., 3] - b[..., 3]) / length)[:, None]
     unit = axis / length[..., None]
     length = length[:, None]
-    # Distances along and aside of the axes (B, N, P) from matrix products. Rounding only moves the nearest sphere a
-    # little, which the distance does not feel: the caller computes that from the sphere itself.
+    # Distances along and across the axes (B, N, P) from matrix products. Rounding moves the nearest sphere a little,
+    # which does not change the distance to first order: the caller computes it from the sphere itself.
     middle = a[..., :3].mean(dim=1, keepdim=True)
     centred, start = points - middle, a[..., :3] - middle
     square = centred.square().sum(-1)[..., None] + start.square().sum(-1)[:, None] - 2.0 * (centred @ start.mT)
     along = centred @ unit.mT - (start * unit).sum(-1)[:, None]
-    aside = (square - along * along).clamp(min=0.0).sqrt()
+    across = (square - along * along).clamp(min=0.0).sqrt()
     # The line to the point leans back by the capsule's half angle, as in capsules.nearest_share.
     lean = slope / (1.0 - slope * slope).clamp(min=1e-9).sqrt()
-    share = torch.addcmul(along, aside, lean, value=-1.0).div_(length).clamp_(0.0, 1.0)
+    share = torch.addcmul(along, across, lean, value=-1.0).div_(length).clamp_(0.0, 1.0)
     if (slope.abs() >= 1.0).any():
         share = torch.where(slope >= 1.0, 0.0, torch.where(slope <= -1.0, 1.0, share))
     shrink = (a[..., 3] - b[..., 3])[:, None]
-    distance = (torch.addcmul(along, share, length, value=-1.0).square_() + aside.square_()).sqrt_()
+    distance = (torch.addcmul(along, share, length, value=-1.0).square_() + across.square_()).sqrt_()
     distance = distance.add_(torch.addcmul(-a[:, None, :, 3], share, shrink))
     if allowed is not None:
         distance = distance.masked_fill(~allowed, torch.inf)
@@ -117,7 +117,7 @@ class CollisionModel(nn.Module):
     self_allowed: torch.Tensor
 
     def __init__(self, hand_model: HandModel, skin_points: int = 320, dtype: torch.dtype = torch.float32) -> None:
-        """``skin_points``: how many vertices of a hand stand for its skin, spread evenly, at most all of them."""
+        """``skin_points``: number of vertices that represent the skin of a hand, spread evenly, at most all of them."""
         super().__init__()
         proxies = load_proxies(hand_model)
         chosen = _spread(hand_model, min(skin_points, hand_model.num_vertices))
@@ -150,9 +150,9 @@ class CollisionModel(nn.Module):
             rotations: (B, 2, 16, 3, 3) of the joints relative to their parents, in the order of skeleton.JOINT_NAMES.
             betas: (B, 2, 10).
             translation: (B, 2, 3), metres: all as :meth:`HandModel.mesh` takes them.
-            chosen: which of the skin points are wanted (B, 2, K); all of them by default.
+            chosen: indices of skin points (B, 2, K); all of them by default.
         """
-        # The left hand is posed as a right one in the mirror, so that mirrored hands give mirrored results.
+        # The left hand is posed as its mirror image, a right hand, so that mirrored hands give mirrored results.
         mirror = self.mirror[:, 0]
         rotations = rotations * (mirror[:, None, :, None] * mirror[:, None, None, :])
         rest = self.proxy_keypoints + (self.proxy_keypoint_dirs @ betas[:, :, None, :, None])[..., 0]
@@ -179,7 +179,8 @@ class CollisionModel(nn.Module):
         return signed_distances(skin.flatten(0, 1), spheres.flatten(0, 1), self.pairs).unflatten(0, (-1, 2))
 
     def within(self, hands: PosedHands) -> torch.Tensor:
-        """Signed distances (B, 2, N), metres, of each hand's skin to those capsules of its own that it could meet."""
+        """Signed distances (B, 2, N), metres, of each hand's skin to those of its own capsules that it can collide
+        with."""
         spheres, skin = hands.spheres.flatten(0, 1), hands.skin.flatten(0, 1)
         return signed_distances(skin, spheres, self.pairs, self.self_allowed).unflatten(0, (-1, 2))
 
@@ -189,12 +190,11 @@ class CollisionModel(nn.Module):
 
 
 def penetration_loss(distances: torch.Tensor, tolerance: float = 0.0, scale: float | None = None) -> torch.Tensor:
-    """Sum (B,) over all points of how far each is inside, beyond a tolerance.
+    """Sum (B,) over all points of their depths beyond a tolerance.
 
     Args:
-        distances: signed, (B, ...), metres, as :meth:`CollisionModel.between` and :meth:`CollisionModel.within` give
-            them.
-        tolerance: how deep skin may press in, metres.
+        distances: signed, (B, ...), metres, of :meth:`CollisionModel.between` or :meth:`CollisionModel.within`.
+        tolerance: depth without loss, metres.
         scale: of :func:`geman_mcclure`, metres; None gives squared depths, in square metres.
     """
     depth = (-distances - tolerance).clamp(min=0.0)
@@ -202,7 +202,7 @@ def penetration_loss(distances: torch.Tensor, tolerance: float = 0.0, scale: flo
 
 
 def _spread(hand_model: HandModel, count: int) -> np.ndarray:
-    """Vertices (N,) that are spread over the hand, each the farthest from those before (Gonzalez 1985)."""
+    """Vertices (N,) spread over the hand by farthest-point sampling (Gonzalez 1985), fingertips first."""
     flat = np.tile(np.eye(3), (NUM_JOINTS, 1, 1))
     vertices = hand_model.mesh(Side.RIGHT, flat, np.zeros(10), np.zeros(3)).astype(np.float64)
     chosen = list(hand_model.tip_vertices(Side.RIGHT)[:count])
@@ -214,7 +214,7 @@ def _spread(hand_model: HandModel, count: int) -> np.ndarray:
 
 
 def _skin(hand_model: HandModel, side: Side, chosen: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Template (N, 3), shapedirs (3 N, 10), posedirs (3 N, 135) and weights (N, 16) of vertices, as of a right hand."""
+    """Template (N, 3), shapedirs (3 N, 10), posedirs (3 N, 135) and weights (N, 16) of vertices as of a right hand."""
     arrays = hand_model.arrays(side)
     template, shapedirs, posedirs, weights = (
         getattr(arrays, name)[chosen].astype(np.float64) for name in ("template", "shapedirs", "posedirs", "weights")
@@ -231,14 +231,14 @@ def _skin(hand_model: HandModel, side: Side, chosen: np.ndarray) -> tuple[np.nda
 
 
 def _able_to_collide(hand_model: HandModel, chosen: np.ndarray) -> np.ndarray:
-    """Which skin points could meet which capsules (N, P) of the same hand: not those beside them in the flat hand, nor
-    those on the same bone or the next."""
+    """Whether each skin point can collide with each capsule (N, P) of the same hand: not where they are close in the
+    flat hand, nor on the same bone or the next."""
     proxies, flat = load_proxies(hand_model), np.tile(np.eye(3), (NUM_JOINTS, 1, 1))
     vertices = hand_model.mesh(Side.RIGHT, flat, np.zeros(10), np.zeros(3))[chosen]
     spheres = np.concatenate([proxies.centres[Side.RIGHT], proxies.radii[Side.RIGHT][:, None]], axis=1)
-    apart = capsule_distances(vertices, spheres, proxies.pairs) > _APART_AT_REST
+    separate = capsule_distances(vertices, spheres, proxies.pairs) > _REST_DISTANCE
     related = np.eye(NUM_JOINTS, dtype=bool)
     related[np.arange(1, NUM_JOINTS), JOINT_PARENTS[1:]] = related[JOINT_PARENTS[1:], np.arange(1, NUM_JOINTS)] = True
     owner = hand_model.weights(Side.RIGHT)[chosen].argmax(axis=1)
     joints = proxies.weights[Side.RIGHT].argmax(axis=1)[proxies.pairs]
-    return apart & ~related[owner][:, joints].any(axis=2)
+    return separate & ~related[owner][:, joints].any(axis=2)
