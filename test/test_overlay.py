@@ -23,7 +23,7 @@ def hand(side: Side, x: float, z: float = 0.4, state: HandState = HandState.TRAC
     fingers = np.array([0.0, 1.0 if side == Side.RIGHT else -1.0, 0.0])
     rotations[0] = np.stack([fingers, [0.0, 0.0, 1.0], np.cross(fingers, [0.0, 0.0, 1.0])], axis=1)
     kinematics = MODEL.kinematics(side)
-    translation = np.array([x, 0.05, z]) - kinematics.rest_joints[0]
+    translation = np.array([x, 0.05, z]) - kinematics.keypoint_template[0]
     joints, _ = kinematics.forward(rotations, np.zeros(10), translation)
     return dataclasses.replace(
         HandEstimate.lost(side),

@@ -33,7 +33,7 @@ def held_up(side: Side, x: float = 0.0, z: float = 0.4, name: str = "open", **ar
     # At rest fingers lie along -x (right hand) or +x (left), the back of the hand faces +y.
     fingers = np.array([0.0, 1.0 if side == Side.RIGHT else -1.0, 0.0])
     rotations[0] = np.stack([fingers, [0.0, 0.0, 1.0], np.cross(fingers, [0.0, 0.0, 1.0])], axis=1)
-    translation = np.array([x, 0.07, z]) - kinematics.rest_joints[0]
+    translation = np.array([x, 0.07, z]) - kinematics.keypoint_template[0]
     return HandPose(side, rotations, np.zeros(10), translation, Arm(**arm))
 
 

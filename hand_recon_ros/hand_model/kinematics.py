@@ -8,7 +8,7 @@ import numpy as np
 
 from ..geometry.hand_kinematics import Template, forward_kinematics
 from ..geometry.joint_angles import angles_from_rotations, rotations_from_angles
-from ..skeleton import JOINT_KEYPOINTS, KEYPOINT_PARENTS, NUM_JOINTS, NUM_KEYPOINTS, mirror_points
+from ..skeleton import KEYPOINT_PARENTS, NUM_JOINTS, NUM_KEYPOINTS, mirror_points
 from ..types import Side
 
 
@@ -92,11 +92,6 @@ class Kinematics:
             joint_frames=mirror_frames(self.joint_frames),
             limits=self.limits,
         )
-
-    @property
-    def rest_joints(self) -> np.ndarray:
-        """The 16 joints at rest (16, 3), metres."""
-        return self.keypoint_template[JOINT_KEYPOINTS]
 
 
 def mirror_frames(frames: np.ndarray) -> np.ndarray:
