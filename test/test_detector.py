@@ -205,7 +205,7 @@ def test_the_pipeline_runs_without_torch():
 
 
 def test_the_detector_finds_a_pair_that_the_palm_detector_misses():
-    sample = SampleStream("val").frame(23, 640, 480)
+    sample = SampleStream("val").frame(79, 640, 480)
     assert sample.present.all()
     found = {}
     for with_detector in (False, True):
