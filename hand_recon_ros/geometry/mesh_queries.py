@@ -65,8 +65,7 @@ def penetrating_points(
 ) -> PenetratingPoints:
     """Those of ``points`` (N, 3) that are inside a closed mesh; those deeper than ``max_depth`` are left out."""
     points, (vertices, faces) = _points(points), _mesh(vertices, faces)
-    index = np.flatnonzero(_in_box(points, vertices, 0.0))
-    index = index[_winding(points[index], vertices, faces) != 0]
+    index = np.flatnonzero(_winding(points, vertices, faces))
     depth, triangle = _distances(points[index], vertices, faces, float(max_depth))
     found = triangle >= 0
     index, depth, triangle = index[found], depth[found], triangle[found]
@@ -78,8 +77,12 @@ def penetration_depth(
 ) -> float:
     """The largest distance of a vertex of either closed mesh that is inside the other to the other's surface; 0 where
     none is inside."""
-    both = (first, second, second_faces), (second, first, first_faces)
-    return max(float(penetrating_points(*each).depth.max(initial=0.0)) for each in both)
+    deepest = 0.0
+    for points, vertices, faces in ((first, second, second_faces), (second, first, first_faces)):
+        near = _points(points)[_in_box(_points(points), vertices, 0.0)]
+        if len(near):
+            deepest = max(deepest, float(penetrating_points(near, vertices, faces).depth.max(initial=0.0)))
+    return deepest
 
 
 def gap_between(

@@ -64,31 +64,23 @@ def _joint_shifts(orientations, keypoints, rest):  # type: ignore[no-untyped-def
     return shifts
 
 
-@compiled
-def _blend(weights, orientations, shifts, matrix, shift):  # type: ignore[no-untyped-def]
-    """Write the transform of one point: matrix (3, 3) and shift (3,)."""
-    matrix[:], shift[:] = 0.0, 0.0
-    for j in range(weights.shape[0]):
-        weight = weights[j]
-        if weight != 0.0:
-            for i in range(3):
-                shift[i] += weight * shifts[j, i]
-                for k in range(3):
-                    matrix[i, k] += weight * orientations[j, i, k]
-
-
 @compiled_ufunc(
     "void(float64[:, :], float64[:, :], float64[:, :, :], float64[:, :], float64[:, :], float64[:, :])",
     "(n,d),(n,j),(j,d,d),(k,d),(k,d)->(n,d)",
 )
 def _skinned(points, weights, orientations, keypoints, rest, out):  # type: ignore[no-untyped-def]
-    shifts, matrix, shift = _joint_shifts(orientations, keypoints, rest), np.empty((3, 3)), np.empty(3)
+    shifts = _joint_shifts(orientations, keypoints, rest)
     for n in range(points.shape[0]):
-        _blend(weights[n], orientations, shifts, matrix, shift)
-        for i in range(3):
-            out[n, i] = shift[i]
-            for k in range(3):
-                out[n, i] += matrix[i, k] * points[n, k]
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        sum_x, sum_y, sum_z = 0.0, 0.0, 0.0
+        for j in range(NUM_JOINTS):
+            weight = weights[n, j]
+            if weight != 0.0:
+                r = orientations[j]
+                sum_x += weight * (r[0, 0] * x + r[0, 1] * y + r[0, 2] * z + shifts[j, 0])
+                sum_y += weight * (r[1, 0] * x + r[1, 1] * y + r[1, 2] * z + shifts[j, 1])
+                sum_z += weight * (r[2, 0] * x + r[2, 1] * y + r[2, 2] * z + shifts[j, 2])
+        out[n, 0], out[n, 1], out[n, 2] = sum_x, sum_y, sum_z
 
 
 @compiled_ufunc(
@@ -98,4 +90,11 @@ def _skinned(points, weights, orientations, keypoints, rest, out):  # type: igno
 def _skinning_transforms(weights, orientations, keypoints, rest, matrices, shifts):  # type: ignore[no-untyped-def]
     joint_shifts = _joint_shifts(orientations, keypoints, rest)
     for n in range(weights.shape[0]):
-        _blend(weights[n], orientations, joint_shifts, matrices[n], shifts[n])
+        for i in range(3):
+            shifts[n, i] = 0.0
+            for k in range(3):
+                matrices[n, i, k] = 0.0
+            for j in range(NUM_JOINTS):
+                shifts[n, i] += weights[n, j] * joint_shifts[j, i]
+                for k in range(3):
+                    matrices[n, i, k] += weights[n, j] * orientations[j, i, k]

@@ -121,11 +121,21 @@ def mesh_contacts(skin: np.ndarray, influence: np.ndarray, faces: list[np.ndarra
 def _capsule_contacts(skin, spheres, pairs, bounds, margin, values, indices):  # type: ignore[no-untyped-def]
     """Write depth, direction out (3) and the place on the axis, and hand, vertex and the two spheres; returns how many
     contacts there are."""
-    count = 0
+    count, low, high = 0, np.empty(3), np.empty(3)
     for hand in range(2):
         other, around = spheres[1 - hand], bounds[1 - hand]
+        for k in range(3):
+            low[k], high[k] = math.inf, -math.inf
+            for c in range(pairs.shape[0]):
+                reach = around[c, 3] + max(margin, 0.0)
+                low[k], high[k] = min(low[k], around[c, k] - reach), max(high[k], around[c, k] + reach)
         for v in range(skin.shape[1]):
             point = skin[hand, v]
+            out_of_reach = False
+            for k in range(3):
+                out_of_reach |= point[k] <= low[k] or point[k] >= high[k]
+            if out_of_reach:
+                continue
             best, nearest, place = margin, -1, 0.0
             for c in range(pairs.shape[0]):
                 x, y, z = point[0] - around[c, 0], point[1] - around[c, 1], point[2] - around[c, 2]

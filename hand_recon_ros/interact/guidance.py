@@ -17,7 +17,6 @@ import numpy as np
 from ..hand_model.hand_pair import HandPair
 from .ddim import add_noise, ddim_loop, ddim_timesteps
 from .denoiser import Denoiser
-from .pair_chain import PER_HAND
 from .pair_vector import TRANSLATION_UNIT, confidences, pack, unpack
 from .uncertainty import PoseGaussian
 
@@ -35,9 +34,7 @@ def confidence_of(gaussian: PoseGaussian) -> np.ndarray:
     Betas have the errors of the population. The errors of both wrists are not independent, so that the vector between
     them has its unit's expected error.
     """
-    # The errors of the two hands are independent, so that each block of the information has its own inverse.
-    blocks = gaussian.information.reshape(2, PER_HAND, 2, PER_HAND)[[0, 1], :, [0, 1]]
-    variance = np.linalg.inv(blocks).diagonal(axis1=1, axis2=2)
+    variance = np.linalg.inv(gaussian.blocks).diagonal(axis1=1, axis2=2)
     rotations = np.concatenate([variance[:, :3], variance[:, 6:]], axis=1).reshape(2, 16, 3).sum(axis=-1)
     return confidences(_MEAN_ABSOLUTE * np.sqrt(rotations), np.full(2, _MEAN_ABSOLUTE), np.full(2, TRANSLATION_UNIT))
 

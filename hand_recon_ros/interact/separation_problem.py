@@ -123,13 +123,12 @@ class SeparationProblem:
         active = _active(evaluated.contacts.depth)
         rows = depth_jacobian(evaluated)[active]
         contact = weighted_gram(rows, _weights(evaluated.contacts.depth[active]))
-        rays = np.zeros((2 * PER_HAND, 2))
+        rays = np.zeros((2, PER_HAND, 2))
         for hand, wrist in enumerate(evaluated.pose.wrist):
-            rays[PER_HAND * hand :, hand][TRANSLATION] = wrist / np.linalg.norm(wrist)
-        before, after = (
-            (rays * np.linalg.solve(information, rays)).sum(axis=0)
-            for information in (gaussian.information, gaussian.information + contact)
-        )
+            rays[hand, TRANSLATION, hand] = wrist / np.linalg.norm(wrist)
+        before = (rays * np.linalg.solve(gaussian.blocks, rays)).sum(axis=(0, 1))
+        both = rays.reshape(2 * PER_HAND, 2)
+        after = (both * np.linalg.solve(gaussian.information + contact, both)).sum(axis=0)
         return np.asarray(np.sqrt(after / before))
 
     def _posed_spheres(self, posed: Posed) -> np.ndarray:

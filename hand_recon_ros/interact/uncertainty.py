@@ -62,6 +62,11 @@ class PoseGaussian:
             result[hand, :, hand] = own
         return cls(pose, result.reshape(2 * PER_HAND, 2 * PER_HAND))
 
+    @property
+    def blocks(self) -> np.ndarray:
+        """The information of each hand (2, PER_HAND, PER_HAND); the errors of the two are independent."""
+        return self.information.reshape(2, PER_HAND, 2, PER_HAND)[[0, 1], :, [0, 1]]
+
     def gradient(self, pose: Pose) -> np.ndarray:
         """The gradient of half the squared Mahalanobis distance at a pose (2 PER_HAND,)."""
         return self.information @ difference(pose, self.mean).reshape(-1)

@@ -20,6 +20,15 @@ def forward_kinematics(
         rest_keypoints: of the hand at rest (..., 21, 3), metres.
         wrist: where the wrist is (..., 3), metres.
     """
+    chain, points = _chain(rotations, rest_keypoints)
+    wrist = wrist[..., None, :]
+    orientations = torch.cat([rotations[..., :1, :, :], chain[..., 1:, :, :].flatten(-4, -3)], dim=-3)
+    return torch.cat([wrist, points + wrist], dim=-2), orientations
+
+
+def _chain(rotations: torch.Tensor, rest_keypoints: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The orientation of each bone (..., 5, 4, 3, 3), finger by finger, and the keypoints other than the wrist relative
+    to it (..., 20, 3)."""
     # All five fingers at once, joint by joint.
     local = rotations[..., 1:, :, :].unflatten(-3, (5, 3))
     levels = [rotations[..., :1, :, :].expand_as(local[..., 0, :, :])]
@@ -29,10 +38,7 @@ def forward_kinematics(
     first = fingers[..., :1, :] - rest_keypoints[..., None, :1, :]
     bones = torch.cat([first, fingers[..., 1:, :] - fingers[..., :-1, :]], dim=-2)
     chain = torch.stack(levels, dim=-3)
-    points = (chain @ bones[..., None])[..., 0].cumsum(dim=-2).flatten(-3, -2)
-    wrist = wrist[..., None, :]
-    keypoints = torch.cat([wrist, points + wrist], dim=-2)
-    return keypoints, torch.cat([rotations[..., :1, :, :], chain[..., 1:, :, :].flatten(-4, -3)], dim=-3)
+    return chain, (chain @ bones[..., None])[..., 0].cumsum(dim=-2).flatten(-3, -2)
 
 
 def skinned(
@@ -82,4 +88,4 @@ class HandChain(nn.Module):
     def forward(self, rotations: torch.Tensor, betas: torch.Tensor) -> torch.Tensor:
         """Keypoints (B, 21, 3), metres from the wrist, of rotations (B, 16, 3, 3) and betas (B, 10)."""
         rest = self.template + torch.einsum("kxs,bs->bkx", self.shapedirs, betas)
-        return forward_kinematics(rotations, rest, torch.zeros_like(rest[:, 0]))[0]
+        return torch.cat([torch.zeros_like(rest[:, :1]), _chain(rotations, rest)[1]], dim=1)
