@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _expected_errors() -> tuple[type[Exception], ...]:
     from .camera import CameraError
     from .config import ConfigError
+    from .datasets.pictures import AnnotationError
     from .hand_model import HandModelError
     from .runtime.devices import DeviceError
     from .runtime.model_files import ModelFileError
@@ -59,8 +60,8 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from .sources import SourceError
 
     return (
-        CommandError, CameraError, ConfigError, DeviceError, HandModelError, ModelFileError, SessionError, SourceError,
-        OSError,
+        CommandError, AnnotationError, CameraError, ConfigError, DeviceError, HandModelError, ModelFileError,
+        SessionError, SourceError, OSError,
     )  # fmt: skip
 
 
@@ -105,7 +106,15 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
 
     sub = command("evaluate", _evaluate, "measure accuracy against ground truth")
-    sub.add_argument("--dataset", choices=("synthetic",), default="synthetic")
+    sub.add_argument(
+        "--dataset", choices=("synthetic", "pictures"), default="synthetic",
+        help="rendered hands, or real pictures with annotated boxes and sides (default: %(default)s)",
+    )  # fmt: skip
+    sub.add_argument("--root", type=Path, metavar="DIR", help="of pictures: folder with annotations.json")
+    sub.add_argument(
+        "--compare", nargs="+", action="append", default=[], metavar="NAME=VALUE",
+        help="of pictures: also measure with these settings changed; may be repeated, each time for another row",
+    )  # fmt: skip
     sub.add_argument(
         "--split", default="val", choices=("demo", "val", "test", "test-occluded", "test-interacting"),
         help="which clips (demo: that of make demo), single images or, with --encoder, crops (default: %(default)s)",
@@ -122,7 +131,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--detection", action="store_true", help="measure the detection of hands in single images")
     sub.add_argument(
         "--report", type=Path, metavar="DIR",
-        help="also write DIR/report.html: figures, errors of each keypoint, PCK curves, overlays of the worst images",
+        help="also write DIR/report.html: figures, errors of each keypoint, PCK curves, overlays of the worst images; "
+        "of pictures: those that are not right",
     )  # fmt: skip
     sub.add_argument("--config", help="YAML file with settings")
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one setting")
@@ -142,14 +152,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _overrides(texts: Sequence[str]) -> dict[str, Any]:
+def _overrides(texts: Sequence[str], option: str = "--set") -> dict[str, Any]:
     import yaml
 
     values = {}
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator:
-            raise CommandError(f"--set takes NAME=VALUE, got {text!r}")
+            raise CommandError(f"{option} takes NAME=VALUE, got {text!r}")
         values[name] = yaml.safe_load(value) if value else ""
     return values
 
@@ -208,6 +218,10 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    if options.dataset == "pictures":
+        return _evaluate_pictures(options)
+    if options.root or options.compare:
+        raise CommandError("--root and --compare are of --dataset pictures")
     if options.split == "demo" and (options.detection or options.encoder or options.single_images):
         raise CommandError("--split demo is a clip: leave out --detection, --encoder and --single-images")
     if options.detection:
@@ -228,6 +242,37 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
         from .evaluation.report import write_report
 
         print(f"report -> {write_report(options.report, _plain(report), cases, options.line)}", file=sys.stderr)
+    return report
+
+
+def _evaluate_pictures(options: argparse.Namespace) -> dict[str, Any]:
+    from .datasets.pictures import read_pictures
+    from .evaluation.picture_tables import comparison_rows, kind_rows, lines
+    from .evaluation.pictures import evaluate_pictures
+    from .reconstructor import TwoHandReconstructor
+
+    if options.root is None:
+        raise CommandError("--dataset pictures needs --root DIR, the folder with annotations.json")
+    if options.detection or options.encoder or options.single_images:
+        raise CommandError("--detection, --encoder and --single-images are of --dataset synthetic")
+    if options.report:
+        _report_folder(options.report)
+    pictures = read_pictures(options.root)
+    given = _overrides(options.set)
+    changes = {"as given": {}, **{" ".join(texts): _overrides(texts, "--compare") for texts in options.compare}}
+    reconstructors = {
+        name: TwoHandReconstructor.from_config(options.config, **{**given, **change})
+        for name, change in changes.items()
+    }
+    report, measured = evaluate_pictures(reconstructors, pictures)
+    tables = [kind_rows(report), *([comparison_rows(report)] if "comparison" in report else [])]
+    for rows in tables:
+        print(*lines(rows), "", sep="\n", file=sys.stderr)
+    if options.report:
+        from .evaluation.picture_report import write_picture_report
+
+        path = write_picture_report(options.report, _plain(report), tables, measured, options.line)
+        print(f"report -> {path}", file=sys.stderr)
     return report
 
 

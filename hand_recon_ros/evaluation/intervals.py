@@ -14,6 +14,14 @@ def interval(values: np.ndarray) -> list[float]:
     return _percentiles([values[chosen].mean() for chosen in _resamples(len(values))])
 
 
+def ratio_interval(parts: np.ndarray, wholes: np.ndarray) -> list[float] | None:
+    """As :func:`interval`, of the sum of ``parts`` (N,) over that of ``wholes`` (N,); None where all wholes are 0."""
+    parts, wholes = parts[wholes > 0], wholes[wholes > 0]
+    if not len(wholes):
+        return None
+    return _percentiles([parts[chosen].sum() / wholes[chosen].sum() for chosen in _resamples(len(wholes))])
+
+
 def reduction_interval(before: np.ndarray, after: np.ndarray) -> list[float]:
     """As :func:`interval`, of the relative reduction of the mean from ``before`` to ``after``, (N,) each, paired."""
     return _percentiles([1.0 - after[chosen].mean() / before[chosen].mean() for chosen in _resamples(len(before))])

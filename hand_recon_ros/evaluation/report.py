@@ -38,23 +38,32 @@ def write_report(folder: Path, report: dict[str, Any], cases: Sequence[Case], co
         cases: its images.
         command: the command line of the evaluation.
     """
+    title = f"{report['dataset']}, {report['split']}: {report['n']} images"
+    return write_page(folder, title, report, _body(report, cases), command)
+
+
+def write_page(folder: Path, title: str, report: dict[str, Any], body: Iterable[str], command: str) -> Path:
+    """Write ``report.html`` of any evaluation: title, protocol, command and settings, then the lines of ``body``."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
-    path.write_text("\n".join(_page(report, cases, command)) + "\n", encoding="utf-8")
+    lines = [*_head(escape(title), report, command), *body, "</body></html>"]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
-def _page(report: dict[str, Any], cases: Sequence[Case], command: str) -> Iterator[str]:
-    title = escape(f"{report['dataset']}, {report['split']}: {report['n']} images")
+def _head(title: str, report: dict[str, Any], command: str) -> Iterator[str]:
     yield f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
     yield f"<style>{_STYLE}</style></head><body>\n<h1>{title}</h1>"
     yield f"<p>{escape(report['protocol'])}; hand_recon_ros {__version__}, made by</p>\n<pre>{escape(command)}</pre>"
     if "config" in report:
         settings = escape(json.dumps(report["config"], indent=1, default=str))
         yield f"<details><summary>Settings</summary><pre>{settings}</pre></details>"
+
+
+def _body(report: dict[str, Any], cases: Sequence[Case]) -> Iterator[str]:
     yield '<div class="tables">'
-    yield from _table(("", "mean", "95 % interval", "refined"), _figures(report))
-    yield from _table(("arrangement", "hands", "not found", "MPJPE, mm", "median"), _arrangements(cases))
+    yield from table(("", "mean", "95 % interval", "refined"), _figures(report))
+    yield from table(("arrangement", "hands", "not found", "MPJPE, mm", "median"), _arrangements(cases))
     yield "</div>"
     hands = [errors for case in cases for errors in case.errors.values()]
     if hands:
@@ -70,10 +79,7 @@ def _page(report: dict[str, Any], cases: Sequence[Case], command: str) -> Iterat
     missed = distinct(case for case in cases if case.missed)[:_MISSED]
     for name, chosen in (("Largest errors", worst), ("Around the median", median), ("Hands not found", missed)):
         if chosen:
-            yield f'<h2>{name}</h2>\n<div class="gallery">'
-            yield from map(_figure, chosen)
-            yield "</div>"
-    yield "</body></html>"
+            yield from gallery(name, map(_figure, chosen))
 
 
 def _figures(report: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
@@ -98,7 +104,8 @@ def _arrangements(cases: Sequence[Case]) -> Iterator[tuple[str, str, str, str, s
         yield arrangement, str(len(errors) + missed), str(missed), *mean_and_median
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Lines of a table; the first cell of a row is text, the others are HTML."""
     yield "<table><tr>" + "".join(f"<th>{name}</th>" for name in head) + "</tr>"
     for first, *others in rows:
         yield f"<tr><td>{escape(first)}</td>" + "".join(f"<td>{text}</td>" for text in others) + "</tr>"
@@ -108,10 +115,23 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 def _figure(case: Case) -> str:
     errors = [f"{side.label} {hand.joints_mm.mean():.1f} mm" for side, hand in case.errors.items()]
     errors += [f"{side.label} not found" for side in case.missed]
-    encoded = cv2.imencode(".jpg", case.overlay(), [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+    caption = f"<b>{case.number}</b> {escape(case.arrangement)}: {', '.join(errors)}"
+    return figure(case.overlay(), caption, case.name)
+
+
+def gallery(title: str, figures: Iterable[str]) -> Iterator[str]:
+    """Lines of a section of figures."""
+    yield f'<h2>{escape(title)}</h2>\n<div class="gallery">'
+    yield from figures
+    yield "</div>"
+
+
+def figure(picture: np.ndarray, caption: str, name: str) -> str:
+    """A picture, uint8 (H, W, 3) BGR, as a figure. The caption is HTML, the name below it is text."""
+    encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
     return (
-        f'<figure><img src="{_data(encoded, "jpeg")}" alt="{escape(case.name)}"><figcaption><b>{case.number}</b> '
-        f"{escape(case.arrangement)}: {', '.join(errors)}<br><small>{escape(case.name)}</small></figcaption></figure>"
+        f'<figure><img src="{_data(encoded, "jpeg")}" alt="{escape(name)}"><figcaption>{caption}<br>'
+        f"<small>{escape(name)}</small></figcaption></figure>"
     )
 
 
