@@ -62,7 +62,7 @@ def test_the_overlap_that_counts(width, occluded, hit):
 
 
 def test_of_two_slots_on_one_hand_that_of_its_side_counts():
-    # The right slot overlaps the left hand more, and still the left slot is the one that found it.
+    # The right slot overlaps the left hand more, but the left slot is the one that found it.
     found = score([hand(LEFT, A)], left=(100, 100, 160, 200), right=A)
     assert (found.found, found.exchanged, found.false) == (1, (), (RIGHT,))
 

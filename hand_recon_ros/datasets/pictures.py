@@ -116,7 +116,7 @@ class _Entry:
         """The field, which has to be there where there is no default."""
         value = self.content.get(field, default)
         if type(value) is not kind:
-            raise self.error(field, f"{kind.__name__}")
+            raise self.error(field, kind.__name__)
         return value
 
     def optional_numbers(self, field: str, *shape: int) -> np.ndarray | None:
