@@ -111,6 +111,7 @@ class ReconstructorConfig:
         choices=("auto", "cpu", "cuda"),
     )
     threads: int = setting(2, "threads of the CPU runtime", low=1, high=64)
+    body: str = setting("full", "body pose that locates the hands of a person: none or full", choices=("none", "full"))
     encoder: str = setting("small", "encoder beside the landmark network: none, small, or a path (.onnx)")
     encoder_interval: float = setting(
         0.06, "time between two runs of the encoder while the hands do not overlap; else it runs on every image",

@@ -97,7 +97,8 @@ def test_failures_are_one_line(arguments, text, capsys, tmp_path, monkeypatch):
 def test_models_are_listed(capsys):
     assert cli.main(["models", "--json"]) == 0
     states = json.loads(capsys.readouterr().out)["models"]
-    assert {state["name"]: state["state"] for state in states} == {"palm_detection": "ok", "hand_landmarks": "ok"}
+    names = ("palm_detection", "hand_landmarks", "pose_detection", "pose_landmarks", "hand_recrop")
+    assert {state["name"]: state["state"] for state in states} == dict.fromkeys(names, "ok")
 
 
 def test_json_holds_no_nan(capsys, monkeypatch):

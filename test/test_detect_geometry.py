@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hand_recon_ros.detect import palm, views
+from hand_recon_ros.detect import palm, ssd, views
 from hand_recon_ros.landmarks import crops, landmarks
 from hand_recon_ros.landmarks.observation import RotatedBox
 
@@ -22,7 +22,7 @@ BOXES = st.builds(
 
 
 def test_anchors():
-    anchors = palm.anchors()
+    anchors = ssd.anchors(palm.ANCHOR_GRIDS)
     assert anchors.shape == (24 * 24 * 2 + 12 * 12 * 6, 2)
     np.testing.assert_allclose(anchors[:4], [[0.5 / 24, 0.5 / 24]] * 2 + [[1.5 / 24, 0.5 / 24]] * 2)
     np.testing.assert_allclose(anchors[24 * 2], [0.5 / 24, 1.5 / 24])
@@ -33,35 +33,36 @@ def test_anchors():
 
 
 def test_decoding():
+    anchors = ssd.anchors(palm.ANCHOR_GRIDS)
     raw, logits = np.zeros((2016, 18), np.float32), np.full((2016, 1), -10.0, np.float32)
     raw[700] = [19.2, -9.6, 48, 24] + [1.92 * i for i in range(14)]
     logits[700] = 2.0
     logits[5] = -2.0
-    scores, values = palm.decode(raw, logits, 0.5)
+    scores, values = ssd.decode(raw, logits, anchors, 0.5, 192)
     assert scores == pytest.approx([1 / (1 + math.exp(-2))])
-    x, y = palm.anchors()[700]
+    x, y = anchors[700]
     np.testing.assert_allclose(values[0, :4], [x + 0.1 - 0.125, y - 0.05 - 0.0625, x + 0.1 + 0.125, y - 0.05 + 0.0625])
     np.testing.assert_allclose(values[0, 4:], [[x, y][i % 2] + 0.01 * i for i in range(14)])
-    scores, _ = palm.decode(raw, logits, 0.1)
+    scores, _ = ssd.decode(raw, logits, anchors, 0.1, 192)
     assert len(scores) == 2 and scores[0] > scores[1]
-    assert len(palm.decode(raw, logits, 0.0)[0]) == 2016
-    assert len(palm.decode(raw, logits, 1.0)[0]) == 0
+    assert len(ssd.decode(raw, logits, anchors, 0.0, 192)[0]) == 2016
+    assert len(ssd.decode(raw, logits, anchors, 1.0, 192)[0]) == 0
 
 
 def test_overlap():
     box = np.array([0.0, 0.0, 2.0, 2.0])
     others = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [2, 2, 3, 3], [0, 0, 0, 0]], dtype=float)
-    np.testing.assert_allclose(palm.box_iou(box, others), [1, 1 / 3, 0, 0])
+    np.testing.assert_allclose(ssd.box_iou(box, others), [1, 1 / 3, 0, 0])
 
 
 def test_suppression_averages_what_overlaps_and_keeps_the_rest():
     scores = np.array([0.9, 0.6, 0.5])
     values = np.array([[0, 0, 2, 2, 10.0], [0.2, 0, 2.2, 2, 40.0], [5, 5, 6, 6, 7.0]])
-    merged_scores, merged = palm.weighted_nms(scores, values)
+    merged_scores, merged = ssd.weighted_nms(scores, values)
     np.testing.assert_allclose(merged_scores, [0.9, 0.5])
     np.testing.assert_allclose(merged[0], [0.08, 0, 2.08, 2, (0.9 * 10 + 0.6 * 40) / 1.5])
     np.testing.assert_allclose(merged[1], values[2])
-    empty_scores, empty = palm.weighted_nms(np.zeros(0), np.zeros((0, 18)))
+    empty_scores, empty = ssd.weighted_nms(np.zeros(0), np.zeros((0, 18)))
     assert empty_scores.shape == (0,) and empty.shape == (0, 18)
 
 

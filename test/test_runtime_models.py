@@ -37,7 +37,10 @@ def test_the_installed_wheel_has_the_right_files_and_is_not_imported(monkeypatch
     monkeypatch.delenv(mf.ENVIRONMENT_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     paths = mf.verify_models()
-    assert [path.name for path in paths] == ["palm_detection_full.tflite", "hand_landmark_full.tflite"]
+    assert [path.name for path in paths] == [
+        *("palm_detection_full.tflite", "hand_landmark_full.tflite"),
+        *("pose_detection.tflite", "pose_landmark_full.tflite", "hand_recrop.tflite"),
+    ]
     code = (
         "import sys; from hand_recon_ros.runtime.model_files import verify_models; verify_models();"
         "print([name for name in ('mediapipe', 'torch', 'openvino') if name in sys.modules])"

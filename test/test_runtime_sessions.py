@@ -55,6 +55,23 @@ def test_the_graph_converts_bgr_bytes_as_the_networks_expect(landmark_session):
         np.testing.assert_allclose(array, expected[index][0], atol=2e-3)
 
 
+def test_only_some_outputs_and_another_range_of_the_input(landmark_session):
+    image = np.random.default_rng(2).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    landmark_session.inputs[0] = image
+    landmarks, presence, _, _ = landmark_session.run(1)[0]
+    path = find_model(HAND_LANDMARKS)
+    some = sessions.open_session(path, capacity=2, outputs=(1, 0))
+    # Inverted range, inverted image: the network's input is the same.
+    inverted = sessions.open_session(path, outputs=(1, 0), input_range=(1.0, 0.0))
+    for session, shown in ((some, image), (inverted, 255 - image)):
+        session.inputs[0] = shown
+        outputs = session.run(1)[0]
+        assert len(outputs) == 2
+        np.testing.assert_allclose(outputs[0], presence, atol=1e-4)
+        np.testing.assert_allclose(outputs[1], landmarks, atol=2e-3)
+    assert [len(outputs) for outputs in some.run(2)] == [2, 2]
+
+
 @pytest.mark.parametrize("count", [-1, 3])
 def test_more_images_than_the_capacity_are_refused(landmark_session, count):
     with pytest.raises(ValueError, match=f"up to 2 images at once, got {count}"):

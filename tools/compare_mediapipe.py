@@ -89,7 +89,7 @@ def framework_results(paths: list[str]) -> dict[str, Any]:
 
 def replica(palm: Any, landmark: Any, image: np.ndarray) -> list[Any]:
     """The networks used as the framework uses them: plain bilinear sampling, float32, one look."""
-    from hand_recon_ros.detect import palm as pd
+    from hand_recon_ros.detect.palm import palms_in
     from hand_recon_ros.landmarks import landmarks as lm
     from hand_recon_ros.landmarks.crops import crop_matrix
     from hand_recon_ros.landmarks.observation import RotatedBox
@@ -100,12 +100,10 @@ def replica(palm: Any, landmark: Any, image: np.ndarray) -> list[Any]:
 
     view = RotatedBox((image.shape[1] / 2, image.shape[0] / 2), float(max(image.shape[:2])))
     sample(view, palm.inputs[0], cv2.BORDER_CONSTANT)
-    scores, values = pd.weighted_nms(*pd.decode(*palm.run(1)[0], 0.5))
     hands = []
-    for score, value in zip(scores[:2], values[:2], strict=True):
-        roi = pd.in_image(score, value, view).roi
-        sample(roi, landmark.inputs[0], cv2.BORDER_REPLICATE)
-        hand = lm.decode(landmark.run(1)[0], roi, landmark.size)
+    for detection in palms_in(*palm.run(1)[0], 0.5, view, palm.size)[:2]:
+        sample(detection.roi, landmark.inputs[0], cv2.BORDER_REPLICATE)
+        hand = lm.decode(landmark.run(1)[0], detection.roi, landmark.size)
         if hand.presence >= 0.5:
             hands.append(hand)
     return hands

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..landmarks.landmarks import HandLandmarks
 from ..skeleton import PALM
-from .palm import PalmDetection, box_iou
+from .palm import PalmDetection
+from .ssd import box_iou
 
 SAME_HAND = 0.2
 SAME_PALM = 0.35

@@ -15,7 +15,8 @@ from ..runtime.model_files import HAND_LANDMARKS, PALM_DETECTION, find_model
 from ..runtime.sessions import Session, open_session
 from .hand_detector import LIKELY, DetectedHand, detector_file
 from .hand_detector import decode as hands_in
-from .palm import PalmDetection, fill_input, palms_in
+from .palm import PalmDetection, palms_in
+from .ssd import fill_input
 
 _PARALLEL_CROPS = 2
 _STEM_READERS = ("conv2d_22/Conv2D", "conv2d_30/Conv2D")

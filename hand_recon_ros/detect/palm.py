@@ -1,19 +1,17 @@
-"""Palm detection: anchors, decoding and weighted non-maximum suppression."""
+"""Palm detection: palms in an image, from the outputs of the palm detector."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import numpy as np
 
-from ..landmarks.crops import crop, letterbox, palm_box
+from ..landmarks.crops import palm_box
 from ..landmarks.observation import RotatedBox
-from ..runtime.sessions import Session
+from .ssd import anchors, decode, weighted_nms
 
 ANCHOR_GRIDS = ((24, 2), (12, 6))
 """Cells per side and anchors per cell of the detector's layers (strides 8 and 3 x 16 of 192 pixels)."""
-NMS_IOU = 0.3
 _WRIST, _MIDDLE = 0, 2
 
 
@@ -32,96 +30,19 @@ class PalmDetection:
     roi: RotatedBox
 
 
-@functools.cache
-def anchors() -> np.ndarray:
-    """Anchor centres (2016, 2) in 0..1, in the order of the network's outputs; all anchors have unit size."""
-    layers = []
-    for cells, per_cell in ANCHOR_GRIDS:
-        centers = (np.arange(cells) + 0.5) / cells
-        y, x = np.meshgrid(centers, centers, indexing="ij")
-        layers.append(np.repeat(np.stack([x, y], axis=-1).reshape(-1, 2), per_cell, axis=0))
-    result = np.concatenate(layers)
-    result.setflags(write=False)
-    return result
-
-
-def decode(raw: np.ndarray, logits: np.ndarray, threshold: float, size: int = 192) -> tuple[np.ndarray, np.ndarray]:
-    """Detections above a score, from the network's outputs.
+def palms_in(
+    raw: np.ndarray, logits: np.ndarray, threshold: float, view: RotatedBox, size: int = 192
+) -> list[PalmDetection]:
+    """Palms in pixels of the image, best first, from the network's outputs for a view of it.
 
     Args:
         raw: (2016, 18): centre offset, width and height, 7 points, all in pixels of the network's input.
         logits: (2016,) or (2016, 1).
         threshold: lowest score, 0..1.
+        view: the region of the image that the network's input shows.
         size: side of the network's input, pixels.
-
-    Returns:
-        scores (n,) in descending order and values (n, 18): x0, y0, x1, y1 and 7 points (x, y), all in 0..1.
     """
-    logits = logits.reshape(-1)
-    # Compared as logits: the sigmoid is then needed for the few that pass only.
-    threshold = min(max(threshold, 1e-9), 1 - 1e-9)
-    kept = np.flatnonzero(logits >= np.log(threshold / (1 - threshold)))
-    kept = kept[np.argsort(-logits[kept], kind="stable")]
-    scores = 1.0 / (1.0 + np.exp(-np.clip(logits[kept].astype(np.float64), -100, 100)))
-    values = raw[kept].astype(np.float64) / size
-    centers = anchors()[kept]
-    values[:, :2] += centers
-    values[:, 4:] += np.tile(centers, 7)
-    half = values[:, 2:4] / 2
-    values[:, :4] = np.concatenate([values[:, :2] - half, values[:, :2] + half], axis=1)
-    return scores, values
-
-
-def box_iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Intersection over union (n,) of one box (4,) with boxes (n, 4), as x0, y0, x1, y1."""
-    overlap = np.clip(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0, None).prod(axis=1)
-    areas = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
-    union = np.clip(box[2:] - box[:2], 0, None).prod() + areas - overlap
-    return overlap / np.maximum(union, 1e-12)
-
-
-def weighted_nms(scores: np.ndarray, values: np.ndarray, iou: float = NMS_IOU) -> tuple[np.ndarray, np.ndarray]:
-    """Merge detections of the same thing: each group becomes its score-weighted mean with its best score.
-
-    Args:
-        scores: (n,), descending.
-        values: (n, k), the first four columns a box x0, y0, x1, y1.
-        iou: overlap with a group's best box above which a detection belongs to it.
-
-    Returns:
-        scores (m,) and values (m, k) of the groups, best first. This is the "blended" suppression of BlazeFace
-        (arXiv 1907.05047): averaging is steadier from frame to frame than picking one box.
-    """
-    merged_scores, merged_values = [], []
-    rest = np.arange(len(scores))
-    while len(rest):
-        same = box_iou(values[rest[0], :4], values[rest, :4]) > iou
-        same[0] = True
-        group = rest[same]
-        merged_scores.append(scores[rest[0]])
-        merged_values.append(np.average(values[group], axis=0, weights=scores[group]))
-        rest = rest[~same]
-    if not merged_scores:
-        return np.zeros(0), np.zeros((0, values.shape[1]))
-    return np.array(merged_scores), np.stack(merged_values)
-
-
-def fill_input(session: Session, image: np.ndarray, view: RotatedBox | None = None) -> RotatedBox:
-    """Put a view of a BGR image into the network's input; returns the view.
-
-    ``view`` may be rotated and reach beyond the image; without it, the whole image is letterboxed.
-    """
-    if view is None:
-        return letterbox(image, session.inputs[0])
-    crop(image, view, session.inputs[0], repeat_border=False)
-    return view
-
-
-def palms_in(
-    raw: np.ndarray, logits: np.ndarray, threshold: float, view: RotatedBox, size: int = 192
-) -> list[PalmDetection]:
-    """Palms in pixels of the image, best first, from the network's outputs for a view of it: see :func:`decode`."""
-    scores, values = weighted_nms(*decode(raw, logits, threshold, size))
+    scores, values = weighted_nms(*decode(raw, logits, anchors(ANCHOR_GRIDS), threshold, size))
     return [in_image(score, value, view) for score, value in zip(scores, values, strict=True)]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..datasets.pictures import AnnotatedHand, AnnotatedPicture
-from ..detect.palm import box_iou
+from ..detect.ssd import box_iou
 from ..reconstructor import TwoHandReconstructor
 from ..types import Side, TwoHandEstimate
 from .intervals import ratio_interval

@@ -1,6 +1,6 @@
-"""Files of the palm detector and the landmark network: search, check by sha256, download.
+"""Files of the networks that detect hands, bodies and their landmarks: search, check by sha256, download.
 
-They are two Apache-2.0 networks in the PyPI wheel ``mediapipe==0.10.21``, not part of this package. Where that wheel is
+They are Apache-2.0 networks in the PyPI wheel ``mediapipe==0.10.21``, not part of this package. Where that wheel is
 installed they are read from its folder, and the framework itself is never imported. Everywhere else
 ``hand-recon models fetch`` copies them out of the wheel.
 """
@@ -24,7 +24,7 @@ LICENCE_NAME = "LICENSE.mediapipe"
 _DOWNLOAD_OPTIONS = (
     "--no-deps",
     "--only-binary=:all:",
-    # The two files are the same in the wheels of all platforms and Python versions.
+    # The files are the same in the wheels of all platforms and Python versions.
     "--python-version=3.11",
     "--platform=manylinux_2_28_x86_64",
 )
@@ -65,7 +65,25 @@ HAND_LANDMARKS = ModelFile(
     sha256="11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
     wheel_path="mediapipe/modules/hand_landmark/hand_landmark_full.tflite",
 )
-MODEL_FILES = (PALM_DETECTION, HAND_LANDMARKS)
+POSE_DETECTION = ModelFile(
+    name="pose_detection",
+    filename="pose_detection.tflite",
+    sha256="9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+    wheel_path="mediapipe/modules/pose_detection/pose_detection.tflite",
+)
+POSE_LANDMARKS = ModelFile(
+    name="pose_landmarks",
+    filename="pose_landmark_full.tflite",
+    sha256="e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+    wheel_path="mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
+)
+HAND_RECROP = ModelFile(
+    name="hand_recrop",
+    filename="hand_recrop.tflite",
+    sha256="67d996ce96f9d36fe17d2693022c6da93168026ab2f028f9e2365398d8ac7d5d",
+    wheel_path="mediapipe/modules/holistic_landmark/hand_recrop.tflite",
+)
+MODEL_FILES = (PALM_DETECTION, HAND_LANDMARKS, POSE_DETECTION, POSE_LANDMARKS, HAND_RECROP)
 
 
 @dataclasses.dataclass(frozen=True)

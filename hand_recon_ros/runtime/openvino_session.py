@@ -28,9 +28,11 @@ class OpenVinoSession:
         capacity: int = 1,
         head: str | os.PathLike[str] | None = None,
         feature_layers: Sequence[str] = (),
+        outputs: Sequence[int] | None = None,
+        input_range: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         core = openvino.Core()
-        model = _read(core, path)
+        model = _read(core, path, outputs)
         shape = [int(n) for n in model.inputs[0].shape]
         if len(model.inputs) != 1 or len(shape) != 4 or shape[0] != 1 or shape[1] != shape[2] or shape[3] != 3:
             raise SessionError(f"{os.fspath(path)}: expected one image input (1, n, n, 3), got {tuple(shape)}")
@@ -41,15 +43,17 @@ class OpenVinoSession:
         self._inputs = np.zeros((capacity, *shape[1:]), dtype=np.uint8)
         self._output_count = len(model.outputs)
         self._single = []
-        compiled = core.compile_model(_with_image_input(model), "CPU", config)
+        compiled = core.compile_model(_with_image_input(model, input_range), "CPU", config)
         for index in range(capacity):
             self._single.append(self._request(compiled, index, index + 1))
         self._batch = self._single[0]
         if capacity > 1:
-            model = _read(core, path)
+            model = _read(core, path, outputs)
             model.add_outputs([_input_of(model, layer, path) for layer in feature_layers])
             model.reshape([capacity, *shape[1:]])
-            self._batch = self._request(core.compile_model(_with_image_input(model), "CPU", config), 0, capacity)
+            self._batch = self._request(
+                core.compile_model(_with_image_input(model, input_range), "CPU", config), 0, capacity
+            )
 
     @property
     def size(self) -> int:
@@ -89,11 +93,16 @@ def cpu_config(threads: int) -> dict[str, Any]:
     return {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
 
 
-def _read(core: openvino.Core, path: str | os.PathLike[str]) -> openvino.Model:
+def _read(core: openvino.Core, path: str | os.PathLike[str], outputs: Sequence[int] | None = None) -> openvino.Model:
+    """The network in a file, with all of its outputs or only some of them."""
     try:
-        return core.read_model(os.fspath(path))
+        model = core.read_model(os.fspath(path))
     except RuntimeError as error:
         raise SessionError(f"{os.fspath(path)}: OpenVINO cannot read this network: {error}") from error
+    if outputs is None:
+        return model
+    results = model.get_results()
+    return openvino.Model([results[index] for index in outputs], model.get_parameters(), model.get_friendly_name())
 
 
 def _input_of(model: openvino.Model, layer: str, path: str | os.PathLike[str]) -> openvino.Output:
@@ -134,7 +143,7 @@ def _with_head(
     return openvino.Model([*model.get_results(), *head.get_results()], model.get_parameters(), "with head")
 
 
-def _with_image_input(model: openvino.Model) -> openvino.Model:
+def _with_image_input(model: openvino.Model, input_range: tuple[float, float]) -> openvino.Model:
     """The model with a uint8 BGR input: inside the graph the conversion to float RGB takes next to no time."""
     from openvino.preprocess import ColorFormat, PrePostProcessor
 
@@ -143,5 +152,10 @@ def _with_image_input(model: openvino.Model) -> openvino.Model:
     image = processor.input()
     image.tensor().set_element_type(openvino.Type.u8).set_layout(layout).set_color_format(ColorFormat.BGR)
     image.model().set_layout(layout)
-    image.preprocess().convert_element_type(openvino.Type.f32).convert_color(ColorFormat.RGB).scale(255.0)
+    low, high = input_range
+    scale = 255.0 / (high - low)
+    steps = image.preprocess().convert_element_type(openvino.Type.f32).convert_color(ColorFormat.RGB)
+    if low != 0.0:
+        steps.mean(-low * scale)
+    steps.scale(scale)
     return processor.build()

@@ -39,8 +39,10 @@ def open_session(
     capacity: int = 1,
     head: str | os.PathLike[str] | None = None,
     feature_layers: Sequence[str] = (),
+    outputs: Sequence[int] | None = None,
+    input_range: tuple[float, float] = (0.0, 1.0),
 ) -> Session:
-    """Load a network file (TFLite or ONNX, one image input NHWC, RGB in 0..1) for the CPU, in float32.
+    """Load a network file (TFLite or ONNX, one image input NHWC, RGB) for the CPU, in float32.
 
     Args:
         path: file of the network.
@@ -51,6 +53,9 @@ def open_session(
             with ``capacity`` 1.
         feature_layers: names of convolutions or linear layers whose inputs, (C, H, W) or (N,), are outputs as well;
             they come after the network's own.
+        outputs: indices of those of the network's own outputs that are needed, without it all. Layers that only the
+            others depend on are not evaluated.
+        input_range: values of black and of white in the network's input.
 
     Raises SessionError where no runtime for it can be imported or the file cannot be loaded.
     """
@@ -62,4 +67,12 @@ def open_session(
             f"`pip install openvino` has wheels for Linux, Windows and macOS on x86-64 and arm64; this is "
             f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
         ) from error
-    return OpenVinoSession(path, threads=threads, capacity=capacity, head=head, feature_layers=feature_layers)
+    return OpenVinoSession(
+        path,
+        threads=threads,
+        capacity=capacity,
+        head=head,
+        feature_layers=feature_layers,
+        outputs=outputs,
+        input_range=input_range,
+    )

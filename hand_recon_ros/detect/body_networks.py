@@ -1,0 +1,76 @@
+"""The networks that detect bodies, their poses and the boxes of their hands."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from ..config import ReconstructorConfig
+from ..landmarks.crops import crop
+from ..landmarks.observation import RotatedBox
+from ..runtime.model_files import HAND_RECROP, POSE_DETECTION, POSE_LANDMARKS, find_model
+from ..runtime.sessions import Session, open_session
+from ..types import Side
+from .body import BodyDetection, BodyHand, BodyPose, bodies_in, corrected, hand_from_pose, pose_in
+from .ssd import fill_input
+
+_POSE_OUTPUTS = (0, 1, 3)
+"""Points, presence and heatmaps; without the mask of the person the network takes about half of the time."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BodyNetworks:
+    """Pose detector, pose landmark network and the network that corrects the boxes of hands.
+
+    Not for use by two threads at once: the input buffers are shared.
+    """
+
+    detector: Session
+    pose: Session
+    recrop: Session
+
+    @classmethod
+    def load(cls, config: ReconstructorConfig) -> BodyNetworks:
+        """Load and check the networks, and run each once, so that the first image takes no longer than the others.
+
+        Raises ModelFileError where a file is missing or altered and SessionError where it cannot be run.
+        """
+        detector, pose, recrop = (
+            find_model(model, config.model_dir) for model in (POSE_DETECTION, POSE_LANDMARKS, HAND_RECROP)
+        )
+        networks = cls(
+            detector=open_session(detector, threads=config.threads, input_range=(-1.0, 1.0)),
+            pose=open_session(pose, threads=config.threads, outputs=_POSE_OUTPUTS),
+            recrop=open_session(recrop, threads=config.threads),
+        )
+        for session in (networks.detector, networks.pose, networks.recrop):
+            session.run(1)
+        return networks
+
+    def detect(self, image: np.ndarray, threshold: float = 0.5, view: RotatedBox | None = None) -> list[BodyDetection]:
+        """Persons above ``threshold`` in a BGR image, or in one view of it, best first."""
+        view = fill_input(self.detector, image, view)
+        raw, logits = self.detector.run(1)[0]
+        return bodies_in(raw, logits, threshold, view, self.detector.size)
+
+    def read(self, image: np.ndarray, roi: RotatedBox) -> BodyPose:
+        """The pose of the person in a box of a BGR image.
+
+        The box is that of a detection or, in a stream, ``next_roi`` of the pose in the image before.
+        """
+        crop(image, roi, self.pose.inputs[0])
+        return pose_in(self.pose.run(1)[0], roi, self.pose.size)
+
+    def hands(self, image: np.ndarray, pose: BodyPose) -> tuple[BodyHand | None, BodyHand | None]:
+        """Left and right hand of a person with the boxes of their crops; None where the wrist is not visible."""
+        left, right = (self._hand(image, pose, side) for side in Side)
+        return left, right
+
+    def _hand(self, image: np.ndarray, pose: BodyPose, side: Side) -> BodyHand | None:
+        hand = hand_from_pose(pose, side)
+        if hand is None:
+            return None
+        # One hand at a time: of a batch of two, OpenVINO's result for the second is wrong with this network.
+        crop(image, hand.roi, self.recrop.inputs[0])
+        return corrected(hand, self.recrop.run(1)[0][0], self.recrop.size)
