@@ -1,0 +1,273 @@
+"""Pseudo-labels of photographs with annotated hand boxes: squares, keypoints and sides as the networks predict them.
+
+Annotated boxes lack what the training of a detector needs: the square of the landmark network's crop with its
+direction, and the side. The product's networks, run with many views and crops, predict these for most hands. A label is
+given only where predictions of different crops agree; the rest is marked as unknown, so that it is neither a positive
+nor a negative example.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..datasets.hand_boxes import BoxedPicture
+from ..detect.duplicates import part_of, same_hand
+from ..detect.networks import HandNetworks
+from ..detect.palm import box_iou
+from ..detect.test_time_augmentation import AUGMENTATIONS
+from ..detect.views import tiles, turned
+from ..landmarks.crops import alike, tracking_box
+from ..landmarks.landmarks import UNSTEADY, HandLandmarks
+from ..landmarks.observation import RotatedBox
+from ..types import Side
+
+_PALM_SCORE = 0.08
+_DETECTOR_SCORE = 0.15
+_SAME_CANDIDATE = 0.1
+_MOST_CANDIDATES = 12
+_FIRST_PASS_PRESENCE = 0.1
+_HAND_LIKE = 0.4
+"""Presence from which on a region may not be taken for background."""
+_PRESENT = 0.5
+"""Lowest presence of a hand in an annotated box."""
+_SURE = 0.9
+"""Lowest presence of a hand that no box was annotated for, and lowest probability of a side."""
+_PRESENT_WITH_SIDE = 0.8
+_CERTAIN_PALM = 0.5
+_SAME_HAND = 0.25
+"""A hand that no box was annotated for needs a palm of this score with a box this much alike: the landmark network
+alone outputs a presence of 0.95 for some logos on shirts."""
+_SMALLEST = 20.0
+_MATCH_IOU = 0.35
+"""Lowest overlap of an annotated box with the box around the keypoints of its hand."""
+_OVERLAPPING = 0.3
+_BOX_SCALE = 1.3
+"""Size of a crop relative to the annotated box, for the search within the box."""
+_BOX_ANGLES = 8
+_FINGERTIP_ERROR = 0.2
+"""Largest mean distance of annotated from predicted fingertips, as a part of the hand's extent."""
+_TIPS = (4, 8)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LabelledHand:
+    """A hand and what the networks predict of it.
+
+    Attributes:
+        side: the side it looks like; None where the crops disagree or are not certain.
+        roi: the box of the landmark network's crop.
+        box: (4,) x0, y0, x1, y1, pixels: as annotated, or around the keypoints where no box was annotated.
+        presence: mean over the crops.
+        right: mean probability over the crops that it looks like a right hand.
+        keypoints: (21, 2), pixels, mean over the crops.
+    """
+
+    side: Side | None
+    roi: RotatedBox
+    box: np.ndarray
+    presence: float
+    right: float
+    keypoints: np.ndarray
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``labels.json``: see :class:`PictureLabels`."""
+        return {
+            "side": None if self.side is None else self.side.name.lower(),
+            "roi": [round(float(v), 4) for v in (*self.roi.center, self.roi.size, self.roi.angle)],
+            "box": self.box.round(2).tolist(),
+            "presence": round(self.presence, 4),
+            "right": round(self.right, 4),
+            "keypoints": self.keypoints.round(2).tolist(),
+        }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PictureLabels:
+    """The labels of a picture.
+
+    Attributes:
+        picture: the picture and its annotation.
+        hands: the labelled hands.
+        unlabelled: (M, 4) boxes of regions that show or may show a hand, but have no label.
+    """
+
+    picture: BoxedPicture
+    hands: list[LabelledHand]
+    unlabelled: np.ndarray
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything but the labelled hands is background."""
+        return not len(self.unlabelled)
+
+    def as_json(self) -> dict[str, Any]:
+        """One entry of ``labels.json``; ``roi`` is centre x, y, size (pixels) and angle (radians)."""
+        return {
+            "file": str(self.picture.path.resolve()),
+            "source": self.picture.source,
+            "licence": self.picture.licence,
+            "split": self.picture.split,
+            "width": self.picture.width,
+            "height": self.picture.height,
+            "complete": self.complete,
+            "hands": [hand.as_json() for hand in self.hands],
+            "unlabelled": self.unlabelled.round(2).tolist(),
+        }
+
+
+def label_picture(networks: HandNetworks, image: np.ndarray, picture: BoxedPicture) -> PictureLabels:
+    """Labels of a BGR image, which is ``picture``'s, from networks that were loaded with the hand detector.
+
+    Each annotated box gets the hand whose keypoints fill it best, if the crops agree on it. Hands outside of these
+    boxes are added where presence is at least 0.9 and a palm is detected there. A side needs a presence of at least 0.8
+    and a probability of at least 0.9, in crops and in mirror images of crops.
+    """
+    height, width = image.shape[:2]
+    padded, *rotated = turned(width, height)
+    palms = _candidates(networks, image, [None, padded, *tiles(width, height)])
+    hands = _found(networks, image, palms)
+    missed = [box for box in picture.boxes if not any(_fills(hand, box) for hand in hands)]
+    if missed or not len(picture.boxes):
+        more = _candidates(networks, image, rotated)
+        within = [(0.0, roi) for box in missed for roi in _rois_in(box)]
+        hands = _distinct(hands + _found(networks, image, [*more, *within]))
+        palms += more
+    labelled: list[LabelledHand] = []
+    unlabelled: list[np.ndarray] = []
+    rest = list(hands)
+    for index, box in sorted(enumerate(picture.boxes), key=lambda item: -_best_overlap(item[1], hands)):
+        filling = [hand for hand in rest if _fills(hand, box)]
+        best = max(filling, key=lambda hand: hand.presence * _overlap(hand, box), default=None)
+        if best is None or not _agrees(best, picture, index):
+            unlabelled.append(box)
+            continue
+        rest.remove(best)
+        labelled.append(dataclasses.replace(best, box=box))
+    for hand in sorted(rest, key=lambda hand: -hand.presence):
+        if any(part_of(hand.keypoints, known.keypoints) for known in labelled):
+            continue
+        supported = any(score >= _CERTAIN_PALM and alike(roi, hand.roi, _SAME_HAND) for score, roi in palms)
+        if supported and hand.presence >= _SURE and _is_another(hand, labelled, unlabelled):
+            labelled.append(hand)
+        else:
+            unlabelled.append(hand.box)
+    return PictureLabels(picture, _without_equal_sides(labelled), np.array(unlabelled).reshape(-1, 4))
+
+
+def _candidates(
+    networks: HandNetworks, image: np.ndarray, views: Sequence[RotatedBox | None]
+) -> list[tuple[float, RotatedBox]]:
+    """Scores and boxes of palms and of the hand detector's hands in views of the image, down to low scores."""
+    scored = []
+    for view in views:
+        palms, hands = networks.detect(image, _PALM_SCORE, view, _DETECTOR_SCORE)
+        scored += [(palm.score, palm.roi) for palm in palms] + [(hand.score, hand.roi) for hand in hands]
+    distinct: list[tuple[float, RotatedBox]] = []
+    for score, roi in sorted(scored, key=lambda item: -item[0]):
+        if not any(alike(roi, other, _SAME_CANDIDATE) for _, other in distinct):
+            distinct.append((score, roi))
+    return distinct[:_MOST_CANDIDATES]
+
+
+def _rois_in(box: np.ndarray) -> list[RotatedBox]:
+    """Crops of an annotated box in several rotations."""
+    x, y = (box[:2] + box[2:]) / 2
+    size = _BOX_SCALE * float((box[2:] - box[:2]).max())
+    return [RotatedBox((float(x), float(y)), size, 2 * math.pi * turn / _BOX_ANGLES) for turn in range(_BOX_ANGLES)]
+
+
+def _found(
+    networks: HandNetworks, image: np.ndarray, candidates: Sequence[tuple[float, RotatedBox]]
+) -> list[LabelledHand]:
+    """The distinct hands that the landmark network converges on from boxes, each evaluated in several crops."""
+    hands = networks.read(image, [roi for _, roi in candidates])
+    for _ in range(2):
+        going_on = [hand for hand in hands if hand.presence >= _FIRST_PASS_PRESENCE]
+        kept: list[HandLandmarks] = []
+        for hand in sorted(going_on, key=lambda hand: -hand.presence):
+            if not any(same_hand(hand.keypoints, other.keypoints) for other in kept):
+                kept.append(hand)
+        hands = networks.read(image, [hand.next_roi() for hand in kept])
+    found = [_averaged(networks, image, hand) for hand in hands if hand.presence >= _HAND_LIKE]
+    return _distinct([hand for hand in found if hand is not None])
+
+
+def _averaged(networks: HandNetworks, image: np.ndarray, hand: HandLandmarks) -> LabelledHand | None:
+    """A hand from several crops and mirror images of crops; None where they do not show a hand alike."""
+    base = hand.next_roi()
+    rois = [RotatedBox(base.center, base.size * scale, base.angle + turn) for turn, scale, _ in AUGMENTATIONS]
+    mirrored = [mirror for _, _, mirror in AUGMENTATIONS]
+    crops = networks.read(image, rois, mirrored)
+    points = np.stack([crop.keypoints for crop in crops])
+    keypoints = points.mean(axis=0)
+    extent = float(np.ptp(keypoints, axis=0).max())
+    spread = np.sqrt(((points - keypoints) ** 2).sum(axis=-1).mean(axis=0)).mean()
+    presence = float(np.mean([crop.presence for crop in crops]))
+    if presence < _HAND_LIKE or spread > UNSTEADY * extent or extent < _SMALLEST:
+        return None
+    box = np.concatenate([keypoints.min(axis=0), keypoints.max(axis=0)])
+    right = np.array([crop.right for crop in crops])
+    side = None
+    if presence >= _PRESENT_WITH_SIDE:
+        lowest = {Side.RIGHT: right.min(), Side.LEFT: 1 - right.max()}
+        means = [right[np.array(mirrored) == flag].mean() for flag in (False, True)]
+        for candidate, worst in lowest.items():
+            of_side = means if candidate == Side.RIGHT else [1 - mean for mean in means]
+            if worst > 0.5 and min(of_side) >= _SURE:
+                side = candidate
+    return LabelledHand(side, tracking_box(keypoints), box, presence, float(right.mean()), keypoints)
+
+
+def _distinct(hands: list[LabelledHand]) -> list[LabelledHand]:
+    kept: list[LabelledHand] = []
+    for hand in sorted(hands, key=lambda hand: -hand.presence):
+        if not any(same_hand(hand.keypoints, other.keypoints) for other in kept):
+            kept.append(hand)
+    return kept
+
+
+def _overlap(hand: LabelledHand, box: np.ndarray) -> float:
+    return float(box_iou(box, _around(hand)[None])[0])
+
+
+def _best_overlap(box: np.ndarray, hands: list[LabelledHand]) -> float:
+    return max((_overlap(hand, box) for hand in hands), default=0.0)
+
+
+def _fills(hand: LabelledHand, box: np.ndarray) -> bool:
+    return hand.presence >= _PRESENT and _overlap(hand, box) >= _MATCH_IOU
+
+
+def _agrees(hand: LabelledHand, picture: BoxedPicture, index: int) -> bool:
+    """Whether the predicted fingertips lie at the annotated ones, where the set has any."""
+    if picture.fingertips is None:
+        return True
+    errors = np.linalg.norm(hand.keypoints[list(_TIPS)] - picture.fingertips[index], axis=1)
+    return bool(errors.mean() <= _FINGERTIP_ERROR * np.ptp(hand.keypoints, axis=0).max())
+
+
+def _is_another(hand: LabelledHand, labelled: list[LabelledHand], unlabelled: list[np.ndarray]) -> bool:
+    """Whether a hand without an annotated box is apart from all others, or overlaps one of the other side only."""
+    if any(box_iou(hand.box, box[None])[0] > _OVERLAPPING for box in unlabelled):
+        return False
+    for known in labelled:
+        overlapping = max(_overlap(hand, known.box), _overlap(hand, _around(known)))
+        if overlapping > _OVERLAPPING and (hand.side is None or known.side is None or hand.side == known.side):
+            return False
+    return True
+
+
+def _around(hand: LabelledHand) -> np.ndarray:
+    return np.concatenate([hand.keypoints.min(axis=0), hand.keypoints.max(axis=0)])
+
+
+def _without_equal_sides(hands: list[LabelledHand]) -> list[LabelledHand]:
+    """The hands; two hands of one side, which are rarely of two people, both lose it."""
+    if len(hands) == 2 and hands[0].side == hands[1].side:
+        return [dataclasses.replace(hand, side=None) for hand in hands]
+    return hands
