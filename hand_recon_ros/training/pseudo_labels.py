@@ -127,16 +127,7 @@ def label_picture(networks: HandNetworks, image: np.ndarray, picture: BoxedPictu
     boxes are added where presence is at least 0.9 and a palm is detected there. A side needs a presence of at least 0.8
     and a probability of at least 0.9, in crops and in mirror images of crops.
     """
-    height, width = image.shape[:2]
-    padded, *rotated = turned(width, height)
-    palms = _candidates(networks, image, [None, padded, *tiles(width, height)])
-    hands = _found(networks, image, palms)
-    missed = [box for box in picture.boxes if not any(_fills(hand, box) for hand in hands)]
-    if missed or not len(picture.boxes):
-        more = _candidates(networks, image, rotated)
-        within = [(0.0, roi) for box in missed for roi in _rois_in(box)]
-        hands = _distinct(hands + _found(networks, image, [*more, *within]))
-        palms += more
+    hands, candidates = _search(networks, image, picture.boxes)
     labelled: list[LabelledHand] = []
     unlabelled: list[np.ndarray] = []
     rest = list(hands)
@@ -151,12 +142,30 @@ def label_picture(networks: HandNetworks, image: np.ndarray, picture: BoxedPictu
     for hand in sorted(rest, key=lambda hand: -hand.presence):
         if any(part_of(hand.keypoints, known.keypoints) for known in labelled):
             continue
-        supported = any(score >= _CERTAIN_PALM and alike(roi, hand.roi, _SAME_HAND) for score, roi in palms)
+        supported = any(score >= _CERTAIN_PALM and alike(roi, hand.roi, _SAME_HAND) for score, roi in candidates)
         if supported and hand.presence >= _SURE and _is_another(hand, labelled, unlabelled):
             labelled.append(hand)
         else:
             unlabelled.append(hand.box)
     return PictureLabels(picture, _without_equal_sides(labelled), np.array(unlabelled).reshape(-1, 4))
+
+
+def _search(
+    networks: HandNetworks, image: np.ndarray, boxes: np.ndarray
+) -> tuple[list[LabelledHand], list[tuple[float, RotatedBox]]]:
+    """The hands in an image, and scores and boxes of the candidates. Annotated boxes (N, 4) that no hand fills are
+    searched in more views and in crops of each box."""
+    height, width = image.shape[:2]
+    padded, *rotated = turned(width, height)
+    candidates = _candidates(networks, image, [None, padded, *tiles(width, height)])
+    hands = _found(networks, image, candidates)
+    missed = [box for box in boxes if not any(_fills(hand, box) for hand in hands)]
+    if missed or not len(boxes):
+        more = _candidates(networks, image, rotated)
+        within = [(0.0, roi) for box in missed for roi in _rois_in(box)]
+        hands = _distinct(hands + _found(networks, image, [*more, *within]))
+        candidates += more
+    return hands, candidates
 
 
 def _candidates(
@@ -210,17 +219,17 @@ def _averaged(networks: HandNetworks, image: np.ndarray, hand: HandLandmarks) ->
     presence = float(np.mean([crop.presence for crop in crops]))
     if presence < _HAND_LIKE or spread > UNSTEADY * extent or extent < _SMALLEST:
         return None
-    box = np.concatenate([keypoints.min(axis=0), keypoints.max(axis=0)])
     right = np.array([crop.right for crop in crops])
-    side = None
-    if presence >= _PRESENT_WITH_SIDE:
-        lowest = {Side.RIGHT: right.min(), Side.LEFT: 1 - right.max()}
-        means = [right[np.array(mirrored) == flag].mean() for flag in (False, True)]
-        for candidate, worst in lowest.items():
-            of_side = means if candidate == Side.RIGHT else [1 - mean for mean in means]
-            if worst > 0.5 and min(of_side) >= _SURE:
-                side = candidate
-    return LabelledHand(side, tracking_box(keypoints), box, presence, float(right.mean()), keypoints)
+    side = _side(right, np.array(mirrored)) if presence >= _PRESENT_WITH_SIDE else None
+    return LabelledHand(side, tracking_box(keypoints), _around(keypoints), presence, float(right.mean()), keypoints)
+
+
+def _side(right: np.ndarray, mirrored: np.ndarray) -> Side | None:
+    """The side on which all crops agree, and of which crops and mirror images of crops are both certain on average."""
+    means = right[~mirrored].mean(), right[mirrored].mean()
+    if right.min() > 0.5 and min(means) >= _SURE:
+        return Side.RIGHT
+    return Side.LEFT if right.max() < 0.5 and max(means) <= 1 - _SURE else None
 
 
 def _distinct(hands: list[LabelledHand]) -> list[LabelledHand]:
@@ -232,7 +241,7 @@ def _distinct(hands: list[LabelledHand]) -> list[LabelledHand]:
 
 
 def _overlap(hand: LabelledHand, box: np.ndarray) -> float:
-    return float(box_iou(box, _around(hand)[None])[0])
+    return float(box_iou(box, _around(hand.keypoints)[None])[0])
 
 
 def _best_overlap(box: np.ndarray, hands: list[LabelledHand]) -> float:
@@ -256,14 +265,14 @@ def _is_another(hand: LabelledHand, labelled: list[LabelledHand], unlabelled: li
     if any(box_iou(hand.box, box[None])[0] > _OVERLAPPING for box in unlabelled):
         return False
     for known in labelled:
-        overlapping = max(_overlap(hand, known.box), _overlap(hand, _around(known)))
+        overlapping = max(_overlap(hand, known.box), _overlap(hand, _around(known.keypoints)))
         if overlapping > _OVERLAPPING and (hand.side is None or known.side is None or hand.side == known.side):
             return False
     return True
 
 
-def _around(hand: LabelledHand) -> np.ndarray:
-    return np.concatenate([hand.keypoints.min(axis=0), hand.keypoints.max(axis=0)])
+def _around(keypoints: np.ndarray) -> np.ndarray:
+    return np.concatenate([keypoints.min(axis=0), keypoints.max(axis=0)])
 
 
 def _without_equal_sides(hands: list[LabelledHand]) -> list[LabelledHand]:

@@ -1,0 +1,165 @@
+"""Pseudo-labels of photographs, from made-up networks that detect given hands."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from hand_recon_ros.datasets.hand_boxes import BoxedPicture
+from hand_recon_ros.detect.networks import Detections
+from hand_recon_ros.detect.palm import PalmDetection
+from hand_recon_ros.landmarks.crops import tracking_box
+from hand_recon_ros.landmarks.landmarks import HandLandmarks
+from hand_recon_ros.landmarks.observation import RotatedBox
+from hand_recon_ros.training.pseudo_labels import PictureLabels, label_picture
+from hand_recon_ros.types import Side
+
+SIZE = (640, 480)
+IMAGE = np.zeros((480, 640, 3), np.uint8)
+
+
+def keypoints(x: float, y: float, extent: float = 100.0) -> np.ndarray:
+    """An open hand that points up: the wrist at the bottom, five fingers."""
+    fingers = [[((finger - 2) * 0.2, -0.4 - 0.2 * joint) for joint in range(4)] for finger in range(5)]
+    return np.array([(0.0, 0.0), *(point for finger in fingers for point in finger)]) * extent + [x, y + extent / 2]
+
+
+@dataclasses.dataclass
+class Shown:
+    """A hand in the image: ``right`` is the probability in crops and in mirror images of crops."""
+
+    keypoints: np.ndarray
+    presence: float = 0.97
+    right: tuple[float, float] = (0.98, 0.98)
+    palm_score: float = 0.9
+
+    @property
+    def roi(self) -> RotatedBox:
+        return tracking_box(self.keypoints)
+
+    @property
+    def box(self) -> list[float]:
+        return [*self.keypoints.min(axis=0), *self.keypoints.max(axis=0)]
+
+
+class Networks:
+    """Networks that detect the shown hands in crops near them, and nothing elsewhere."""
+
+    def __init__(self, *hands: Shown) -> None:
+        self.hands = hands
+
+    def detect(self, image: np.ndarray, threshold: float, view: RotatedBox | None, likely: float) -> Detections:
+        palms = [PalmDetection(hand.palm_score, np.array(hand.box), hand.roi) for hand in self.hands]
+        return Detections([palm for palm in palms if palm.score >= threshold], [])
+
+    def read(
+        self, image: np.ndarray, rois: Sequence[RotatedBox], mirrored: bool | Sequence[bool] = False
+    ) -> list[HandLandmarks]:
+        flags = [mirrored] * len(rois) if isinstance(mirrored, bool) else mirrored
+        result = []
+        for roi, flag in zip(rois, flags, strict=True):
+            near = [hand for hand in self.hands if math.dist(hand.roi.center, roi.center) < 0.25 * roi.size]
+            if near:
+                hand = near[0]
+                values = hand.keypoints, hand.presence, hand.right[flag]
+            else:
+                values = roi.to_image(keypoints(0.5, 0.5, 0.5)), 0.01, 0.5
+            points, presence, right = values
+            result.append(HandLandmarks(points, np.zeros(21), np.zeros((21, 3)), presence, right, roi, mirrored=flag))
+        return result
+
+
+def label(networks: Networks, boxes: list[list[float]], fingertips: np.ndarray | None = None) -> PictureLabels:
+    picture = BoxedPicture(
+        pathlib.Path("a.jpg"), *SIZE, np.array(boxes).reshape(-1, 4), "owner/set", "MIT", "a", fingertips
+    )
+    return label_picture(networks, IMAGE, picture)  # type: ignore[arg-type]
+
+
+def test_annotated_hands_get_square_keypoints_and_side() -> None:
+    right, left = Shown(keypoints(200, 200)), Shown(keypoints(420, 220), right=(0.03, 0.05))
+    labels = label(Networks(right, left), [left.box, right.box])
+    assert labels.complete
+    found = {hand.side: hand for hand in labels.hands}
+    for side, shown in ((Side.RIGHT, right), (Side.LEFT, left)):
+        np.testing.assert_allclose(found[side].keypoints, shown.keypoints)
+        np.testing.assert_allclose(found[side].box, shown.box)
+        assert found[side].roi == shown.roi
+        assert found[side].roi.angle == pytest.approx(0.0)
+    assert found[Side.RIGHT].right == pytest.approx(0.98)
+
+
+@pytest.mark.parametrize(
+    ("presence", "right"),
+    [
+        (0.7, (0.98, 0.98)),  # too low a presence
+        (0.97, (0.98, 0.6)),  # the mirror images are not certain
+        (0.97, (0.98, 0.1)),  # they contradict
+        (0.97, (0.85, 0.85)),
+    ],
+)
+def test_a_side_needs_presence_and_agreement_of_crops_and_mirror_images(
+    presence: float, right: tuple[float, float]
+) -> None:
+    hand = Shown(keypoints(200, 200), presence, right)
+    labels = label(Networks(hand), [hand.box])
+    assert [found.side for found in labels.hands] == [None]
+    assert labels.complete
+
+
+def test_two_hands_of_one_side_lose_it() -> None:
+    hands = Shown(keypoints(200, 200)), Shown(keypoints(420, 220))
+    labels = label(Networks(*hands), [hand.box for hand in hands])
+    assert [found.side for found in labels.hands] == [None, None]
+
+
+def test_an_annotated_box_without_a_hand_makes_the_picture_incomplete() -> None:
+    hand = Shown(keypoints(200, 200))
+    labels = label(Networks(hand), [hand.box, [400, 100, 500, 200]])
+    assert len(labels.hands) == 1 and not labels.complete
+    np.testing.assert_allclose(labels.unlabelled, [[400, 100, 500, 200]])
+
+
+def test_a_hand_whose_palm_is_not_detected_is_found_in_its_box() -> None:
+    hand = Shown(keypoints(200, 200), palm_score=0.0)
+    labels = label(Networks(hand), [hand.box])
+    assert [found.side for found in labels.hands] == [Side.RIGHT]
+
+
+def test_a_certain_hand_that_nobody_annotated_is_added_and_an_uncertain_one_is_left_unlabelled() -> None:
+    annotated = Shown(keypoints(150, 200))
+    certain = Shown(keypoints(420, 200), right=(0.02, 0.02))
+    labels = label(Networks(annotated, certain), [annotated.box])
+    assert labels.complete
+    np.testing.assert_allclose(labels.hands[1].box, certain.box)
+    for uncertain in (dataclasses.replace(certain, presence=0.6), dataclasses.replace(certain, palm_score=0.2)):
+        labels = label(Networks(annotated, uncertain), [annotated.box])
+        assert len(labels.hands) == 1 and not labels.complete
+        np.testing.assert_allclose(labels.unlabelled, [uncertain.box])
+
+
+def test_annotated_fingertips_refute_wrong_keypoints() -> None:
+    hand = Shown(keypoints(200, 200))
+    tips = hand.keypoints[None, [4, 8]]
+    assert len(label(Networks(hand), [hand.box], tips + 5).hands) == 1
+    refuted = label(Networks(hand), [hand.box], tips + 40)
+    assert not refuted.complete and np.allclose(refuted.unlabelled[0], hand.box)
+
+
+def test_a_picture_without_hands_is_complete_and_empty() -> None:
+    labels = label(Networks(), [])
+    assert labels.complete and not labels.hands
+
+
+def test_the_json_entry_has_all_that_training_reads() -> None:
+    hand = Shown(keypoints(200, 200))
+    entry = label(Networks(hand), [hand.box]).as_json()
+    assert entry["complete"] is True and (entry["width"], entry["height"]) == SIZE
+    (found,) = entry["hands"]
+    assert found["side"] == "right" and len(found["keypoints"]) == 21
+    np.testing.assert_allclose(found["roi"], [*hand.roi.center, hand.roi.size, hand.roi.angle], atol=1e-3)
