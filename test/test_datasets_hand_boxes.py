@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from hand_recon_ros.datasets.hand_boxes import (
-    AnnotationError,
     BoxedPicture,
     read_gloves,
     read_hands_dataset,
@@ -18,6 +17,7 @@ from hand_recon_ros.datasets.hand_boxes import (
     without_similar,
     write_index,
 )
+from hand_recon_ros.datasets.pictures import AnnotationError
 
 WIDTH, HEIGHT = 80, 60
 VOC = """<annotation><filename>{name}.jpg</filename><size><width>{width}</width><height>60</height></size>

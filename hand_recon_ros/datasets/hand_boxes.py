@@ -17,6 +17,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from .pictures import AnnotationError
+
 _VAL_SHARE = 0.1
 _TI1K_RUN = 50
 """TI1K numbers the frames of its videos through without stating where a video begins: runs of this many are a group."""
@@ -28,10 +30,6 @@ _ALIKE = 0.95
 """Correlation of thumbnails from which on two pictures show nearly the same: the same picture has 1, neighbouring
 frames of a video have 0.97 to 0.998."""
 _SAME_PICTURE = 0.99
-
-
-class AnnotationError(ValueError):
-    """A label that cannot be read; the message names the file."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
