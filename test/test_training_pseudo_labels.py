@@ -137,7 +137,8 @@ def test_a_certain_hand_that_nobody_annotated_is_added_and_an_uncertain_one_is_l
     labels = label(Networks(annotated, certain), [annotated.box])
     assert labels.complete
     np.testing.assert_allclose(labels.hands[1].box, certain.box)
-    for uncertain in (dataclasses.replace(certain, presence=0.6), dataclasses.replace(certain, palm_score=0.2)):
+    for change in ({"presence": 0.6}, {"palm_score": 0.2}, {"right": (0.3, 0.3)}):
+        uncertain = dataclasses.replace(certain, **change)
         labels = label(Networks(annotated, uncertain), [annotated.box])
         assert len(labels.hands) == 1 and not labels.complete
         np.testing.assert_allclose(labels.unlabelled, [uncertain.box])
@@ -149,6 +150,12 @@ def test_annotated_fingertips_refute_wrong_keypoints() -> None:
     assert len(label(Networks(hand), [hand.box], tips + 5).hands) == 1
     refuted = label(Networks(hand), [hand.box], tips + 40)
     assert not refuted.complete and np.allclose(refuted.unlabelled[0], hand.box)
+
+
+def test_both_hands_in_one_annotated_box_are_labelled() -> None:
+    hands = Shown(keypoints(200, 200)), Shown(keypoints(420, 220), right=(0.4, 0.4))
+    labels = label(Networks(*hands), [[50, 20, 600, 400]])
+    assert [found.side for found in labels.hands] == [Side.RIGHT, None] and not labels.complete
 
 
 def test_a_picture_without_hands_is_complete_and_empty() -> None:

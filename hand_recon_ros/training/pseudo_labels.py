@@ -124,8 +124,9 @@ def label_picture(networks: HandNetworks, image: np.ndarray, picture: BoxedPictu
     """Labels of a BGR image, which is ``picture``'s, from networks that were loaded with the hand detector.
 
     Each annotated box gets the hand whose keypoints fill it best, if the crops agree on it. Hands outside of these
-    boxes are added where presence is at least 0.9 and a palm is detected there. A side needs a presence of at least 0.8
-    and a probability of at least 0.9, in crops and in mirror images of crops.
+    boxes are added where presence is at least 0.9, a palm is detected there and the side is certain (feet pass the
+    others), unless the set has exactly one hand in each picture. A side needs a presence of at least 0.8 and a
+    probability of at least 0.9, in crops and in mirror images of crops.
     """
     hands, candidates = _search(networks, image, picture.boxes)
     labelled: list[LabelledHand] = []
@@ -143,7 +144,8 @@ def label_picture(networks: HandNetworks, image: np.ndarray, picture: BoxedPictu
         if any(part_of(hand.keypoints, known.keypoints) for known in labelled):
             continue
         supported = any(score >= _CERTAIN_PALM and alike(roi, hand.roi, _SAME_HAND) for score, roi in candidates)
-        if supported and hand.presence >= _SURE and _is_another(hand, labelled, unlabelled):
+        sure = hand.presence >= _SURE and (hand.side is not None or _is_within(hand, unlabelled))
+        if supported and sure and picture.fingertips is None and _is_another(hand, labelled, unlabelled):
             labelled.append(hand)
         else:
             unlabelled.append(hand.box)
@@ -269,6 +271,12 @@ def _is_another(hand: LabelledHand, labelled: list[LabelledHand], unlabelled: li
         if overlapping > _OVERLAPPING and (hand.side is None or known.side is None or hand.side == known.side):
             return False
     return True
+
+
+def _is_within(hand: LabelledHand, boxes: list[np.ndarray]) -> bool:
+    """Whether the keypoints lie in an annotated box without a hand: some boxes hold both hands of a pair."""
+    low, high = _around(hand.keypoints).reshape(2, 2)
+    return any((low >= box[:2]).all() and (high <= box[2:]).all() for box in boxes)
 
 
 def _around(keypoints: np.ndarray) -> np.ndarray:
