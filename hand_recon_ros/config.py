@@ -111,6 +111,9 @@ class ReconstructorConfig:
         choices=("auto", "cpu", "cuda"),
     )
     threads: int = setting(2, "threads of the CPU runtime", low=1, high=64)
+    detector: str = setting(
+        "small", "detector of one or two hands beside that of palms: none or small", choices=("none", "small")
+    )
     body: str = setting("full", "body pose that locates the hands of a person: none or full", choices=("none", "full"))
     encoder: str = setting("small", "encoder beside the landmark network: none, small, or a path (.onnx)")
     encoder_interval: float = setting(

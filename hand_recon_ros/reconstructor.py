@@ -8,6 +8,7 @@ import math
 import os
 import time
 import warnings
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,20 +16,20 @@ import numpy as np
 from .config import ConfigError, ReconstructorConfig, checked, read_yaml, settings_of
 from .detect.networks import HandNetworks
 from .encode.hand_encoder import load_encoder
-from .encode.other_hand import with_other_hand
+from .encode.other_hand import with_boxes, with_other_hand
 from .hand_model import load_hand_model
 from .interact.estimates import pair_of, uncertainty_of, with_pair
 from .interact.refinement import load_refiner
 from .interact.relative_translation import with_relative_translation
 from .landmarks.crops import tracking_box
-from .landmarks.observation import Observation
+from .landmarks.observation import Observation, RotatedBox
 from .lift.evidence import in_view
 from .lift.lifted_hand import LiftedHand
 from .lift.lifter import Lifter
 from .runtime.devices import choose_device
 from .track.encoder_schedule import encode
 from .track.estimates import hand_estimate, measured_estimate, unseen_estimate
-from .track.locator import HandLocator
+from .track.locator import HandLocator, Located
 from .track.tracks import Tracks
 from .types import Camera, Frame, HandEstimate, Side, TwoHandEstimate
 
@@ -45,9 +46,9 @@ class Locator(Protocol):
 
     networks: Any
 
-    def locate(self, frame: Frame, tracks: Tracks, config: ReconstructorConfig) -> list[Observation]: ...
+    def locate(self, frame: Frame, tracks: Tracks, config: ReconstructorConfig) -> Located: ...
 
-    def search(self, frame: Frame, config: ReconstructorConfig) -> list[Observation]: ...
+    def search(self, frame: Frame, config: ReconstructorConfig) -> Located: ...
 
 
 class TwoHandReconstructor:
@@ -133,10 +134,10 @@ class TwoHandReconstructor:
 
     def _reconstruct(self, frame: Frame, tracks: Tracks, single_image: bool) -> TwoHandEstimate:
         steps = _Stopwatch()
-        observations = self._located(frame, tracks, single_image)
+        observations, boxes = self._located(frame, tracks, single_image)
         steps.done("locate")
         if self._encoder is not None:
-            observations = self._encoded(frame, tracks, observations, single_image)
+            observations = self._encoded(frame, tracks, observations, boxes, single_image)
         observations = in_view(observations, frame.camera)
         tracks.update(observations)
         steps.done("encode")
@@ -160,29 +161,35 @@ class TwoHandReconstructor:
             timings=steps.seconds,
         )
 
-    def _located(self, frame: Frame, tracks: Tracks, single_image: bool) -> list[Observation]:
-        """The hands in the image, at most one of a side, with their landmarks."""
+    def _located(self, frame: Frame, tracks: Tracks, single_image: bool) -> Located:
+        """The hands in the image, at most one of a side, with their landmarks; and boxes of hands without."""
         if single_image:
             found = self._locator.search(frame, self.config)
         else:
             found = self._locator.locate(frame, tracks, self.config)
-        return [
-            observation for observation in found if _is_usable(observation.side, observation.is_finite, "landmarks")
-        ]
+        usable = [hand for hand in found.observations if _is_usable(hand.side, hand.is_finite, "landmarks")]
+        return Located(usable, found.boxes)
 
     def _encoded(
-        self, frame: Frame, tracks: Tracks, observations: list[Observation], single_image: bool
+        self,
+        frame: Frame,
+        tracks: Tracks,
+        observations: list[Observation],
+        boxes: Mapping[Side, RotatedBox],
+        single_image: bool,
     ) -> list[Observation]:
-        """The observations with the encoder's predictions, and the hand that only the encoder sees."""
+        """The observations with the encoder's predictions, and the hands that only the encoder sees."""
         assert self._encoder is not None
+        image, camera = frame.image, frame.camera
         if not single_image:
-            found = encode(self._encoder, frame, tracks, observations, self.config)
-        elif len(observations) == 1:
-            found = with_other_hand(
-                self._encoder, frame.image, observations[0], frame.camera, crops=_SINGLE_IMAGE_CROPS
-            )
+            found = encode(self._encoder, frame, tracks, observations, boxes, self.config)
         else:
-            found = self._encoder(frame.image, observations, frame.camera)
+            mirrored = self.config.mirrored_input
+            found = with_boxes(
+                self._encoder, image, observations, boxes, camera, _SINGLE_IMAGE_CROPS, detected=True, mirrored=mirrored
+            )
+            if len(found) == 1:
+                found = with_other_hand(self._encoder, image, found[0], camera, crops=_SINGLE_IMAGE_CROPS)
         return [
             observation
             if observation.prediction is None

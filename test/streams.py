@@ -43,7 +43,7 @@ class Stream:
     def locate(self, frame: Frame) -> Pair:
         """Left and right hand in the next image."""
         self.tracks.advance(dataclasses.replace(frame, stamp=next(self._stamps)))
-        observations = self.locator.locate(frame, self.tracks, self.config)
+        observations = self.locator.locate(frame, self.tracks, self.config).observations
         self.tracks.update(observations)
         for side, track in self.tracks.hands.items():
             if any(observation.side == side for observation in observations):
@@ -54,7 +54,7 @@ class Stream:
 
     def search(self, frame: Frame) -> Pair:
         """Left and right hand in a single image."""
-        return pair_of_slots(self.locator.search(frame, self.config))
+        return pair_of_slots(self.locator.search(frame, self.config).observations)
 
     def track_id(self, side: Side) -> int:
         return self.tracks.hands[side].track_id

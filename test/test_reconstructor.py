@@ -15,6 +15,7 @@ from hand_recon_ros.landmarks.observation import RotatedBox
 from hand_recon_ros.runtime.devices import DeviceError
 from hand_recon_ros.skeleton import mirror_points, wrist_pose
 from hand_recon_ros.track.image_track import ImageTrack
+from hand_recon_ros.track.locator import Located
 
 PHOTOS = pathlib.Path(__file__).resolve().parents[2] / "shared" / "real_photos"
 IMAGE = np.zeros((480, 640, 3), dtype=np.uint8)
@@ -34,10 +35,10 @@ class Script:
     def locate(self, frame, tracks, config):
         self.configs.append(config)
         self.tracks.append(tracks)
-        return sorted(self.observations, key=lambda observation: observation.side)
+        return Located(sorted(self.observations, key=lambda observation: observation.side), {})
 
     def search(self, frame, config):
-        return sorted(self.observations, key=lambda observation: observation.side)
+        return Located(sorted(self.observations, key=lambda observation: observation.side), {})
 
 
 @pytest.fixture

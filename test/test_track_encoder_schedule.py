@@ -9,7 +9,7 @@ from evidence import CAMERA, hand, observe
 from hand_recon_ros import Side
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.encode.crop_frame import CropFrame
-from hand_recon_ros.encode.other_hand import with_other_hand
+from hand_recon_ros.encode.other_hand import with_boxes, with_other_hand
 from hand_recon_ros.landmarks.crops import alike, tracking_box
 from hand_recon_ros.landmarks.landmarks import HandLandmarks
 from hand_recon_ros.landmarks.observation import EncoderPrediction, RotatedBox
@@ -64,11 +64,11 @@ class Stream:
     def __init__(self, oracle, rate=30.0):
         self.oracle, self.tracks, self.rate, self.images = oracle, Tracks(), rate, 0
 
-    def __call__(self, observations):
+    def __call__(self, observations, boxes=None):
         frame = Frame(IMAGE, CAMERA, self.images / self.rate)
         self.images += 1
         self.tracks.advance(frame)
-        result = encode(self.oracle, frame, self.tracks, observations, CONFIG)
+        result = encode(self.oracle, frame, self.tracks, observations, boxes or {}, CONFIG)
         self.tracks.update(result)
         for side, track in self.tracks.hands.items():
             if any(observation.side == side for observation in result):
@@ -167,6 +167,28 @@ def test_an_occluded_hand_is_followed_where_it_was():
     assert found == [1, 1, 1, 2, 2]
     oracle.stddev = 0.3
     assert len(stream([seen])) == 1
+
+
+def test_hands_in_a_detectors_boxes_are_encoded_without_landmarks():
+    keypoints = hands(APART)
+    oracle = Oracle(keypoints, stddev=0.15)
+    boxes = {side: tracking_box(CAMERA.project(keypoints[side])) for side in Side}
+    stream = Stream(oracle)
+    assert [observation.side for observation in stream([], boxes)] == list(Side)
+    # They are followed for a while, and given up where no detector confirms them.
+    found = [len(stream([])) for _ in range(30)]
+    assert found[:10] == [2] * 10 and found[-5:] == [0] * 5
+    oracle.stddev = 0.25
+    assert Stream(oracle)([], boxes) == []
+
+
+def test_a_box_without_a_hand_does_not_change_the_other_prediction():
+    keypoints = hands(APART)
+    oracle = Oracle(keypoints)
+    seen = observe(keypoints[Side.RIGHT], Side.RIGHT)
+    oracle.keypoints = {**keypoints, Side.LEFT: keypoints[Side.RIGHT]}  # both crops show the same hand
+    (only,) = with_boxes(oracle, IMAGE, [seen], {Side.LEFT: RotatedBox((300.0, 200.0), 150.0)}, CAMERA)
+    assert only.side == Side.RIGHT and oracle.calls[-1] == [Side.RIGHT]
 
 
 @pytest.mark.parametrize("rate", [15.0, 30.0, 60.0])

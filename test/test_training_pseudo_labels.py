@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from hand_recon_ros.datasets.hand_boxes import BoxedPicture
-from hand_recon_ros.detect.networks import Detections
 from hand_recon_ros.detect.palm import PalmDetection
 from hand_recon_ros.landmarks.crops import tracking_box
 from hand_recon_ros.landmarks.landmarks import HandLandmarks
@@ -53,9 +52,9 @@ class Networks:
     def __init__(self, *hands: Shown) -> None:
         self.hands = hands
 
-    def detect(self, image: np.ndarray, threshold: float, view: RotatedBox | None, likely: float) -> Detections:
+    def detect_palms(self, image: np.ndarray, threshold: float, view: RotatedBox | None) -> list[PalmDetection]:
         palms = [PalmDetection(hand.palm_score, np.array(hand.box), hand.roi) for hand in self.hands]
-        return Detections([palm for palm in palms if palm.score >= threshold], [])
+        return [palm for palm in palms if palm.score >= threshold]
 
     def read(
         self, image: np.ndarray, rois: Sequence[RotatedBox], mirrored: bool | Sequence[bool] = False

@@ -141,14 +141,14 @@ def compare(reference: dict[str, Any], paths: list[str], threads: int) -> dict[s
 
     def followed(frame: Frame) -> None:
         tracks.advance(frame)
-        tracks.update(locator.locate(frame, tracks, config))
+        tracks.update(locator.locate(frame, tracks, config).observations)
 
     for path in paths:
         image = read_image(path)
         frame = Frame(image, Camera.from_fov(image.shape[1], image.shape[0], 60.0))
         theirs = reference[pathlib.Path(path).name]
         exact = [(hand.keypoints, hand.world, hand.right) for hand in replica(*sessions, image)]
-        found = locator.search(frame, config)
+        found = locator.search(frame, config).observations
         ours = [(hand.keypoints_2d, hand.world, float(hand.side)) for hand in found]
         tracks.reset()
         report[pathlib.Path(path).name] = {

@@ -21,6 +21,8 @@ ANCHOR_GRIDS = ((28, 2), (14, 2), (7, 6))
 POINT_COUNT = 33
 WRISTS, LITTLE_FINGERS, INDEX_FINGERS = (15, 16), (17, 18), (19, 20)
 """Points of a pose, of the left and the right hand: wrist, MCP of the little finger, MCP of the index finger."""
+MIN_PRESENCE = 0.5
+"""Presence from which on a pose counts."""
 MIN_VISIBILITY = 0.1
 """Visibility of the wrist from which on a hand has a box."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +12,8 @@ from ..landmarks.landmarks import HandLandmarks, read_landmarks
 from ..landmarks.observation import RotatedBox
 from ..runtime.model_files import HAND_LANDMARKS, PALM_DETECTION, find_model
 from ..runtime.sessions import Session, open_session
-from .hand_detector import LIKELY, DetectedHand, detector_file
-from .hand_detector import decode as hands_in
+from .body_networks import BodyNetworks
+from .pair_detector import RegionHand, detect_pair, pair_detector_file
 from .palm import PalmDetection, palms_in
 from .ssd import fill_input
 
@@ -23,55 +22,55 @@ _STEM_READERS = ("conv2d_22/Conv2D", "conv2d_30/Conv2D")
 """Layers of the landmark network whose inputs are its feature maps at strides 16 and 32."""
 
 
-class Detections(NamedTuple):
-    """Candidates of an image, best first: of the palm detector, and of the hand detector."""
-
-    palms: list[PalmDetection]
-    hands: list[DetectedHand]
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class HandNetworks:
-    """Palm detector, with or without the hand detector's head, and landmark network.
+    """The networks of detectors and landmarks; ``pair`` and ``body`` are None where the settings leave them out.
 
     Not for use by two threads at once: the input buffers are shared.
     """
 
     palm: Session
     landmark: Session
+    pair: Session | None = None
+    body: BodyNetworks | None = None
 
     @classmethod
-    def load(cls, config: ReconstructorConfig, detector: bool = True) -> HandNetworks:
+    def load(cls, config: ReconstructorConfig) -> HandNetworks:
         """Load and check the networks, and run each once, so that the first image takes no longer than the others.
 
-        Without ``detector`` the hand detector is left out.
         Raises ModelFileError where a file is missing or altered and SessionError where it cannot be run.
         """
         paths = [find_model(model, config.model_dir) for model in (PALM_DETECTION, HAND_LANDMARKS)]
-        head = detector_file() if detector else None
         # In float32: bfloat16 changes which hands are detected, and moves landmarks by 0.6 px.
         networks = cls(
-            palm=open_session(paths[0], threads=config.threads, head=head),
+            palm=open_session(paths[0], threads=config.threads),
             landmark=open_session(
                 paths[1],
                 threads=config.threads,
                 capacity=_PARALLEL_CROPS,
                 feature_layers=() if config.encoder == "none" else _STEM_READERS,
             ),  # fmt: skip
+            pair=open_session(pair_detector_file(), threads=config.threads) if config.detector != "none" else None,
+            body=BodyNetworks.load(config) if config.body != "none" else None,
         )
         networks.palm.run(1)
+        if networks.pair is not None:
+            networks.pair.run(1)
         for count in range(1, _PARALLEL_CROPS + 1):
             networks.landmark.run(count)
         return networks
 
-    def detect(
-        self, image: np.ndarray, threshold: float, view: RotatedBox | None = None, likely: float = LIKELY
-    ) -> Detections:
-        """Palms above ``threshold`` and hands above ``likely`` in a BGR image, or in one view of it."""
+    def detect_palms(self, image: np.ndarray, threshold: float, view: RotatedBox | None = None) -> list[PalmDetection]:
+        """Palms above ``threshold`` in a BGR image, or in one view of it, best first."""
         view = fill_input(self.palm, image, view)
-        raw, logits, *maps = self.palm.run(1)[0]
-        palms = palms_in(raw, logits, threshold, view, self.palm.size)
-        return Detections(palms, hands_in(maps[0], likely, view) if maps else [])
+        raw, logits = self.palm.run(1)[0]
+        return palms_in(raw, logits, threshold, view, self.palm.size)
+
+    def detect_pair(self, image: np.ndarray, region: RotatedBox) -> tuple[RegionHand, RegionHand]:
+        """Left and right hand in a region of a BGR image; raises ValueError where they were loaded without."""
+        if self.pair is None:
+            raise ValueError("these networks were loaded with detector=none: they have no pair detector")
+        return detect_pair(self.pair, image, region)
 
     def read(
         self, image: np.ndarray, rois: Sequence[RotatedBox], mirrored: bool | Sequence[bool] = False

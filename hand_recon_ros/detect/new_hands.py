@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,19 +10,54 @@ import numpy as np
 from ..config import ReconstructorConfig
 from ..landmarks.crops import alike
 from ..landmarks.landmarks import HandLandmarks
+from ..landmarks.observation import RotatedBox
 from ..types import Side
+from .body import MIN_PRESENCE, BodyHand
 from .duplicates import distinct, is_palm_of
-from .hand_detector import SAME
 from .handedness import Candidate, assign, log_odds
 from .networks import HandNetworks
-from .views import of_attempt
+from .pair_detector import CERTAIN, LIKELY, RegionHand, around, in_region, matched, same_box
+from .views import of_attempt, whole
 
 _FIRST_PASS_PRESENCE = 0.2
-"""A palm's own box is often off: a hand with this presence in it is evaluated again in the box of its landmarks."""
+"""A box of a detector is often off: a hand with this presence in it is evaluated again in the box of its landmarks."""
 _SPARE_CANDIDATES = 1
-_DETECTOR_CANDIDATES = 1
-"""Hands of the hand detector alone that are evaluated where there are palms enough for all free slots."""
 _SAME_CROP = 0.06
+CLEAR_SIDE = 1.0
+"""Log odds of a side by the pair detector from which on it counts without landmarks."""
+BODY_EVIDENCE = 2.5
+"""Log odds of a side by the body's pose, for a wrist that is visible."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Proposal:
+    """A box in which a hand may be.
+
+    Attributes:
+        roi: the box of the landmark network's crop.
+        evidence: log odds of a hand that looks like a right one; 0 where the detector knows no sides.
+    """
+
+    roi: RotatedBox
+    evidence: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NewHands:
+    """The result of one search step.
+
+    Attributes:
+        hands: landmarks and log odds of a right hand.
+        boxes: by side, of hands that the pair detector is sure of and the landmark network did not find.
+    """
+
+    hands: list[tuple[HandLandmarks, float]]
+    boxes: dict[Side, RotatedBox]
+
+
+def detectors(networks: HandNetworks) -> list[str]:
+    """Names of the detectors that take turns."""
+    return ["palms", *(["body"] if networks.body else []), *(["pair"] if networks.pair else [])]
 
 
 def detect_new_hands(
@@ -30,37 +66,109 @@ def detect_new_hands(
     followed: Sequence[tuple[HandLandmarks, Candidate]],
     attempt: int,
     config: ReconstructorConfig,
-) -> list[tuple[HandLandmarks, float]]:
+) -> NewHands:
     """Hands in an image that are not followed yet, at most as many as there are free slots.
 
+    One detector is evaluated in an image, by turns: palms, the body, pairs of hands around a followed one or in the
+    whole image; then the same with palms in another view.
+
     Args:
-        networks: palm and hand detector, landmark network.
+        networks: detectors and landmark network.
         image: uint8 (H, W, 3) BGR.
         followed: the hands that are followed, at most two.
-        attempt: number of detections in a row that found none: they take turns with different views of the image.
+        attempt: number of detections since a hand was last lost, this one not counted.
         config: thresholds.
-
-    Returns landmarks and log odds of a right hand.
     """
-    free = len(Side) - len(followed)
-    known = [hand for hand, _ in followed]
-    view = of_attempt(attempt, image.shape[1], image.shape[0])
-    palms, hands = networks.detect(image, config.min_detection_score, view)
-    new = [palm for palm in palms if not any(is_palm_of(palm, hand) for hand in known)]
-    rois = [palm.roi for palm in new[: free + _SPARE_CANDIDATES]]
-    covered = [*(palm.roi for palm in palms), *(hand.next_roi() for hand in known)]
-    others = [hand.roi for hand in hands if not any(alike(hand.roi, roi, SAME) for roi in covered)]
-    rois += others[: max(_DETECTOR_CANDIDATES, free - len(rois))]
-    first = [hand for hand in networks.read(image, rois) if hand.presence >= _FIRST_PASS_PRESENCE]
+    steps = detectors(networks)
+    step, turn = steps[attempt % len(steps)], attempt // len(steps)
+    known, free = [hand for hand, _ in followed], len(Side) - len(followed)
+    boxes: dict[Side, RotatedBox] = {}
+    if step == "body":
+        proposals = _of_bodies(networks, image, known)
+    elif step == "pair":
+        proposals, boxes = _of_pair(networks, image, followed, turn, config)
+    else:
+        proposals = _of_palms(networks, image, known, turn, config)
+    rois = [proposal.roi for proposal in proposals]
+    first = [
+        (hand, proposal)
+        for hand, proposal in zip(networks.read(image, rois), proposals, strict=True)
+        if hand.presence >= _FIRST_PASS_PRESENCE
+    ]
     # Only hands that would get a slot are worth a second evaluation.
     first = _worth_a_slot(first, followed, config)
     found = []
-    for before, hand in zip(first, _second_pass(networks, image, first), strict=True):
+    for (before, proposal), hand in zip(first, _second_pass(networks, image, [h for h, _ in first]), strict=True):
         if is_present(hand, config):
             evidence = (log_odds(right_of(before, config)) + log_odds(right_of(hand, config))) / 2
-            found.append((hand, evidence))
+            found.append((hand, evidence + _signed(proposal.evidence, config)))
     kept = _without_duplicates([hand for hand, _ in found], known)
-    return [found[index] for index in kept]
+    hands = [found[index] for index in kept][:free]
+    read = matched(list(boxes.values()), [hand.next_roi() for hand, _ in hands])
+    return NewHands(hands, {side: box for index, (side, box) in enumerate(boxes.items()) if index not in read})
+
+
+def _of_palms(
+    networks: HandNetworks, image: np.ndarray, known: list[HandLandmarks], turn: int, config: ReconstructorConfig
+) -> list[Proposal]:
+    """Palms in the whole image, or in another view every other turn."""
+    view = of_attempt(turn, image.shape[1], image.shape[0])
+    palms = networks.detect_palms(image, config.min_detection_score, view)
+    new = [palm for palm in palms if not any(is_palm_of(palm, hand) for hand in known)]
+    return [Proposal(palm.roi) for palm in new[: len(Side) - len(known) + _SPARE_CANDIDATES]]
+
+
+def _of_bodies(networks: HandNetworks, image: np.ndarray, known: list[HandLandmarks]) -> list[Proposal]:
+    """Hands of the largest person that are not followed."""
+    assert networks.body is not None
+    bodies = networks.body.detect(image)
+    if not bodies:
+        return []
+    pose = networks.body.read(image, max(bodies, key=lambda body: body.roi.size).roi)
+    if pose.presence < MIN_PRESENCE:
+        return []
+    hands = [hand for hand in networks.body.hands(image, pose) if hand is not None]
+    return [
+        Proposal(hand.roi, body_evidence(hand))
+        for hand in hands
+        if not any(same_box(hand.roi, other.next_roi()) for other in known)
+    ]
+
+
+def body_evidence(hand: BodyHand) -> float:
+    """Log odds of a right hand by the body's pose."""
+    return BODY_EVIDENCE * hand.visibility * (1 if hand.side == Side.RIGHT else -1)
+
+
+def _of_pair(
+    networks: HandNetworks,
+    image: np.ndarray,
+    followed: Sequence[tuple[HandLandmarks, Candidate]],
+    turn: int,
+    config: ReconstructorConfig,
+) -> tuple[list[Proposal], dict[Side, RotatedBox]]:
+    """Hands near a followed one, or in the whole image every other turn; and by side, where no hand is followed, those
+    that are certain."""
+    known = [hand.next_roi() for hand, _ in followed]
+    near = known and turn % 2 == 0
+    start = around(known[0]) if near else whole(image.shape[1], image.shape[0])
+    hands = in_region(networks.detect_pair, image, start)
+    found = matched([hand.roi for hand in hands], known)
+    new = [hand for index, hand in enumerate(hands) if index not in found]
+    proposals = [Proposal(hand.roi, hand.evidence) for hand in new if hand.score >= LIKELY]
+    if followed:
+        return proposals, {}
+    sure = [hand for hand in new if hand.score >= CERTAIN and abs(hand.evidence) >= CLEAR_SIDE]
+    return proposals, {_side(hand, config): hand.roi for hand in sure}
+
+
+def _side(hand: RegionHand, config: ReconstructorConfig) -> Side:
+    return hand.side.other if config.mirrored_input else hand.side
+
+
+def _signed(evidence: float, config: ReconstructorConfig) -> float:
+    """Log odds of an anatomical right hand, from those of a hand that looks like one."""
+    return -evidence if config.mirrored_input else evidence
 
 
 def right_of(hand: HandLandmarks, config: ReconstructorConfig) -> float:
@@ -84,12 +192,17 @@ def _second_pass(networks: HandNetworks, image: np.ndarray, hands: list[HandLand
 
 
 def _worth_a_slot(
-    hands: list[HandLandmarks], followed: Sequence[tuple[HandLandmarks, Candidate]], config: ReconstructorConfig
-) -> list[HandLandmarks]:
+    hands: list[tuple[HandLandmarks, Proposal]],
+    followed: Sequence[tuple[HandLandmarks, Candidate]],
+    config: ReconstructorConfig,
+) -> list[tuple[HandLandmarks, Proposal]]:
     """The new hands that the assignment to slots would use beside the followed ones."""
-    kept = [hands[index] for index in _without_duplicates(hands, [hand for hand, _ in followed])]
+    kept = [hands[i] for i in _without_duplicates([hand for hand, _ in hands], [hand for hand, _ in followed])]
     candidates = [candidate for _, candidate in followed]
-    candidates += [Candidate(log_odds(right_of(hand, config)), hand.size, hand.presence) for hand in kept]
+    candidates += [
+        Candidate(log_odds(right_of(hand, config)) + _signed(proposal.evidence, config), hand.size, hand.presence)
+        for hand, proposal in kept
+    ]
     first = len(followed)
     return [kept[index - first] for index in assign(candidates) if index is not None and index >= first]
 

@@ -33,6 +33,11 @@ def tiles(width: int, height: int) -> list[RotatedBox]:
     return [RotatedBox((x, y), side) for y in _centers(height, side) for x in _centers(width, side)]
 
 
+def whole(width: int, height: int) -> RotatedBox:
+    """The square around the whole image."""
+    return RotatedBox((width / 2, height / 2), float(max(width, height)))
+
+
 def as_hand(width: int, height: int) -> list[RotatedBox]:
     """The whole image as the box of one hand, in each of four rotations."""
     side = float(max(width, height))

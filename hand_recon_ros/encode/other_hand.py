@@ -1,16 +1,19 @@
-"""A hand without landmarks, because the other one occludes it: the encoder predicts its box and its pose.
+"""Hands without landmarks, of which only a box is known: the encoder predicts their pose, or that there is none.
 
-The landmark network takes hands one by one, and of two interlaced hands it finds the front one in either crop. From the
-crop of the hand that was found the encoder predicts the box of the other one; then it encodes both crops together.
+The landmark network takes hands one by one: of two interlaced hands it finds the front one in either crop, and it
+rejects hands in thick gloves. The box is that of a detector, that of the last image, or the one that the encoder
+predicts from the crop of the other hand. Both crops are then encoded together.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ..detect.duplicates import part_of, same_hand
+from ..detect.pair_detector import same_box
 from ..landmarks.crops import tracking_box
 from ..landmarks.observation import EncoderPrediction, Observation, RotatedBox
 from ..types import Camera, Side
@@ -22,6 +25,9 @@ _PRESENT = 0.8
 """Predicted presence from which on the other hand is accepted."""
 _MAX_STDDEV = 0.13
 """Predicted standard deviation of its keypoints, as a part of its extent, up to which it is accepted."""
+_MAX_STDDEV_DETECTED = 0.2
+"""For a hand in a detector's box, away from those that were found. On real hands in gloves the median is 0.14, on other
+things 0.25 to 0.9."""
 _AGREE = 0.5
 """Presence from which on landmarks in its crop count, where they are of the same hand."""
 
@@ -44,24 +50,63 @@ def with_other_hand(
         box: of the other hand in the last image; None where it is not known.
         crops: number of crops of the other hand that are evaluated, each around the last prediction.
     """
-    side, alone = seen.side.other, None
     if box is None:
         (alone,) = encoder(image, [seen], camera)
         prediction = _prediction(alone)
         if not prediction.is_finite or prediction.other_visible < _SHOWN:
             return [alone]
         box = prediction.other_box
-    pair: list[Observation] = []
-    for _ in range(crops):
-        other = _observation(encoder, image, box, side, seen)
-        pair = encoder(image, sorted([seen, other], key=lambda observation: observation.side), camera)
-        if not _prediction(pair[side]).is_finite:
-            break
-        box = tracking_box(_prediction(pair[side]).keypoints_2d)
-    if pair and _is_hand(_prediction(pair[side]), seen):
-        pair[side] = _fused(pair[side])
-        return pair
-    return encoder(image, [seen], camera) if alone is None else [alone]
+        found = with_boxes(encoder, image, [seen], {seen.side.other: box}, camera, crops)
+        return found if len(found) > 1 else [alone]
+    return with_boxes(encoder, image, [seen], {seen.side.other: box}, camera, crops)
+
+
+def with_boxes(
+    encoder: HandEncoder,
+    image: np.ndarray,
+    seen: Sequence[Observation],
+    boxes: Mapping[Side, RotatedBox],
+    camera: Camera,
+    crops: int = 1,
+    detected: bool = False,
+    mirrored: bool = False,
+) -> list[Observation]:
+    """The hands that were located, and those in boxes where the encoder predicts a hand; left before right.
+
+    Args:
+        encoder: predicts all of them.
+        image: uint8 (H, W, 3) BGR.
+        seen: hands with landmarks.
+        boxes: of the sides without.
+        camera: of the image.
+        crops: number of crops of each box that are evaluated, each around the last prediction.
+        detected: the boxes are those of a detector.
+        mirrored: the image is mirrored.
+    """
+    current = dict(boxes)
+    own = [tracking_box(observation.keypoints_2d) for observation in seen]
+    # Beside a hand that was found its own keypoints can be taken for the other one's.
+    apart = {side for side, box in boxes.items() if not any(same_box(box, other) for other in own)}
+    found: dict[Side, Observation] = {}
+    for _ in range(crops if current else 1):
+        others = [_observation(encoder, image, box, side, mirrored) for side, box in current.items()]
+        everything = sorted([*seen, *others], key=lambda observation: observation.side)
+        found = {observation.side: observation for observation in encoder(image, everything, camera)}
+        for side in list(current):
+            if _prediction(found[side]).is_finite:
+                current[side] = tracking_box(_prediction(found[side]).keypoints_2d)
+            else:
+                del current[side]
+    accepted = {observation.side: found[observation.side] for observation in seen}
+    # The surest first: of two on one hand it is kept.
+    for side in sorted(current, key=lambda side: _unsteadiness(found[side])):
+        limit = _MAX_STDDEV_DETECTED if detected and side in apart else _MAX_STDDEV
+        if side in found and _is_hand(_prediction(found[side]), list(accepted.values()), limit):
+            accepted[side] = _fused(found[side])
+    if len(accepted) < len(found):
+        # Predictions of a pair are made of both crops; those of a crop without a hand do not count.
+        return encoder(image, [accepted[side] for side in sorted(accepted)], camera)
+    return [accepted[side] for side in sorted(accepted)]
 
 
 def _prediction(observation: Observation) -> EncoderPrediction:
@@ -69,34 +114,40 @@ def _prediction(observation: Observation) -> EncoderPrediction:
     return observation.prediction
 
 
-def _observation(
-    encoder: HandEncoder, image: np.ndarray, box: RotatedBox, side: Side, seen: Observation
-) -> Observation:
+def _unsteadiness(observation: Observation) -> float:
+    """Predicted standard deviation of the keypoints as a part of the hand's extent."""
+    prediction = _prediction(observation)
+    extent = float(np.ptp(prediction.keypoints_2d, axis=0).max())
+    return float(prediction.stddev_2d.mean()) / max(extent, 1e-6)
+
+
+def _observation(encoder: HandEncoder, image: np.ndarray, box: RotatedBox, side: Side, mirrored: bool) -> Observation:
     """A hand in a box, with the landmarks in it, which may be those of the hand in front."""
-    shown = side.other if seen.mirrored else side
+    shown = side.other if mirrored else side
     hand = encoder.landmarks(image, box, mirrored=shown == Side.LEFT)
     of_side = hand.right if shown == Side.RIGHT else 1.0 - hand.right
     return Observation(
         side=side,
         score=hand.presence,
-        side_score=seen.side_score,
+        side_score=1.0,
         keypoints_2d=hand.keypoints,
         screen_depth=hand.screen_depth,
         world=hand.world,
         joint_scores=np.full(21, hand.presence * of_side),
         roi=box,
         detected=False,
-        mirrored=seen.mirrored,
+        mirrored=mirrored,
         stem=hand.stem,
     )
 
 
-def _is_hand(prediction: EncoderPrediction, seen: Observation) -> bool:
-    """Whether a prediction is a hand, and another one than the one that was located."""
+def _is_hand(prediction: EncoderPrediction, others: Sequence[Observation], limit: float) -> bool:
+    """Whether a prediction is a hand, and another one than those that are known."""
     extent = np.ptp(prediction.keypoints_2d, axis=0).max()
-    if not prediction.is_finite or prediction.presence < _PRESENT or prediction.stddev_2d.mean() > _MAX_STDDEV * extent:
+    if not prediction.is_finite or prediction.presence < _PRESENT or prediction.stddev_2d.mean() > limit * extent:
         return False
-    found = [seen.keypoints_2d] + ([seen.prediction.keypoints_2d] if seen.prediction is not None else [])
+    found = [other.keypoints_2d for other in others]
+    found += [other.prediction.keypoints_2d for other in others if other.prediction is not None]
     return not any(
         same_hand(prediction.keypoints_2d, points) or part_of(prediction.keypoints_2d, points) for points in found
     )

@@ -1,5 +1,5 @@
-"""Accuracy of hand detection in single frames: candidates of the palm detector and of the hand detector, and the
-locator's hands: ``hand-recon evaluate --detection``."""
+"""Accuracy of hand detection in single frames, of each detector and of all together: ``hand-recon evaluate
+--detection``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import numpy as np
 from tqdm import tqdm
 
 from ..config import ReconstructorConfig
-from ..datasets.detector_views import frame_view
 from ..datasets.sample import Sample
+from ..detect.body import MIN_PRESENCE
 from ..detect.duplicates import box_overlap, same_hand
 from ..detect.networks import HandNetworks
+from ..detect.pair_detector import LIKELY, in_region, same_box
+from ..detect.views import tiles, whole
 from ..landmarks.crops import tracking_box
 from ..landmarks.observation import Observation, RotatedBox
 from ..synthetic.sample_stream import BOX_OVERLAP, SampleStream
@@ -26,6 +28,8 @@ from ..types import Frame, Side
 _CENTRE, _FACTOR, _ANGLE = 0.2, 1.4, math.radians(45)
 """A candidate matches a hand when their boxes' centres differ by less than this share of the hand's size, and their
 sizes and directions by less than the others."""
+_MIN_INSIDE = 0.5
+"""Smallest share of a hand's keypoints inside a frame in which it has to be detected."""
 
 
 def matches(candidate: RotatedBox, truth: RotatedBox) -> bool:
@@ -101,19 +105,19 @@ class LocatorCounts:
 def evaluate_detection(split: str = "val", frames: int = 200) -> dict[str, Any]:
     """Measure detection on the first frames of a split, 640 x 480.
 
-    Returns "metrics" for "all" frames and for "interacting" hands (boxes that overlap by a quarter), each with the
-    candidates of "palms", "detector" and "both", and with the single-image locator without ("locator_palms") and with
-    the detector ("locator").
+    Returns "metrics" for "all" frames and for "interacting" hands (boxes that overlap by a quarter): the candidates of
+    "palms", of the "detector" of pairs in the whole frame and its tiles, of the "body" and of "all" three; and the
+    hands of the single-image locator with palms alone ("locator_palms") and with all detectors ("locator").
     """
     config = ReconstructorConfig()
     networks = HandNetworks.load(config)
     locators = {
-        "locator_palms": HandLocator(HandNetworks.load(config, detector=False)),
+        "locator_palms": HandLocator(dataclasses.replace(networks, pair=None, body=None)),
         "locator": HandLocator(networks),
     }
     counts: dict[str, dict[str, Any]] = {
         part: {
-            **{name: CandidateCounts() for name in ("palms", "detector", "both")},
+            **{name: CandidateCounts() for name in ("palms", "detector", "body", "all")},
             **{name: LocatorCounts() for name in locators},
         }
         for part in ("all", "interacting")
@@ -123,14 +127,13 @@ def evaluate_detection(split: str = "val", frames: int = 200) -> dict[str, Any]:
         sample = stream.frame(number, 640, 480)
         overlap = sample.present.all() and box_overlap(sample.keypoints_2d) >= BOX_OVERLAP
         parts = [counts[part] for part in ("all", *(("interacting",) if overlap else ()))]
-        detections = networks.detect(sample.image, config.min_detection_score)
-        palms, hands = [palm.roi for palm in detections.palms], [hand.roi for hand in detections.hands]
+        candidates = _candidates(networks, sample.image, config)
         boxes, valid = true_boxes(sample)
-        for name, rois in (("palms", palms), ("detector", hands), ("both", palms + hands)):
+        for name, rois in candidates.items():
             for part in parts:
                 part[name].add(rois, boxes, valid)
         for name, locator in locators.items():
-            located = locator.search(Frame(sample.image, sample.camera), config)
+            located = locator.search(Frame(sample.image, sample.camera), config).observations
             for part in parts:
                 part[name].add(located, sample, valid)
     figures = {part: {name: count.figures() for name, count in of_part.items()} for part, of_part in counts.items()}
@@ -138,9 +141,41 @@ def evaluate_detection(split: str = "val", frames: int = 200) -> dict[str, Any]:
     return {"dataset": "synthetic", "split": split, "n": numbers, "metrics": figures}
 
 
+def _candidates(networks: HandNetworks, image: np.ndarray, config: ReconstructorConfig) -> dict[str, list[RotatedBox]]:
+    """Boxes of hands by detector, each hand once."""
+    height, width = image.shape[:2]
+    found = {"palms": [palm.roi for palm in networks.detect_palms(image, config.min_detection_score)]}
+    hands = [
+        hand
+        for view in (whole(width, height), *tiles(width, height))
+        for hand in in_region(networks.detect_pair, image, view)
+        if hand.score >= LIKELY
+    ]
+    found["detector"] = _distinct([hand.roi for hand in sorted(hands, key=lambda hand: -hand.score)])
+    assert networks.body is not None
+    poses = [networks.body.read(image, body.roi) for body in networks.body.detect(image)]
+    found["body"] = [
+        hand.roi
+        for pose in poses
+        if pose.presence >= MIN_PRESENCE
+        for hand in networks.body.hands(image, pose)
+        if hand is not None
+    ]
+    return {**found, "all": _distinct([roi for rois in found.values() for roi in rois])}
+
+
+def _distinct(boxes: list[RotatedBox]) -> list[RotatedBox]:
+    kept: list[RotatedBox] = []
+    for box in boxes:
+        if not any(same_box(box, other, _CENTRE) for other in kept):
+            kept.append(box)
+    return kept
+
+
 def true_boxes(sample: Sample) -> tuple[list[RotatedBox | None], np.ndarray]:
-    """The boxes of a frame's hands, left and right, where enough of them is in the frame, and the sides (2,) that
-    count, as in :class:`datasets.detector_views.DetectorView`."""
-    view = frame_view(sample, None, size=64)
-    visible = np.isfinite(view.boxes[:, 0])
-    return [tracking_box(sample.keypoints_2d[side]) if visible[side] else None for side in Side], view.valid
+    """The boxes of a frame's hands, left and right, where at least half of the keypoints are in the frame; and the
+    sides (2,) that count: not those of which less than half is in it."""
+    frame = np.array([sample.camera.width, sample.camera.height])
+    inside = ((sample.keypoints_2d > 0) & (sample.keypoints_2d < frame - 1)).all(axis=2).mean(axis=1)
+    visible, valid = sample.present & (inside >= _MIN_INSIDE), ~sample.present | (inside >= _MIN_INSIDE) | (inside == 0)
+    return [tracking_box(sample.keypoints_2d[side]) if visible[side] else None for side in Side], valid

@@ -26,7 +26,6 @@ class OpenVinoSession:
         *,
         threads: int = 2,
         capacity: int = 1,
-        head: str | os.PathLike[str] | None = None,
         feature_layers: Sequence[str] = (),
         outputs: Sequence[int] | None = None,
         input_range: tuple[float, float] = (0.0, 1.0),
@@ -37,8 +36,6 @@ class OpenVinoSession:
         if len(model.inputs) != 1 or len(shape) != 4 or shape[0] != 1 or shape[1] != shape[2] or shape[3] != 3:
             raise SessionError(f"{os.fspath(path)}: expected one image input (1, n, n, 3), got {tuple(shape)}")
         model.add_outputs([_input_of(model, layer, path) for layer in feature_layers])
-        if head is not None:
-            model = _with_head(model, _read(core, head), path, head)
         config = cpu_config(threads)
         self._inputs = np.zeros((capacity, *shape[1:]), dtype=np.uint8)
         self._output_count = len(model.outputs)
@@ -122,25 +119,6 @@ def _input_of(model: openvino.Model, layer: str, path: str | os.PathLike[str]) -
             if node.get_type_name() in layers:
                 return node.input_value(0)
     raise SessionError(f"{os.fspath(path)}: this network has no layer {layer!r}")
-
-
-def _with_head(
-    model: openvino.Model, head: openvino.Model, path: str | os.PathLike[str], head_path: str | os.PathLike[str]
-) -> openvino.Model:
-    """One graph of a network and a head on its features; the head's outputs come last.
-
-    Each input of the head has the name of the layer of the network that has the same input.
-    """
-    for parameter in head.get_parameters():
-        features = _input_of(model, parameter.get_friendly_name(), path)
-        expected, found = parameter.get_output_partial_shape(0), features.get_partial_shape()
-        if not expected.compatible(found):
-            raise SessionError(
-                f"{os.fspath(head_path)}: its input {parameter.get_friendly_name()} is {expected}, but "
-                f"{os.fspath(path)} has {found} there"
-            )
-        parameter.output(0).replace(features)
-    return openvino.Model([*model.get_results(), *head.get_results()], model.get_parameters(), "with head")
 
 
 def _with_image_input(model: openvino.Model, input_range: tuple[float, float]) -> openvino.Model:

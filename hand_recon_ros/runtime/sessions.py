@@ -37,7 +37,6 @@ def open_session(
     *,
     threads: int = 2,
     capacity: int = 1,
-    head: str | os.PathLike[str] | None = None,
     feature_layers: Sequence[str] = (),
     outputs: Sequence[int] | None = None,
     input_range: tuple[float, float] = (0.0, 1.0),
@@ -48,9 +47,6 @@ def open_session(
         path: file of the network.
         threads: number of CPU threads.
         capacity: largest number of images in one ``run``.
-        head: file of a head, a network on features of the first; both run as one graph, and the head's outputs come
-            last. Each input of the head has the name of the layer of the first network that has the same input. Only
-            with ``capacity`` 1.
         feature_layers: names of convolutions or linear layers whose inputs, (C, H, W) or (N,), are outputs as well;
             they come after the network's own.
         outputs: indices of those of the network's own outputs that are needed, without it all. Layers that only the
@@ -71,7 +67,6 @@ def open_session(
         path,
         threads=threads,
         capacity=capacity,
-        head=head,
         feature_layers=feature_layers,
         outputs=outputs,
         input_range=input_range,

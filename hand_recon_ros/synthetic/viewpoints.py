@@ -91,3 +91,23 @@ def sample_crop_camera(camera: Camera, keypoints: np.ndarray, rng: np.random.Gen
     K[1, 1] *= scale
     K[0, 1] *= scale
     return dataclasses.replace(camera, K=K, width=width, height=height)
+
+
+def sample_pair_camera(camera: Camera, keypoints: np.ndarray, size: int, rng: np.random.Generator) -> Camera:
+    """The camera of a square picture of ``size`` pixels around hands with ``keypoints`` (N, 21, 2), pixels of
+    ``camera``: 1.3 to 2 times as wide as all of them, and at least 2.2 times as wide as the larger hand, but not much
+    wider than the frame."""
+    extent = max(float(np.ptp(points, axis=0).max()) for points in keypoints)
+    low, high = keypoints.min(axis=(0, 1)), keypoints.max(axis=(0, 1))
+    side = max(float((high - low).max()) * rng.uniform(1.3, 2.0), extent * rng.uniform(2.2, 3.2))
+    # Beyond the frame there is nothing to learn.
+    side = max(min(side, 1.1 * max(camera.width, camera.height)), 1.2 * float((high - low).max()))
+    corner = (low + high) / 2 + rng.uniform(-0.12, 0.12, 2) * side - side / 2
+    scale = size / side
+    K = camera.K.copy()
+    # Pixel centres are at integers: (x + 0.5) scales.
+    K[:2, 2] = (K[:2, 2] + 0.5 - corner) * scale - 0.5
+    K[0, 0] *= scale
+    K[1, 1] *= scale
+    K[0, 1] *= scale
+    return dataclasses.replace(camera, K=K, width=size, height=size)

@@ -3,43 +3,65 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
 from ..config import ReconstructorConfig
 from ..detect.duplicates import box_overlap
 from ..encode.hand_encoder import HandEncoder
-from ..encode.other_hand import with_other_hand
+from ..encode.other_hand import with_boxes, with_other_hand
 from ..landmarks.crops import tracking_box
-from ..landmarks.observation import Observation
-from ..types import Frame, HandState
+from ..landmarks.observation import Observation, RotatedBox
+from ..types import Frame, HandState, Side
 from .tracks import Tracks
+
+_UNCONFIRMED = 0.6
+"""Seconds without a detector's box after which hands without landmarks are given up."""
 
 
 def encode(
-    encoder: HandEncoder, frame: Frame, tracks: Tracks, observations: list[Observation], config: ReconstructorConfig
+    encoder: HandEncoder,
+    frame: Frame,
+    tracks: Tracks,
+    observations: list[Observation],
+    boxes: Mapping[Side, RotatedBox],
+    config: ReconstructorConfig,
 ) -> list[Observation]:
-    """The observations of the next image with the encoder's predictions, and a hand that only the encoder sees.
+    """The observations of the next image with the encoder's predictions, and hands that only the encoder sees.
 
     Hands that do not overlap are encoded every ``encoder_interval`` seconds; in between, the last prediction moves with
-    the landmarks. A missing hand is encoded where it was in the last image, or else searched as often as hands are
-    detected.
+    the landmarks. A missing hand is encoded where it was in the last image, or in its box of ``boxes``, which detectors
+    predict in this image; else it is searched as often as hands are detected. Without any landmarks, hands are encoded
+    only for a short time after a detector has predicted them.
     """
-    if not tracks.due(tracks.last_encoding, config.encoder_interval) and _last_predictions_serve(tracks, observations):
-        return [_propagated(tracks.hands[now.side].observation, now) for now in observations]
+    if not boxes and not tracks.due(tracks.last_encoding, config.encoder_interval):
+        if _last_predictions_serve(tracks, observations):
+            return [_propagated(tracks.hands[now.side].observation, now) for now in observations]
     tracks.last_encoding = tracks.time
-    if len(observations) != 1:
-        return encoder(frame.image, observations, frame.camera)
-    (seen,) = observations
-    missing = tracks.hands[seen.side.other]
-    before = missing.observation if missing.state.state == HandState.TRACKED else None
+    if boxes:
+        tracks.last_box = tracks.time
     if tracks.last_search is None:  # the hands of the first image are detected
         tracks.last_search = tracks.time
-    if before is None and not tracks.due(tracks.last_search, config.detection_interval):
-        return encoder(frame.image, observations, frame.camera)
+    image, camera = frame.image, frame.camera
+    missing = [side for side in Side if all(side != observation.side for observation in observations)]
+    unread = {side: box for side in missing if (box := _last_box(tracks, side) or boxes.get(side)) is not None}
+    if not observations and tracks.due(tracks.last_box, _UNCONFIRMED):
+        return []
+    if unread:
+        return with_boxes(encoder, image, observations, unread, camera, detected=True, mirrored=config.mirrored_input)
+    if len(observations) != 1 or not tracks.due(tracks.last_search, config.detection_interval):
+        return encoder(image, observations, camera)
     tracks.last_search = tracks.time
-    box = None if before is None or before.prediction is None else tracking_box(before.prediction.keypoints_2d)
-    return with_other_hand(encoder, frame.image, seen, frame.camera, box)
+    return with_other_hand(encoder, image, observations[0], camera)
+
+
+def _last_box(tracks: Tracks, side: Side) -> RotatedBox | None:
+    """The box of a hand that was measured in the last image, by the encoder's prediction."""
+    track = tracks.hands[side]
+    if track.state.state != HandState.TRACKED or track.observation is None or track.observation.prediction is None:
+        return None
+    return tracking_box(track.observation.prediction.keypoints_2d)
 
 
 def _last_predictions_serve(tracks: Tracks, observations: list[Observation]) -> bool:

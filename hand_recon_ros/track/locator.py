@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,9 +11,9 @@ from ..config import ReconstructorConfig
 from ..detect.handedness import Candidate, assign, probability
 from ..detect.image_search import search
 from ..detect.networks import HandNetworks
-from ..detect.new_hands import detect_new_hands, is_present, right_of
+from ..detect.new_hands import detect_new_hands, detectors, is_present, right_of
 from ..landmarks.landmarks import HandLandmarks, joint_scores
-from ..landmarks.observation import Observation
+from ..landmarks.observation import Observation, RotatedBox
 from ..types import Frame, Side
 from .image_track import ImageTrack, worse_duplicate
 from .tracks import Tracks
@@ -22,49 +23,67 @@ _STRAYED = 0.08
 predicted. Its landmarks are biased towards the crop, so they are computed again in its own box."""
 
 
+class Located(NamedTuple):
+    """What was located in an image.
+
+    Attributes:
+        observations: hands with landmarks, at most one of a side, left before right.
+        boxes: of other sides, hands that a detector predicts without landmarks.
+    """
+
+    observations: list[Observation]
+    boxes: dict[Side, RotatedBox]
+
+
 class HandLocator:
     """Locates both hands with the landmark networks; keeps nothing of any frame. For one thread at a time."""
 
     def __init__(self, networks: HandNetworks) -> None:
         self.networks = networks
+        self._detectors = len(detectors(networks))
 
-    def locate(self, frame: Frame, tracks: Tracks, config: ReconstructorConfig) -> list[Observation]:
+    def locate(self, frame: Frame, tracks: Tracks, config: ReconstructorConfig) -> Located:
         """The hands in the next image of a stream, at most one of a side, left before right.
 
         Known hands are followed by their last landmarks. Hands are detected only while one is missing: in the first
-        image, at once after a loss, then every ``detection_interval`` seconds. The landmarks are kept in ``tracks``.
+        images and in those after a loss, by one detector in each, then every ``detection_interval`` seconds. The
+        landmarks are kept in ``tracks``.
         """
         before = len(tracks.followed)
+        boxes: dict[Side, RotatedBox] = {}
         images = self._follow(frame.image, tracks, config)
         if self._detection_due(tracks, before, len(images), config):
             followed = [(image.hand, _candidate(image, slot)) for image, slot in images]
             new = detect_new_hands(self.networks, frame.image, followed, tracks.attempt, config)
-            images += [(ImageTrack(hand, evidence, tracks.time), None) for hand, evidence in new]
+            images += [(ImageTrack(hand, evidence, tracks.time), None) for hand, evidence in new.hands]
+            boxes = new.boxes
             tracks.last_detection = tracks.time
-            tracks.attempt = 0 if new else tracks.attempt + 1
+            tracks.attempt += 1
         chosen = assign([_candidate(image, slot) for image, slot in images])
         placed = {side: images[i][0] for i, side in zip(chosen, Side, strict=True) if i is not None}
         tracks.place(placed)
-        return [
+        observations = [
             _observation(
                 image.hand, side, image.side_probability(side), frame.image, image.unsteadiness, config, image.detected
             )
             for side, image in placed.items()
         ]
+        return Located(observations, {side: box for side, box in boxes.items() if side not in placed})
 
-    def search(self, frame: Frame, config: ReconstructorConfig) -> list[Observation]:
+    def search(self, frame: Frame, config: ReconstructorConfig) -> Located:
         """The hands in a single image, searched at several scales and rotations; left before right."""
         shown = search(self.networks, frame.image, config)
         observations = []
         for side in Side:
-            found = shown[side.other if config.mirrored_input else side]
+            found = shown.hands[_shown(side, config)]
             if found is not None:
                 evidence = -found.evidence if config.mirrored_input else found.evidence
                 unsteadiness = found.spread / found.hand.size
                 observations.append(
                     _observation(found.hand, side, probability(evidence, side), frame.image, unsteadiness, config, True)
                 )
-        return observations
+        boxes = {side: shown.boxes[_shown(side, config)] for side in Side if _shown(side, config) in shown.boxes}
+        return Located(observations, boxes)
 
     def _follow(
         self, image: np.ndarray, tracks: Tracks, config: ReconstructorConfig
@@ -92,14 +111,13 @@ class HandLocator:
                 result.append((track, side))
         return result
 
-    @staticmethod
-    def _detection_due(tracks: Tracks, before: int, now: int, config: ReconstructorConfig) -> bool:
+    def _detection_due(self, tracks: Tracks, before: int, now: int, config: ReconstructorConfig) -> bool:
         if now == len(Side):
             return False
         if now < before or tracks.last_detection is None:
             tracks.attempt = 0
             return True
-        return tracks.due(tracks.last_detection, config.detection_interval)
+        return tracks.attempt < self._detectors or tracks.due(tracks.last_detection, config.detection_interval)
 
 
 def _candidate(image: ImageTrack, slot: Side | None) -> Candidate:

@@ -33,7 +33,8 @@ class Tracks:
         step: seconds since the image before.
         last_detection, last_encoding, last_search: when hands were last detected, encoded, and a missing hand searched
             by the encoder, seconds; None: never.
-        attempt: number of detections in a row that found no new hand.
+        last_box: when a detector last predicted a hand without landmarks, seconds.
+        attempt: number of detections since a hand was last lost.
         refinement: how the two-hand refinement changed the last image.
     """
 
@@ -52,6 +53,7 @@ class Tracks:
         self.last_detection: float | None = None
         self.last_encoding: float | None = None
         self.last_search: float | None = None
+        self.last_box: float | None = None
         self.attempt = 0
         self.refinement: RefinementMemory | None = None
         self._last: tuple[float, float, Camera] | None = None

@@ -18,7 +18,7 @@ import numpy as np
 from ..datasets.hand_boxes import BoxedPicture
 from ..detect.duplicates import part_of, same_hand
 from ..detect.networks import HandNetworks
-from ..detect.palm import box_iou
+from ..detect.ssd import box_iou
 from ..detect.test_time_augmentation import AUGMENTATIONS
 from ..detect.views import tiles, turned
 from ..landmarks.crops import alike, tracking_box
@@ -27,7 +27,6 @@ from ..landmarks.observation import RotatedBox
 from ..types import Side
 
 _PALM_SCORE = 0.08
-_DETECTOR_SCORE = 0.15
 _SAME_CANDIDATE = 0.1
 _MOST_CANDIDATES = 12
 _FIRST_PASS_PRESENCE = 0.1
@@ -173,11 +172,10 @@ def _search(
 def _candidates(
     networks: HandNetworks, image: np.ndarray, views: Sequence[RotatedBox | None]
 ) -> list[tuple[float, RotatedBox]]:
-    """Scores and boxes of palms and of the hand detector's hands in views of the image, down to low scores."""
+    """Scores and boxes of palms in views of the image, down to low scores."""
     scored = []
     for view in views:
-        palms, hands = networks.detect(image, _PALM_SCORE, view, _DETECTOR_SCORE)
-        scored += [(palm.score, palm.roi) for palm in palms] + [(hand.score, hand.roi) for hand in hands]
+        scored += [(palm.score, palm.roi) for palm in networks.detect_palms(image, _PALM_SCORE, view)]
     distinct: list[tuple[float, RotatedBox]] = []
     for score, roi in sorted(scored, key=lambda item: -item[0]):
         if not any(alike(roi, other, _SAME_CANDIDATE) for _, other in distinct):

@@ -1,0 +1,187 @@
+"""Training crops of the pair detector: regions of one or two hands, and their ground truth."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ..landmarks.crops import crop, tracking_box
+from ..landmarks.observation import RotatedBox
+from ..types import Side
+
+_PRESENT, _ABSENT = 0.6, 0.15
+"""A hand counts as present with at least, and as absent with less than, these shares of its keypoints in the crop."""
+_BOXED = 0.4
+"""Lowest share of a hand's keypoints in the crop with which its box is a target."""
+_INNER = 1.6
+"""The landmark network's crop is this many times as large as the hand in it."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HandPicture:
+    """A picture with known hands.
+
+    Attributes:
+        image: uint8 (H, W, 3) BGR.
+        keypoints: (2, 21, 2) pixels, left and right; NaN for an absent or unlabelled hand.
+        known: (2,) bool, whether a side without keypoints is certainly absent; False where a hand of unknown side may
+            be it.
+        foreground: (H, W) bool, hands, arms and objects; the rest may be replaced. None where nothing may.
+        skin: (H, W) bool, the hands; None where ``foreground`` is.
+    """
+
+    image: np.ndarray
+    keypoints: np.ndarray
+    known: np.ndarray
+    foreground: np.ndarray | None = None
+    skin: np.ndarray | None = None
+
+
+class PairCrop(NamedTuple):
+    """A training sample.
+
+    Attributes:
+        image: (S, S, 3) uint8 BGR.
+        values: (2, 5) float32, left and right, in the order of detect.pair_detector.VALUES without the logits; NaN for
+            a hand that is absent or mostly outside the crop.
+        present: (2,) float32: 1, 0, or NaN where it does not enter the loss.
+    """
+
+    image: np.ndarray
+    values: np.ndarray
+    present: np.ndarray
+
+
+def random_region(picture: HandPicture, rng: np.random.Generator) -> RotatedBox:
+    """A random square region like those of the search: around one hand or both, tight or wide, seldom without hands."""
+    boxes = [tracking_box(points) for points in picture.keypoints if np.isfinite(points).all()]
+    height, width = picture.image.shape[:2]
+    turn = float(rng.normal(0, 0.2) if rng.random() < 0.92 else rng.uniform(-math.pi, math.pi))
+    if not boxes or rng.random() < 0.06:
+        size = float(rng.uniform(0.2, 0.9)) * max(height, width)
+        return RotatedBox((float(rng.uniform(0, width)), float(rng.uniform(0, height))), size, turn)
+    if len(boxes) == 2 and rng.random() < 0.55:
+        chosen, scale = boxes, float(rng.uniform(0.9, 1.6))
+    else:
+        chosen, scale = [boxes[int(rng.integers(len(boxes)))]], float(np.exp(rng.uniform(math.log(0.9), math.log(3.6))))
+    corners = np.concatenate([RotatedBox(box.center, box.size / _INNER, box.angle).corners() for box in chosen])
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    extent = float((high - low).max())
+    size = scale * extent
+    # The hands may be anywhere in the crop, and partly outside it.
+    slack = max(0.5 * (size - extent), 0.0) + 0.12 * extent
+    center = (low + high) / 2 + rng.uniform(-slack, slack, 2)
+    return RotatedBox((float(center[0]), float(center[1])), size, turn)
+
+
+def pair_crop(
+    picture: HandPicture, region: RotatedBox, size: int, rng: np.random.Generator, background: np.ndarray | None = None
+) -> PairCrop:
+    """The crop of a region with augmentation, mirrored half of the time.
+
+    Args:
+        picture: the picture.
+        region: from :func:`random_region`.
+        size: of the crop, pixels.
+        rng: of the augmentation.
+        background: uint8 (size, size, 3) BGR that replaces what is not foreground.
+    """
+    image = crop(picture.image, region, np.empty((size, size, 3), np.uint8), repeat_border=False)
+    if picture.foreground is not None and picture.skin is not None:
+        masks = np.stack([picture.foreground, picture.skin, picture.skin], axis=-1).astype(np.uint8) * 255
+        foreground, skin, _ = cv2.split(crop(masks, region, np.empty((size, size, 3), np.uint8), repeat_border=False))
+        if rng.random() < 0.15:
+            image = _dyed(image, skin, rng)
+        if background is not None:
+            alpha = cv2.GaussianBlur(foreground, (3, 3), 0)[..., None].astype(np.float32) / 255.0
+            image = np.rint(alpha * image + (1 - alpha) * background).astype(np.uint8)
+    values, present = np.full((2, 5), np.nan, np.float32), np.zeros(2, np.float32)
+    frame = np.array([picture.image.shape[1], picture.image.shape[0]])
+    for side in Side:
+        points = picture.keypoints[side]
+        if not np.isfinite(points).all():
+            present[side] = 0.0 if picture.known[side] else np.nan
+            continue
+        box, inside = tracking_box(points), region.from_image(points)
+        within = ((inside > 0) & (inside < 1) & (points > 0) & (points < frame - 1)).all(axis=1).mean()
+        present[side] = 1.0 if within >= _PRESENT else 0.0 if within < _ABSENT else np.nan
+        if within >= _BOXED:
+            x, y = region.from_image(np.asarray(box.center))
+            turn = box.angle - region.angle
+            values[side] = x, y, math.log(box.size / region.size), math.cos(turn), math.sin(turn)
+    if rng.random() < 0.5:
+        # Pixel x is at x / size of the crop, and the mirrored one at (size - 1 - x) / size.
+        image = image[:, ::-1]
+        values = values[::-1] * (-1, 1, 1, 1, -1) + np.array([1 - 1 / size, 0, 0, 0, 0])
+        present = present[::-1].copy()
+    return PairCrop(augmented(image, rng), values.astype(np.float32), present)
+
+
+def _dyed(image: np.ndarray, skin: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The image with hands of another colour, as with gloves."""
+    grey = image.mean(axis=-1, keepdims=True)
+    colour = rng.uniform(0.05, 1.0, 3) if rng.random() < 0.7 else np.full(3, rng.uniform(0.05, 1.2))
+    level = max(float(grey[skin > 127].mean()) if (skin > 127).any() else 128.0, 1.0)
+    dyed = np.clip((grey / level) ** rng.uniform(0.6, 1.2) * 255 * colour, 0, 255)
+    alpha = skin[..., None].astype(np.float32) / 255.0
+    return np.rint(alpha * dyed + (1 - alpha) * image).astype(np.uint8)
+
+
+def augmented(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A copy of a crop (S, S, 3) uint8 BGR with occluders, low resolution, blur, exposure, colour, noise and
+    compression, each at random."""
+    size = image.shape[0]
+    image = np.array(image, order="C")
+    if rng.random() < 0.15:
+        image = _occluded(image, rng)
+    if rng.random() < 0.35:
+        small = int(size * rng.uniform(0.2, 0.8))
+        image = cv2.resize(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), (size, size))
+    if rng.random() < 0.3:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.8))
+    if rng.random() < 0.15:
+        length, angle = int(rng.integers(3, 12)), rng.uniform(0, 180)
+        line = np.zeros((length, length), np.float32)
+        line[length // 2] = 1.0 / length
+        rotation = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), angle, 1.0)
+        kernel = np.asarray(cv2.warpAffine(line, rotation, (length, length)))
+        image = cv2.filter2D(image, -1, np.asarray(kernel / max(float(kernel.sum()), 1e-3), dtype=np.float32))
+    pixels: np.ndarray = image.astype(np.float32)
+    if rng.random() < 0.1:
+        pixels[:] = pixels.mean(axis=-1, keepdims=True)
+    dark = rng.random() < 0.12
+    gain = rng.uniform(0.15, 0.5) if dark else np.exp(rng.normal(0, 0.25))
+    pixels *= gain * np.exp(rng.normal(0, 0.1, 3)).astype(np.float32)
+    if rng.random() < 0.3:
+        pixels = 255 * (np.clip(pixels, 0, 255) / 255) ** np.float32(np.exp(rng.normal(0, 0.3)))
+    if rng.random() < 0.4:
+        middle, contrast = pixels.mean(), np.exp(rng.normal(0, 0.25))
+        pixels = middle + (pixels - middle) * np.float32(contrast)
+    if rng.random() < 0.5:
+        noise = rng.standard_normal((size, size, 3), dtype=np.float32)
+        pixels += noise * np.float32(rng.uniform(1, 14) * (0.5 if dark else 1.0))
+    image = np.clip(pixels, 0, 255).astype(np.uint8)
+    if rng.random() < 0.3:
+        _, code = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 90))])
+        image = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
+    return image
+
+
+def _occluded(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One or two plain shapes, such as the edge of a table or a tool, in front of everything."""
+    size = image.shape[0]
+    for _ in range(int(rng.integers(1, 3))):
+        colour = tuple(float(value) for value in rng.uniform(0, 255, 3))
+        center = tuple(int(value) for value in rng.uniform(0, size, 2))
+        axes = tuple(int(value) for value in np.exp(rng.uniform(math.log(0.02), math.log(0.25), 2)) * size)
+        turn = float(rng.uniform(0, 180))
+        if rng.random() < 0.5:
+            cv2.ellipse(image, center, axes, turn, 0, 360, colour, -1, cv2.LINE_AA)
+        else:
+            corners = cv2.boxPoints((center, (2.0 * axes[0], 2.0 * axes[1]), turn))
+            cv2.fillConvexPoly(image, np.rint(corners).astype(np.int32), colour, cv2.LINE_AA)
+    return image
