@@ -10,6 +10,7 @@ import pytest
 from hand_recon_ros import Side
 from hand_recon_ros.detect import pair_detector
 from hand_recon_ros.detect.pair_detector import (
+    SIDE_WEIGHT,
     SIZE,
     VALUES,
     RegionHand,
@@ -67,8 +68,8 @@ def test_an_output_is_decoded_in_an_upright_region(exchanged):
     assert left.roi.size == pytest.approx(100.0) and right.roi.size == pytest.approx(200.0)
     assert left.roi.angle == pytest.approx(math.atan2(-0.8, 0.6))
     assert right.roi.angle == pytest.approx(math.pi)  # the length of (cosine, sine) does not matter
-    assert left.evidence == pytest.approx(-3.0 - right.score * 3.0)
-    assert right.evidence == pytest.approx(3.0 + left.score * 3.0)
+    assert left.evidence == pytest.approx(SIDE_WEIGHT * (-3.0 - right.score * 3.0))
+    assert right.evidence == pytest.approx(SIDE_WEIGHT * (3.0 + left.score * 3.0))
 
 
 def test_a_rotated_region_rotates_its_hands():
@@ -87,7 +88,7 @@ def test_the_present_hand_decides_the_sides():
         slots[present] = (4.0, 1.0, *MIDDLE)
         left, right = decode(output(*slots), REGION)
         assert right.score > 0.9 and right.roi.center == REGION.center and left.score < 0.1
-        assert right.evidence == pytest.approx(1.0, abs=0.1) and left.evidence == 0.0
+        assert right.evidence == pytest.approx(SIDE_WEIGHT, abs=0.1) and left.evidence == 0.0
 
 
 def test_of_two_right_hands_the_less_certain_one_is_left():
@@ -95,8 +96,8 @@ def test_of_two_right_hands_the_less_certain_one_is_left():
     for values in (output(*slots), output(*slots[::-1])):
         left, right = decode(values, REGION)
         assert right.roi.center == REGION.center and left.roi.center != REGION.center
-        assert right.evidence == pytest.approx(2.0, abs=0.1)
-        assert left.evidence == pytest.approx(-2.0, abs=0.1)
+        assert right.evidence == pytest.approx(2.0 * SIDE_WEIGHT, abs=0.02)
+        assert left.evidence == pytest.approx(-2.0 * SIDE_WEIGHT, abs=0.02)
 
 
 def test_the_order_of_the_slots_does_not_matter():

@@ -15,9 +15,9 @@ from ..landmarks.observation import RotatedBox
 from ..types import Side
 from .body import MIN_PRESENCE
 from .duplicates import is_palm_of, part_of, same_hand
-from .handedness import Candidate, assign, log_odds, probability
+from .handedness import PLAUSIBLE, Candidate, assign, log_odds, probability
 from .networks import HandNetworks
-from .new_hands import CLEAR_SIDE, body_evidence
+from .new_hands import BODY_EVIDENCE, CLEAR_SIDE, body_evidence
 from .pair_detector import CERTAIN, LIKELY, around, in_region, matched, region_of, same_box
 from .test_time_augmentation import averaged
 from .views import as_hand, tiles, turned, whole
@@ -39,6 +39,9 @@ _NEW = 0.1
 """Boxes more alike than this are evaluated once."""
 _TURNS = (0.0, 0.8, -0.8)
 """Rotations (rad) in which a predicted box is evaluated, the others only where there is no hand in the first."""
+_ON_A_HAND = 0.45
+"""Distance between the centres of boxes, in units of the larger one, below which they are of one hand, or of two of
+which one covers the other."""
 _VISIBLE, _ELSEWHERE = 0.8, 0.3
 """Visibility of both wrists from which on hands elsewhere count less, and the factor on their presence."""
 _BODIES = 2
@@ -103,7 +106,12 @@ class _Found:
     @property
     def evidence(self) -> float:
         """Log odds of a right hand."""
-        return (float(np.mean(self.crops)) if self.crops else 0.0) + sum(self.detectors.values())
+        return (float(np.mean(self.crops)) if self.crops else 0.0) + self.of_detectors
+
+    @property
+    def of_detectors(self) -> float:
+        """The detectors' part of it, limited so that they do not overrule certain landmarks."""
+        return min(max(sum(self.detectors.values()), -BODY_EVIDENCE), BODY_EVIDENCE)
 
 
 def search(networks: HandNetworks, image: np.ndarray, config: ReconstructorConfig) -> ImageHands:
@@ -248,18 +256,25 @@ class _ImageSearch:
 
     def _refined(self, prediction: _Prediction) -> _Prediction | None:
         """A prediction of the pair detector evaluated once more, in a region around its hand alone; None where there is
-        no hand, or only one that was found."""
+        no hand, or one that was found."""
         if prediction.detector != "pair":
             return prediction
+        if self._is_on_a_hand(prediction.roi):
+            return None
         hands = self.networks.detect_pair(self.image, region_of([prediction.roi], 1.4))
         present = [hand for hand in hands if hand.score >= LIKELY]
         near = [hand for hand in present if same_box(hand.roi, prediction.roi)]
         if not near:
             return None
         hand = min(near, key=lambda hand: math.dist(hand.roi.center, prediction.roi.center))
-        if len(present) == 1 and any(same_box(hand.roi, found.hand.next_roi()) for found in self.found):
+        if self._is_on_a_hand(hand.roi):
             return None
         return _Prediction("pair", hand.roi, min(hand.score, prediction.score), prediction.evidence)
+
+    def _is_on_a_hand(self, roi: RotatedBox) -> bool:
+        """Whether a box is so near a hand that was found that the landmark network would find that hand again."""
+        own = [found.hand.next_roi() for found in self.found]
+        return any(math.dist(roi.center, box.center) < _ON_A_HAND * max(roi.size, box.size) for box in own)
 
     def _evaluated(self, prediction: _Prediction) -> _Found | None:
         """The hand in a predicted box, if the landmark network finds one that was not found before."""
@@ -389,13 +404,14 @@ class _ImageSearch:
         least = _LEAST_PRESENCE_SUPPORTED if self._is_supported(hand) else _LEAST_PRESENCE
         if hand.presence < max(least, self.config.min_presence) or spread.mean() > UNSTEADY * hand.size:
             return None
-        return ImageHand(hand, evidence + sum(found.detectors.values()), spread)
+        return ImageHand(hand, evidence + found.of_detectors, spread)
 
     @staticmethod
     def _worst(chosen: tuple[int | None, int | None], hands: Sequence[ImageHand | None]) -> int | None:
-        """Which of the chosen to drop: one that failed the augmentation, or the worse of two on one hand; else None."""
-        for index, hand in zip(chosen, hands, strict=True):
-            if index is not None and hand is None:
+        """Which of the chosen to drop: one that failed the augmentation, one that after it can hardly be of its slot's
+        side, or the worse of two on one hand; else None."""
+        for side, index, hand in zip(Side, chosen, hands, strict=True):
+            if index is not None and (hand is None or probability(hand.evidence, side) < PLAUSIBLE):
                 return index
         left, right = hands
         if left is None or right is None:

@@ -25,8 +25,9 @@ _SPARE_CANDIDATES = 1
 _SAME_CROP = 0.06
 CLEAR_SIDE = 1.0
 """Log odds of a side by the pair detector from which on it counts without landmarks."""
-BODY_EVIDENCE = 2.5
-"""Log odds of a side by the body's pose, for a wrist that is visible."""
+BODY_EVIDENCE = 0.9
+"""Log odds of a side by the body's pose, for a wrist that is visible: less than the landmark network's where it is
+certain, so that another person's hand in front of a body does not change its side."""
 
 
 @dataclasses.dataclass(frozen=True)
