@@ -127,7 +127,10 @@ def test_an_occluded_hand_is_located_by_the_encoder(box):
     keypoints = hands({Side.LEFT: -0.03, Side.RIGHT: 0.03})
     oracle = Oracle(keypoints)
     seen = observe(keypoints[Side.RIGHT], Side.RIGHT)
-    left, right = with_other_hand(oracle, IMAGE, seen, CAMERA, box, crops=2)
+    if box is None:
+        left, right = with_other_hand(oracle, IMAGE, seen, CAMERA, crops=2)
+    else:
+        left, right = with_boxes(oracle, IMAGE, [seen], {Side.LEFT: box}, CAMERA, crops=2)
     assert (left.side, right.side) == (Side.LEFT, Side.RIGHT)
     pixels = CAMERA.project(keypoints[Side.LEFT])
     np.testing.assert_allclose(left.keypoints_2d, pixels)
@@ -148,6 +151,15 @@ def test_an_uncertain_prediction_is_no_hand(oracle):
         Oracle(keypoints, **oracle), IMAGE, observe(keypoints[Side.RIGHT], Side.RIGHT), CAMERA
     )  # fmt: skip
     assert only.side == Side.RIGHT and only.prediction is not None
+
+
+def test_an_occluded_hand_is_mirrored_as_the_other_one_is():
+    keypoints = hands({Side.LEFT: -0.03, Side.RIGHT: 0.03})
+    oracle = Oracle(keypoints)
+    seen = dataclasses.replace(observe(keypoints[Side.RIGHT], Side.RIGHT), mirrored=True, side_score=0.8)
+    left, _ = with_other_hand(oracle, IMAGE, seen, CAMERA)
+    assert left.mirrored and left.shown_side == Side.RIGHT and left.side_score == 0.8
+    assert [mirrored for _, mirrored in oracle.boxes] == [False]  # the crop shows a right hand
 
 
 def test_the_same_hand_is_not_located_twice():

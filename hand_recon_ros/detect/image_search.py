@@ -17,8 +17,8 @@ from .body import MIN_PRESENCE
 from .duplicates import is_palm_of, part_of, same_hand
 from .handedness import PLAUSIBLE, Candidate, assign, log_odds, probability
 from .networks import HandNetworks
-from .new_hands import BODY_EVIDENCE, CLEAR_SIDE, body_evidence
-from .pair_detector import CERTAIN, LIKELY, around, in_region, matched, region_of, same_box
+from .new_hands import BODY_EVIDENCE, body_evidence
+from .pair_detector import CERTAIN, CLEAR_SIDE, LIKELY, around, in_region, matched, region_of, same_box
 from .test_time_augmentation import averaged
 from .views import as_hand, tiles, turned, whole
 

@@ -16,15 +16,13 @@ from .body import MIN_PRESENCE, BodyHand
 from .duplicates import distinct, is_palm_of
 from .handedness import Candidate, assign, log_odds
 from .networks import HandNetworks
-from .pair_detector import CERTAIN, LIKELY, RegionHand, around, in_region, matched, same_box
+from .pair_detector import CERTAIN, CLEAR_SIDE, LIKELY, RegionHand, around, in_region, matched, same_box
 from .views import of_attempt, whole
 
 _FIRST_PASS_PRESENCE = 0.2
 """A box of a detector is often off: a hand with this presence in it is evaluated again in the box of its landmarks."""
 _SPARE_CANDIDATES = 1
 _SAME_CROP = 0.06
-CLEAR_SIDE = 1.0
-"""Log odds of a side by the pair detector from which on it counts without landmarks."""
 BODY_EVIDENCE = 0.9
 """Log odds of a side by the body's pose, for a wrist that is visible: less than the landmark network's where it is
 certain, so that another person's hand in front of a body does not change its side."""

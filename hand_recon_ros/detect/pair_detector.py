@@ -31,6 +31,8 @@ INPUT, OUTPUT = "crop", "hands"
 
 LIKELY, CERTAIN = 0.5, 0.9
 """Lowest score of a hand that the landmark network evaluates, and of one whose box counts without that."""
+CLEAR_SIDE = 1.0
+"""Log odds of a side from which on it counts without landmarks."""
 SIDE_WEIGHT = 0.15
 """Weight of the predicted log odds of a side: on photographs of the training's sources the sides are right in 94 %, on
 others hardly better than chance."""

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..detect.duplicates import part_of, same_hand
-from ..detect.pair_detector import same_box
+from ..detect.handedness import probability
+from ..detect.pair_detector import CLEAR_SIDE, same_box
 from ..landmarks.crops import tracking_box
 from ..landmarks.observation import EncoderPrediction, Observation, RotatedBox
 from ..types import Camera, Side
@@ -37,7 +38,6 @@ def with_other_hand(
     image: np.ndarray,
     seen: Observation,
     camera: Camera,
-    box: RotatedBox | None = None,
     crops: int = 1,
 ) -> list[Observation]:
     """The one hand that was located, and the other one where the encoder predicts it; left before right.
@@ -47,18 +47,15 @@ def with_other_hand(
         image: uint8 (H, W, 3) BGR.
         seen: the hand that was located.
         camera: of the image.
-        box: of the other hand in the last image; None where it is not known.
         crops: number of crops of the other hand that are evaluated, each around the last prediction.
     """
-    if box is None:
-        (alone,) = encoder(image, [seen], camera)
-        prediction = _prediction(alone)
-        if not prediction.is_finite or prediction.other_visible < _SHOWN:
-            return [alone]
-        box = prediction.other_box
-        found = with_boxes(encoder, image, [seen], {seen.side.other: box}, camera, crops)
-        return found if len(found) > 1 else [alone]
-    return with_boxes(encoder, image, [seen], {seen.side.other: box}, camera, crops)
+    (alone,) = encoder(image, [seen], camera)
+    prediction = _prediction(alone)
+    if not prediction.is_finite or prediction.other_visible < _SHOWN:
+        return [alone]
+    boxes = {seen.side.other: prediction.other_box}
+    found = with_boxes(encoder, image, [seen], boxes, camera, crops, mirrored=seen.mirrored)
+    return found if len(found) > 1 else [alone]
 
 
 def with_boxes(
@@ -87,9 +84,10 @@ def with_boxes(
     own = [tracking_box(observation.keypoints_2d) for observation in seen]
     # Beside a hand that was found its own keypoints can be taken for the other one's.
     apart = {side for side, box in boxes.items() if not any(same_box(box, other) for other in own)}
+    side_score = seen[0].side_score if seen else probability(CLEAR_SIDE, Side.RIGHT)
     found: dict[Side, Observation] = {}
     for _ in range(crops if current else 1):
-        others = [_observation(encoder, image, box, side, mirrored) for side, box in current.items()]
+        others = [_observation(encoder, image, box, side, side_score, mirrored) for side, box in current.items()]
         everything = sorted([*seen, *others], key=lambda observation: observation.side)
         found = {observation.side: observation for observation in encoder(image, everything, camera)}
         for side in list(current):
@@ -101,7 +99,7 @@ def with_boxes(
     # The surest first: of two on one hand it is kept.
     for side in sorted(current, key=lambda side: _unsteadiness(found[side])):
         limit = _MAX_STDDEV_DETECTED if detected and side in apart else _MAX_STDDEV
-        if side in found and _is_hand(_prediction(found[side]), list(accepted.values()), limit):
+        if _is_hand(_prediction(found[side]), list(accepted.values()), limit):
             accepted[side] = _fused(found[side])
     if len(accepted) < len(found):
         # Predictions of a pair are made of both crops; those of a crop without a hand do not count.
@@ -121,7 +119,9 @@ def _unsteadiness(observation: Observation) -> float:
     return float(prediction.stddev_2d.mean()) / max(extent, 1e-6)
 
 
-def _observation(encoder: HandEncoder, image: np.ndarray, box: RotatedBox, side: Side, mirrored: bool) -> Observation:
+def _observation(
+    encoder: HandEncoder, image: np.ndarray, box: RotatedBox, side: Side, side_score: float, mirrored: bool
+) -> Observation:
     """A hand in a box, with the landmarks in it, which may be those of the hand in front."""
     shown = side.other if mirrored else side
     hand = encoder.landmarks(image, box, mirrored=shown == Side.LEFT)
@@ -129,7 +129,7 @@ def _observation(encoder: HandEncoder, image: np.ndarray, box: RotatedBox, side:
     return Observation(
         side=side,
         score=hand.presence,
-        side_score=1.0,
+        side_score=side_score,
         keypoints_2d=hand.keypoints,
         screen_depth=hand.screen_depth,
         world=hand.world,
