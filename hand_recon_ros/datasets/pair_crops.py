@@ -9,6 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from ..detect.pair_detector import region_of
 from ..landmarks.crops import crop, tracking_box
 from ..landmarks.observation import RotatedBox
 from ..types import Side
@@ -17,8 +18,6 @@ _PRESENT, _ABSENT = 0.6, 0.15
 """A hand counts as present with at least, and as absent with less than, these shares of its keypoints in the crop."""
 _BOXED = 0.4
 """Lowest share of a hand's keypoints in the crop with which its box is a target."""
-_INNER = 1.6
-"""The landmark network's crop is this many times as large as the hand in it."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,13 +67,11 @@ def random_region(picture: HandPicture, rng: np.random.Generator) -> RotatedBox:
         chosen, scale = boxes, float(rng.uniform(0.9, 1.6))
     else:
         chosen, scale = [boxes[int(rng.integers(len(boxes)))]], float(np.exp(rng.uniform(math.log(0.9), math.log(3.6))))
-    corners = np.concatenate([RotatedBox(box.center, box.size / _INNER, box.angle).corners() for box in chosen])
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    extent = float((high - low).max())
-    size = scale * extent
+    hands = region_of(chosen, 1.0)
+    extent, size = hands.size, scale * hands.size
     # The hands may be anywhere in the crop, and partly outside it.
     slack = max(0.5 * (size - extent), 0.0) + 0.12 * extent
-    center = (low + high) / 2 + rng.uniform(-slack, slack, 2)
+    center = np.asarray(hands.center) + rng.uniform(-slack, slack, 2)
     return RotatedBox((float(center[0]), float(center[1])), size, turn)
 
 

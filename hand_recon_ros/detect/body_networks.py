@@ -12,7 +12,7 @@ from ..landmarks.observation import RotatedBox
 from ..runtime.model_files import HAND_RECROP, POSE_DETECTION, POSE_LANDMARKS, find_model
 from ..runtime.sessions import Session, open_session
 from ..types import Side
-from .body import BodyDetection, BodyHand, BodyPose, bodies_in, corrected, hand_from_pose, pose_in
+from .body import MIN_PRESENCE, BodyDetection, BodyHand, BodyPose, bodies_in, corrected, hand_from_pose, pose_in
 from .ssd import fill_input
 
 _POSE_OUTPUTS = (0, 1, 3)
@@ -74,3 +74,14 @@ class BodyNetworks:
         # One hand at a time: of a batch of two, OpenVINO's result for the second is wrong with this network.
         crop(image, hand.roi, self.recrop.inputs[0])
         return corrected(hand, self.recrop.run(1)[0][0], self.recrop.size)
+
+
+def hands_of_persons(networks: BodyNetworks, image: np.ndarray, most: int | None = None) -> list[list[BodyHand]]:
+    """The hands with visible wrists of each person in a BGR image, the largest persons first, at most ``most``."""
+    bodies = sorted(networks.detect(image), key=lambda body: -body.roi.size)[:most]
+    poses = [networks.read(image, body.roi) for body in bodies]
+    return [
+        [hand for hand in networks.hands(image, pose) if hand is not None]
+        for pose in poses
+        if pose.presence >= MIN_PRESENCE
+    ]

@@ -13,7 +13,7 @@ from ..landmarks.crops import alike
 from ..landmarks.landmarks import UNSTEADY, HandLandmarks
 from ..landmarks.observation import RotatedBox
 from ..types import Side
-from .body import MIN_PRESENCE
+from .body_networks import hands_of_persons
 from .duplicates import is_palm_of, part_of, same_hand
 from .handedness import PLAUSIBLE, Candidate, assign, log_odds, probability
 from .networks import HandNetworks
@@ -175,25 +175,16 @@ class _ImageSearch:
 
     def bodies(self) -> None:
         """Add the hands of the persons in the image, the largest persons first."""
-        networks = self.networks.body
-        if networks is None:
+        if self.networks.body is None:
             return
-        bodies = sorted(networks.detect(self.image), key=lambda body: -body.roi.size)
-        for body in bodies[:_BODIES]:
-            pose = networks.read(self.image, body.roi)
-            if pose.presence < MIN_PRESENCE:
-                continue
-            hands = [hand for hand in networks.hands(self.image, pose) if hand is not None]
-            hands = [hand for hand in hands if _inside(hand.roi, self.image)]
+        for person in hands_of_persons(self.networks.body, self.image, _BODIES):
+            hands = [hand for hand in person if _inside(hand.roi, self.image)]
             self.both_wrists |= len(hands) == len(Side) and all(hand.visibility >= _VISIBLE for hand in hands)
             self._take([_Prediction("body", hand.roi, hand.visibility, body_evidence(hand)) for hand in hands])
 
     def pairs(self) -> None:
         """Add the hands that the pair detector predicts around what was found, and its evidence of their sides."""
-        if self.networks.pair is None:
-            return
-        for region in self._regions():
-            self._pair(region)
+        self.pairs_in(self._regions())
 
     def pairs_in(self, views: Sequence[RotatedBox]) -> None:
         """Add the hands that the pair detector predicts in views of the image."""
@@ -280,12 +271,11 @@ class _ImageSearch:
         """The hand in a predicted box, if the landmark network finds one that was not found before."""
         count = len(self.found)
         if self._is_unevaluated(prediction.roi, _NEW):
-            turned = [
-                RotatedBox(prediction.roi.center, prediction.roi.size, prediction.roi.angle + turn) for turn in _TURNS
-            ]
-            seen = self.networks.read(self.image, turned[:1])
+            box = prediction.roi
+            rois = [RotatedBox(box.center, box.size, box.angle + turn) for turn in _TURNS]
+            seen = self.networks.read(self.image, rois[:1])
             if seen[0].presence < self.config.min_presence:
-                seen += self.networks.read(self.image, turned[1:])
+                seen += self.networks.read(self.image, rois[1:])
             self._add([max(seen, key=lambda hand: hand.presence)], [True], stay=True)
         return self.found[-1] if len(self.found) > count else None
 

@@ -12,7 +12,8 @@ from ..landmarks.crops import alike
 from ..landmarks.landmarks import HandLandmarks
 from ..landmarks.observation import RotatedBox
 from ..types import Side
-from .body import MIN_PRESENCE, BodyHand
+from .body import BodyHand
+from .body_networks import hands_of_persons
 from .duplicates import distinct, is_palm_of
 from .handedness import Candidate, assign, log_odds
 from .networks import HandNetworks
@@ -120,15 +121,9 @@ def _of_palms(
 def _of_bodies(networks: HandNetworks, image: np.ndarray, known: list[HandLandmarks]) -> list[Proposal]:
     """Hands of the largest person that are not followed."""
     assert networks.body is not None
-    bodies = networks.body.detect(image)
-    if not bodies:
-        return []
-    pose = networks.body.read(image, max(bodies, key=lambda body: body.roi.size).roi)
-    if pose.presence < MIN_PRESENCE:
-        return []
-    hands = [hand for hand in networks.body.hands(image, pose) if hand is not None]
     return [
         Proposal(hand.roi, body_evidence(hand))
+        for hands in hands_of_persons(networks.body, image, most=1)
         for hand in hands
         if not any(same_box(hand.roi, other.next_roi()) for other in known)
     ]

@@ -84,13 +84,7 @@ def sample_crop_camera(camera: Camera, keypoints: np.ndarray, rng: np.random.Gen
     scale = rng.uniform(150, 230) / extent
     scale = min(scale, float(np.sqrt(LARGEST_AREA / size.prod())), LONGEST_SIDE / float(size.max()))
     width, height = np.maximum(np.floor(size * scale), 32).astype(int).tolist()
-    K = camera.K.copy()
-    # Pixel centres are at integers: (x + 0.5) scales.
-    K[:2, 2] = (K[:2, 2] + 0.5 - low) * scale - 0.5
-    K[0, 0] *= scale
-    K[1, 1] *= scale
-    K[0, 1] *= scale
-    return dataclasses.replace(camera, K=K, width=width, height=height)
+    return _crop_camera(camera, low, scale, width, height)
 
 
 def sample_pair_camera(camera: Camera, keypoints: np.ndarray, size: int, rng: np.random.Generator) -> Camera:
@@ -104,10 +98,15 @@ def sample_pair_camera(camera: Camera, keypoints: np.ndarray, size: int, rng: np
     side = max(min(side, 1.1 * max(camera.width, camera.height)), 1.2 * float((high - low).max()))
     corner = (low + high) / 2 + rng.uniform(-0.12, 0.12, 2) * side - side / 2
     scale = size / side
+    return _crop_camera(camera, corner, scale, size, size)
+
+
+def _crop_camera(camera: Camera, corner: np.ndarray, scale: float, width: int, height: int) -> Camera:
+    """The camera of a part of an image from ``corner`` (2,) on, pixels, resized by ``scale``."""
     K = camera.K.copy()
     # Pixel centres are at integers: (x + 0.5) scales.
     K[:2, 2] = (K[:2, 2] + 0.5 - corner) * scale - 0.5
     K[0, 0] *= scale
     K[1, 1] *= scale
     K[0, 1] *= scale
-    return dataclasses.replace(camera, K=K, width=size, height=size)
+    return dataclasses.replace(camera, K=K, width=width, height=height)
