@@ -1,0 +1,46 @@
+"""Dark images are brightened, others are left as they are, and nothing changes abruptly in between."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hand_recon_ros.landmarks.exposure import brightened
+
+
+def scene(bright):
+    """A smooth image whose bright parts have about a given value."""
+    x = np.linspace(0, 1, 320)
+    return (
+        np.rint(np.stack(np.broadcast_arrays(x, x**2, x[::-1] * 0.2), axis=-1) * bright)
+        .astype(np.uint8)[None]
+        .repeat(240, axis=0)
+    )
+
+
+@pytest.mark.parametrize("image", [scene(250), scene(140), np.full((120, 160, 3), 200, np.uint8)])
+def test_other_images_are_not_copied(image):
+    assert brightened(image) is image
+
+
+@pytest.mark.parametrize("bright", [35, 60, 100])
+def test_the_bright_parts_of_a_dark_image_get_the_same_value(bright):
+    dark = scene(bright)
+    before = dark.copy()
+    image = brightened(dark)
+    assert image.shape == dark.shape and image.dtype == np.uint8
+    assert np.quantile(image.max(axis=-1), 0.95) == pytest.approx(130, abs=5)
+    np.testing.assert_array_equal(dark, before)
+    # Brighter pixels stay brighter.
+    order = np.argsort(dark[0, :, 0], kind="stable")
+    assert (np.diff(image[0, order, 0].astype(int)) >= 0).all()
+
+
+def test_a_light_that_is_switched_off_slowly_changes_nothing_abruptly():
+    images = [brightened(scene(bright)).astype(float).mean() for bright in range(200, 20, -1)]
+    assert np.abs(np.diff(images)).max() < 4
+
+
+def test_a_black_image_stays_nearly_black():
+    assert brightened(np.zeros((90, 60, 3), np.uint8)).max() == 0
+    assert brightened(np.full((90, 60, 3), 1, np.uint8)).max() < 60
