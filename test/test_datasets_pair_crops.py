@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import cv2
@@ -11,9 +12,10 @@ import pytest
 from hand_recon_ros import Side
 from hand_recon_ros.datasets import pair_crops
 from hand_recon_ros.datasets.pair_crops import HandPicture, augmented, pair_crop, random_region
-from hand_recon_ros.detect.pair_detector import decode
+from hand_recon_ros.detect.pair_detector import decode, region_of
 from hand_recon_ros.landmarks.crops import crop, tracking_box
 from hand_recon_ros.landmarks.observation import RotatedBox
+from hand_recon_ros.skeleton import mirror_pixels
 
 SIZE, LARGE = 160, 320
 # An upright right hand around its wrist: five fingers of four keypoints, 18 pixels apart, the thumb on the left.
@@ -40,6 +42,11 @@ def picture(left=True, right=True, known=KNOWN, **masks):
             center = (round(x * 16), round(y * 16))
             cv2.circle(image, center, 7 * 16, colour(side, keypoint), -1, cv2.LINE_AA, shift=4)
     return HandPicture(image, keypoints, known, **masks)
+
+
+def boxed(right=True):
+    """The left hand has only an annotated box, 100 x 50 pixels."""
+    return picture(left=False, right=right, boxes=np.array([[60.0, 90.0, 160.0, 140.0], [np.nan] * 4]))
 
 
 def colour(side, keypoint):
@@ -82,6 +89,24 @@ def present_of(picture, region):
     return pair_crop(picture, region, SIZE, Scripted(*PLAIN)).present
 
 
+def test_a_hand_has_the_box_and_the_points_of_its_keypoints_or_of_its_annotated_box():
+    known = boxed()
+    assert known.roi(Side.RIGHT) == tracking_box(known.keypoints[Side.RIGHT])
+    np.testing.assert_array_equal(known.points(Side.RIGHT), known.keypoints[Side.RIGHT])
+    left = known.roi(Side.LEFT)
+    assert left.center == (110, 115) and left.size == pytest.approx(142) and left.angle == 0
+    points = known.points(Side.LEFT)
+    np.testing.assert_allclose([points.min(axis=0), points.mean(axis=0), points.max(axis=0)],
+                               [(70, 95), (110, 115), (150, 135)])  # fmt: skip
+    assert boxed(right=False).roi(Side.RIGHT) is None
+
+
+def test_sides_are_known_and_no_hand_has_only_a_box_unless_stated():
+    known = picture()
+    assert known.sided.all() and known.sided.dtype == bool and np.isnan(known.boxes).all()
+    assert known.sided is not picture().sided and known.boxes is not picture().boxes
+
+
 REGIONS = [RotatedBox((200.0, 150.0), 290.0), RotatedBox((195.0, 145.0), 330.0, 0.7), RotatedBox((190, 150), 300, -2.5)]
 
 
@@ -90,11 +115,12 @@ def test_targets_are_the_boxes_of_the_hands_in_the_crop(no_augmentation, region)
     known = picture()
     sample = pair_crop(known, region, LARGE, Scripted(*PLAIN))
     assert sample.image.shape == (LARGE, LARGE, 3) and sample.image.dtype == np.uint8
-    assert sample.values.dtype == sample.present.dtype == np.float32
+    assert {array.dtype for array in sample[1:]} == {np.dtype(np.float32)}
     np.testing.assert_array_equal(sample.present, [1, 1])
     for side in Side:
         points = centers_of_discs(sample.image, side)
-        np.testing.assert_allclose(points, region.from_image(known.keypoints[side]) * LARGE, atol=0.4)
+        np.testing.assert_allclose(sample.keypoints[side], region.from_image(known.keypoints[side]), atol=1e-6)
+        np.testing.assert_allclose(sample.keypoints[side] * LARGE, points, atol=0.4)
         box = tracking_box(points)
         np.testing.assert_allclose(sample.values[side, :2] * LARGE, box.center, atol=0.3)
         assert sample.values[side, 2] == pytest.approx(math.log(box.size / LARGE), abs=0.01)
@@ -119,13 +145,49 @@ def test_the_mirrored_crop_has_the_other_side(no_augmentation, region):
     mirrored = pair_crop(known, region, LARGE, Scripted(*MIRRORED))
     np.testing.assert_array_equal(mirrored.image, plain.image[:, ::-1])
     for side in Side:
-        box = tracking_box(centers_of_discs(mirrored.image, side))
-        np.testing.assert_allclose(mirrored.values[side.other, :2] * LARGE, box.center, atol=0.3)
+        points = centers_of_discs(mirrored.image, side)
+        np.testing.assert_allclose(mirrored.keypoints[side.other] * LARGE, points, atol=0.4)
+        expected = mirror_pixels(plain.keypoints[side] * LARGE, LARGE)
+        np.testing.assert_allclose(mirrored.keypoints[side.other] * LARGE, expected, atol=1e-3)
+        np.testing.assert_allclose(mirrored.values[side.other, :2] * LARGE, tracking_box(points).center, atol=0.3)
         np.testing.assert_allclose(mirrored.values[side.other, 2:4], plain.values[side, 2:4])
         np.testing.assert_allclose(mirrored.values[side.other, 4], -plain.values[side, 4])
     one = pair_crop(picture(right=False), region, LARGE, Scripted(*MIRRORED))
     np.testing.assert_array_equal(one.present, [0, 1])
     assert np.isnan(one.values[Side.LEFT]).all() and np.isfinite(one.values[Side.RIGHT]).all()
+    assert np.isnan(one.keypoints[Side.LEFT]).all() and np.isfinite(one.keypoints[Side.RIGHT]).all()
+
+
+@pytest.mark.parametrize(("mirror", "expected"), [(PLAIN, [1, 0]), (MIRRORED, [0, 1])])
+def test_the_known_side_is_mirrored_with_the_hand(no_augmentation, mirror, expected):
+    known = picture(sided=np.array([True, False]))
+    sample = pair_crop(known, REGIONS[0], SIZE, Scripted(*mirror))
+    np.testing.assert_array_equal(sample.sided, expected)
+
+
+@pytest.mark.parametrize(("mirror", "side"), [(PLAIN, Side.LEFT), (MIRRORED, Side.RIGHT)])
+def test_of_an_annotated_box_center_and_size_are_targets(no_augmentation, mirror, side):
+    region = RotatedBox((190.0, 160.0), 300.0, 0.3)
+    sample = pair_crop(boxed(), region, SIZE, Scripted(*mirror))
+    np.testing.assert_array_equal(sample.present, [1, 1])
+    center = region.from_image(np.array([110.0, 115.0])) * SIZE
+    if mirror == MIRRORED:
+        center = mirror_pixels(center, SIZE)
+    np.testing.assert_allclose(sample.values[side, :2] * SIZE, center, atol=1e-3)
+    assert sample.values[side, 2] == pytest.approx(math.log(142 / 300))
+    assert np.isnan(sample.values[side, 3:]).all() and np.isnan(sample.keypoints[side]).all()
+    assert np.isfinite(sample.values[side.other]).all() and np.isfinite(sample.keypoints[side.other]).all()
+
+
+@pytest.mark.parametrize(
+    ("edge", "present", "target"),
+    [(160, 1, True), (115, 1, True), (95, math.nan, True), (75, math.nan, False), (65, 0, False)],
+)
+def test_presence_follows_from_the_share_of_an_annotated_box_inside(no_augmentation, edge, present, target):
+    region = RotatedBox((edge - 100.0, 115.0), 200.0)
+    sample = pair_crop(boxed(right=False), region, SIZE, Scripted(*PLAIN))
+    np.testing.assert_array_equal(sample.present, [present, 0])
+    assert np.isfinite(sample.values[Side.LEFT, :3]).all() == target
 
 
 @pytest.mark.parametrize(
@@ -144,7 +206,8 @@ def test_presence_follows_from_the_share_of_keypoints_inside(no_augmentation, in
         image, region = np.zeros((220, int(length), 3), np.uint8), RotatedBox((110.0, 110.0), 230.0)
     sample = pair_crop(HandPicture(image, keypoints, KNOWN), region, SIZE, Scripted(*PLAIN))
     np.testing.assert_array_equal(sample.present, [present, 0])
-    assert np.isfinite(sample.values[Side.LEFT]).all() == boxed
+    for target in (sample.values, sample.keypoints):
+        assert np.isfinite(target[Side.LEFT]).all() == boxed and np.isnan(target[Side.RIGHT]).all()
 
 
 def test_a_side_that_may_be_present_does_not_count(no_augmentation):
@@ -224,9 +287,13 @@ def test_random_regions_mostly_contain_the_hands():
     assert min(only) > 0.03 and max(only) < 2 * min(only)
 
 
+def regions_of(picture):
+    return [random_region(picture, rng) for rng in map(np.random.default_rng, range(300))]
+
+
 def test_random_regions_of_one_hand_and_of_none():
     one, none = picture(left=False), picture(left=False, right=False)
-    regions = [random_region(one, rng) for rng in map(np.random.default_rng, range(300))]
+    regions = regions_of(one)
     assert np.mean([inside(region, one.keypoints[Side.RIGHT]) > 0.6 for region in regions]) > 0.85
     box = tracking_box(one.keypoints[Side.RIGHT])
     sizes = np.array([region.size for region in regions]) / box.size
@@ -234,3 +301,25 @@ def test_random_regions_of_one_hand_and_of_none():
     for rng in map(np.random.default_rng, range(50)):
         region = random_region(none, rng)
         assert 0 <= region.center[0] <= 400 and 0 <= region.center[1] <= 300 and 80 <= region.size <= 360
+
+
+def test_random_regions_contain_a_hand_with_only_an_annotated_box():
+    known = boxed(right=False)
+    shares = [inside(region, known.points(Side.LEFT)) for region in regions_of(known)]
+    assert np.mean(np.array(shares) > 0.6) > 0.85
+
+
+def test_half_of_the_random_regions_are_not_larger_than_the_picture():
+    sizes = np.array([region.size for region in regions_of(picture(left=False))])
+    limited, larger = (sizes == 300).sum(), (sizes > 300).sum()  # the picture is 400 x 300
+    assert limited > 20 and 0.7 < limited / larger < 1.4
+
+
+def test_the_limit_leaves_room_for_the_hands():
+    whole = picture(left=False)
+    part = dataclasses.replace(whole, image=whole.image[:60, :80])
+    extent = region_of([whole.roi(Side.RIGHT)], 1.0).size
+    sizes = np.array([region.size for region in regions_of(part)])
+    around = sizes[sizes > 80]  # those without hands are smaller
+    assert extent > 80 and len(around) > 250
+    assert around.min() == pytest.approx(0.9 * extent) and (around < 0.901 * extent).sum() > 100

@@ -15,7 +15,7 @@ from torch.nn import functional
 from hand_recon_ros.config import ConfigError
 from hand_recon_ros.detect.pair_detector import SIZE, VALUES
 from hand_recon_ros.models.efficientnet import CHANNELS, PACKAGE, STRIDE, EfficientNetLite0, load_imagenet
-from hand_recon_ros.models.pair_detector import PairDetector, export_pair_detector
+from hand_recon_ros.models.pair_detector import KEYPOINTS, PairDetector, export_pair_detector
 from hand_recon_ros.runtime.sessions import open_session
 from hand_recon_ros.synthetic.photographs import read_photograph
 
@@ -33,7 +33,7 @@ def imagenet() -> EfficientNetLite0:
 def test_shapes():
     detector = PairDetector().eval()
     with torch.no_grad():
-        assert detector(torch.rand(2, SIZE, SIZE, 3)).shape == (2, 2, VALUES)
+        assert detector(torch.rand(2, SIZE, SIZE, 3)).shape == (2, 2, VALUES + KEYPOINTS)
         assert detector.backbone(torch.rand(1, 3, 64, 96)).shape == (1, CHANNELS, 64 // STRIDE, 96 // STRIDE)
 
 
@@ -99,7 +99,7 @@ def test_missing_and_other_weights_are_errors(tmp_path, monkeypatch):
         load_imagenet(EfficientNetLite0())
 
 
-def test_the_exported_file_agrees_with_torch(tmp_path):
+def test_the_exported_file_agrees_with_torch_and_has_no_keypoints(tmp_path):
     torch.manual_seed(0)
     detector = PairDetector()
     if WEIGHTS is not None:
@@ -119,7 +119,7 @@ def test_the_exported_file_agrees_with_torch(tmp_path):
         found = session.run(1)[0][0]
         with torch.no_grad():
             rgb = torch.tensor(image[None, :, :, ::-1].copy()) / 255.0
-            expected, exchanged = detector(rgb)[0].numpy(), detector(rgb.flip(-1))[0].numpy()
+            expected, exchanged = (detector(pixels)[0, :, :VALUES].numpy() for pixels in (rgb, rgb.flip(-1)))
         assert found.shape == (2, VALUES)
         tolerance = 0.02 * np.abs(expected).max()
         np.testing.assert_allclose(found, expected, atol=tolerance)

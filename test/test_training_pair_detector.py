@@ -11,12 +11,14 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save_model
+from torch.nn import functional
+from torch.utils.data import default_collate
 
 from hand_recon_ros.config import ConfigError
 from hand_recon_ros.detect.pair_detector import SIZE, VALUES
 from hand_recon_ros.landmarks.crops import tracking_box
 from hand_recon_ros.models.efficientnet import PACKAGE
-from hand_recon_ros.models.pair_detector import PairDetector
+from hand_recon_ros.models.pair_detector import KEYPOINTS, PairDetector
 from hand_recon_ros.runtime.sessions import open_session
 from hand_recon_ros.training import pair_detector
 from hand_recon_ros.training.pair_detector import PairCrops, PairDetectorTrainer, PairDetectorTraining
@@ -46,7 +48,10 @@ def photographs(tmp_path_factory):
     hand = {
         "side": "left", "right": 0.0, "presence": 1.0, "keypoints": keypoints.tolist(), "box": [140, 80, 180, 160],
     }  # fmt: skip
-    entry = {"file": str(folder / "a.png"), "split": "train", "complete": True, "hands": [hand]}
+    entry = {
+        "file": str(folder / "a.png"), "split": "train", "complete": True, "hands": [hand], "missed": [],
+        "unlabelled": [],
+    }  # fmt: skip
     (folder / "labels.json").write_text(json.dumps([entry]))
     return folder / "labels.json"
 
@@ -72,6 +77,7 @@ def test_a_number_is_always_the_same_crop(cache, photographs):
     for number in range(12):
         first, again = (one[number] for one in crops)
         assert first["image"].shape == (SIZE, SIZE, 3) and first["values"].shape == (2, 5)
+        assert first["sided"].shape == (2,) and first["keypoints"].shape == (2, 21, 2)
         for name, values in first.items():
             np.testing.assert_array_equal(again[name], values)
         images.add(first["image"].tobytes())
@@ -92,6 +98,39 @@ def test_the_share_of_photographs(cache, photographs, monkeypatch, share, expect
     for number in range(8):
         crops[number]
     assert sources == expected
+
+
+def test_some_photographs_of_one_hand_become_pairs(cache, photographs, monkeypatch):
+    hands, crop = [], pair_detector.pair_crop
+
+    def recorded(picture, *arguments):
+        hands.append(int(np.isfinite(picture.keypoints).all(axis=(1, 2)).sum()))
+        return crop(picture, *arguments)
+
+    monkeypatch.setattr(pair_detector, "pair_crop", recorded)
+    crops = PairCrops(PictureCache(cache, "train", 0, PICTURES), Photographs(photographs, "train"), 1.0, 0)
+    for number in range(20):
+        crops[number]
+    assert hands.count(1) > 4 and hands.count(2) > 4 and len(hands) == hands.count(1) + hands.count(2)
+
+
+@needs_weights
+@pytest.mark.parametrize(
+    ("left_out", "terms"),
+    [
+        ("values", {"center", "size", "direction"}),
+        ("present", {"presence", "side"}),
+        ("sided", {"side"}),
+        ("keypoints", {"keypoints"}),
+    ],
+)
+def test_each_part_of_the_ground_truth_has_its_terms(tmp_path, cache, left_out, terms):
+    training = trainer(tmp_path, cache)
+    crops = PairCrops(PictureCache(cache, "train", 0, PICTURES), None, 0.0, 0)
+    batch = default_collate([crops[number] for number in range(4)])
+    assert all(training.loss(batch)[1].values())
+    batch[left_out] = torch.full_like(batch[left_out], float("nan"))
+    assert {name for name, value in training.loss(batch)[1].items() if value == 0} == terms
 
 
 @needs_weights
@@ -143,14 +182,14 @@ def test_a_short_run_learns(tmp_path, cache):
 
 
 class GroundTruth(torch.nn.Module):
-    """Outputs the ground truth of the validation's pictures, one after the other, times ``change``."""
+    """Outputs the ground truth of the validation's pictures, one after the other, times ``change``, and keypoints."""
 
     def __init__(self, change):
         super().__init__()
         self.change, self.outputs = change, []
 
     def forward(self, images):
-        return torch.tensor(self.outputs.pop(0) * self.change)[None]
+        return functional.pad(torch.tensor(self.outputs.pop(0) * self.change), (0, KEYPOINTS), value=5.0)[None]
 
 
 @needs_weights

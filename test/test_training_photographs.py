@@ -1,4 +1,4 @@
-"""Labelled photographs as training pictures, and their parts without hands as backgrounds."""
+"""Labelled photographs as training pictures, pairs made of them, and their parts without hands as backgrounds."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import pytest
 
 from hand_recon_ros import Side
 from hand_recon_ros.config import ConfigError
+from hand_recon_ros.training import photographs as photographs_module
 from hand_recon_ros.training.photographs import Photographs
 
 KEYPOINTS = np.stack([np.linspace(40, 80, 21), np.linspace(60, 20, 21)], axis=1)
 GREEN = (20, 120, 30)
 RED = (10, 10, 250)
+BOX = [100, 40, 180, 90]
 
 
 def hand(side="left", right=0.0, presence=0.99, shift=0.0, box=(30, 10, 90, 70)):
@@ -24,7 +26,7 @@ def hand(side="left", right=0.0, presence=0.99, shift=0.0, box=(30, 10, 90, 70))
 
 
 def labels(folder, *entries, size=(320, 240)):
-    """Green photographs with red hands."""
+    """Green photographs with red hands, complete unless they have boxes without a label."""
     rows = []
     for number, entry in enumerate(entries):
         image = np.full((size[1], size[0], 3), GREEN, np.uint8)
@@ -32,10 +34,19 @@ def labels(folder, *entries, size=(320, 240)):
             image[y0 : y1 + 1, x0 : x1 + 1] = RED
         file = str(folder / f"{number}.png")
         cv2.imwrite(file, image)
-        rows.append({"split": "train", "complete": True, **entry, "file": file})
+        missed = entry.get("missed", [])
+        unlabelled = entry.get("unlabelled", missed)
+        rows.append({
+            "split": "train", **entry, "missed": missed, "unlabelled": unlabelled, "complete": not unlabelled,
+            "file": file,
+        })  # fmt: skip
     path = folder / "labels.json"
     path.write_text(json.dumps(rows), encoding="utf-8")
     return path
+
+
+def rows_with_keypoints(picture):
+    return np.flatnonzero(np.isfinite(picture.keypoints).all(axis=(1, 2))).tolist()
 
 
 def test_a_photograph_with_its_hands(tmp_path):
@@ -44,25 +55,25 @@ def test_a_photograph_with_its_hands(tmp_path):
     picture = photographs[0]
     assert picture.image.shape == (240, 320, 3) and picture.image.dtype == np.uint8
     np.testing.assert_allclose(picture.keypoints, [KEYPOINTS, KEYPOINTS + (100, 0)])
-    assert picture.known.tolist() == [True, True]
+    assert picture.known.tolist() == picture.sided.tolist() == [True, True]
+    assert np.isnan(picture.boxes).all()
     assert picture.foreground is None and picture.skin is None
 
 
-def test_only_complete_photographs_of_the_split_with_distinct_sides_are_used(tmp_path):
+def test_photographs_of_the_split_with_one_or_two_hands_are_used(tmp_path):
     path = labels(
         tmp_path,
         {"hands": [hand("left")]},
-        {"hands": [hand("left")], "complete": False},
-        {"hands": [hand("left")], "split": "val"},
-        {"hands": [hand("left"), hand("left", shift=100)]},
-        {"hands": []},
-        {"hands": [hand(None, 0.5)]},
         {"hands": [hand("right", 1.0)]},
+        {"hands": [hand("left")], "split": "val"},
+        {"hands": []},
+        {"hands": [], "unlabelled": [BOX]},
+        {"hands": [hand("left"), hand("right", 1.0, shift=100), hand("left", shift=200)]},
+        {"hands": [hand("left")], "missed": [BOX, BOX]},
+        {"hands": [], "missed": [BOX]},
     )
     photographs = Photographs(path, "train")
-    assert len(photographs) == 2
-    present = [np.isfinite(photographs[number].keypoints).all(axis=(1, 2)).tolist() for number in range(2)]
-    assert present == [[True, False], [False, True]]
+    assert [rows_with_keypoints(photographs[number]) for number in range(len(photographs))] == [[0], [1], []]
     assert len(Photographs(path, "val")) == 1
 
 
@@ -71,25 +82,119 @@ def test_only_complete_photographs_of_the_split_with_distinct_sides_are_used(tmp
     [(0.9, 0.95, Side.RIGHT), (0.9, 0.05, Side.LEFT), (0.9, 0.7, None), (0.9, 0.3, None), (0.7, 0.95, None)],
 )
 def test_a_probable_side_counts_where_the_hand_is_certain(tmp_path, presence, right, side):
-    """A hand of unknown side may be of either one, so that a side without keypoints is not known to be absent."""
-    other = hand(None, right, presence, shift=100)
-    photographs = Photographs(labels(tmp_path, {"hands": [other]}, {"hands": [hand("left")]}), "train")
-    assert len(photographs) == (1 if side is None else 2)
-    if side is not None:
-        picture = photographs[0]
-        np.testing.assert_allclose(picture.keypoints[side], KEYPOINTS + (100, 0))
-        assert np.isnan(picture.keypoints[side.other]).all() and picture.known.all()
-    beside = Photographs(labels(tmp_path, {"hands": [hand("left"), hand(None, 0.5, shift=100)]}), "train")[0]
-    assert beside.known.tolist() == [False, False]
-    np.testing.assert_allclose(beside.keypoints[Side.LEFT], KEYPOINTS)
+    probable = hand(None, right, presence)
+    picture = Photographs(labels(tmp_path, {"hands": [probable]}), "train")[0]
+    (row,) = rows_with_keypoints(picture)
+    np.testing.assert_allclose(picture.keypoints[row], KEYPOINTS)
+    assert picture.known.all()
+    assert picture.sided[row] == (side is not None)
+    assert side is None or row == side
+
+
+@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_hand_of_unknown_side_is_in_the_row_that_the_other_leaves(tmp_path, side, place):
+    hands = [hand(None, 0.5, shift=100)]
+    hands.insert(place, hand(side.label, float(side)))
+    picture = Photographs(labels(tmp_path, {"hands": hands}), "train")[0]
+    np.testing.assert_allclose(picture.keypoints[side], KEYPOINTS)
+    np.testing.assert_allclose(picture.keypoints[side.other], KEYPOINTS + (100, 0))
+    assert picture.sided[side] and not picture.sided[side.other]
+    assert picture.known.all()
+
+
+@pytest.mark.parametrize("side", ["left", "right", None])
+def test_two_hands_of_one_side_have_none(tmp_path, side):
+    hands = [hand(side, 0.5), hand(side, 0.5, shift=100)]
+    picture = Photographs(labels(tmp_path, {"hands": hands}), "train")[0]
+    assert sorted(picture.keypoints[:, 0, 0]) == [40, 140]
+    assert picture.sided.tolist() == [False, False]
+
+
+@pytest.mark.parametrize("side", Side)
+def test_a_hand_without_keypoints_has_its_annotated_box(tmp_path, side):
+    path = labels(tmp_path, {"hands": [hand(side.label, float(side))], "missed": [BOX]}, {"hands": [], "missed": [BOX]})
+    beside, alone = (Photographs(path, "train")[number] for number in range(2))
+    np.testing.assert_allclose(beside.keypoints[side], KEYPOINTS)
+    np.testing.assert_allclose(beside.boxes[side.other], BOX)
+    assert np.isnan(beside.boxes[side]).all() and np.isnan(beside.keypoints[side.other]).all()
+    assert beside.sided[side] and not beside.sided[side.other]
+    (row,) = np.flatnonzero(np.isfinite(alone.boxes).all(axis=1))
+    np.testing.assert_allclose(alone.boxes[row], BOX)
+    assert np.isnan(alone.keypoints).all() and not alone.sided[row]
+    assert beside.known.all() and alone.known.all()
+
+
+def test_beside_a_region_without_a_label_no_hand_is_known_to_be_absent(tmp_path):
+    other = [200, 100, 260, 180]
+    path = labels(
+        tmp_path,
+        {"hands": [hand("right", 1.0)], "unlabelled": [other]},
+        {"hands": [], "missed": [BOX], "unlabelled": [BOX, other]},
+    )
+    one, boxed = (Photographs(path, "train")[number] for number in range(2))
+    assert one.known.tolist() == boxed.known.tolist() == [False, False]
+    assert rows_with_keypoints(one) == [Side.RIGHT] and one.sided[Side.RIGHT]
+    assert np.isnan(one.boxes).all() and np.isfinite(boxed.boxes).sum() == 4
 
 
 def test_large_photographs_are_reduced_with_their_keypoints(tmp_path):
-    path = labels(tmp_path, {"hands": [hand("left")]}, size=(1280, 480))
+    path = labels(tmp_path, {"hands": [hand("left")], "missed": [BOX]}, size=(1280, 480))
     picture = Photographs(path, "train")[0]
     assert picture.image.shape == (240, 640, 3)
     # Centres of pixels are at whole numbers.
     np.testing.assert_allclose(picture.keypoints[Side.LEFT], (KEYPOINTS + 0.5) / 2 - 0.5)
+    np.testing.assert_allclose(picture.boxes[Side.RIGHT], (np.array(BOX) + 0.5) / 2 - 0.5)
+
+
+SINGLE = {"hands": [hand("left")]}, {"hands": [hand("right", 1.0, shift=100)]}, {"hands": [hand(None, 0.9)]}
+OTHERS = (
+    {"hands": [hand("left"), hand("right", 1.0, shift=100)]}, {"hands": [hand(None, 0.5)]},
+    {"hands": [hand("left")], "missed": [BOX]}, {"hands": [], "missed": [BOX]},
+    {"hands": [hand("left")], "unlabelled": [BOX]},
+)  # fmt: skip
+
+
+def test_half_of_the_photographs_of_one_hand_get_a_second_one(tmp_path):
+    photographs = Photographs(labels(tmp_path, *SINGLE, *OTHERS), "train")
+    for number in range(3):
+        alone, pairs = photographs[number], 0
+        (row,) = rows_with_keypoints(alone)
+        for seed in range(100):
+            picture = photographs.pair(number, np.random.default_rng(seed))
+            np.testing.assert_array_equal(picture.keypoints[row], alone.keypoints[row])
+            if rows_with_keypoints(picture) == [0, 1]:
+                pairs += 1
+            else:
+                assert rows_with_keypoints(picture) == [row]
+                np.testing.assert_array_equal(picture.image, alone.image)
+        assert 35 < pairs < 65
+        np.testing.assert_array_equal(photographs[number].image, alone.image)
+
+
+def test_only_a_hand_that_is_certainly_the_only_one_is_pasted_or_gets_a_second_one(tmp_path, monkeypatch):
+    pasted = []
+
+    def recorded(picture, other, rng):
+        pasted.append((picture.image.tobytes(), other.image.tobytes()))
+        return picture
+
+    monkeypatch.setattr(photographs_module, "with_second_hand", recorded)
+    photographs = Photographs(labels(tmp_path, *SINGLE, *OTHERS), "train")
+    for number in range(len(photographs)):
+        photographs[number].image[0, 0] = number  # tells them apart
+    single = {photographs[number].image.tobytes() for number in range(3)}
+    for number in range(len(photographs)):
+        for seed in range(20):
+            photographs.pair(number, np.random.default_rng(seed))
+    assert {first for first, _ in pasted} == {second for _, second in pasted} == single
+    others = tmp_path / "others"
+    others.mkdir()
+    without = Photographs(labels(others, *OTHERS), "train")
+    before = len(pasted)
+    for seed in range(20):
+        without.pair(seed % len(without), np.random.default_rng(seed))
+    assert len(pasted) == before
 
 
 def test_backgrounds_show_no_hands(tmp_path):
@@ -98,7 +203,7 @@ def test_backgrounds_show_no_hands(tmp_path):
         {"hands": [hand("left", box=(150, 100, 210, 160))]},
         {"hands": []},
         {"hands": [hand(None, 0.5, box=(0, 0, 319, 239))]},
-        {"hands": [hand("left", box=(0, 0, 5, 5))], "complete": False},
+        {"hands": [hand("left", box=(0, 0, 5, 5))], "unlabelled": [BOX]},
     )
     photographs = Photographs(path, "train")
     grey = 0
@@ -116,7 +221,13 @@ def test_without_free_parts_the_background_is_grey(tmp_path):
     assert (Photographs(path, "train").background(32, np.random.default_rng(0)) == 127).all()
 
 
-@pytest.mark.parametrize("content", ["[", '{"file": 1}', '[{"file": "a.png"}]', '[{"split": "train"}]', "[3]"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[", '{"file": 1}', '[{"file": "a.png"}]', '[{"split": "train"}]', "[3]",
+        '[{"split": "train", "complete": true, "hands": []}]',
+    ],
+)  # fmt: skip
 def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "labels.json"
     path.write_text(content, encoding="utf-8")
@@ -128,8 +239,25 @@ def test_missing_files_are_named(tmp_path):
     with pytest.raises(ConfigError, match="labels.json: not a file of labelled photographs: .*No such file"):
         Photographs(tmp_path / "labels.json", "train")
     path = labels(tmp_path, {"hands": [hand("left")]})
-    with pytest.raises(ConfigError, match="no complete photograph of split 'test'"):
+    with pytest.raises(ConfigError, match="no photograph of split 'test' with one or two hands"):
         Photographs(path, "test")
     (tmp_path / "0.png").unlink()
     with pytest.raises(ConfigError, match=r"0\.png: missing, or not an image"):
         Photographs(path, "train")[0]
+
+
+def test_some_samples_are_photographs_without_hands(tmp_path):
+    path = labels(tmp_path, {"hands": [hand("left")]}, {"hands": []}, {"hands": [], "unlabelled": [BOX]})
+    photographs = Photographs(path, "train")
+    samples = [photographs.sample(np.random.default_rng(seed)) for seed in range(200)]
+    empty = [not np.isfinite(picture.keypoints).any() for picture in samples]
+    assert 0.1 < np.mean(empty) < 0.3
+    for picture in (samples[number] for number in np.flatnonzero(empty)):
+        assert (picture.image == GREEN).all() and picture.known.all()
+    only = Photographs(labels(tmp_path, {"hands": [hand("left")]}), "train")
+    assert all(np.isfinite(only.sample(np.random.default_rng(seed)).keypoints).any() for seed in range(40))
+
+
+def test_without_complete_photographs_the_background_is_grey(tmp_path):
+    path = labels(tmp_path, {"hands": [hand("left")], "unlabelled": [BOX], "complete": False})
+    assert (Photographs(path, "train").background(32, np.random.default_rng(0)) == 127).all()

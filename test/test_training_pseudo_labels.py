@@ -121,7 +121,16 @@ def test_an_annotated_box_without_a_hand_makes_the_picture_incomplete() -> None:
     hand = Shown(keypoints(200, 200))
     labels = label(Networks(hand), [hand.box, [400, 100, 500, 200]])
     assert len(labels.hands) == 1 and not labels.complete
-    np.testing.assert_allclose(labels.unlabelled, [[400, 100, 500, 200]])
+    np.testing.assert_allclose(labels.missed, [[400, 100, 500, 200]])
+    np.testing.assert_allclose(labels.unlabelled, labels.missed)
+
+
+def test_a_hand_without_an_annotated_box_is_unlabelled_and_not_missed() -> None:
+    uncertain, box = Shown(keypoints(150, 200), presence=0.6), [400.0, 100.0, 500.0, 200.0]
+    labels = label(Networks(uncertain), [box])
+    np.testing.assert_allclose(labels.missed, [box])
+    np.testing.assert_allclose(labels.unlabelled, [box, uncertain.box])
+    assert label(Networks(uncertain), []).missed.shape == (0, 4)
 
 
 def test_a_hand_whose_palm_is_not_detected_is_found_in_its_box() -> None:
@@ -149,6 +158,7 @@ def test_annotated_fingertips_refute_wrong_keypoints() -> None:
     assert len(label(Networks(hand), [hand.box], tips + 5).hands) == 1
     refuted = label(Networks(hand), [hand.box], tips + 40)
     assert not refuted.complete and np.allclose(refuted.unlabelled[0], hand.box)
+    np.testing.assert_allclose(refuted.missed, [hand.box])
 
 
 def test_both_hands_in_one_annotated_box_are_labelled() -> None:
@@ -159,7 +169,7 @@ def test_both_hands_in_one_annotated_box_are_labelled() -> None:
 
 def test_a_picture_without_hands_is_complete_and_empty() -> None:
     labels = label(Networks(), [])
-    assert labels.complete and not labels.hands
+    assert labels.complete and not labels.hands and not len(labels.missed)
 
 
 def test_the_json_entry_has_all_that_training_reads() -> None:
@@ -169,3 +179,6 @@ def test_the_json_entry_has_all_that_training_reads() -> None:
     (found,) = entry["hands"]
     assert found["side"] == "right" and len(found["keypoints"]) == 21
     np.testing.assert_allclose(found["roi"], [*hand.roi.center, hand.roi.size, hand.roi.angle], atol=1e-3)
+    assert entry["missed"] == entry["unlabelled"] == []
+    without = label(Networks(), [[400, 100, 500, 200]]).as_json()
+    assert without["missed"] == without["unlabelled"] == [[400.0, 100.0, 500.0, 200.0]]

@@ -165,10 +165,24 @@ def read_gloves(root: Path) -> list[BoxedPicture]:
     return read_yolo(root, "Mayankkumar24/Biz-Tech-Analytics", "CC-BY-4.0")
 
 
+def read_clothing(root: Path) -> list[BoxedPicture]:
+    """Pictures of clothes without annotated hands (github.com/alexeygrigorev/clothing-dataset-small, CC0 1.0).
+
+    ``root`` has ``SPLIT/CLASS/NAME.jpg``. Of some clothes a hand is in the picture.
+    """
+    pictures = []
+    for path in sorted(root.glob("*/*/*.jpg")):
+        width, height = _size(path, path.parent.name)
+        source = "alexeygrigorev/clothing-dataset-small"
+        pictures.append(BoxedPicture(path, width, height, np.zeros((0, 4)), source, "CC0-1.0", path.stem))
+    return pictures
+
+
 READERS: dict[str, Callable[[Path], list[BoxedPicture]]] = {
     "ti1k": read_ti1k,
     "subhi": read_hands_dataset,
     "biztech": read_gloves,
+    "clothing": read_clothing,
 }
 """Readers by the name of a set's folder."""
 

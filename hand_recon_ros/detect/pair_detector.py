@@ -26,7 +26,6 @@ SIZE = 160
 VALUES = 7
 """Of a slot: logit of presence; logit of a right hand; x, y of the box's centre, units of the crop; logarithm of the
 box's size in units of the crop; cosine and sine of its angle."""
-OUTPUTS = 2 * VALUES
 INPUT, OUTPUT = "crop", "hands"
 
 LIKELY, CERTAIN = 0.5, 0.9

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..config import checked, setting
 from ..datasets.pair_crops import HandPicture, pair_crop, random_region
-from ..detect.pair_detector import SIZE, RegionHand, decode
+from ..detect.pair_detector import SIZE, VALUES, RegionHand, decode
 from ..evaluation.detection import matches
 from ..landmarks.crops import crop, tracking_box
 from ..landmarks.observation import RotatedBox
@@ -70,7 +70,7 @@ class PairCrops(Dataset[dict[str, np.ndarray]]):
         rng = np.random.default_rng([self._seed, number, 47])
         photographs, background = self._photographs, None
         if photographs is not None and rng.random() < self._share:
-            picture = photographs[int(rng.integers(len(photographs)))]
+            picture = photographs.sample(rng)
         else:
             picture = self._rendered[int(rng.integers(len(self._rendered)))]
             if photographs is not None and rng.random() < _EXCHANGED_BACKGROUND:
@@ -99,7 +99,8 @@ class PairDetectorTrainer(Trainer):
         else:
             load_imagenet(model.backbone)
         model.backbone.freeze(self.recipe.frozen)
-        return model
+        # On a CPU a third faster than with channels first.
+        return model.to(memory_format=torch.channels_last)
 
     def parameter_groups(self, model: torch.nn.Module) -> list[dict[str, Any]]:
         """The backbone's parameters with a lower learning rate."""
@@ -140,7 +141,8 @@ class PairDetectorTrainer(Trainer):
         torch.manual_seed(self.recipe.seed + self.step)
         with self.accelerator.autocast():
             output = self.model(images)
-        return pair_loss(output.float(), batch["values"].to(device), batch["present"].to(device))
+        truth = (batch[name].to(device) for name in ("values", "present", "sided", "keypoints"))
+        return pair_loss(output.float(), *truth)
 
     @torch.no_grad()
     def figures(self) -> dict[str, float]:
@@ -171,7 +173,7 @@ class PairDetectorTrainer(Trainer):
         region = RotatedBox((size / 2, size / 2), float(size))
         image = crop(picture.image, region, np.empty((SIZE, SIZE, 3), np.uint8), repeat_border=False)
         tensor = torch.from_numpy(image[None, :, :, ::-1].copy()).to(self.accelerator.device).float() / 255.0
-        return decode(model(tensor)[0].cpu().numpy(), region)
+        return decode(model(tensor)[0, :, :VALUES].cpu().numpy(), region)
 
     def export(self) -> Path | None:
         """Write ``pair_detector.onnx``, for the pipeline."""

@@ -16,45 +16,55 @@ from ..datasets.pair_crops import HandPicture
 from ..landmarks.crops import crop
 from ..landmarks.observation import RotatedBox
 from ..types import Side
+from .pasted_hands import with_second_hand
 
 _LARGEST = 640
 """Longer side to which photographs are reduced, pixels."""
 _PRESENT, _UNLIKELY = 0.8, 0.2
+_EMPTY_SHARE = 0.2
+"""Share of photographs without hands, where there are any."""
 
 
 class Photographs:
-    """Photographs of a split in which every hand is labelled with keypoints, and at least one with its side."""
+    """Photographs of a split with one or two annotated hands, with keypoints and sides where the labels have them; and
+    others without hands."""
 
     def __init__(self, path: str | os.PathLike[str], split: str) -> None:
         """``path`` is a file as ``tools/label_pictures.py`` writes it. Raises ConfigError where it cannot be read."""
         try:
-            entries = json.loads(Path(path).read_text(encoding="utf-8"))
-            self._complete = [entry for entry in entries if entry["split"] == split and entry["complete"]]
-            self._with_sides = [entry for entry in self._complete if _distinct_sides(entry)]
+            entries = [entry for entry in json.loads(Path(path).read_text(encoding="utf-8")) if entry["split"] == split]
+            self._complete = [entry for entry in entries if entry["complete"]]
+            self._with_hands = [entry for entry in entries if 1 <= len(entry["hands"]) + len(entry["missed"]) <= 2]
+            self._single = [number for number, entry in enumerate(self._with_hands) if _is_single(entry)]
+            self._empty = [entry for entry in self._complete if not entry["hands"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path}: not a file of labelled photographs: {error}") from error
-        if not self._with_sides:
-            raise ConfigError(f"{path}: has no complete photograph of split {split!r} with a hand of known side")
+        if not self._with_hands:
+            raise ConfigError(f"{path}: has no photograph of split {split!r} with one or two hands")
 
     def __len__(self) -> int:
-        return len(self._with_sides)
+        return len(self._with_hands)
 
     def __getitem__(self, number: int) -> HandPicture:
-        entry = self._with_sides[number]
-        image, scale = _read(entry["file"])
-        keypoints, known = np.full((2, 21, 2), np.nan), np.ones(2, dtype=bool)
-        for hand in entry["hands"]:
-            side = _side(hand)
-            if side is None:
-                known[:] = False
-            else:
-                keypoints[side] = (np.asarray(hand["keypoints"]) + 0.5) * scale - 0.5
-        return HandPicture(image, keypoints, known)
+        return _picture(self._with_hands[number])
+
+    def sample(self, rng: np.random.Generator) -> HandPicture:
+        """A random photograph with hands, or without."""
+        if self._empty and rng.random() < _EMPTY_SHARE:
+            return _picture(self._empty[int(rng.integers(len(self._empty)))])
+        return self.pair(int(rng.integers(len(self))), rng)
+
+    def pair(self, number: int, rng: np.random.Generator) -> HandPicture:
+        """A photograph, in half of the cases with a hand of another one beside or over its hand, if it has one hand."""
+        picture = self[number]
+        if not self._single or not _is_single(self._with_hands[number]) or rng.random() < 0.5:
+            return picture
+        return with_second_hand(picture, self[self._single[int(rng.integers(len(self._single)))]], rng)
 
     def background(self, size: int, rng: np.random.Generator) -> np.ndarray:
         """A random part of a photograph without hands, uint8 (size, size, 3) BGR; grey where none was found."""
         out = np.full((size, size, 3), 127, np.uint8)
-        for _ in range(8):
+        for _ in range(8 if self._complete else 0):
             entry = self._complete[int(rng.integers(len(self._complete)))]
             image, scale = _read(entry["file"])
             height, width = image.shape[:2]
@@ -68,6 +78,23 @@ class Photographs:
         return out
 
 
+def _picture(entry: dict[str, Any]) -> HandPicture:
+    """The photograph of an entry, with one or two hands or none."""
+    image, scale = _read(entry["file"])
+    keypoints, boxes = np.full((2, 21, 2), np.nan), np.full((2, 4), np.nan)
+    sided = np.ones(2, dtype=bool)
+    hands, rows = entry["hands"], _rows(entry["hands"])
+    for hand, row in zip(hands, rows, strict=True):
+        keypoints[row] = (np.asarray(hand["keypoints"]) + 0.5) * scale - 0.5
+        sided[row] = _side(hand) == row
+    for box, row in zip(entry["missed"], (row for row in range(2) if row not in rows), strict=False):
+        boxes[row], sided[row] = (np.asarray(box) + 0.5) * scale - 0.5, False
+    if len(rows) == 2 and _side(hands[0]) == _side(hands[1]):
+        sided[:] = False  # of two people, or one of the labels is wrong
+    known = np.full(2, len(entry["missed"]) == len(entry["unlabelled"]))
+    return HandPicture(image, keypoints, known, sided=sided, boxes=boxes)
+
+
 def _side(hand: dict[str, Any]) -> Side | None:
     """The side of a labelled hand, or the probable side of one that is certainly a hand; None where it is unknown."""
     if hand["side"] is not None:
@@ -77,13 +104,19 @@ def _side(hand: dict[str, Any]) -> Side | None:
     return Side.RIGHT if hand["right"] > 0.5 else Side.LEFT
 
 
-def _distinct_sides(entry: dict[str, Any]) -> bool:
-    """Whether hands of known sides are labelled, at most one of each side; two people may show two of one side."""
-    sides = [side for hand in entry["hands"] if (side := _side(hand)) is not None]
-    return len(sides) == len(set(sides)) and bool(sides)
+def _rows(hands: list[dict[str, Any]]) -> list[int]:
+    """Row of each labelled hand: that of its side where it is known and free."""
+    sides = [_side(hand) for hand in hands]
+    first = Side.RIGHT if sides[:1] == [Side.RIGHT] or sides[1:] == [Side.LEFT] else Side.LEFT
+    return [int(first), int(first.other)][: len(hands)]
 
 
-@functools.lru_cache(maxsize=4096)
+def _is_single(entry: dict[str, Any]) -> bool:
+    """Whether a photograph has one hand, with keypoints and side, and certainly no other."""
+    return len(entry["hands"]) == 1 and not entry["unlabelled"] and _side(entry["hands"][0]) is not None
+
+
+@functools.lru_cache(maxsize=2048)
 def _read(file: str) -> tuple[np.ndarray, float]:
     """The photograph at its reduced size, uint8 (H, W, 3) BGR, and the factor on its size."""
     image = cv2.imread(file)

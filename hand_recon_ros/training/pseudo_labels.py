@@ -92,11 +92,14 @@ class PictureLabels:
     Attributes:
         picture: the picture and its annotation.
         hands: the labelled hands.
-        unlabelled: (M, 4) boxes of regions that show or may show a hand, but have no label.
+        missed: (K, 4) annotated boxes in which the networks find no hand, such as those of gloves.
+        unlabelled: (M, 4) boxes of regions that show or may show a hand, but have no label: ``missed``, and hands
+            without an annotated box.
     """
 
     picture: BoxedPicture
     hands: list[LabelledHand]
+    missed: np.ndarray
     unlabelled: np.ndarray
 
     @property
@@ -115,6 +118,7 @@ class PictureLabels:
             "height": self.picture.height,
             "complete": self.complete,
             "hands": [hand.as_json() for hand in self.hands],
+            "missed": self.missed.round(2).tolist(),
             "unlabelled": self.unlabelled.round(2).tolist(),
         }
 
@@ -129,16 +133,17 @@ def label_picture(networks: HandNetworks, image: np.ndarray, picture: BoxedPictu
     """
     hands, candidates = _search(networks, image, picture.boxes)
     labelled: list[LabelledHand] = []
-    unlabelled: list[np.ndarray] = []
+    missed: list[np.ndarray] = []
     rest = list(hands)
     for index, box in sorted(enumerate(picture.boxes), key=lambda item: -_best_overlap(item[1], hands)):
         filling = [hand for hand in rest if _fills(hand, box)]
         best = max(filling, key=lambda hand: hand.presence * _overlap(hand, box), default=None)
         if best is None or not _agrees(best, picture, index):
-            unlabelled.append(box)
+            missed.append(box)
             continue
         rest.remove(best)
         labelled.append(dataclasses.replace(best, box=box))
+    unlabelled = list(missed)
     for hand in sorted(rest, key=lambda hand: -hand.presence):
         if any(part_of(hand.keypoints, known.keypoints) for known in labelled):
             continue
@@ -148,7 +153,9 @@ def label_picture(networks: HandNetworks, image: np.ndarray, picture: BoxedPictu
             labelled.append(hand)
         else:
             unlabelled.append(hand.box)
-    return PictureLabels(picture, _without_equal_sides(labelled), np.array(unlabelled).reshape(-1, 4))
+    missed = [box for box in missed if not any(_holds(box, hand) for hand in labelled)]
+    boxes = (np.array(found).reshape(-1, 4) for found in (missed, unlabelled))
+    return PictureLabels(picture, _without_equal_sides(labelled), *boxes)
 
 
 def _search(
@@ -269,6 +276,11 @@ def _is_another(hand: LabelledHand, labelled: list[LabelledHand], unlabelled: li
         if overlapping > _OVERLAPPING and (hand.side is None or known.side is None or hand.side == known.side):
             return False
     return True
+
+
+def _holds(box: np.ndarray, hand: LabelledHand) -> bool:
+    """Whether most keypoints of a hand lie in an annotated box: that of a pair, or of the same hand annotated twice."""
+    return bool(((hand.keypoints > box[:2]) & (hand.keypoints < box[2:])).all(axis=1).mean() > 0.5)
 
 
 def _is_within(hand: LabelledHand, boxes: list[np.ndarray]) -> bool:
