@@ -1,0 +1,143 @@
+"""Which of the hands found in a single image are its left and its right one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..config import ReconstructorConfig
+from ..landmarks.landmarks import UNSTEADY, HandLandmarks
+from ..landmarks.observation import RotatedBox
+from ..types import Side
+from .duplicates import part_of, same_hand
+from .handedness import PLAUSIBLE, Candidate, assign, log_odds, probability
+from .image_hands import FoundHand, FoundHands, ImageHand, ImageHands, Prediction
+from .networks import HandNetworks
+from .pair_detector import CERTAIN, CLEAR_SIDE, region_of, same_box
+from .test_time_augmentation import averaged
+
+HIGH_PRESENCE = 0.8
+_CERTAIN_SIDE = 0.8
+_VISIBLE_ELSEWHERE = 0.3
+"""Factor on the presence of hands that are at neither wrist of a person whose wrists are both visible."""
+_LEAST_EVIDENCE = 2.1
+"""Least sum of evidence of a hand: the log odds of the landmark network's presence, those of the pair detector, and
+that of the pose of a body, weighted."""
+_BODY_WEIGHT = 0.7
+_PAIR_WEIGHT = 0.35
+_TYPICAL_SCORE = 0.95
+"""Of the pair detector on hands; used where there is no such detector."""
+_ON_A_HAND = 0.45
+"""Distance between the centres of boxes, in units of the larger one, below which they can be of one hand."""
+_AROUND = 1.4
+"""Size of the region in which the pair detector evaluates one hand, relative to the hand."""
+
+
+def is_complete(found: FoundHands) -> bool:
+    """Whether both slots have a hand of high presence and certain handedness."""
+    for side, index in zip(Side, _chosen(found, set()), strict=True):
+        if index is None or found.hands[index].hand.presence < HIGH_PRESENCE:
+            return False
+        if probability(found.hands[index].evidence, side) < _CERTAIN_SIDE:
+            return False
+    return True
+
+
+def decided(networks: HandNetworks, image: np.ndarray, found: FoundHands, config: ReconstructorConfig) -> ImageHands:
+    """The left and the right hand after test-time augmentation, of those with enough evidence.
+
+    Args:
+        networks: detectors and landmark network.
+        image: uint8 (H, W, 3) BGR.
+        found: what was found in it.
+        config: thresholds.
+    """
+    checked: dict[int, ImageHand | Prediction] = {}
+    dropped: set[int] = set()
+    while True:
+        chosen = _chosen(found, dropped)
+        for index in chosen:
+            if index is not None and index not in checked:
+                checked[index] = _augmented(networks, image, found, found.hands[index], config)
+        hands = [None if index is None else checked[index] for index in chosen]
+        worst = _worst(chosen, hands)
+        if worst is None:
+            break
+        dropped.add(worst)
+    kept = tuple(hand if isinstance(hand, ImageHand) else None for hand in hands)
+    rejected = [hand for hand in checked.values() if isinstance(hand, Prediction)]
+    return ImageHands(kept, {} if any(kept) else _boxes([*rejected, *found.without_landmarks]))
+
+
+def _boxes(predictions: Sequence[Prediction]) -> dict[Side, RotatedBox]:
+    """Boxes by side of hands that are certain but have no landmarks that could be used, such as gloves.
+
+    Beside a hand that was found, a second one of this kind is too often a part of that hand again.
+    """
+    distinct: list[Prediction] = []
+    for prediction in sorted(predictions, key=lambda one: -one.score):
+        if prediction.score >= CERTAIN and not any(_near(prediction.roi, other.roi) for other in distinct):
+            distinct.append(prediction)
+    if len(distinct) >= len(Side):
+        left, right = sorted(distinct[: len(Side)], key=lambda one: one.evidence)
+        return {Side.LEFT: left.roi, Side.RIGHT: right.roi}
+    return {Side(one.evidence > 0): one.roi for one in distinct if abs(one.evidence) >= CLEAR_SIDE}
+
+
+def _near(a: RotatedBox, b: RotatedBox) -> bool:
+    return math.dist(a.center, b.center) < _ON_A_HAND * max(a.size, b.size)
+
+
+def _chosen(found: FoundHands, dropped: set[int]) -> tuple[int | None, int | None]:
+    kept = [index for index in range(len(found.hands)) if index not in dropped]
+    candidates = [
+        Candidate(one.evidence, one.hand.size, _presence(found, one)) for one in (found.hands[index] for index in kept)
+    ]
+    left, right = assign(candidates)
+    return (None if left is None else kept[left]), (None if right is None else kept[right])
+
+
+def _presence(found: FoundHands, one: FoundHand) -> float:
+    elsewhere = found.both_wrists and "body" not in one.detectors
+    return one.hand.presence * (_VISIBLE_ELSEWHERE if elsewhere else 1.0)
+
+
+def _augmented(
+    networks: HandNetworks, image: np.ndarray, found: FoundHands, one: FoundHand, config: ReconstructorConfig
+) -> ImageHand | Prediction:
+    """A hand from several crops; its box alone with too little evidence, or where its crops disagree."""
+    hand, spread, evidence = averaged(networks, image, one.hand, one.crops)
+    score = _pair_score(networks, image, hand)
+    least = _LEAST_EVIDENCE - (_BODY_WEIGHT if found.is_of_body(hand) else 0.0)
+    clear = log_odds(hand.presence) + _PAIR_WEIGHT * log_odds(score) >= least
+    if clear and hand.presence >= config.min_presence and spread.mean() <= UNSTEADY * hand.size:
+        return ImageHand(hand, evidence + one.of_detectors, spread)
+    return Prediction("landmarks", hand.next_roi(), score, evidence + one.of_detectors)
+
+
+def _pair_score(networks: HandNetworks, image: np.ndarray, hand: HandLandmarks) -> float:
+    """The pair detector's score of this hand in a region around it."""
+    if networks.pair is None:
+        return _TYPICAL_SCORE
+    roi = hand.next_roi()
+    hands = networks.detect_pair(image, region_of([roi], _AROUND))
+    return max((other.score for other in hands if same_box(other.roi, roi)), default=0.0)
+
+
+def _worst(chosen: tuple[int | None, int | None], hands: Sequence[ImageHand | Prediction | None]) -> int | None:
+    """Which of the chosen to drop: one without enough evidence, one that after the augmentation can hardly be of its
+    slot's side, or the worse of two on one hand; else None."""
+    for side, index, hand in zip(Side, chosen, hands, strict=True):
+        if isinstance(hand, Prediction) or (hand is not None and probability(hand.evidence, side) < PLAUSIBLE):
+            return index
+    left, right = hands
+    if not isinstance(left, ImageHand) or not isinstance(right, ImageHand):
+        return None
+    points = left.hand.keypoints, right.hand.keypoints
+    if same_hand(*points):
+        return chosen[left.hand.presence > right.hand.presence]
+    if part_of(*points):
+        return chosen[0]
+    return chosen[1] if part_of(*points[::-1]) else None

@@ -1,0 +1,110 @@
+"""The hands found in a single image, before it is decided which are its left and its right one."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from ..landmarks.landmarks import HandLandmarks
+from ..landmarks.observation import RotatedBox
+from ..types import Side
+from .duplicates import same_hand
+from .new_hands import BODY_EVIDENCE
+from .pair_detector import LIKELY, same_box
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageHand:
+    """A hand found in a single image.
+
+    Attributes:
+        hand: its landmarks.
+        evidence: log odds that it looks like a right hand.
+        spread: root mean square deviation of each keypoint over several crops (21,), pixels.
+    """
+
+    hand: HandLandmarks
+    evidence: float
+    spread: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageHands:
+    """The hands of a single image.
+
+    Attributes:
+        hands: that look like a left and a right one; None where the landmark network found none.
+        boxes: of those, by side, that a detector predicts without the landmark network finding a hand there.
+    """
+
+    hands: tuple[ImageHand | None, ...]
+    boxes: dict[Side, RotatedBox]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a detector that predicts sides predicts of one hand.
+
+    Attributes:
+        detector: its name.
+        roi: the box of the hand's crop.
+        score: probability, 0..1.
+        evidence: log odds of a right hand.
+    """
+
+    detector: str
+    roi: RotatedBox
+    score: float
+    evidence: float
+
+
+@dataclasses.dataclass(eq=False)
+class FoundHand:
+    """A hand, the log odds of a right one from each of its crops, and the surest of each detector by its name."""
+
+    hand: HandLandmarks
+    crops: list[float]
+    detectors: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def evidence(self) -> float:
+        """Log odds of a right hand."""
+        return (float(np.mean(self.crops)) if self.crops else 0.0) + self.of_detectors
+
+    @property
+    def of_detectors(self) -> float:
+        """The detectors' part of it, limited so that they do not overrule certain landmarks."""
+        return min(max(sum(self.detectors.values()), -BODY_EVIDENCE), BODY_EVIDENCE)
+
+
+@dataclasses.dataclass(eq=False)
+class FoundHands:
+    """What was found so far in one image.
+
+    Attributes:
+        hands: different ones, none of them with certainty.
+        of_bodies: predictions of the pose of bodies.
+        without_landmarks: predictions in whose boxes the landmark network found no other hand.
+        both_wrists: whether both wrists of a person are visible.
+    """
+
+    hands: list[FoundHand] = dataclasses.field(default_factory=list)
+    of_bodies: list[Prediction] = dataclasses.field(default_factory=list)
+    without_landmarks: list[Prediction] = dataclasses.field(default_factory=list)
+    both_wrists: bool = False
+
+    def keep(self, hand: HandLandmarks, evidence: list[float]) -> None:
+        """Add a hand, or the evidence of its crops to those of the same hand."""
+        for known in self.hands:
+            if same_hand(known.hand.keypoints, hand.keypoints):
+                known.crops += evidence
+                if hand.presence > known.hand.presence:
+                    known.hand = hand
+                return
+        self.hands.append(FoundHand(hand, evidence))
+
+    def is_of_body(self, hand: HandLandmarks) -> bool:
+        """Whether the pose of a body predicts this hand."""
+        own = hand.next_roi()
+        return any(prediction.score >= LIKELY and same_box(prediction.roi, own) for prediction in self.of_bodies)
