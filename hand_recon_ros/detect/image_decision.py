@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -37,7 +37,7 @@ _AROUND = 1.4
 
 def is_complete(found: FoundHands) -> bool:
     """Whether both slots have a hand of high presence and certain handedness."""
-    for side, index in zip(Side, _chosen(found, set()), strict=True):
+    for side, index in zip(Side, _chosen(found, {}, ()), strict=True):
         if index is None or found.hands[index].hand.presence < HIGH_PRESENCE:
             return False
         if probability(found.hands[index].evidence, side) < _CERTAIN_SIDE:
@@ -57,10 +57,12 @@ def decided(networks: HandNetworks, image: np.ndarray, found: FoundHands, config
     checked: dict[int, ImageHand | Prediction] = {}
     dropped: set[int] = set()
     while True:
-        chosen = _chosen(found, dropped)
-        for index in chosen:
-            if index is not None and index not in checked:
-                checked[index] = _augmented(networks, image, found, found.hands[index], config)
+        chosen = _chosen(found, checked, dropped)
+        unchecked = [index for index in chosen if index is not None and index not in checked]
+        for index in unchecked:
+            checked[index] = _augmented(networks, image, found, found.hands[index], config)
+        if unchecked:
+            continue  # more crops may have changed the sides
         hands = [None if index is None else checked[index] for index in chosen]
         worst = _worst(chosen, hands)
         if worst is None:
@@ -90,17 +92,21 @@ def _near(a: RotatedBox, b: RotatedBox) -> bool:
     return math.dist(a.center, b.center) < _ON_A_HAND * max(a.size, b.size)
 
 
-def _chosen(found: FoundHands, dropped: set[int]) -> tuple[int | None, int | None]:
+def _chosen(
+    found: FoundHands, checked: Mapping[int, ImageHand | Prediction], dropped: Collection[int]
+) -> tuple[int | None, int | None]:
     kept = [index for index in range(len(found.hands)) if index not in dropped]
-    candidates = [
-        Candidate(one.evidence, one.hand.size, _presence(found, one)) for one in (found.hands[index] for index in kept)
-    ]
+    candidates = []
+    for index in kept:
+        one = found.hands[index]
+        evidence = checked[index].evidence if index in checked else one.evidence
+        candidates.append(Candidate(evidence, one.hand.size, _presence(found, one)))
     left, right = assign(candidates)
     return (None if left is None else kept[left]), (None if right is None else kept[right])
 
 
 def _presence(found: FoundHands, one: FoundHand) -> float:
-    elsewhere = found.both_wrists and "body" not in one.detectors
+    elsewhere = found.both_wrists and "body" not in one.detectors and not found.is_of_body(one.hand)
     return one.hand.presence * (_VISIBLE_ELSEWHERE if elsewhere else 1.0)
 
 
@@ -109,18 +115,16 @@ def _augmented(
 ) -> ImageHand | Prediction:
     """A hand from several crops; its box alone with too little evidence, or where its crops disagree."""
     hand, spread, evidence = averaged(networks, image, one.hand, one.crops)
-    score = _pair_score(networks, image, hand)
+    score = None if networks.pair is None else _pair_score(networks, image, hand)
     least = _LEAST_EVIDENCE - (_BODY_WEIGHT if found.is_of_body(hand) else 0.0)
-    clear = log_odds(hand.presence) + _PAIR_WEIGHT * log_odds(score) >= least
+    clear = log_odds(hand.presence) + _PAIR_WEIGHT * log_odds(_TYPICAL_SCORE if score is None else score) >= least
     if clear and hand.presence >= config.min_presence and spread.mean() <= UNSTEADY * hand.size:
         return ImageHand(hand, evidence + one.of_detectors, spread)
-    return Prediction("landmarks", hand.next_roi(), score, evidence + one.of_detectors)
+    return Prediction("landmarks", hand.next_roi(), score or 0.0, evidence + one.of_detectors)
 
 
 def _pair_score(networks: HandNetworks, image: np.ndarray, hand: HandLandmarks) -> float:
     """The pair detector's score of this hand in a region around it."""
-    if networks.pair is None:
-        return _TYPICAL_SCORE
     roi = hand.next_roi()
     hands = networks.detect_pair(image, region_of([roi], _AROUND))
     return max((other.score for other in hands if same_box(other.roi, roi)), default=0.0)

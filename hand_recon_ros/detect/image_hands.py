@@ -102,7 +102,7 @@ class FoundHands:
                 if hand.presence > known.hand.presence:
                     known.hand = hand
                 return
-        self.hands.append(FoundHand(hand, evidence))
+        self.hands.append(FoundHand(hand, list(evidence)))
 
     def is_of_body(self, hand: HandLandmarks) -> bool:
         """Whether the pose of a body predicts this hand."""
