@@ -102,8 +102,8 @@ def is_kept(*args, **kwargs) -> bool:
         (0.5, 0.99, 0.0, False),
         (0.92, 0.5, 0.0, True),
         (0.85, 0.5, 0.0, False),
-        (0.95, 0.01, 0.0, False),
-        (0.95, 0.99, 0.4, False),
+        (0.9, 0.01, 0.0, False),
+        (0.9, 0.99, 0.4, False),
     ],
 )
 def test_the_pair_detector_confirms_a_hand_of_middling_presence_or_drops_it(presence, score, off, kept):
@@ -228,15 +228,15 @@ def box(x: float, size: float = 100.0) -> RotatedBox:
         ([(0.99, 100, 0.1 - CLEAR_SIDE)], {}),
         ([(CERTAIN - 0.01, 100, 4.0)], {}),
         # Of two the sides are relative.
-        ([(0.95, 100, 0.3), (0.95, 300, 0.2)], {Side.LEFT: 300, Side.RIGHT: 100}),
-        ([(0.95, 100, -3.0), (0.95, 300, -2.0)], {Side.LEFT: 100, Side.RIGHT: 300}),
-        ([(CERTAIN - 0.01, 100, -2.0), (0.95, 300, 0.2)], {}),
+        ([(0.98, 100, 0.3), (0.98, 300, 0.2)], {Side.LEFT: 300, Side.RIGHT: 100}),
+        ([(0.98, 100, -3.0), (0.98, 300, -2.0)], {Side.LEFT: 100, Side.RIGHT: 300}),
+        ([(CERTAIN - 0.01, 100, -2.0), (0.98, 300, 0.2)], {}),
         # The two surest of three.
-        ([(0.92, 100, -3.0), (0.98, 300, 0.2), (0.95, 500, 0.4)], {Side.LEFT: 300, Side.RIGHT: 500}),
+        ([(0.975, 100, -3.0), (0.98, 300, 0.2), (0.98, 500, 0.4)], {Side.LEFT: 300, Side.RIGHT: 500}),
         # Near each other: the surer one.
-        ([(0.92, 100, -3.0), (0.95, 140, 2.0)], {Side.RIGHT: 140}),
-        ([(0.92, 100, -3.0), (0.95, 140, 0.5)], {}),
-        ([(0.92, 100, -3.0), (0.95, 150, 2.0)], {Side.LEFT: 100, Side.RIGHT: 150}),
+        ([(0.975, 100, -3.0), (0.98, 140, 2.0)], {Side.RIGHT: 140}),
+        ([(0.975, 100, -3.0), (0.98, 140, 0.5)], {}),
+        ([(0.975, 100, -3.0), (0.98, 150, 2.0)], {Side.LEFT: 100, Side.RIGHT: 150}),
     ],
 )
 def test_boxes_of_certain_hands_without_landmarks(predictions, boxes):
@@ -254,9 +254,9 @@ def test_a_rejected_hand_is_a_box_where_the_pair_detector_is_certain():
     assert result(Shown(right=0.9, presence=0.5, score=CERTAIN - 0.05)).boxes == {}
     assert result(Shown(right=0.55, presence=0.5)).boxes == {}  # its side is not clear
     # Once, with a prediction near it; else both.
-    glove = Prediction("pair", Shown((360.0, 300.0)).box, 0.95, -2.0)
+    glove = Prediction("pair", Shown((360.0, 300.0)).box, 0.98, -2.0)
     assert result(rejected, without_landmarks=[glove]).boxes == boxes
-    glove = Prediction("pair", Shown(LEFT_PLACE).box, 0.95, 0.5)
+    glove = Prediction("pair", Shown(LEFT_PLACE).box, 0.98, 0.5)
     assert result(rejected, without_landmarks=[glove]).boxes == {**boxes, Side.LEFT: glove.roi}
 
 
@@ -282,7 +282,7 @@ def test_a_side_that_more_crops_change_moves_the_hand_to_its_other_slot():
     assert places(decision) == [None, RIGHT_PLACE]
 
 
-@pytest.mark.parametrize("hand", [Shown(presence=0.6), Shown(presence=0.95, unsteady=0.5)])
+@pytest.mark.parametrize("hand", [Shown(presence=0.6), Shown(presence=0.98, unsteady=0.5)])
 def test_without_a_pair_detector_rejected_hands_are_no_boxes(hand):
     decision = result(hand, pair=False)
     assert decision.hands == (None, None) and decision.boxes == {}

@@ -96,8 +96,8 @@ def test_of_two_right_hands_the_less_certain_one_is_left():
     for values in (output(*slots), output(*slots[::-1])):
         left, right = decode(values, REGION)
         assert right.roi.center == REGION.center and left.roi.center != REGION.center
-        assert right.evidence == pytest.approx(2.0 * SIDE_WEIGHT, abs=0.02)
-        assert left.evidence == pytest.approx(-2.0 * SIDE_WEIGHT, abs=0.02)
+        assert right.evidence == pytest.approx(2.0 * SIDE_WEIGHT, abs=0.05 * SIDE_WEIGHT * 2)
+        assert left.evidence == pytest.approx(-2.0 * SIDE_WEIGHT, abs=0.05 * SIDE_WEIGHT * 2)
 
 
 def test_the_order_of_the_slots_does_not_matter():

@@ -22,12 +22,12 @@ HIGH_PRESENCE = 0.8
 _CERTAIN_SIDE = 0.8
 _VISIBLE_ELSEWHERE = 0.3
 """Factor on the presence of hands that are at neither wrist of a person whose wrists are both visible."""
-_LEAST_EVIDENCE = 2.1
+_LEAST_EVIDENCE = 1.75
 """Least sum of evidence of a hand: the log odds of the landmark network's presence, those of the pair detector, and
 that of the pose of a body, weighted."""
 _BODY_WEIGHT = 0.7
-_PAIR_WEIGHT = 0.35
-_TYPICAL_SCORE = 0.95
+_PAIR_WEIGHT = 0.25
+_TYPICAL_SCORE = 0.93
 """Of the pair detector on hands; used where there is no such detector."""
 _ON_A_HAND = 0.45
 """Distance between the centres of boxes, in units of the larger one, below which they can be of one hand."""

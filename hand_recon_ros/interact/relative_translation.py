@@ -8,15 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..landmarks.observation import EncoderPrediction, Observation
+from ..landmarks.observation import Observation
 from ..lift.lifted_hand import LiftedHand
 from ..skeleton import WRIST, mirror_points
 from ..types import Side
 from .plausibility import VECTOR_STDDEV, clipped_stddev, consistency, one_person
-
-_USUAL_WRIST_STDDEV = 0.043
-"""The median over pairs of ``val`` of the error that the encoder expects of the wrists, metres. Over the same pairs the
-vector's error grows with it to the power of 0.4."""
 
 
 def with_relative_translation(hands: Sequence[LiftedHand], observations: Sequence[Observation]) -> list[LiftedHand]:
@@ -30,7 +26,6 @@ def with_relative_translation(hands: Sequence[LiftedHand], observations: Sequenc
     evaluate both together, or where both can hardly be one person's.
     """
     by_side = {hand.side: hand for hand in hands if hand.finite}
-    predictions = {observation.side: observation.prediction for observation in observations}
     vector = _predicted_vector(observations)
     if len(by_side) < len(Side) or vector is None:
         return list(hands)
@@ -38,11 +33,10 @@ def with_relative_translation(hands: Sequence[LiftedHand], observations: Sequenc
     stddevs = np.array([by_side[side].position_stddev for side in Side])
     if not one_person(wrists, stddevs):
         return list(hands)
-    stddev = _vector_stddev([prediction for prediction in predictions.values() if prediction is not None])
-    weight = consistency(wrists, stddevs, vector, stddev)
+    weight = consistency(wrists, stddevs, vector)
     if not weight > 0.0:
         return list(hands)
-    moved, stddevs = along_rays(wrists, stddevs, vector, stddev / math.sqrt(weight))
+    moved, stddevs = along_rays(wrists, stddevs, vector, VECTOR_STDDEV / math.sqrt(weight))
     return [_shifted(hand, (moved - wrists)[hand.side], float(stddevs[hand.side])) for hand in hands]
 
 
@@ -77,12 +71,6 @@ def _predicted_vector(observations: Sequence[Observation]) -> np.ndarray | None:
         return None
     vector = 0.5 * (vectors[Side.LEFT] - vectors[Side.RIGHT])
     return vector if np.isfinite(vector).all() else None
-
-
-def _vector_stddev(predictions: Sequence[EncoderPrediction]) -> float:
-    """Standard deviation of the predicted vector, metres, from the errors that the encoder expects of both wrists."""
-    expected = math.sqrt(np.mean([prediction.wrist_stddev**2 for prediction in predictions]))
-    return VECTOR_STDDEV * math.sqrt(max(expected / _USUAL_WRIST_STDDEV, 1.0))
 
 
 def _shifted(hand: LiftedHand, shift: np.ndarray, stddev: float) -> LiftedHand:
