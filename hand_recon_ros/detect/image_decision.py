@@ -20,7 +20,7 @@ from .test_time_augmentation import averaged
 
 HIGH_PRESENCE = 0.8
 _CERTAIN_SIDE = 0.8
-_VISIBLE_ELSEWHERE = 0.3
+_ELSEWHERE = 0.3
 """Factor on the presence of hands that are at neither wrist of a person whose wrists are both visible."""
 _LEAST_EVIDENCE = 1.75
 """Least sum of evidence of a hand: the log odds of the landmark network's presence, those of the pair detector, and
@@ -107,7 +107,7 @@ def _chosen(
 
 def _presence(found: FoundHands, one: FoundHand) -> float:
     elsewhere = found.both_wrists and "body" not in one.detectors and not found.is_of_body(one.hand)
-    return one.hand.presence * (_VISIBLE_ELSEWHERE if elsewhere else 1.0)
+    return one.hand.presence * (_ELSEWHERE if elsewhere else 1.0)
 
 
 def _augmented(

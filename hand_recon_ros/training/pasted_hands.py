@@ -36,17 +36,17 @@ def with_second_hand(picture: HandPicture, other: HandPicture, rng: np.random.Ge
     side, source = _side_of(picture), _side_of(other)
     own, points = picture.keypoints[side], other.keypoints[source]
     mirror = side == source
-    to_unit, box = np.eye(3), tracking_box(points)
-    to_unit[:2, 2] = -np.asarray(box.center)
+    to_center, box = np.eye(3), tracking_box(points)
+    to_center[:2, 2] = -np.asarray(box.center)
     if mirror:
-        to_unit = np.diag([-1.0, 1.0, 1.0]) @ to_unit
+        to_center = np.diag([-1.0, 1.0, 1.0]) @ to_center
     here = tracking_box(own)
     scale = here.size / box.size * math.exp(rng.normal(0, 0.15))
     turn, direction = rng.uniform(-0.8, 0.8), rng.uniform(-math.pi, math.pi)
     distance = here.size * rng.uniform(0.1, _FARTHEST)
     cos, sin = scale * math.cos(turn), scale * math.sin(turn)
     center = np.asarray(here.center) + distance * np.array([math.cos(direction), math.sin(direction)])
-    transform = (np.array([[cos, -sin, center[0]], [sin, cos, center[1]], [0, 0, 1]]) @ to_unit)[:2]
+    transform = (np.array([[cos, -sin, center[0]], [sin, cos, center[1]], [0, 0, 1]]) @ to_center)[:2]
 
     height, width = picture.image.shape[:2]
     outline = _outline(points, other.image.shape[:2])
