@@ -45,9 +45,13 @@ class HandPicture:
     sided: np.ndarray = dataclasses.field(default_factory=_BOTH.copy)
     boxes: np.ndarray = dataclasses.field(default_factory=lambda: np.full((2, 4), np.nan))
 
+    def has_keypoints(self, hand: int) -> bool:
+        """Whether a hand's keypoints are known."""
+        return bool(np.isfinite(self.keypoints[hand]).all())
+
     def roi(self, hand: int) -> RotatedBox | None:
         """The box of the landmark network's crop of a hand, upright where only a box is annotated; None without."""
-        if np.isfinite(self.keypoints[hand]).all():
+        if self.has_keypoints(hand):
             return tracking_box(self.keypoints[hand])
         x0, y0, x1, y1 = (float(value) for value in self.boxes[hand])
         if not math.isfinite(x0):
@@ -56,7 +60,7 @@ class HandPicture:
 
     def points(self, hand: int) -> np.ndarray:
         """Points (N, 2) all over a hand with a box, pixels: its keypoints, or a grid in its annotated box."""
-        if np.isfinite(self.keypoints[hand]).all():
+        if self.has_keypoints(hand):
             return np.asarray(self.keypoints[hand])
         low, high = self.boxes[hand].reshape(2, 2)
         grid = np.stack(np.meshgrid(*[np.linspace(0.1, 0.9, 5)] * 2), axis=-1).reshape(-1, 2)
@@ -140,7 +144,7 @@ def pair_crop(
         if within >= _BOXED:
             x, y = region.from_image(np.asarray(box.center))
             values[side, :3] = x, y, math.log(box.size / region.size)
-            if np.isfinite(picture.keypoints[side]).all():
+            if picture.has_keypoints(side):
                 turn = box.angle - region.angle
                 values[side, 3:], keypoints[side] = (math.cos(turn), math.sin(turn)), inside
     sided = picture.sided.astype(np.float32)

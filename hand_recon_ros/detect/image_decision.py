@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -13,9 +12,9 @@ from ..landmarks.observation import RotatedBox
 from ..types import Side
 from .duplicates import part_of, same_hand
 from .handedness import PLAUSIBLE, Candidate, assign, log_odds, probability
-from .image_hands import FoundHand, FoundHands, ImageHand, ImageHands, Prediction
+from .image_hands import FoundHand, FoundHands, ImageHand, ImageHands, Prediction, on_one_hand
 from .networks import HandNetworks
-from .pair_detector import CERTAIN, CLEAR_SIDE, region_of, same_box
+from .pair_detector import CERTAIN, CLEAR_SIDE, of_hand
 from .test_time_augmentation import averaged
 
 HIGH_PRESENCE = 0.8
@@ -29,10 +28,6 @@ _BODY_WEIGHT = 0.7
 _PAIR_WEIGHT = 0.25
 _TYPICAL_SCORE = 0.93
 """Of the pair detector on hands; used where there is no such detector."""
-_ON_A_HAND = 0.45
-"""Distance between the centres of boxes, in units of the larger one, below which they can be of one hand."""
-_AROUND = 1.4
-"""Size of the region in which the pair detector evaluates one hand, relative to the hand."""
 
 
 def is_complete(found: FoundHands) -> bool:
@@ -80,16 +75,12 @@ def _boxes(predictions: Sequence[Prediction]) -> dict[Side, RotatedBox]:
     """
     distinct: list[Prediction] = []
     for prediction in sorted(predictions, key=lambda one: -one.score):
-        if prediction.score >= CERTAIN and not any(_near(prediction.roi, other.roi) for other in distinct):
+        if prediction.score >= CERTAIN and not any(on_one_hand(prediction.roi, other.roi) for other in distinct):
             distinct.append(prediction)
     if len(distinct) >= len(Side):
         left, right = sorted(distinct[: len(Side)], key=lambda one: one.evidence)
         return {Side.LEFT: left.roi, Side.RIGHT: right.roi}
     return {Side(one.evidence > 0): one.roi for one in distinct if abs(one.evidence) >= CLEAR_SIDE}
-
-
-def _near(a: RotatedBox, b: RotatedBox) -> bool:
-    return math.dist(a.center, b.center) < _ON_A_HAND * max(a.size, b.size)
 
 
 def _chosen(
@@ -125,9 +116,7 @@ def _augmented(
 
 def _pair_score(networks: HandNetworks, image: np.ndarray, hand: HandLandmarks) -> float:
     """The pair detector's score of this hand in a region around it."""
-    roi = hand.next_roi()
-    hands = networks.detect_pair(image, region_of([roi], _AROUND))
-    return max((other.score for other in hands if same_box(other.roi, roi)), default=0.0)
+    return max((other.score for other in of_hand(networks.detect_pair, image, hand.next_roi())), default=0.0)
 
 
 def _worst(chosen: tuple[int | None, int | None], hands: Sequence[ImageHand | Prediction | None]) -> int | None:

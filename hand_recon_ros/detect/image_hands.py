@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from ..types import Side
 from .duplicates import same_hand
 from .new_hands import BODY_EVIDENCE
 from .pair_detector import LIKELY, same_box
+
+_ON_ONE_HAND = 0.45
+"""Distance between the centres of boxes, in units of the larger one, below which they are of one hand, or of two of
+which one covers the other."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,3 +113,8 @@ class FoundHands:
         """Whether the pose of a body predicts this hand."""
         own = hand.next_roi()
         return any(prediction.score >= LIKELY and same_box(prediction.roi, own) for prediction in self.of_bodies)
+
+
+def on_one_hand(a: RotatedBox, b: RotatedBox) -> bool:
+    """Whether boxes are so near each other that the landmark network would find the same hand in both."""
+    return math.dist(a.center, b.center) < _ON_ONE_HAND * max(a.size, b.size)

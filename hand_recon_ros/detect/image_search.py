@@ -17,10 +17,10 @@ from .body_networks import hands_of_persons
 from .duplicates import is_palm_of, same_hand
 from .handedness import log_odds
 from .image_decision import HIGH_PRESENCE, decided, is_complete
-from .image_hands import FoundHand, FoundHands, ImageHands, Prediction
+from .image_hands import FoundHand, FoundHands, ImageHands, Prediction, on_one_hand
 from .networks import HandNetworks
 from .new_hands import body_evidence
-from .pair_detector import LIKELY, around, in_region, matched, region_of, same_box
+from .pair_detector import LIKELY, alone, around, in_region, matched, of_hand, region_of, same_box
 from .views import as_hand, tiles, turned, whole
 
 _LOW_DETECTION = 0.15
@@ -36,9 +36,6 @@ _NEW = 0.1
 """Boxes more alike than this are evaluated once."""
 _TURNS = (0.0, 0.8, -0.8)
 """Rotations (rad) in which a predicted box is evaluated, the others only where there is no hand in the first."""
-_ON_A_HAND = 0.45
-"""Distance between the centres of boxes, in units of the larger one, below which they are of one hand, or of two of
-which one covers the other."""
 _VISIBLE = 0.8
 """Visibility of both wrists from which on hands elsewhere count less."""
 _BODIES = 2
@@ -127,7 +124,7 @@ class _ImageSearch:
         regions = [region_of(boxes)] if len(boxes) == 2 and _overlap(*boxes) else []
         regions += [around(box) for box in boxes]
         weak = [roi for roi in self.weak if not any(same_box(box, roi) for box in boxes)]
-        regions += [region_of([roi], 1.4) for roi in weak]
+        regions += [alone(roi) for roi in weak]
         return regions
 
     def _pair(self, region: RotatedBox) -> None:
@@ -168,9 +165,8 @@ class _ImageSearch:
             return prediction
         if self._is_on_a_hand(prediction.roi):
             return None
-        hands = self.networks.detect_pair(self.image, region_of([prediction.roi], 1.4))
-        present = [hand for hand in hands if hand.score >= LIKELY]
-        near = [hand for hand in present if same_box(hand.roi, prediction.roi)]
+        hands = of_hand(self.networks.detect_pair, self.image, prediction.roi)
+        near = [hand for hand in hands if hand.score >= LIKELY]
         if not near:
             return None
         hand = min(near, key=lambda hand: math.dist(hand.roi.center, prediction.roi.center))
@@ -179,9 +175,8 @@ class _ImageSearch:
         return Prediction("pair", hand.roi, min(hand.score, prediction.score), prediction.evidence)
 
     def _is_on_a_hand(self, roi: RotatedBox) -> bool:
-        """Whether a box is so near a hand that was found that the landmark network would find that hand again."""
-        own = [found.hand.next_roi() for found in self.found.hands]
-        return any(math.dist(roi.center, box.center) < _ON_A_HAND * max(roi.size, box.size) for box in own)
+        """Whether a box is on a hand that was found."""
+        return any(on_one_hand(roi, found.hand.next_roi()) for found in self.found.hands)
 
     def _evaluated(self, prediction: Prediction) -> tuple[FoundHand | None, float]:
         """The hand in a predicted box, if the landmark network finds one that was not found before; and its log odds of

@@ -39,6 +39,8 @@ _REGION = 0.3
 """Lowest score of a hand that is part of the region of the second evaluation."""
 _AROUND = 3.2
 """Size of the region in which the other hand is searched, relative to the hand at its centre."""
+_ALONE = 1.4
+"""Size of the region in which one hand is evaluated alone, relative to the hand."""
 _HAND = 1 / 1.6
 """Size of a hand relative to the landmark network's crop of it."""
 _NEAR, _FACTOR = 0.35, 2.5
@@ -112,6 +114,19 @@ def in_region(
     hands = detect(image, region)
     likely = [hand.roi for hand in hands if hand.score >= _REGION]
     return detect(image, region_of(likely)) if likely else hands
+
+
+def alone(box: RotatedBox) -> RotatedBox:
+    """The region around the hand in a crop of the landmark network in which this hand is evaluated alone."""
+    return region_of([box], _ALONE)
+
+
+def of_hand(
+    detect: Callable[[np.ndarray, RotatedBox], tuple[RegionHand, RegionHand]], image: np.ndarray, box: RotatedBox
+) -> list[RegionHand]:
+    """The hands, detected in the region around the hand in ``box`` alone, that can be this one; ``detect`` as in
+    :func:`in_region`."""
+    return [hand for hand in detect(image, alone(box)) if same_box(hand.roi, box)]
 
 
 def same_box(a: RotatedBox, b: RotatedBox, near: float = _NEAR) -> bool:

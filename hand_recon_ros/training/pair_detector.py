@@ -17,7 +17,7 @@ from ..config import checked, setting
 from ..datasets.pair_crops import HandPicture, pair_crop, random_region
 from ..detect.pair_detector import SIZE, VALUES, RegionHand, decode
 from ..evaluation.detection import matches
-from ..landmarks.crops import crop, tracking_box
+from ..landmarks.crops import crop
 from ..landmarks.observation import RotatedBox
 from ..models.efficientnet import load_imagenet
 from ..models.pair_detector import PairDetector, export_pair_detector
@@ -152,7 +152,7 @@ class PairDetectorTrainer(Trainer):
         model = self.plain_model.eval()
         for number in range(len(self._val)):
             picture = self._val[number]
-            hands, truth = self._detected(model, picture), _true_boxes(picture)
+            hands, truth = self._detected(model, picture), [picture.roi(hand) for hand in range(2)]
             likely = [hand for hand in hands if hand.score >= 0.5]
             boxes = [(side, box) for side, box in zip(Side, truth, strict=True) if box is not None]
             sides = [(side, {hand.side for hand in likely if matches(hand.roi, box)}) for side, box in boxes]
@@ -187,10 +187,6 @@ class PairDetectorTrainer(Trainer):
         """What the batches depend on."""
         names = ("seed", "pictures", "batch", "photographs", "photograph_share", "weights", "frozen")
         return {name: getattr(self.recipe, name) for name in names}
-
-
-def _true_boxes(picture: HandPicture) -> list[RotatedBox | None]:
-    return [tracking_box(points) if np.isfinite(points).all() else None for points in picture.keypoints]
 
 
 def train_pair_detector(path: str | os.PathLike[str], resume: bool = False, **overrides: Any) -> dict[str, Any]:

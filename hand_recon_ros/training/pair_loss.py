@@ -10,7 +10,7 @@ from torch.nn import functional
 from ..detect.pair_detector import VALUES
 from ..models.pair_detector import KEYPOINTS
 
-_CENTER, _SIZE, _DIRECTION, _SIDE, _KEYPOINTS = 2.0, 1.0, 1.0, 1.0, 2.0
+_WEIGHTS = {"presence": 1.0, "center": 2.0, "size": 1.0, "direction": 1.0, "side": 1.0, "keypoints": 2.0}
 _MOST = 3.0
 """Largest error of a centre that counts, in units of the box: with a larger one the hand was hardly visible."""
 
@@ -47,10 +47,7 @@ def pair_loss(
         name: torch.where(swapped, terms[1][name], terms[0][name]).sum() / count.clamp(min=1)
         for name, count in terms[0]["count"].items()
     }
-    loss = (
-        chosen["presence"] + _CENTER * chosen["center"] + _SIZE * chosen["size"]
-        + _DIRECTION * chosen["direction"] + _SIDE * chosen["side"] + _KEYPOINTS * chosen["keypoints"]
-    )  # fmt: skip
+    loss = torch.stack([weight * chosen[name] for name, weight in _WEIGHTS.items()]).sum()
     return loss, {name: term.detach() for name, term in chosen.items()}
 
 
@@ -81,6 +78,5 @@ def _assigned(
     }  # fmt: skip
     terms: dict[str, Any] = {name: errors[name] * mask for name, mask in masks.items()}
     terms["count"] = {name: mask.sum() for name, mask in masks.items()}
-    fit = terms["presence"] + _CENTER * terms["center"] + _SIZE * terms["size"] + _DIRECTION * terms["direction"]
-    fit = fit + _KEYPOINTS * terms["keypoints"]
-    return fit.sum(dim=1), terms
+    fit = torch.stack([weight * terms[name] for name, weight in _WEIGHTS.items() if name != "side"])
+    return fit.sum(dim=(0, 2)), terms

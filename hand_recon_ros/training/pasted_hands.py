@@ -63,7 +63,7 @@ def with_second_hand(picture: HandPicture, other: HandPicture, rng: np.random.Ge
 
 
 def _side_of(picture: HandPicture) -> Side:
-    return Side(int(np.isfinite(picture.keypoints[1]).all()))
+    return Side(int(picture.has_keypoints(1)))
 
 
 def _outline(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
