@@ -18,6 +18,8 @@ PER_JOINT = "per_joint_mm"
 PCK_SHARES = {"pck_0_05": 0.05, "pck_0_1": 0.1}
 """Thresholds of the 2D error, as a share of the larger side of the true box."""
 
+Figures = dict[str, np.ndarray]
+"""Figure -> its values, one per hand."""
 Values = dict[str, list[np.ndarray]]
 """Figure -> its values () or (N,), one array per hand, pair or image."""
 
@@ -32,6 +34,37 @@ class HandErrors(NamedTuple):
 
     joints_mm: np.ndarray
     shares: np.ndarray
+
+
+def joint_figures(joints: np.ndarray, true_joints: np.ndarray) -> Figures:
+    """Figures of the keypoints (N, 21, 3) of N hands in the camera frame, metres; PER_JOINT is (N, 21), others (N,)."""
+    errors = metrics.joint_errors(joints, true_joints)
+    return {
+        PER_JOINT: errors,
+        "mpjpe_mm": errors.mean(axis=-1),
+        "pa_mpjpe_mm": metrics.pa_mpjpe(joints, true_joints),
+        "wrist_error_mm": metrics.wrist_error(joints, true_joints),
+    }
+
+
+def mesh_figures(
+    vertices: np.ndarray, true_vertices: np.ndarray, wrists: np.ndarray, true_wrists: np.ndarray
+) -> Figures:
+    """Figures (N,) of the meshes (N, V, 3) of N hands with their wrists (N, 3), in the camera frame, metres."""
+    relative, true_relative = vertices - wrists[:, None], true_vertices - true_wrists[:, None]
+    return {
+        "mpvpe_mm": metrics.mpjpe(relative, true_relative, root=None),
+        "pa_mpvpe_mm": metrics.pa_mpjpe(vertices, true_vertices),
+    }
+
+
+def image_figures(errors_px: np.ndarray, size: np.ndarray) -> Figures:
+    """Figures (N,) of K keypoints' errors (N, K) in the image, pixels; ``size`` (N,): larger side of the true box."""
+    shares = errors_px / size[:, None]
+    return {
+        "error_2d_px": errors_px.mean(axis=-1),
+        **{name: (shares < share).mean(axis=-1) for name, share in PCK_SHARES.items()},
+    }
 
 
 def add_hand(
@@ -53,23 +86,17 @@ def add_hand(
         pixels, true_pixels: keypoints (21, 2) in the image; the true box is that of ``true_pixels``.
         counted: which keypoints count in the image (21,) bool.
     """
-    joints, true_joints, vertices, true_vertices = joints[None], true_joints[None], vertices[None], true_vertices[None]
-    errors = metrics.joint_errors(joints, true_joints)
-    values[PER_JOINT].append(errors)
-    values["mpjpe_mm"].append(errors.mean(axis=-1))
-    values["pa_mpjpe_mm"].append(metrics.pa_mpjpe(joints, true_joints))
-    values["wrist_error_mm"].append(metrics.wrist_error(joints, true_joints))
-    from_wrist, true_from_wrist = vertices - joints[:, :1], true_vertices - true_joints[:, :1]
-    values["mpvpe_mm"].append(metrics.mpjpe(from_wrist, true_from_wrist, root=None))
-    values["pa_mpvpe_mm"].append(metrics.pa_mpjpe(vertices, true_vertices))
+    figures = joint_figures(joints[None], true_joints[None])
+    figures |= mesh_figures(vertices[None], true_vertices[None], joints[None, 0], true_joints[None, 0])
     shares = np.full(len(pixels), np.nan)
     if counted.any():
         error_2d = metrics.point_errors(pixels[counted], true_pixels[counted])
-        shares[counted] = error_2d / np.ptp(true_pixels, axis=0).max()
-        values["error_2d_px"].append(error_2d.mean(keepdims=True))
-        for name, share in PCK_SHARES.items():
-            values[name].append((shares[counted] < share).mean(keepdims=True))
-    return HandErrors(errors[0], shares)
+        size = np.ptp(true_pixels, axis=0).max()
+        shares[counted] = error_2d / size
+        figures |= image_figures(error_2d[None], size[None])
+    for name, figure in figures.items():
+        values[name].append(figure)
+    return HandErrors(figures[PER_JOINT][0], shares)
 
 
 def pooled(values: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from ..synthetic import Clip, load_clip, rendered_clip
 from ..types import HandState, Side, TwoHandEstimate
 from . import metrics
 from .cases import Case
-from .figures import PCK_SHARES, PER_HAND, PER_JOINT, HandErrors, summary
+from .figures import PER_HAND, PER_JOINT, HandErrors, image_figures, joint_figures, mesh_figures, summary
 from .penetration import PENETRATION, Penetrations
 
 SPLITS = {
@@ -138,22 +138,18 @@ def _values(
     present = np.isfinite(truth["joints"]).all(axis=(-2, -1))
     used = tracked & present
     result = {name: np.full((count, 2), np.nan) for name in PER_HAND} | {"tracked": used | ~present}
-    true_joints, true_vertices = truth["joints"][used], truth["vertices"][used].astype(np.float64)
-    wrists, true_wrists = joints[used][:, :1], true_joints[:, :1]
-    result[PER_JOINT] = metrics.joint_errors(joints[used], true_joints)
-    result["mpjpe_mm"][used] = result[PER_JOINT].mean(axis=-1)
-    result["pa_mpjpe_mm"][used] = metrics.pa_mpjpe(joints[used], true_joints)
-    result["wrist_error_mm"][used] = metrics.wrist_error(joints[used], true_joints)
-    result["mpvpe_mm"][used] = metrics.mpjpe(meshes[used] - wrists, true_vertices - true_wrists, root=None)
     known = used & np.isfinite(meshes).all(axis=(-2, -1))
-    result["pa_mpvpe_mm"][known] = metrics.pa_mpjpe(meshes[known], truth["vertices"][known].astype(np.float64))
     error_2d = metrics.point_errors(pixels[used], truth["keypoints_2d"][used])
-    size = truth["boxes"][used][:, 2:].max(axis=-1, keepdims=True)
-    result["error_2d_px"][used] = error_2d.mean(axis=-1)
-    for name, share in PCK_SHARES.items():
-        result[name][used] = (error_2d < share * size).mean(axis=-1)
+    size = truth["boxes"][used][:, 2:].max(axis=-1)
+    of_joints = joint_figures(joints[used], truth["joints"][used])
+    result[PER_JOINT] = of_joints.pop(PER_JOINT)
+    true_vertices = truth["vertices"][known].astype(np.float64)
+    of_meshes = mesh_figures(meshes[known], true_vertices, joints[known][:, 0], truth["joints"][known][:, 0])
+    for measured, figures in ((used, of_joints | image_figures(error_2d, size)), (known, of_meshes)):
+        for name, figure in figures.items():
+            result[name][measured] = figure
     if cases is not None:
-        cases += _cases(clip, pixels, used, result[PER_JOINT], error_2d / size, len(cases))
+        cases += _cases(clip, pixels, used, result[PER_JOINT], error_2d / size[:, None], len(cases))
     both = used.all(axis=1)
     result["mrrpe_mm"] = np.full(count, np.nan)
     pairs = joints[both], truth["joints"][both]
@@ -162,8 +158,8 @@ def _values(
     frames = np.flatnonzero(both & known.all(axis=1))
     for frame in frames:
         penetrations.add(meshes[frame], truth["vertices"][frame], faces, truth["keypoints_2d"][frame])
-    for prefix, measured in zip(("", "true_"), penetrations.pooled(), strict=True):
-        result |= {prefix + name: measured[name] for name in PENETRATION}
+    for prefix, penetration in zip(("", "true_"), penetrations.pooled(), strict=True):
+        result |= {prefix + name: penetration[name] for name in PENETRATION}
     result["jitter_mm"] = np.linalg.norm(np.diff(joints, n=3, axis=0), axis=-1).mean(axis=-1) * 1e3
     touching = np.zeros(count, dtype=bool)
     touching[frames] = result["true_contact_ratio"] == 1.0
