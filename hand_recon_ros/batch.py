@@ -17,16 +17,22 @@ from .types import HandEstimate, Side, TwoHandEstimate
 
 
 def reconstruct_source(
-    reconstructor: TwoHandReconstructor, source: str, out: Path, fov_deg: float, calibration: str | None = None
+    reconstructor: TwoHandReconstructor,
+    source: str,
+    out: Path,
+    fov_deg: float,
+    calibration: str | None = None,
+    all_people: bool = False,
 ) -> dict[str, Any]:
     """Reconstruct every image of a file or folder into ``out``.
 
     Each photo has an overlay ``<name>.png`` and ``<name>.json``; a video is tracked and has ``overlay.mp4`` and
     ``hands.jsonl``. Without a calibration file the camera has a field of view of ``fov_deg`` across its longer side,
-    degrees.
+    degrees. With ``all_people`` the JSON of a photo is a list with the hands of each person, the operator first.
 
     Returns:
-        {"out", "images", "results": [{"image", "overlay", "json", "left", "right"}]}, with the states by side.
+        {"out", "images", "results": [{"image", "overlay", "json", "left", "right"}]}, with the states by side, of the
+        operator's hands, and with ``all_people`` the number of "people".
 
     Raises SourceError and CameraError.
     """
@@ -46,16 +52,24 @@ def reconstruct_source(
             height, width = item.image.shape[:2]
             camera = scaled_camera(known, width, height) if known else Camera.from_fov(width, height, fov_deg)
             if isinstance(images, Video):
-                estimate = reconstructor(item.image, camera, stamp=item.number / images.rate)
+                if all_people:
+                    raise SourceError(f"{source}: the hands of all people are found in photos, not in videos")
+                people = [reconstructor(item.image, camera, stamp=item.number / images.rate)]
                 overlay, document = out / "overlay.mp4", out / "hands.jsonl"
             else:
-                estimate = reconstructor.reconstruct_image(item.image, camera)
+                people = (
+                    reconstructor.reconstruct_people(item.image, camera)
+                    if all_people
+                    else [reconstructor.reconstruct_image(item.image, camera)]
+                )
                 name = Path(item.name)
                 stem = name.name if name.stem in used else name.stem  # a.jpg beside a.png
                 used.add(name.stem)
                 overlay, document = out / f"{stem}.png", out / f"{stem}.json"
-            picture = draw_overlay(item.image, estimate, camera)
-            record = {"image": str(item.name), "number": item.number, **as_dict(estimate, camera)}
+            picture = item.image
+            for estimate in people:
+                picture = draw_overlay(picture, estimate, camera)
+            records = [{"image": str(item.name), "number": item.number, **as_dict(one, camera)} for one in people]
             if isinstance(images, Video):
                 if writer is None or lines is None:
                     writer = cv2.VideoWriter(
@@ -63,12 +77,13 @@ def reconstruct_source(
                     )
                     lines = open(document, "w", encoding="utf-8")  # noqa: SIM115
                 writer.write(picture)
-                lines.write(json.dumps(record) + "\n")
+                lines.write(json.dumps(records[0]) + "\n")
             else:
                 cv2.imwrite(str(overlay), picture)
-                document.write_text(json.dumps(record) + "\n", encoding="utf-8")
-            states = {side.label: estimate.hand(side).state.name for side in Side}
-            results.append({"image": str(item.name), "overlay": str(overlay), "json": str(document), **states})
+                document.write_text(json.dumps(records if all_people else records[0]) + "\n", encoding="utf-8")
+            states = {side.label: records[0][side.label]["state"] if records else "LOST" for side in Side}
+            count = {"people": len(people)} if all_people else {}
+            results.append({"image": str(item.name), "overlay": str(overlay), "json": str(document), **states, **count})
     finally:
         if writer is not None:
             writer.release()

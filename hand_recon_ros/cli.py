@@ -87,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         "--fov", type=float, default=60.0, help="field of view where no calibration is given (deg, %(default)s)"
     )
     sub.add_argument("--calibration", help="camera calibration YAML (format of ROS camera_calibration)")
+    sub.add_argument(
+        "--all-people", action="store_true", help="hands of every person in a photo: the JSON is a list, operator first"
+    )
 
     sub = command("synth", _synth, "render a clip of two hands with exact ground truth")
     sub.add_argument("--out", type=Path, required=True, help="folder to write")
@@ -186,7 +189,9 @@ def _reconstruct(options: argparse.Namespace) -> dict[str, Any]:
     from .reconstructor import TwoHandReconstructor
 
     reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
-    summary = reconstruct_source(reconstructor, options.source, options.out, options.fov, options.calibration)
+    summary = reconstruct_source(
+        reconstructor, options.source, options.out, options.fov, options.calibration, options.all_people
+    )
     print(f"{summary['images']} images -> {options.out}", file=sys.stderr)
     return summary
 

@@ -115,6 +115,12 @@ class ReconstructorConfig:
         "small", "detector of one or two hands beside that of palms: none or small", choices=("none", "small")
     )
     body: str = setting("full", "body pose that locates the hands of a person: none or full", choices=("none", "full"))
+    operator: str = setting(
+        "largest",
+        "of several persons, whose hands count: of the largest body, the nearest hands, or the first one until lost",
+        choices=("largest", "nearest", "first"),
+        live=True,
+    )
     encoder: str = setting("small", "encoder beside the landmark network: none, small, or a path (.onnx)")
     encoder_interval: float = setting(
         0.06, "time between two runs of the encoder while the hands do not overlap; else it runs on every image",
@@ -129,7 +135,7 @@ class ReconstructorConfig:
     min_detection_score: float = setting(0.5, "palm detections below this are ignored", low=0.0, high=1.0, live=True)
     min_presence: float = setting(0.5, "a tracked hand is lost below this presence", low=0.0, high=1.0, live=True)
     detection_interval: float = setting(
-        0.16, "time between two detections while a hand is missing; 0 detects on every image",
+        0.16, "time between two search steps while a hand is missing, from a second after its loss; 0: in every image",
         unit="s", low=0.0, high=4.0, live=True,
     )  # fmt: skip
     solver_iterations: int = setting(

@@ -8,7 +8,6 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +22,7 @@ from .interact.refinement import load_refiner
 from .interact.relative_translation import with_relative_translation
 from .landmarks.crops import tracking_box
 from .landmarks.exposure import brightened
-from .landmarks.observation import Observation, RotatedBox
+from .landmarks.observation import Observation
 from .lift.evidence import in_view
 from .lift.lifted_hand import LiftedHand
 from .lift.lifter import Lifter
@@ -50,6 +49,8 @@ class Locator(Protocol):
     def locate(self, frame: Frame, tracks: Tracks, config: ReconstructorConfig) -> Located: ...
 
     def search(self, frame: Frame, config: ReconstructorConfig) -> Located: ...
+
+    def search_people(self, frame: Frame, config: ReconstructorConfig) -> list[Located]: ...
 
 
 class TwoHandReconstructor:
@@ -124,21 +125,43 @@ class TwoHandReconstructor:
         """
         frame = _checked_frame(image_bgr, camera, stamp)
         self._tracks.advance(frame)
-        return self._reconstruct(frame, self._tracks, single_image=False)
+        return self._reconstruct(frame, self._tracks)
 
     def reconstruct_image(self, image_bgr: np.ndarray, camera: Camera) -> TwoHandEstimate:
         """Both hands in a single image: a thorough search, and no tracking state used or kept.
 
         Arguments and errors as in calling the object.
         """
-        return self._reconstruct(_checked_frame(image_bgr, camera, 0.0), Tracks(), single_image=True)
+        return self._reconstruct(_checked_frame(image_bgr, camera, 0.0))
 
-    def _reconstruct(self, frame: Frame, tracks: Tracks, single_image: bool) -> TwoHandEstimate:
+    def reconstruct_people(self, image_bgr: np.ndarray, camera: Camera) -> list[TwoHandEstimate]:
+        """Both hands of each person in a single image, the operator first; a person without hands is left out.
+
+        Hands at the wrists of a visible body are that person's. Those of people whose bodies are not visible follow in
+        pairs. Arguments and errors as in calling the object.
+        """
+        frame = _checked_frame(image_bgr, camera, 0.0)
+        return [self._reconstruct(frame, located=hands) for hands in self._locator.search_people(frame, self.config)]
+
+    def _reconstruct(
+        self, frame: Frame, tracks: Tracks | None = None, located: Located | None = None
+    ) -> TwoHandEstimate:
+        """Both hands in the next image of the stream of ``tracks``, or in a single image; ``located`` where the hands
+        of that were searched already."""
+        single_image, tracks = tracks is None, tracks or Tracks()
         steps = _Stopwatch()
-        observations, boxes = self._located(frame, tracks, single_image)
+        if located is None:
+            located = (
+                self._locator.search(frame, self.config)
+                if single_image
+                else self._locator.locate(frame, tracks, self.config)
+            )
+        usable = [hand for hand in located.observations if _is_usable(hand.side, hand.is_finite, "landmarks")]
+        located = located._replace(observations=usable)
         steps.done("locate")
+        observations = located.observations
         if self._encoder is not None:
-            observations = self._encoded(frame, tracks, observations, boxes, single_image)
+            observations = self._encoded(frame, tracks, located, single_image)
         observations = in_view(observations, frame.camera)
         tracks.update(observations)
         steps.done("encode")
@@ -162,35 +185,20 @@ class TwoHandReconstructor:
             timings=steps.seconds,
         )
 
-    def _located(self, frame: Frame, tracks: Tracks, single_image: bool) -> Located:
-        """The hands in the image, at most one of a side, with their landmarks; and boxes of hands without."""
-        if single_image:
-            found = self._locator.search(frame, self.config)
-        else:
-            found = self._locator.locate(frame, tracks, self.config)
-        usable = [hand for hand in found.observations if _is_usable(hand.side, hand.is_finite, "landmarks")]
-        return Located(usable, found.boxes)
-
-    def _encoded(
-        self,
-        frame: Frame,
-        tracks: Tracks,
-        observations: list[Observation],
-        boxes: Mapping[Side, RotatedBox],
-        single_image: bool,
-    ) -> list[Observation]:
+    def _encoded(self, frame: Frame, tracks: Tracks, located: Located, single_image: bool) -> list[Observation]:
         """The observations with the encoder's predictions, and the hands that only the encoder sees."""
         assert self._encoder is not None
         image, camera = frame.image, frame.camera
         if not single_image:
-            found = encode(self._encoder, frame, tracks, observations, boxes, self.config)
+            found = encode(self._encoder, frame, tracks, located, self.config)
         else:
-            mirrored = self.config.mirrored_input
-            found = with_boxes(
-                self._encoder, image, observations, boxes, camera, _SINGLE_IMAGE_CROPS, detected=True, mirrored=mirrored
-            )
+            found, boxes, crops = located.observations, located.boxes, _SINGLE_IMAGE_CROPS
+            if len(found) != 1:
+                mirrored = self.config.mirrored_input
+                found = with_boxes(self._encoder, image, found, boxes, camera, crops, detected=True, mirrored=mirrored)
             if len(found) == 1:
-                found = with_other_hand(self._encoder, image, found[0], camera, crops=_SINGLE_IMAGE_CROPS)
+                box = boxes.get(found[0].side.other) if located.pair else None
+                found = with_other_hand(self._encoder, image, found[0], camera, crops, box)
         return [
             observation
             if observation.prediction is None

@@ -14,8 +14,8 @@ from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.detect.handedness import log_odds
 from hand_recon_ros.detect.image_decision import HIGH_PRESENCE, decided, is_complete
 from hand_recon_ros.detect.image_hands import FoundHand, FoundHands, Prediction
-from hand_recon_ros.detect.pair_detector import CERTAIN, CLEAR_SIDE, RegionHand
-from hand_recon_ros.landmarks.crops import tracking_box
+from hand_recon_ros.detect.pair_detector import BOTH, CERTAIN, CLEAR_SIDE, RegionHand, alone
+from hand_recon_ros.landmarks.crops import alike, tracking_box
 from hand_recon_ros.landmarks.landmarks import UNSTEADY, HandLandmarks
 from hand_recon_ros.landmarks.observation import RotatedBox
 
@@ -23,6 +23,7 @@ CONFIG = ReconstructorConfig(encoder="none")
 IMAGE = np.zeros((480, 640, 3), np.uint8)
 LEFT_PLACE, RIGHT_PLACE, THIRD_PLACE = (150.0, 300.0), (350.0, 300.0), (550.0, 300.0)
 EMPTY = RotatedBox((0.0, 0.0), 50.0)
+NOTHING = RegionHand(Side.LEFT, 0.01, EMPTY, 0.0), RegionHand(Side.RIGHT, 0.01, EMPTY, 0.0)
 
 
 @dataclasses.dataclass
@@ -51,10 +52,14 @@ class Shown:
 
 
 class Networks:
-    """Sees in each crop the hand whose box is nearest; every other crop shifts it to one side by ``unsteady``."""
+    """Sees in each crop the hand whose box is nearest; every other crop shifts it to one side by ``unsteady``.
 
-    def __init__(self, *shown: Shown, pair: bool = True) -> None:
+    The pair detector sees the hands in ``together`` in regions that are not around one hand alone.
+    """
+
+    def __init__(self, *shown: Shown, pair: bool = True, together: tuple[RegionHand, RegionHand] | None = None) -> None:
         self.shown, self.pair = shown, pair or None
+        self.together, self.pair_regions = together or NOTHING, 0
 
     def read(self, image, rois, mirrored=False):
         return [self._read(roi, 1 if i % 2 else -1) for i, roi in enumerate(rois)]
@@ -71,15 +76,18 @@ class Networks:
         assert self.pair
         hand = self._nearest(region)
         (x, y), size = hand.box.center, hand.box.size
-        assert size / 2 < region.size < 1.5 * size  # around this hand alone
+        if not alike(region, alone(hand.box), 0.01):
+            self.pair_regions += 1
+            assert math.dist(region.center, (x, y)) < region.size / 2
+            return self.together
         present = RegionHand(Side.RIGHT, hand.score, RotatedBox((x + hand.off * size, y), size), 0.0)
         return RegionHand(Side.LEFT, 0.01, EMPTY, 0.0), present
 
 
-def result(*shown: Shown, pair: bool = True, config: ReconstructorConfig = CONFIG, **fields):
+def result(*shown: Shown, pair: bool = True, config: ReconstructorConfig = CONFIG, together=None, **fields):
     """What is decided of hands with one earlier crop like the ones to come."""
     found = FoundHands([hand.found() for hand in shown], **fields)
-    return decided(Networks(*shown, pair=pair), IMAGE, found, config)
+    return decided(Networks(*shown, pair=pair, together=together), IMAGE, found, config)
 
 
 def places(result) -> list[tuple[float, float] | None]:
@@ -122,17 +130,17 @@ def test_the_pair_detector_confirms_a_hand_of_middling_presence_or_drops_it(pres
 )
 def test_without_a_pair_detector_presence_and_body_decide(presence, body, kept):
     bodies = [] if body is None else [Prediction("body", Shown(at=body).box, 1.0, 0.9)]
-    assert is_kept(Shown(presence=presence), pair=False, of_bodies=bodies) == kept
+    assert is_kept(Shown(presence=presence), pair=False, of_persons=[bodies]) == kept
 
 
 @pytest.mark.parametrize("pair", [False, True])
 def test_nothing_makes_up_for_little_presence_or_crops_that_disagree(pair):
     bodies = [Prediction("body", Shown().box, 1.0, 0.9)]
     config = dataclasses.replace(CONFIG, min_presence=0.9)
-    assert is_kept(Shown(presence=0.91), pair=pair, of_bodies=bodies, config=config)
-    assert not is_kept(Shown(presence=0.89), pair=pair, of_bodies=bodies, config=config)
-    assert is_kept(Shown(presence=0.99, unsteady=0.95 * UNSTEADY), pair=pair, of_bodies=bodies)
-    assert not is_kept(Shown(presence=0.99, unsteady=1.05 * UNSTEADY), pair=pair, of_bodies=bodies)
+    assert is_kept(Shown(presence=0.91), pair=pair, of_persons=[bodies], config=config)
+    assert not is_kept(Shown(presence=0.89), pair=pair, of_persons=[bodies], config=config)
+    assert is_kept(Shown(presence=0.99, unsteady=0.95 * UNSTEADY), pair=pair, of_persons=[bodies])
+    assert not is_kept(Shown(presence=0.99, unsteady=1.05 * UNSTEADY), pair=pair, of_persons=[bodies])
 
 
 def test_the_result_is_of_all_crops_and_detectors():
@@ -167,14 +175,30 @@ def test_two_hands_of_high_presence_and_certain_sides_are_complete(left, right, 
     assert not is_complete(FoundHands())
 
 
+def at_wrists(*hands: Shown) -> list[Prediction]:
+    """What a person's pose predicts of the hands at the visible wrists."""
+    return [Prediction("body", hand.box, 0.9, 0.0) for hand in hands]
+
+
 @pytest.mark.parametrize("both_wrists", [False, True])
 def test_hands_at_neither_visible_wrist_count_less(both_wrists):
     wrist, elsewhere = Shown(RIGHT_PLACE, presence=0.82), Shown(THIRD_PLACE, presence=0.99)
-    found = FoundHands([elsewhere.found(), wrist.found(body=0.0)], both_wrists=both_wrists)
+    persons = [at_wrists(wrist, Shown(LEFT_PLACE))]
     expected = RIGHT_PLACE if both_wrists else THIRD_PLACE
+    found = FoundHands([elsewhere.found(), wrist.found(body=0.0)], of_persons=persons, both_wrists=both_wrists)
     assert places(decided(Networks(wrist, elsewhere), IMAGE, found, CONFIG)) == [None, expected]
     # Without another hand they are not dropped.
-    assert places(result(elsewhere, both_wrists=both_wrists)) == [None, THIRD_PLACE]
+    assert places(result(elsewhere, of_persons=persons, both_wrists=both_wrists)) == [None, THIRD_PLACE]
+
+
+@pytest.mark.parametrize("operator", [0, 1])
+def test_hands_of_another_person_count_less_than_the_operators(operator):
+    hands = Shown(RIGHT_PLACE, presence=0.82), Shown(THIRD_PLACE, presence=0.99)
+    persons = [at_wrists(hands[operator]), at_wrists(hands[1 - operator])]
+    assert places(result(*hands, of_persons=persons)) == [None, hands[operator].at]
+    # Without a hand of the operator another person's is not dropped.
+    alone_there = result(hands[1 - operator], of_persons=[at_wrists(Shown(LEFT_PLACE)), persons[1]])
+    assert places(alone_there) == [None, hands[1 - operator].at]
 
 
 @pytest.mark.parametrize("worse", Side)
@@ -291,4 +315,67 @@ def test_without_a_pair_detector_rejected_hands_are_no_boxes(hand):
 def test_a_hand_at_the_wrist_counts_also_where_the_palm_detector_found_it():
     at_wrist, elsewhere = Shown(presence=0.82), Shown(THIRD_PLACE, presence=0.99)
     of_body = [Prediction("body", at_wrist.box, 0.9, 0.9)]
-    assert places(result(at_wrist, elsewhere, of_bodies=of_body, both_wrists=True)) == [None, RIGHT_PLACE]
+    assert places(result(at_wrist, elsewhere, of_persons=[of_body], both_wrists=True)) == [None, RIGHT_PLACE]
+
+
+def detected(own: Shown, other: Shown, side: Side = Side.RIGHT) -> tuple[RegionHand, RegionHand]:
+    """Two hands, left and right, as the pair detector sees them together; ``side``: of the first one."""
+    hands = [RegionHand(side, own.score, own.box, 0.0), RegionHand(side.other, other.score, other.box, 0.0)]
+    return tuple(sorted(hands, key=lambda hand: hand.side))
+
+
+BEHIND = Shown((365.0, 310.0), score=0.9)
+
+
+@pytest.mark.parametrize("side", Side)
+def test_the_pair_detector_adds_the_box_of_a_second_hand(side):
+    one = Shown(right=0.97 if side == Side.RIGHT else 0.03)
+    decision = result(one, together=detected(one, BEHIND, side))
+    kept: list = [None, None]
+    kept[side] = one.at
+    assert places(decision) == kept
+    assert decision.pair and decision.boxes == {side.other: BEHIND.box}
+
+
+def test_the_second_hand_is_of_the_other_side_whatever_the_pair_detector_takes_it_for():
+    one = Shown()
+    decision = result(one, together=detected(one, BEHIND, Side.LEFT))
+    assert decision.pair and decision.boxes == {Side.LEFT: BEHIND.box}
+
+
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [
+        (Shown(score=BOTH - 0.01), BEHIND),
+        (Shown(), dataclasses.replace(BEHIND, score=BOTH - 0.01)),
+        (Shown(THIRD_PLACE), Shown(LEFT_PLACE)),  # two certain hands, but not this one
+    ],
+    ids=["itself uncertain", "second uncertain", "not matched"],
+)
+def test_without_two_certain_hands_there_is_no_second_one(own, other):
+    decision = result(Shown(), together=detected(own, other))
+    assert places(decision) == [None, RIGHT_PLACE]
+    assert not decision.pair and decision.boxes == {}
+    # With certain ones there is.
+    sure = detected(Shown(score=BOTH), dataclasses.replace(BEHIND, score=BOTH))
+    assert result(Shown(), together=sure).pair
+
+
+def test_without_a_pair_detector_there_is_no_second_hand():
+    decision = result(Shown(), pair=False, together=detected(Shown(), BEHIND))
+    assert places(decision) == [None, RIGHT_PLACE] and not decision.pair and decision.boxes == {}
+
+
+@pytest.mark.parametrize(("shown", "count"), [((), 0), ((Shown(presence=0.5),), 0), ((Shown(),), 2)])
+def test_only_beside_one_hand_a_second_one_is_searched(shown, count):
+    networks = Networks(*shown, together=detected(Shown(), BEHIND))
+    decided(networks, IMAGE, FoundHands([hand.found() for hand in shown]), CONFIG)
+    assert networks.pair_regions == count
+
+
+def test_beside_two_hands_none_is_searched():
+    shown = Shown(LEFT_PLACE, 0.03), Shown()
+    networks = Networks(*shown, together=detected(Shown(), BEHIND))
+    decision = decided(networks, IMAGE, FoundHands([hand.found() for hand in shown]), CONFIG)
+    assert places(decision) == [LEFT_PLACE, RIGHT_PLACE] and networks.pair_regions == 0
+    assert not decision.pair and decision.boxes == {}

@@ -57,6 +57,39 @@ def test_a_body_predicts_a_hand_with_a_visible_wrist_at_its_box(score, shift, pr
     own = tracking_box(HAND)
     place = RotatedBox((own.center[0] + shift * own.size, own.center[1]), own.size)
     elsewhere = Prediction("body", tracking_box(OTHER), 1.0, 0.9)
-    found = FoundHands(of_bodies=[elsewhere, Prediction("body", place, score, 0.9)])
+    found = FoundHands(of_persons=[[elsewhere, Prediction("body", place, score, 0.9)]])
     assert found.is_of_body(hand(HAND)) is predicted
     assert not FoundHands(without_landmarks=[Prediction("pair", own, 1.0, 0.9)]).is_of_body(hand(HAND))
+
+
+@pytest.mark.parametrize(
+    ("persons", "both_wrists", "of_another"),
+    [
+        ([], False, False),
+        ([], True, False),  # of no operator
+        ([["other"]], False, False),  # the operator's other hand can be anywhere
+        ([["other", "own"]], True, False),
+        ([["other", "far"]], True, True),
+        ([["other"], ["own"]], False, True),
+        ([["own"], ["own"]], False, False),
+        ([["other"], ["far"], ["own"]], False, True),
+        ([["other"], ["far"]], False, False),
+        ([[], ["own"]], False, True),
+        ([[], ["far"]], False, False),
+        ([["own"], ["far"]], True, False),
+        ([["unlikely"], ["own"]], False, True),
+        ([["other"], ["unlikely"]], False, False),
+    ],
+)
+def test_a_hand_is_of_another_person_by_the_poses(persons, both_wrists, of_another):
+    """``hand(HAND)``, with poses that predict this hand (own), another one (other), or a place without a hand (far)."""
+    own = tracking_box(HAND)
+    predictions = {
+        "own": Prediction("body", own, LIKELY, 0.9),
+        "unlikely": Prediction("body", own, LIKELY - 0.01, 0.9),
+        "other": Prediction("body", tracking_box(OTHER), 1.0, -0.9),
+        "far": Prediction("body", tracking_box(HAND + 600), 1.0, 0.9),
+    }
+    of_persons = [[predictions[name] for name in person] for person in persons]
+    found = FoundHands(of_persons=of_persons, both_wrists=both_wrists)
+    assert found.is_of_another(hand(HAND)) is of_another

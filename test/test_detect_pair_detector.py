@@ -10,6 +10,7 @@ import pytest
 from hand_recon_ros import Side
 from hand_recon_ros.detect import pair_detector
 from hand_recon_ros.detect.pair_detector import (
+    BOTH,
     SIDE_WEIGHT,
     SIZE,
     VALUES,
@@ -21,6 +22,8 @@ from hand_recon_ros.detect.pair_detector import (
     pair_detector_file,
     region_of,
     same_box,
+    second_hand,
+    still_second,
 )
 from hand_recon_ros.landmarks.observation import RotatedBox
 from hand_recon_ros.runtime.model_files import ModelFileError
@@ -161,6 +164,44 @@ def test_low_scores_are_not_evaluated_again():
     detector = Detector(first)
     assert in_region(detector, np.zeros((480, 640, 3), np.uint8), REGION) == first
     assert detector.regions == [REGION]
+
+
+LEFT_BOX, RIGHT_BOX = (hand.roi for hand in hands())
+IMAGE = np.zeros((480, 640, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("own", "scores", "second"),
+    [
+        (LEFT_BOX, (0.9, 0.95), Side.RIGHT),
+        (RIGHT_BOX, (0.9, 0.95), Side.LEFT),
+        (RIGHT_BOX, (BOTH, BOTH), Side.LEFT),
+        (RIGHT_BOX, (BOTH - 0.01, 0.99), None),
+        (RIGHT_BOX, (0.99, BOTH - 0.01), None),
+        # Hands were detected, but none of them in its box.
+        (RotatedBox((330.0, 240.0), 100.0), (0.99, 0.99), None),
+        (RotatedBox((380.0, 240.0), 300.0), (0.99, 0.99), None),
+        # Both can be in it: the nearer one is.
+        (RotatedBox((325.0, 240.0), 150.0), (0.9, 0.9), Side.RIGHT),
+        (RotatedBox((335.0, 240.0), 150.0), (0.9, 0.9), Side.LEFT),
+    ],
+)
+def test_the_second_hand_is_the_other_one_of_two_certain_ones(own, scores, second):
+    detected = hands(*scores)
+    expected = None if second is None else detected[second]
+    # The last result counts; the first one gives the region of the last.
+    detector = Detector(hands(0.4, 0.4), detected)
+    assert second_hand(detector, IMAGE, own) == expected
+    assert detector.regions == [around(own), region_of([LEFT_BOX, RIGHT_BOX])]
+    # In one evaluation, around the boxes of the image before.
+    detector, last = Detector(detected), RotatedBox((300.0, 200.0), 120.0)
+    assert still_second(detector, IMAGE, own, last) == expected
+    assert detector.regions == [region_of([own, last])]
+
+
+def test_no_second_hand_where_the_detector_sees_none():
+    detector = Detector(hands(0.2, 0.2))
+    assert second_hand(detector, IMAGE, LEFT_BOX) is None and len(detector.regions) == 1
 
 
 @pytest.mark.parametrize(

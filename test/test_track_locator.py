@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -20,13 +21,14 @@ SIZE = (640, 480)
 
 @dataclasses.dataclass
 class Shown:
-    """A hand in front of the pretended camera."""
+    """A hand in front of the pretended camera; in boxes larger than ``largest_box`` the landmark network misses it."""
 
     at: tuple[float, float]
     right: float
     size: float = 100.0
     palm: float = 0.9
     presence: float = 0.99
+    largest_box: float = math.inf
 
     @property
     def keypoints(self) -> np.ndarray:
@@ -63,7 +65,7 @@ class SimulatedNetworks:
             return float(np.linalg.norm(roi.from_image(hand.keypoints[9]) - 0.5))
 
         nearest = min((hand for hand in self.shown if hand.presence > 0.3), key=distance, default=None)
-        if nearest is None or distance(nearest) > 0.4:
+        if nearest is None or distance(nearest) > 0.4 or roi.size > nearest.largest_box:
             return HandLandmarks(roi.to_image(OPEN_HAND * 0.3 + 0.5), np.zeros(21), np.zeros((21, 3)), 0.01, 0.5, roi)
         return HandLandmarks(nearest.keypoints, np.zeros(21), np.zeros((21, 3)), nearest.presence, nearest.right, roi)
 
@@ -95,27 +97,48 @@ def test_both_hands_are_found_and_followed_without_further_detection(stage):
     assert left.side_score > 0.999
 
 
-def test_detection_runs_at_once_and_then_at_intervals(stage):
+def test_hands_are_detected_in_every_image_of_the_first_second_and_then_at_intervals(stage):
     networks, stream = stage
     networks.shown = [Shown((200, 300), 0.03)]
-    counts = []
-    for _ in range(12):
+    counts = [0]
+    for _ in range(60):
         stream.locate(frame())
         counts.append(networks.detections)
-    assert counts == [1] * 5 + [2] * 5 + [3] * 2
+    steps = np.flatnonzero(np.diff(counts))
+    assert counts[-1] == len(steps) and list(steps[:30]) == list(range(30))
+    later = steps[steps > 30]  # the image at one second may count to either
+    assert list(np.diff(later)) == [5] * 4 or list(np.diff(later)) == [5] * 5
     networks.shown.append(Shown((450, 300), 0.97))
-    seen = [stream.locate(frame())[1] for _ in range(4)]
-    assert [observation is not None for observation in seen] == [False, False, False, True]
+    until = later[-1] + 5 - 60
+    seen = [stream.locate(frame())[1] for _ in range(until + 1)]
+    assert [observation is not None for observation in seen] == [False] * until + [True]
 
 
-@pytest.mark.parametrize("rate", [15.0, 30.0, 60.0])
-def test_detections_per_second_do_not_depend_on_the_frame_rate(rate):
+@pytest.mark.parametrize(("rate", "first"), [(15.0, 15), (30.0, 30), (60.0, 30)])
+def test_detections_per_second_do_not_depend_on_the_frame_rate(rate, first):
     networks = SimulatedNetworks()
     networks.shown = [Shown((200, 300), 0.03)]
     stream = Stream(ReconstructorConfig(encoder="none"), networks, rate)
+    for _ in range(round(rate)):
+        stream.locate(frame())
+    assert networks.detections == first
     for _ in range(round(2.0 * rate)):
         stream.locate(frame())
-    assert networks.detections == pytest.approx(2.0 / 0.18, abs=2)
+    assert networks.detections - first == pytest.approx(2.0 / 0.18, abs=2)
+
+
+@pytest.mark.parametrize("rate", [15.0, 30.0, 60.0])
+def test_after_a_loss_hands_are_searched_in_every_image_again(rate):
+    networks = SimulatedNetworks()
+    networks.shown = [Shown((200, 300), 0.03), Shown((450, 300), 0.97)]
+    stream = Stream(ReconstructorConfig(encoder="none"), networks, rate)
+    for _ in range(round(3.0 * rate)):
+        stream.locate(frame())
+    assert networks.detections == 1
+    networks.shown.pop()
+    for _ in range(round(rate)):
+        stream.locate(frame())
+    assert networks.detections == 1 + min(rate, 30.0)
 
 
 def test_after_a_loss_hands_are_detected_in_the_same_image(stage):

@@ -9,7 +9,9 @@ import pytest
 from evidence import CAMERA, hand, observe
 
 from hand_recon_ros import Camera, Frame, HandState, Side
+from hand_recon_ros.landmarks.observation import RotatedBox
 from hand_recon_ros.track.hand_track import TrackState
+from hand_recon_ros.track.search import Search
 from hand_recon_ros.track.tracks import Tracks, same_view
 
 IMAGE = np.zeros((480, 640, 3), dtype=np.uint8)
@@ -60,7 +62,9 @@ def test_an_earlier_stamp_forgets_the_hands_and_goes_on_with_the_ids() -> None:
         tracks.update([observe(hand(4)[3], Side.RIGHT)])
         tracks.hands[Side.RIGHT].state.measured(tracks.time)
         assert tracks.hands[Side.RIGHT].track_id == expected
-    assert tracks.last_detection is None
+        assert (tracks.search == Search()) == (stamp != 5.1)
+        tracks.search.next_turn(["palms"], tracks.time)
+        tracks.search.saw_operator(RotatedBox((320.0, 240.0), 600.0), False, tracks.time)
 
 
 @pytest.mark.parametrize(

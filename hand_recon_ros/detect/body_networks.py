@@ -76,12 +76,36 @@ class BodyNetworks:
         return corrected(hand, self.recrop.run(1)[0][0], self.recrop.size)
 
 
-def hands_of_persons(networks: BodyNetworks, image: np.ndarray, most: int | None = None) -> list[list[BodyHand]]:
-    """The hands with visible wrists of each person in a BGR image, the largest persons first, at most ``most``."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Person:
+    """A person in an image.
+
+    Attributes:
+        pose: of the body.
+        hands: those with visible wrists.
+    """
+
+    pose: BodyPose
+    hands: list[BodyHand]
+
+
+def persons_in(
+    networks: BodyNetworks, image: np.ndarray, most: int | None = None, operator: str = "largest"
+) -> list[Person]:
+    """The persons in a BGR image, at most ``most``, the operator first.
+
+    The operator is the person with the largest body, or with ``nearest`` the one whose hands are largest.
+    """
     bodies = sorted(networks.detect(image), key=lambda body: -body.roi.size)[:most]
-    poses = [networks.read(image, body.roi) for body in bodies]
-    return [
-        [hand for hand in networks.hands(image, pose) if hand is not None]
-        for pose in poses
-        if pose.presence >= MIN_PRESENCE
-    ]
+    persons = [person for body in bodies if (person := person_in(networks, image, body.roi)) is not None]
+    if operator == "nearest":
+        persons.sort(key=lambda person: -max((hand.roi.size for hand in person.hands), default=0.0))
+    return persons
+
+
+def person_in(networks: BodyNetworks, image: np.ndarray, roi: RotatedBox) -> Person | None:
+    """The person in a box of a BGR image (see :meth:`BodyNetworks.read`); None where there is none."""
+    pose = networks.read(image, roi)
+    if pose.presence < MIN_PRESENCE:
+        return None
+    return Person(pose, [hand for hand in networks.hands(image, pose) if hand is not None])

@@ -12,15 +12,15 @@ from ..landmarks.observation import RotatedBox
 from ..types import Side
 from .duplicates import part_of, same_hand
 from .handedness import PLAUSIBLE, Candidate, assign, log_odds, probability
-from .image_hands import FoundHand, FoundHands, ImageHand, ImageHands, Prediction, on_one_hand
+from .image_hands import FoundHand, FoundHands, ImageHand, ImageHands, Prediction, on_one_hand, predicts
 from .networks import HandNetworks
-from .pair_detector import CERTAIN, CLEAR_SIDE, of_hand
+from .pair_detector import CERTAIN, CLEAR_SIDE, of_hand, second_hand
 from .test_time_augmentation import averaged
 
 HIGH_PRESENCE = 0.8
 _CERTAIN_SIDE = 0.8
 _ELSEWHERE = 0.3
-"""Factor on the presence of hands that are at neither wrist of a person whose wrists are both visible."""
+"""Factor on the presence of hands that are hardly the operator's."""
 _LEAST_EVIDENCE = 1.75
 """Least sum of evidence of a hand: the log odds of the landmark network's presence, those of the pair detector, and
 that of the pose of a body, weighted."""
@@ -64,8 +64,39 @@ def decided(networks: HandNetworks, image: np.ndarray, found: FoundHands, config
             break
         dropped.add(worst)
     kept = tuple(hand if isinstance(hand, ImageHand) else None for hand in hands)
-    rejected = [hand for hand in checked.values() if isinstance(hand, Prediction)]
-    return ImageHands(kept, {} if any(kept) else _boxes([*rejected, *found.without_landmarks]))
+    if not any(kept):
+        rejected = [hand for hand in checked.values() if isinstance(hand, Prediction)]
+        return ImageHands(kept, _boxes([*rejected, *found.without_landmarks]))
+    if all(kept) or networks.pair is None:
+        return ImageHands(kept, {})
+    side, one = next((side, hand) for side, hand in zip(Side, kept, strict=True) if hand is not None)
+    other = second_hand(networks.detect_pair, image, one.hand.next_roi())
+    return ImageHands(kept, {} if other is None else {side.other: other.roi}, pair=other is not None)
+
+
+def decided_people(
+    networks: HandNetworks, image: np.ndarray, found: FoundHands, config: ReconstructorConfig
+) -> list[ImageHands]:
+    """The left and the right hand of every person; arguments as of :func:`decided`.
+
+    First the hands at the wrists of each person whose body is visible, the operator first; then, in pairs, those at no
+    known wrist.
+    """
+    people: list[ImageHands] = []
+    rest = list(found.hands)
+    for person in [*found.of_persons, None]:
+        while own := [one for one in rest if person is None or predicts(person, one.hand)]:
+            persons = [] if person is None else [person]
+            hands = decided(networks, image, FoundHands(own, of_persons=persons), config)
+            kept = [hand.hand.keypoints for hand in hands.hands if hand is not None]
+            if not kept:
+                break
+            people.append(hands)
+            before = len(rest)
+            rest = [one for one in rest if not any(same_hand(one.hand.keypoints, points) for points in kept)]
+            if person is not None or len(rest) == before:
+                break
+    return people
 
 
 def _boxes(predictions: Sequence[Prediction]) -> dict[Side, RotatedBox]:
@@ -97,8 +128,7 @@ def _chosen(
 
 
 def _presence(found: FoundHands, one: FoundHand) -> float:
-    elsewhere = found.both_wrists and "body" not in one.detectors and not found.is_of_body(one.hand)
-    return one.hand.presence * (_ELSEWHERE if elsewhere else 1.0)
+    return one.hand.presence * (_ELSEWHERE if found.is_of_another(one.hand) else 1.0)
 
 
 def _augmented(

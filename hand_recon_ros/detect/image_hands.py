@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -41,10 +42,12 @@ class ImageHands:
     Attributes:
         hands: that look like a left and a right one; None where the landmark network found none.
         boxes: of those, by side, that a detector predicts without the landmark network finding a hand there.
+        pair: whether the pair detector is certain that the hand in a box is another than the one that was found.
     """
 
     hands: tuple[ImageHand | None, ...]
     boxes: dict[Side, RotatedBox]
+    pair: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,13 +92,13 @@ class FoundHands:
 
     Attributes:
         hands: different ones, none of them with certainty.
-        of_bodies: predictions of the pose of bodies.
+        of_persons: predictions of the pose of each person, the operator first.
         without_landmarks: predictions in whose boxes the landmark network found no other hand.
-        both_wrists: whether both wrists of a person are visible.
+        both_wrists: whether both wrists of the operator are visible.
     """
 
     hands: list[FoundHand] = dataclasses.field(default_factory=list)
-    of_bodies: list[Prediction] = dataclasses.field(default_factory=list)
+    of_persons: list[list[Prediction]] = dataclasses.field(default_factory=list)
     without_landmarks: list[Prediction] = dataclasses.field(default_factory=list)
     both_wrists: bool = False
 
@@ -111,8 +114,20 @@ class FoundHands:
 
     def is_of_body(self, hand: HandLandmarks) -> bool:
         """Whether the pose of a body predicts this hand."""
-        own = hand.next_roi()
-        return any(prediction.score >= LIKELY and same_box(prediction.roi, own) for prediction in self.of_bodies)
+        return any(predicts(person, hand) for person in self.of_persons)
+
+    def is_of_another(self, hand: HandLandmarks) -> bool:
+        """Whether this hand is hardly the operator's: both of the operator's wrists are visible elsewhere, or the pose
+        of another person predicts it and the operator's does not."""
+        if not self.of_persons or predicts(self.of_persons[0], hand):
+            return False
+        return self.both_wrists or any(predicts(person, hand) for person in self.of_persons[1:])
+
+
+def predicts(person: Sequence[Prediction], hand: HandLandmarks) -> bool:
+    """Whether a person's pose predicts this hand."""
+    own = hand.next_roi()
+    return any(prediction.score >= LIKELY and same_box(prediction.roi, own) for prediction in person)
 
 
 def on_one_hand(a: RotatedBox, b: RotatedBox) -> bool:

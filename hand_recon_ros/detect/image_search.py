@@ -13,14 +13,14 @@ from ..landmarks.crops import alike
 from ..landmarks.landmarks import HandLandmarks
 from ..landmarks.observation import RotatedBox
 from ..types import Side
-from .body_networks import hands_of_persons
+from .body_networks import persons_in
 from .duplicates import is_palm_of, same_hand
 from .handedness import log_odds
-from .image_decision import HIGH_PRESENCE, decided, is_complete
+from .image_decision import HIGH_PRESENCE, decided, decided_people, is_complete
 from .image_hands import FoundHand, FoundHands, ImageHands, Prediction, on_one_hand
 from .networks import HandNetworks
-from .new_hands import body_evidence
-from .pair_detector import LIKELY, alone, around, in_region, matched, of_hand, region_of, same_box
+from .new_hands import VISIBLE, body_evidence
+from .pair_detector import LIKELY, alone, around, in_region, matched, of_hand, overlap, region_of, same_box
 from .views import as_hand, tiles, turned, whole
 
 _LOW_DETECTION = 0.15
@@ -36,10 +36,9 @@ _NEW = 0.1
 """Boxes more alike than this are evaluated once."""
 _TURNS = (0.0, 0.8, -0.8)
 """Rotations (rad) in which a predicted box is evaluated, the others only where there is no hand in the first."""
-_VISIBLE = 0.8
-"""Visibility of both wrists from which on hands elsewhere count less."""
-_BODIES = 2
-"""Persons whose hands are searched, the largest first."""
+_PERSONS, _MOST_PERSONS = 2, 8
+"""Persons whose hands are searched, the largest first: beside the operator to tell their hands apart, and if the hands
+of all people are wanted."""
 _REGIONS = 24
 """Most regions that the pair detector evaluates in one image."""
 
@@ -52,25 +51,44 @@ def search(networks: HandNetworks, image: np.ndarray, config: ReconstructorConfi
     fill the image), then tiles (for small hands). Palms are accepted at low scores where the landmark network then
     converges on a hand. An image without any palm is evaluated as the crop of one hand, in each of four rotations.
     """
+    return decided(networks, image, _searched(networks, image, config, _PERSONS), config)
+
+
+def search_people(networks: HandNetworks, image: np.ndarray, config: ReconstructorConfig) -> list[ImageHands]:
+    """The hands of every person in a BGR image, see :func:`decided_people`; arguments as of :func:`search`.
+
+    Whatever was found, all views are searched.
+    """
+    return decided_people(networks, image, _searched(networks, image, config, _MOST_PERSONS, everyone=True), config)
+
+
+def _searched(
+    networks: HandNetworks, image: np.ndarray, config: ReconstructorConfig, persons: int, everyone: bool = False
+) -> FoundHands:
+    """The hands in an image, of at most so many persons whose body is visible; see :func:`search`."""
     hands = _ImageSearch(networks, image, config)
     height, width = image.shape[:2]
+
+    def goes_on() -> bool:
+        return everyone or not is_complete(hands.found)
+
     hands.detect(None)
-    hands.bodies()
+    hands.bodies(persons)
     hands.pairs()
-    if not is_complete(hands.found):
+    if goes_on():
         hands.pairs_in([whole(width, height)])
     for views in (turned(width, height), tiles(width, height)):
-        if is_complete(hands.found):
+        if not goes_on():
             break
         for view in views:
             hands.detect(view)
         hands.pairs()
-        if not is_complete(hands.found):
+        if goes_on():
             hands.pairs_in([view for view in views if view.angle == 0.0])
     if not hands.found.hands:
         hands.evaluate(as_hand(width, height))
         hands.pairs()
-    return decided(networks, image, hands.found, config)
+    return hands.found
 
 
 class _ImageSearch:
@@ -96,15 +114,17 @@ class _ImageSearch:
         self.weak += rois
         self._add(self.networks.read(self.image, rois), detected)
 
-    def bodies(self) -> None:
-        """Add the hands of the persons in the image, the largest persons first."""
+    def bodies(self, most: int) -> None:
+        """Add the hands of the persons in the image, the operator's first."""
         if self.networks.body is None:
             return
-        for person in hands_of_persons(self.networks.body, self.image, _BODIES):
-            hands = [hand for hand in person if _inside(hand.roi, self.image)]
-            self.found.both_wrists |= len(hands) == len(Side) and all(hand.visibility >= _VISIBLE for hand in hands)
+        for person in persons_in(self.networks.body, self.image, most, self.config.operator):
+            hands = [hand for hand in person.hands if _inside(hand.roi, self.image)]
+            if not self.found.of_persons:
+                visible = [hand.visibility >= VISIBLE for hand in hands]
+                self.found.both_wrists = len(hands) == len(Side) and all(visible)
             predictions = [Prediction("body", hand.roi, hand.visibility, body_evidence(hand)) for hand in hands]
-            self.found.of_bodies += predictions
+            self.found.of_persons.append(predictions)
             self._take(predictions)
 
     def pairs(self) -> None:
@@ -121,7 +141,7 @@ class _ImageSearch:
     def _regions(self) -> list[RotatedBox]:
         """Regions around the hands found so far, alone and together, and around detections without a hand."""
         boxes = [found.hand.next_roi() for found in self.found.hands]
-        regions = [region_of(boxes)] if len(boxes) == 2 and _overlap(*boxes) else []
+        regions = [region_of(boxes)] if len(boxes) == 2 and overlap(*boxes) else []
         regions += [around(box) for box in boxes]
         weak = [roi for roi in self.weak if not any(same_box(box, roi) for box in boxes)]
         regions += [alone(roi) for roi in weak]
@@ -245,10 +265,6 @@ class _ImageSearch:
         if detected or self.found.is_of_body(hand):
             return bool(presence >= self.config.min_presence and moved < _AGREE)
         return bool(presence >= max(_LEAST_PRESENCE, self.config.min_presence) and moved < _AGREE_WELL)
-
-
-def _overlap(a: RotatedBox, b: RotatedBox) -> bool:
-    return math.dist(a.center, b.center) < 0.75 * (a.size + b.size) / 2
 
 
 def _inside(box: RotatedBox, image: np.ndarray) -> bool:

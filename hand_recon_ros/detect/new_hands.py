@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..landmarks.landmarks import HandLandmarks
 from ..landmarks.observation import RotatedBox
 from ..types import Side
 from .body import BodyHand
-from .body_networks import hands_of_persons
+from .body_networks import person_in, persons_in
 from .duplicates import distinct, is_palm_of
 from .handedness import Candidate, assign, log_odds
 from .networks import HandNetworks
@@ -22,8 +23,13 @@ from .views import of_attempt, whole
 
 _FIRST_PASS_PRESENCE = 0.2
 """A box of a detector is often off: a hand with this presence in it is evaluated again in the box of its landmarks."""
+_SMALLER = 0.7
 _SPARE_CANDIDATES = 1
 _SAME_CROP = 0.06
+VISIBLE = 0.8
+"""Visibility of both wrists from which on hands elsewhere are hardly the operator's."""
+_PERSONS = 3
+"""Persons among which the nearest one is chosen."""
 BODY_EVIDENCE = 0.9
 """Log odds of a side by the body's pose, for a wrist that is visible: less than the landmark network's where it is
 certain, so that another person's hand in front of a body does not change its side."""
@@ -49,10 +55,14 @@ class NewHands:
     Attributes:
         hands: landmarks and log odds of a right hand.
         boxes: by side, of hands that the pair detector is sure of and the landmark network did not find.
+        operator: the box of the operator's body in the next image; None where no body was detected in this one.
+        wrists: boxes of the operator's hands whose wrists are clearly visible.
     """
 
     hands: list[tuple[HandLandmarks, float]]
     boxes: dict[Side, RotatedBox]
+    operator: RotatedBox | None = None
+    wrists: tuple[RotatedBox, ...] = ()
 
 
 def detectors(networks: HandNetworks) -> list[str]:
@@ -64,35 +74,39 @@ def detect_new_hands(
     networks: HandNetworks,
     image: np.ndarray,
     followed: Sequence[tuple[HandLandmarks, Candidate]],
-    attempt: int,
+    detector: str,
+    turn: int,
     config: ReconstructorConfig,
+    operator: RotatedBox | None = None,
+    place: RotatedBox | None = None,
 ) -> NewHands:
-    """Hands in an image that are not followed yet, at most as many as there are free slots.
-
-    One detector is evaluated in an image, by turns: palms, the body, pairs of hands around a followed one or in the
-    whole image; then the same with palms in another view.
+    """Hands in an image that one detector finds and that are not followed yet, at most as many as there are free slots.
 
     Args:
         networks: detectors and landmark network.
         image: uint8 (H, W, 3) BGR.
         followed: the hands that are followed, at most two.
-        attempt: number of detections since a hand was last lost, this one not counted.
+        detector: one of :func:`detectors`: palms, the body, pairs of hands around a followed one or in the whole image.
+        turn: number of this detector's turns since a hand was last lost; palms and pairs change views with it.
         config: thresholds.
+        operator: the box of the operator's body by the last image with a body; None to detect bodies anew.
+        place: where the operator's body was before that: of new bodies the nearest one is taken, not the largest.
     """
-    steps = detectors(networks)
-    step, turn = steps[attempt % len(steps)], attempt // len(steps)
     known, free = [hand for hand, _ in followed], len(Side) - len(followed)
     boxes: dict[Side, RotatedBox] = {}
-    if step == "body":
-        proposals = _of_bodies(networks, image, known)
-    elif step == "pair":
+    wrists: tuple[RotatedBox, ...] = ()
+    if detector == "body":
+        proposals, operator, wrists = _of_operator(networks, image, known, operator, place, config)
+    elif detector == "pair":
         proposals, boxes = _of_pair(networks, image, followed, turn, config)
     else:
         proposals = _of_palms(networks, image, known, turn, config)
-    rois = [proposal.roi for proposal in proposals]
+    seen = networks.read(image, [proposal.roi for proposal in proposals])
+    if detector == "pair":
+        seen = _in_smaller_boxes(networks, image, seen)
     first = [
         (hand, proposal)
-        for hand, proposal in zip(networks.read(image, rois), proposals, strict=True)
+        for hand, proposal in zip(seen, proposals, strict=True)
         if hand.presence >= _FIRST_PASS_PRESENCE
     ]
     # Only hands that would get a slot are worth a second evaluation.
@@ -105,7 +119,8 @@ def detect_new_hands(
     kept = _without_duplicates([hand for hand, _ in found], known)
     hands = [found[index] for index in kept][:free]
     read = matched(list(boxes.values()), [hand.next_roi() for hand, _ in hands])
-    return NewHands(hands, {side: box for index, (side, box) in enumerate(boxes.items()) if index not in read})
+    boxes = {side: box for index, (side, box) in enumerate(boxes.items()) if index not in read}
+    return NewHands(hands, boxes, operator if detector == "body" else None, wrists)
 
 
 def _of_palms(
@@ -118,15 +133,33 @@ def _of_palms(
     return [Proposal(palm.roi) for palm in new[: len(Side) - len(known) + _SPARE_CANDIDATES]]
 
 
-def _of_bodies(networks: HandNetworks, image: np.ndarray, known: list[HandLandmarks]) -> list[Proposal]:
-    """Hands of the largest person that are not followed."""
+def _of_operator(
+    networks: HandNetworks,
+    image: np.ndarray,
+    known: list[HandLandmarks],
+    operator: RotatedBox | None,
+    place: RotatedBox | None,
+    config: ReconstructorConfig,
+) -> tuple[list[Proposal], RotatedBox | None, tuple[RotatedBox, ...]]:
+    """Hands of the operator that are not followed; the operator's body and hands as in :class:`NewHands`.
+
+    In one turn bodies are detected, in the next ones the pose of one of them is read.
+    """
     assert networks.body is not None
-    return [
-        Proposal(hand.roi, body_evidence(hand))
-        for hands in hands_of_persons(networks.body, image, most=1)
-        for hand in hands
-        if not any(same_box(hand.roi, other.next_roi()) for other in known)
-    ]
+    if operator is not None:
+        person = person_in(networks.body, image, operator)
+    elif config.operator == "nearest":  # the hands of all persons are compared
+        person = next(iter(persons_in(networks.body, image, _PERSONS, config.operator)), None)
+    else:
+        rois = [body.roi for body in networks.body.detect(image)]
+        if place is not None:
+            return [], min(rois, key=lambda roi: math.dist(roi.center, place.center), default=None), ()
+        return [], max(rois, key=lambda roi: roi.size, default=None), ()
+    if person is None:
+        return [], None, ()
+    new = [hand for hand in person.hands if not any(same_box(hand.roi, other.next_roi()) for other in known)]
+    wrists = tuple(hand.roi for hand in person.hands if hand.visibility >= VISIBLE)
+    return [Proposal(hand.roi, body_evidence(hand)) for hand in new], person.pose.next_roi, wrists
 
 
 def body_evidence(hand: BodyHand) -> float:
@@ -173,6 +206,16 @@ def right_of(hand: HandLandmarks, config: ReconstructorConfig) -> float:
 def is_present(hand: HandLandmarks, config: ReconstructorConfig) -> bool:
     """Whether the landmark network sees a hand, with finite landmarks."""
     return hand.presence >= config.min_presence and bool(np.isfinite(hand.keypoints).all())
+
+
+def _in_smaller_boxes(networks: HandNetworks, image: np.ndarray, hands: list[HandLandmarks]) -> list[HandLandmarks]:
+    """Hands evaluated again in a smaller box, where none was found: the pair detector's box can include a forearm."""
+    result = list(hands)
+    missing = [index for index, hand in enumerate(hands) if hand.presence < _FIRST_PASS_PRESENCE]
+    boxes = [dataclasses.replace(hands[i].roi, size=_SMALLER * hands[i].roi.size) for i in missing]
+    for index, hand in zip(missing, networks.read(image, boxes), strict=True):
+        result[index] = hand
+    return result
 
 
 def _second_pass(networks: HandNetworks, image: np.ndarray, hands: list[HandLandmarks]) -> list[HandLandmarks]:

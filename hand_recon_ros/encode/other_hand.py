@@ -29,6 +29,9 @@ _MAX_STDDEV = 0.13
 _MAX_STDDEV_DETECTED = 0.2
 """For a hand in a detector's box, away from those that were found. On real hands in gloves the median is 0.14, on other
 things 0.25 to 0.9."""
+_MAX_STDDEV_PAIR = 0.25
+"""Where a detector is certain that there are two hands. On rendered pairs of ``val`` the boxes of such predictions
+mostly overlap the true ones by half or more."""
 _AGREE = 0.5
 """Presence from which on landmarks in its crop count, where they are of the same hand."""
 
@@ -39,6 +42,7 @@ def with_other_hand(
     seen: Observation,
     camera: Camera,
     crops: int = 1,
+    box: RotatedBox | None = None,
 ) -> list[Observation]:
     """The one hand that was located, and the other one where the encoder predicts it; left before right.
 
@@ -48,14 +52,20 @@ def with_other_hand(
         seen: the hand that was located.
         camera: of the image.
         crops: number of crops of the other hand that are evaluated, each around the last prediction.
+        box: of the other hand, where a detector is certain that there are two. Of the predictions in it and in the box
+            that the encoder predicts the surer one is taken.
     """
     (alone,) = encoder(image, [seen], camera)
     prediction = _prediction(alone)
-    if not prediction.is_finite or prediction.other_visible < _SHOWN:
-        return [alone]
-    boxes = {seen.side.other: prediction.other_box}
-    found = with_boxes(encoder, image, [seen], boxes, camera, crops, mirrored=seen.mirrored)
-    return found if len(found) > 1 else [alone]
+    boxes = [] if box is None else [box]
+    if prediction.is_finite and (box is not None or prediction.other_visible >= _SHOWN):
+        boxes.append(prediction.other_box)
+    side, pair = seen.side.other, box is not None
+    found = [
+        with_boxes(encoder, image, [alone], {side: each}, camera, crops, pair, seen.mirrored, pair) for each in boxes
+    ]
+    pairs = [hands for hands in found if len(hands) == 2]
+    return min(pairs, key=lambda hands: _unsteadiness(hands[side]), default=[alone])
 
 
 def with_boxes(
@@ -67,18 +77,20 @@ def with_boxes(
     crops: int = 1,
     detected: bool = False,
     mirrored: bool = False,
+    pair: bool = False,
 ) -> list[Observation]:
     """The hands that were located, and those in boxes where the encoder predicts a hand; left before right.
 
     Args:
         encoder: predicts all of them.
         image: uint8 (H, W, 3) BGR.
-        seen: hands with landmarks.
+        seen: hands with landmarks. One that has a prediction already is returned with it where there is no other hand.
         boxes: of the sides without.
         camera: of the image.
         crops: number of crops of each box that are evaluated, each around the last prediction.
         detected: the boxes are those of a detector.
         mirrored: the image is mirrored.
+        pair: a detector is certain that there are two hands, so that they may cover each other point by point.
     """
     current = dict(boxes)
     own = [tracking_box(observation.keypoints_2d) for observation in seen]
@@ -98,13 +110,23 @@ def with_boxes(
     accepted = {observation.side: found[observation.side] for observation in seen}
     # The surest first: of two on one hand it is kept.
     for side in sorted(current, key=lambda side: _unsteadiness(found[side])):
-        limit = _MAX_STDDEV_DETECTED if detected and side in apart else _MAX_STDDEV
-        if _is_hand(_prediction(found[side]), list(accepted.values()), limit):
-            accepted[side] = _fused(found[side])
+        limit = _limit(pair, detected and side in apart)
+        others = [] if pair else list(accepted.values())
+        if _is_hand(_prediction(found[side]), others, limit):
+            accepted[side] = _fused(found[side], list(accepted.values()))
+    if len(accepted) == len(seen) == 1 and seen[0].prediction is not None:
+        return list(seen)
     if len(accepted) < len(found):
         # Predictions of a pair are made of both crops; those of a crop without a hand do not count.
         return encoder(image, [accepted[side] for side in sorted(accepted)], camera)
     return [accepted[side] for side in sorted(accepted)]
+
+
+def _limit(pair: bool, detected: bool) -> float:
+    """The largest accepted standard deviation; ``detected``: in a detector's box, away from found hands."""
+    if pair:
+        return _MAX_STDDEV_PAIR
+    return _MAX_STDDEV_DETECTED if detected else _MAX_STDDEV
 
 
 def _prediction(observation: Observation) -> EncoderPrediction:
@@ -142,7 +164,7 @@ def _observation(
 
 
 def _is_hand(prediction: EncoderPrediction, others: Sequence[Observation], limit: float) -> bool:
-    """Whether a prediction is a hand, and another one than those that are known."""
+    """Whether a prediction is a hand, and another one than ``others``."""
     extent = np.ptp(prediction.keypoints_2d, axis=0).max()
     if not prediction.is_finite or prediction.presence < _PRESENT or prediction.stddev_2d.mean() > limit * extent:
         return False
@@ -153,10 +175,11 @@ def _is_hand(prediction: EncoderPrediction, others: Sequence[Observation], limit
     )
 
 
-def _fused(observation: Observation) -> Observation:
-    """The hand as the encoder predicts it; landmarks count only where they are of this hand, too."""
+def _fused(observation: Observation, others: Sequence[Observation]) -> Observation:
+    """The hand as the encoder predicts it; landmarks count only where they are of this hand, too, and not of others."""
     prediction = _prediction(observation)
     agree = observation.score >= _AGREE and same_hand(prediction.keypoints_2d, observation.keypoints_2d)
+    agree &= not any(same_hand(other.keypoints_2d, observation.keypoints_2d) for other in others)
     return dataclasses.replace(
         observation,
         score=prediction.presence,

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ..config import ReconstructorConfig
 from ..datasets.sample import Sample
-from ..detect.body_networks import hands_of_persons
+from ..detect.body_networks import persons_in
 from ..detect.duplicates import box_overlap, same_hand
 from ..detect.networks import HandNetworks
 from ..detect.pair_detector import LIKELY, in_region, same_box
@@ -153,7 +153,7 @@ def _candidates(networks: HandNetworks, image: np.ndarray, config: Reconstructor
     ]
     found["detector"] = _distinct([hand.roi for hand in sorted(hands, key=lambda hand: -hand.score)])
     assert networks.body is not None
-    found["body"] = [hand.roi for hands in hands_of_persons(networks.body, image) for hand in hands]
+    found["body"] = [hand.roi for person in persons_in(networks.body, image) for hand in person.hands]
     return {**found, "all": _distinct([roi for rois in found.values() for roi in rois])}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -11,9 +10,9 @@ from ..config import ReconstructorConfig
 from ..detect.duplicates import box_overlap
 from ..encode.hand_encoder import HandEncoder
 from ..encode.other_hand import with_boxes, with_other_hand
-from ..landmarks.crops import tracking_box
-from ..landmarks.observation import Observation, RotatedBox
+from ..landmarks.observation import Observation
 from ..types import Frame, HandState, Side
+from .locator import Located
 from .tracks import Tracks
 
 _UNCONFIRMED = 0.6
@@ -24,44 +23,34 @@ def encode(
     encoder: HandEncoder,
     frame: Frame,
     tracks: Tracks,
-    observations: list[Observation],
-    boxes: Mapping[Side, RotatedBox],
+    located: Located,
     config: ReconstructorConfig,
 ) -> list[Observation]:
     """The observations of the next image with the encoder's predictions, and hands that only the encoder sees.
 
     Hands that do not overlap are encoded every ``encoder_interval`` seconds; in between, the last prediction moves with
-    the landmarks. A missing hand is encoded where it was in the last image, or in its box of ``boxes``, which detectors
-    predict in this image; else it is searched as often as hands are detected. Without any landmarks, hands are encoded
-    only for a short time after a detector has predicted them.
+    the landmarks. A missing hand is encoded where it was in the last image, or in its box of ``located``, which
+    detectors predict in this image; else it is searched where it is the encoder's turn. Without any landmarks, hands
+    are encoded only for a short time after a detector has predicted them.
     """
-    if not boxes and not tracks.due(tracks.last_encoding, config.encoder_interval):
+    observations, boxes = located.observations, located.boxes
+    searches = located.encoder_searches and len(observations) == 1
+    if not boxes and not searches and not tracks.due(tracks.last_encoding, config.encoder_interval):
         if _last_predictions_serve(tracks, observations):
             return [_propagated(tracks.hands[now.side].observation, now) for now in observations]
     tracks.last_encoding = tracks.time
     if boxes:
         tracks.last_box = tracks.time
-    if tracks.last_search is None:  # the hands of the first image are detected
-        tracks.last_search = tracks.time
     image, camera = frame.image, frame.camera
     missing = [side for side in Side if all(side != observation.side for observation in observations)]
-    unread = {side: box for side in missing if (box := _last_box(tracks, side) or boxes.get(side)) is not None}
+    unread = {side: box for side in missing if (box := tracks.hands[side].last_box or boxes.get(side)) is not None}
     if not observations and tracks.due(tracks.last_box, _UNCONFIRMED):
         return []
     if unread:
-        return with_boxes(encoder, image, observations, unread, camera, detected=True, mirrored=config.mirrored_input)
-    if len(observations) != 1 or not tracks.due(tracks.last_search, config.detection_interval):
+        return with_boxes(encoder, image, observations, unread, camera, 1, True, config.mirrored_input, located.pair)
+    if not searches:
         return encoder(image, observations, camera)
-    tracks.last_search = tracks.time
     return with_other_hand(encoder, image, observations[0], camera)
-
-
-def _last_box(tracks: Tracks, side: Side) -> RotatedBox | None:
-    """The box of a hand that was measured in the last image, by the encoder's prediction."""
-    track = tracks.hands[side]
-    if track.state.state != HandState.TRACKED or track.observation is None or track.observation.prediction is None:
-        return None
-    return tracking_box(track.observation.prediction.keypoints_2d)
 
 
 def _last_predictions_serve(tracks: Tracks, observations: list[Observation]) -> bool:

@@ -8,7 +8,8 @@ import math
 import numpy as np
 
 from ..config import ReconstructorConfig
-from ..landmarks.observation import Observation
+from ..landmarks.crops import tracking_box
+from ..landmarks.observation import Observation, RotatedBox
 from ..lift.lifted_hand import LiftedHand
 from ..lift.shape_prior import ShapePrior
 from ..types import HandState, Side
@@ -59,6 +60,13 @@ class HandTrack:
     state: TrackState = dataclasses.field(default_factory=TrackState)
     filter: HandFilter = dataclasses.field(default_factory=HandFilter)
     shape: ShapePrior = dataclasses.field(default_factory=ShapePrior.population)
+
+    @property
+    def last_box(self) -> RotatedBox | None:
+        """The box of a hand that was measured in the last image, by the encoder's prediction."""
+        if self.state.state != HandState.TRACKED or self.observation is None or self.observation.prediction is None:
+            return None
+        return tracking_box(self.observation.prediction.keypoints_2d)
 
     def begin(self, track_id: int) -> None:
         """A new hand: nothing of the one before is kept but the landmarks that led to it."""

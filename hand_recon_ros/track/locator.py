@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import NamedTuple
 
@@ -9,15 +10,19 @@ import numpy as np
 
 from ..config import ReconstructorConfig
 from ..detect.handedness import Candidate, assign, probability
-from ..detect.image_search import search
+from ..detect.image_hands import ImageHands
+from ..detect.image_search import search, search_people
 from ..detect.networks import HandNetworks
-from ..detect.new_hands import detect_new_hands, detectors, is_present, right_of
+from ..detect.new_hands import NewHands, detect_new_hands, detectors, is_present, right_of
+from ..detect.pair_detector import overlap, still_second
 from ..landmarks.landmarks import HandLandmarks, joint_scores
 from ..landmarks.observation import Observation, RotatedBox
 from ..types import Frame, Side
 from .image_track import ImageTrack, worse_duplicate
 from .tracks import Tracks
 
+_ENCODER = "encoder"
+"""The search step of the encoder, beside those of the detectors."""
 _STRAYED = 0.08
 """A followed hand whose own box lies farther than this (part of its size) from the box of its crop moved faster than
 predicted. Its landmarks are biased towards the crop, so they are computed again in its own box."""
@@ -29,10 +34,14 @@ class Located(NamedTuple):
     Attributes:
         observations: hands with landmarks, at most one of a side, left before right.
         boxes: of other sides, hands that a detector predicts without landmarks.
+        pair: the pair detector is certain of two hands: the one in a box is another than that with landmarks.
+        encoder_searches: it is the encoder's turn to search a missing hand.
     """
 
     observations: list[Observation]
     boxes: dict[Side, RotatedBox]
+    pair: bool = False
+    encoder_searches: bool = False
 
 
 class HandLocator:
@@ -40,25 +49,25 @@ class HandLocator:
 
     def __init__(self, networks: HandNetworks) -> None:
         self.networks = networks
-        self._detectors = len(detectors(networks))
 
     def locate(self, frame: Frame, tracks: Tracks, config: ReconstructorConfig) -> Located:
         """The hands in the next image of a stream, at most one of a side, left before right.
 
-        Known hands are followed by their last landmarks. Hands are detected only while one is missing: in the first
-        images and in those after a loss, by one detector in each, then every ``detection_interval`` seconds. The
-        landmarks are kept in ``tracks``.
+        Known hands are followed by their last landmarks. While one is missing, it is searched: for a second after the
+        first image and after a loss in every image, then every ``detection_interval`` seconds. The detectors and the
+        encoder take turns, so that no image has more than one search step. The landmarks are kept in ``tracks``.
         """
         before = len(tracks.followed)
         boxes: dict[Side, RotatedBox] = {}
         images = self._follow(frame.image, tracks, config)
-        if self._detection_due(tracks, before, len(images), config):
-            followed = [(image.hand, _candidate(image, slot)) for image, slot in images]
-            new = detect_new_hands(self.networks, frame.image, followed, tracks.attempt, config)
+        if len(images) < before:
+            tracks.search.restart(tracks.time)
+        covered = self._confirm_covered(frame, tracks, images)
+        searches = None if covered else self._next_search(tracks, len(images), config)
+        if searches is not None and searches[0] != _ENCODER:
+            new = self._detect(frame, tracks, images, *searches, config)
             images += [(ImageTrack(hand, evidence, tracks.time), None) for hand, evidence in new.hands]
             boxes = new.boxes
-            tracks.last_detection = tracks.time
-            tracks.attempt += 1
         chosen = assign([_candidate(image, slot) for image, slot in images])
         placed = {side: images[i][0] for i, side in zip(chosen, Side, strict=True) if i is not None}
         tracks.place(placed)
@@ -68,22 +77,18 @@ class HandLocator:
             )
             for side, image in placed.items()
         ]
-        return Located(observations, {side: box for side, box in boxes.items() if side not in placed})
+        boxes = {side: box for side, box in boxes.items() if side not in placed}
+        encoder_searches = searches is not None and searches[0] == _ENCODER
+        pair = len(placed) == 1 and tracks.search.is_certain_of_both(tracks.time)
+        return Located(observations, boxes, pair, encoder_searches)
 
     def search(self, frame: Frame, config: ReconstructorConfig) -> Located:
         """The hands in a single image, searched at several scales and rotations; left before right."""
-        shown = search(self.networks, frame.image, config)
-        observations = []
-        for side in Side:
-            found = shown.hands[_shown(side, config)]
-            if found is not None:
-                evidence = -found.evidence if config.mirrored_input else found.evidence
-                unsteadiness = found.spread / found.hand.size
-                observations.append(
-                    _observation(found.hand, side, probability(evidence, side), frame.image, unsteadiness, config, True)
-                )
-        boxes = {side: shown.boxes[_shown(side, config)] for side in Side if _shown(side, config) in shown.boxes}
-        return Located(observations, boxes)
+        return _located(search(self.networks, frame.image, config), frame, config)
+
+    def search_people(self, frame: Frame, config: ReconstructorConfig) -> list[Located]:
+        """The hands of every person in a single image, the operator's first."""
+        return [_located(shown, frame, config) for shown in search_people(self.networks, frame.image, config)]
 
     def _follow(
         self, image: np.ndarray, tracks: Tracks, config: ReconstructorConfig
@@ -111,13 +116,60 @@ class HandLocator:
                 result.append((track, side))
         return result
 
-    def _detection_due(self, tracks: Tracks, before: int, now: int, config: ReconstructorConfig) -> bool:
-        if now == len(Side):
+    def _confirm_covered(self, frame: Frame, tracks: Tracks, images: list[tuple[ImageTrack, Side | None]]) -> bool:
+        """Let the pair detector evaluate whether a hand that only the encoder followed is still there, where the other
+        hand covers it; returns whether it was due."""
+        if self.networks.pair is None or len(images) != 1 or not tracks.search.covered_is_due(tracks.time):
             return False
-        if now < before or tracks.last_detection is None:
-            tracks.attempt = 0
-            return True
-        return tracks.attempt < self._detectors or tracks.due(tracks.last_detection, config.detection_interval)
+        (image, slot) = images[0]
+        other = None if slot is None else tracks.hands[slot.other].last_box
+        own = image.hand.next_roi()
+        if other is None or not overlap(own, other):
+            return False
+        certain = still_second(self.networks.detect_pair, frame.image, own, other) is not None
+        tracks.search.confirmed(certain, tracks.time)
+        return True
+
+    def _next_search(self, tracks: Tracks, followed: int, config: ReconstructorConfig) -> tuple[str, int] | None:
+        """The search step of this image and the number of its turn; None without one."""
+        if followed == len(Side) or not tracks.search.is_due(tracks.time, config.detection_interval):
+            return None
+        with_encoder = followed == 1 and config.encoder != "none"  # it predicts one hand from the other
+        kinds = [*detectors(self.networks), *([_ENCODER] if with_encoder else [])]
+        return tracks.search.next_turn(kinds, tracks.time)
+
+    def _detect(
+        self,
+        frame: Frame,
+        tracks: Tracks,
+        images: list[tuple[ImageTrack, Side | None]],
+        detector: str,
+        turn: int,
+        config: ReconstructorConfig,
+    ) -> NewHands:
+        followed = [(image.hand, _candidate(image, slot)) for image, slot in images]
+        first = config.operator == "first"
+        known = tracks.search.known_operator(tracks.time, first)
+        place = tracks.search.first_place(tracks.time, bool(followed)) if first else None
+        new = detect_new_hands(self.networks, frame.image, followed, detector, turn, config, known, place)
+        if detector == "body":
+            tracks.search.saw_operator(new.operator, known is not None, tracks.time, new.wrists)
+        own = [one for one in new.hands if not tracks.search.is_of_another(one[0].next_roi(), tracks.time)]
+        return dataclasses.replace(new, hands=own)
+
+
+def _located(shown: ImageHands, frame: Frame, config: ReconstructorConfig) -> Located:
+    observations = []
+    for side in Side:
+        found = shown.hands[_shown(side, config)]
+        if found is not None:
+            evidence = -found.evidence if config.mirrored_input else found.evidence
+            unsteadiness = found.spread / found.hand.size
+            observations.append(
+                _observation(found.hand, side, probability(evidence, side), frame.image, unsteadiness, config, True)
+            )
+    boxes = {side: shown.boxes[_shown(side, config)] for side in Side if _shown(side, config) in shown.boxes}
+    return Located(observations, boxes, shown.pair)
 
 
 def _candidate(image: ImageTrack, slot: Side | None) -> Candidate:

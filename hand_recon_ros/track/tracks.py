@@ -14,6 +14,7 @@ from ..landmarks.observation import Observation
 from ..types import Camera, Frame, Side
 from .hand_track import HandTrack
 from .image_track import ImageTrack
+from .search import Search
 
 _FIRST_STEP = 1.0 / 30.0
 """Duration (s) that the first image counts for."""
@@ -31,10 +32,9 @@ class Tracks:
         hands: the track of each slot.
         time: of the current image, seconds. It advances with the stamps, or with the clock where stamps stand still.
         step: seconds since the image before.
-        last_detection, last_encoding, last_search: when hands were last detected, encoded, and a missing hand searched
-            by the encoder, seconds; None: never.
+        last_encoding: when hands were last encoded, seconds; None: never.
         last_box: when a detector last predicted a hand without landmarks, seconds.
-        attempt: number of detections since a hand was last lost.
+        search: the search for missing hands.
         refinement: how the two-hand refinement changed the last image.
     """
 
@@ -50,11 +50,9 @@ class Tracks:
         """Forget all hands; identities are not used again."""
         self.hands = {side: HandTrack(side) for side in Side}
         self.step = _FIRST_STEP
-        self.last_detection: float | None = None
         self.last_encoding: float | None = None
-        self.last_search: float | None = None
         self.last_box: float | None = None
-        self.attempt = 0
+        self.search = Search()
         self.refinement: RefinementMemory | None = None
         self._last: tuple[float, float, Camera] | None = None
 
