@@ -176,7 +176,7 @@ class Trainer(abc.ABC):
         current = {name: value.detach().clone() for name, value in model.state_dict().items()}
         model.load_state_dict(self.average)
         try:
-            return self.figures()
+            return {name: float(value) for name, value in self.figures().items()}
         finally:
             model.load_state_dict(current)
 
