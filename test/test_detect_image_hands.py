@@ -92,4 +92,6 @@ def test_a_hand_is_of_another_person_by_the_poses(persons, both_wrists, of_anoth
     }
     of_persons = [[predictions[name] for name in person] for person in persons]
     found = FoundHands(of_persons=of_persons, both_wrists=both_wrists)
-    assert found.is_of_another(hand(HAND)) is of_another
+    assert (found.is_of_another(hand(HAND)) or found.is_elsewhere(hand(HAND))) is of_another
+    assert not found.is_elsewhere(hand(HAND)) or both_wrists
+    assert not found.is_of_another(hand(HAND)) or len(persons) > 1

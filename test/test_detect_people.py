@@ -90,11 +90,13 @@ def test_the_hands_of_the_operator_are_taken(operator, chosen):
     assert places(search(SimulatedPeople(people), frame().image, config).hands) == wrists(people[chosen])
 
 
-def test_another_persons_hand_counts_less_than_one_of_the_operator():
+def test_another_persons_hand_does_not_fill_the_operators_slot():
     people = two_people()
     people[0].left.presence = 0.8  # less than the other person's
     people[1].left.presence = 0.99
     assert places(search(SimulatedPeople(people), frame().image, CONFIG).hands) == wrists(people[0])
+    people[0].shown = (Side.RIGHT,)
+    assert places(search(SimulatedPeople(people), frame().image, CONFIG).hands) == [None, wrists(people[0])[1]]
 
 
 def test_the_hands_of_all_people_the_operator_first():

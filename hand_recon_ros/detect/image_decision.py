@@ -20,7 +20,7 @@ from .test_time_augmentation import averaged
 HIGH_PRESENCE = 0.8
 _CERTAIN_SIDE = 0.8
 _ELSEWHERE = 0.3
-"""Factor on the presence of hands that are hardly the operator's."""
+"""Factor on the presence of hands at neither wrist of the operator where both wrists are visible."""
 _LEAST_EVIDENCE = 1.75
 """Least sum of evidence of a hand: the log odds of the landmark network's presence, those of the pair detector, and
 that of the pose of a body, weighted."""
@@ -117,7 +117,8 @@ def _boxes(predictions: Sequence[Prediction]) -> dict[Side, RotatedBox]:
 def _chosen(
     found: FoundHands, checked: Mapping[int, ImageHand | Prediction], dropped: Collection[int]
 ) -> tuple[int | None, int | None]:
-    kept = [index for index in range(len(found.hands)) if index not in dropped]
+    own = [index for index, one in enumerate(found.hands) if not found.is_of_another(one.hand)]
+    kept = [index for index in own if index not in dropped]
     candidates = []
     for index in kept:
         one = found.hands[index]
@@ -128,7 +129,7 @@ def _chosen(
 
 
 def _presence(found: FoundHands, one: FoundHand) -> float:
-    return one.hand.presence * (_ELSEWHERE if found.is_of_another(one.hand) else 1.0)
+    return one.hand.presence * (_ELSEWHERE if found.is_elsewhere(one.hand) else 1.0)
 
 
 def _augmented(

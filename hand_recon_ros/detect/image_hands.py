@@ -117,11 +117,14 @@ class FoundHands:
         return any(predicts(person, hand) for person in self.of_persons)
 
     def is_of_another(self, hand: HandLandmarks) -> bool:
-        """Whether this hand is hardly the operator's: both of the operator's wrists are visible elsewhere, or the pose
-        of another person predicts it and the operator's does not."""
+        """Whether the pose of another person predicts this hand, and the operator's does not."""
         if not self.of_persons or predicts(self.of_persons[0], hand):
             return False
-        return self.both_wrists or any(predicts(person, hand) for person in self.of_persons[1:])
+        return any(predicts(person, hand) for person in self.of_persons[1:])
+
+    def is_elsewhere(self, hand: HandLandmarks) -> bool:
+        """Whether both of the operator's wrists are visible, but not at this hand."""
+        return self.both_wrists and bool(self.of_persons) and not predicts(self.of_persons[0], hand)
 
 
 def predicts(person: Sequence[Prediction], hand: HandLandmarks) -> bool:
