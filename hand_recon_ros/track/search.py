@@ -30,31 +30,29 @@ class Search:
     Attributes:
         begun: when a hand was last lost, or of the first image, seconds; None before the first.
         last: of the last step, seconds.
-        steps: number of steps since it began.
         turns: number of steps of each kind since it began.
         operator: the box of the operator's body in the next image, if it was seen in the last turn of the body.
         place: the box of the operator's body when last seen.
         wrists: boxes of the operator's hands whose wrists were clearly visible then.
         seen, chosen: when the operator was last seen, and when chosen among the bodies in the image, seconds.
-        both: when the pair detector was last certain of a hand that the other one covers, seconds.
-        both_evaluated: when it was last evaluated for that, seconds.
+        both: whether the pair detector was certain of a hand that the other one covers, when last evaluated for that.
+        both_evaluated: when that was, seconds.
     """
 
     begun: float | None = None
     last: float = -math.inf
-    steps: int = 0
     turns: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     operator: RotatedBox | None = None
     place: RotatedBox | None = None
     wrists: tuple[RotatedBox, ...] = ()
     seen: float = -math.inf
     chosen: float = -math.inf
-    both: float = -math.inf
+    both: bool = False
     both_evaluated: float = -math.inf
 
     def restart(self, time: float) -> None:
         """A hand was lost at ``time`` (s)."""
-        self.begun, self.steps = time, 0
+        self.begun = time
         self.turns.clear()
 
     def is_due(self, time: float, interval: float) -> bool:
@@ -68,10 +66,9 @@ class Search:
 
     def next_turn(self, kinds: Sequence[str], time: float) -> tuple[str, int]:
         """The kind of the step in the image at ``time`` (s), and its number among the steps of this kind."""
-        kind = kinds[self.steps % len(kinds)]
+        kind = kinds[self.turns.total() % len(kinds)]
         turn = self.turns[kind]
         self.turns[kind] += 1
-        self.steps += 1
         self.last = time
         return kind, turn
 
@@ -111,9 +108,8 @@ class Search:
 
     def confirmed(self, certain: bool, time: float) -> None:
         """The pair detector was evaluated in the image at ``time`` (s); ``certain`` of both hands."""
-        self.both_evaluated = time
-        self.both = time if certain else -math.inf
+        self.both, self.both_evaluated = certain, time
 
     def is_certain_of_both(self, time: float) -> bool:
         """Whether the pair detector was certain of both hands when it was last due."""
-        return time - self.both <= _BOTH_INTERVAL + 1e-6
+        return self.both and time - self.both_evaluated <= _BOTH_INTERVAL + 1e-6
