@@ -89,14 +89,7 @@ class PictureCache:
 
         missing = np.flatnonzero(~self.done).tolist()
         # A data loader gives its samples in order, whichever process is done first.
-        # The processes are started anew: a fork of a process with threads can wait forever for a lock of one of them.
-        loader: Any = DataLoader(
-            self._dataset,
-            sampler=missing,
-            batch_size=None,
-            num_workers=workers,
-            multiprocessing_context="spawn" if workers else None,
-        )
+        loader: Any = DataLoader(self._dataset, sampler=missing, batch_size=None, num_workers=workers)
         bar = tqdm(loader, total=len(missing), unit="picture", file=sys.stderr, disable=not missing, smoothing=0.1)
         for number, arrays in zip(missing, bar, strict=True):
             for name, values in arrays.items():
