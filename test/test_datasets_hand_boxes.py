@@ -11,8 +11,11 @@ import pytest
 
 from hand_recon_ros.datasets.hand_boxes import (
     BoxedPicture,
+    read_fabric_gloves,
+    read_glove_videos,
     read_gloves,
     read_hands_dataset,
+    read_signs,
     read_ti1k,
     without_similar,
     write_index,
@@ -65,6 +68,27 @@ def test_a_line_of_ti1k_gives_a_box_and_two_fingertips_in_pixels(tmp_path: pathl
     np.testing.assert_allclose(first.fingertips, [[[20, 18], [32, 21]]])
     assert second.path == tmp_path / "test" / "TI1K_IMAGE_0951.jpg"
     assert (first.group, second.group) == ("run00", "run19")
+
+
+def test_frames_of_glove_videos_come_once_and_grouped_by_their_video(tmp_path: pathlib.Path) -> None:
+    for number, name in enumerate(("VID_2022-007_jpg.rf.0a", "VID_2022-007_jpg.rf.0b", "VID_2022-012_jpg.rf.0c")):
+        picture(tmp_path / "train" / "images" / f"{name}.jpg", number)
+        text(tmp_path / "train" / "labels" / f"{name}.txt", "0 0.5 0.5 0.25 0.5\n1 0.75 0.5 0.0 0.02\n")
+    frames = read_glove_videos(tmp_path)
+    assert [(frame.group, frame.path.stem[9:12]) for frame in frames] == [("VID_2022", "007"), ("VID_2022", "012")]
+    for frame in frames:  # without the box that has no extent
+        np.testing.assert_allclose(frame.boxes, [[30, 15, 50, 45]])
+    with pytest.raises(AnnotationError, match="is empty"):
+        read_fabric_gloves(tmp_path)
+
+
+def test_pictures_of_signs_have_no_boxes_and_are_grouped_by_their_letter(tmp_path: pathlib.Path) -> None:
+    names = ("B_mp4-12_jpg.rf.0a", "B_mp4-7_jpg.rf.0b", "K5--93_jpg.rf.0c", "K8--_jpg.rf.0d", "W38_jpg.rf.0e")
+    for name in names:
+        picture(tmp_path / "train" / "images" / f"{name}.jpg")
+    signs = read_signs(tmp_path)
+    assert [one.group for one in signs] == ["B", "B", "K", "K", "W"]
+    assert all(one.boxes.shape == (0, 4) and not one.all_boxed for one in signs)
 
 
 @pytest.mark.parametrize("line", ["TI1K_IMAGE_0001.jpg 0.1 0.2 0.5", "TI1K_IMAGE_0001.jpg a b c d e f g h"])

@@ -36,9 +36,10 @@ def labels(folder, *entries, size=(320, 240)):
         cv2.imwrite(file, image)
         missed = entry.get("missed", [])
         unlabelled = entry.get("unlabelled", missed)
+        sides = entry.get("missed_sides", [None] * len(missed))
         rows.append({
-            "split": "train", **entry, "missed": missed, "unlabelled": unlabelled, "complete": not unlabelled,
-            "file": file,
+            "split": "train", **entry, "missed": missed, "missed_sides": sides, "unlabelled": unlabelled,
+            "complete": not unlabelled, "file": file,
         })  # fmt: skip
     path = folder / "labels.json"
     path.write_text(json.dumps(rows), encoding="utf-8")
@@ -123,6 +124,27 @@ def test_a_hand_without_keypoints_has_its_annotated_box(tmp_path, side):
     np.testing.assert_allclose(alone.boxes[row], BOX)
     assert np.isnan(alone.keypoints).all() and not alone.sided[row]
     assert beside.known.all() and alone.known.all()
+
+
+@pytest.mark.parametrize("side", Side)
+def test_a_hand_without_keypoints_can_have_a_side(tmp_path, side):
+    other = [200, 100, 260, 180]
+    path = labels(
+        tmp_path,
+        {"hands": [], "missed": [BOX], "missed_sides": [side.label]},
+        {"hands": [], "missed": [BOX, other], "missed_sides": [None, side.label]},
+        {"hands": [hand(None, 0.5)], "missed": [BOX], "missed_sides": [side.label]},
+        {"hands": [], "missed": [BOX, other], "missed_sides": [side.label, side.label]},
+    )
+    alone, two, beside, same = (Photographs(path, "train")[number] for number in range(4))
+    np.testing.assert_allclose(alone.boxes[side], BOX)
+    assert alone.sided[side]
+    np.testing.assert_allclose(two.boxes[[side, side.other]], [other, BOX])
+    assert two.sided[side] and not two.sided[side.other]
+    np.testing.assert_allclose(beside.boxes[side], BOX)
+    np.testing.assert_allclose(beside.keypoints[side.other], KEYPOINTS)
+    assert beside.sided[side] and not beside.sided[side.other]
+    assert same.sided.tolist() == [False, False]
 
 
 def test_beside_a_region_without_a_label_no_hand_is_known_to_be_absent(tmp_path):

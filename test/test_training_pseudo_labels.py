@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from hand_recon_ros.datasets.hand_boxes import BoxedPicture
+from hand_recon_ros.detect.body import BodyDetection, BodyHand, BodyPose
 from hand_recon_ros.detect.palm import PalmDetection
 from hand_recon_ros.landmarks.crops import tracking_box
 from hand_recon_ros.landmarks.landmarks import HandLandmarks
 from hand_recon_ros.landmarks.observation import RotatedBox
-from hand_recon_ros.training.pseudo_labels import PictureLabels, label_picture
+from hand_recon_ros.training.pseudo_labels import PictureLabels, label_picture, sides_of_bodies
 from hand_recon_ros.types import Side
 
 SIZE = (640, 480)
@@ -49,6 +50,8 @@ class Shown:
 class Networks:
     """Networks that detect the shown hands in crops near them, and nothing elsewhere."""
 
+    body = None
+
     def __init__(self, *hands: Shown) -> None:
         self.hands = hands
 
@@ -73,9 +76,11 @@ class Networks:
         return result
 
 
-def label(networks: Networks, boxes: list[list[float]], fingertips: np.ndarray | None = None) -> PictureLabels:
+def label(
+    networks: Networks, boxes: list[list[float]], fingertips: np.ndarray | None = None, all_boxed: bool = True
+) -> PictureLabels:
     picture = BoxedPicture(
-        pathlib.Path("a.jpg"), *SIZE, np.array(boxes).reshape(-1, 4), "owner/set", "MIT", "a", fingertips
+        pathlib.Path("a.jpg"), *SIZE, np.array(boxes).reshape(-1, 4), "owner/set", "MIT", "a", fingertips, all_boxed
     )
     return label_picture(networks, IMAGE, picture)  # type: ignore[arg-type]
 
@@ -182,3 +187,70 @@ def test_the_json_entry_has_all_that_training_reads() -> None:
     assert entry["missed"] == entry["unlabelled"] == []
     without = label(Networks(), [[400, 100, 500, 200]]).as_json()
     assert without["missed"] == without["unlabelled"] == [[400.0, 100.0, 500.0, 200.0]]
+
+
+@dataclasses.dataclass
+class WristsOfBodies:
+    """Networks of which only those of bodies are used: each person has wrists with hands at these positions."""
+
+    persons: Sequence[dict[Side, tuple[float, float]]]
+    visibility: float = 0.95
+
+    @property
+    def body(self) -> WristsOfBodies:
+        return self
+
+    def detect(self, image: np.ndarray) -> list[BodyDetection]:
+        return [BodyDetection(0.9, RotatedBox((float(n), 0.0), 100.0)) for n in range(len(self.persons))]
+
+    def read(self, image: np.ndarray, roi: RotatedBox) -> BodyPose:
+        return BodyPose(0.99, np.zeros((33, 2)), np.ones(33), roi)
+
+    def hands(self, image: np.ndarray, pose: BodyPose) -> list[BodyHand]:
+        wrists = self.persons[int(pose.next_roi.center[0])]
+        return [BodyHand(side, RotatedBox(center, 80.0), self.visibility) for side, center in wrists.items()]
+
+
+LEFT_AND_RIGHT = {Side.LEFT: (400.0, 200.0), Side.RIGHT: (200.0, 200.0)}
+
+
+def box_at(x: float, y: float) -> np.ndarray:
+    return np.array([x - 40, y - 40, x + 40, y + 40])
+
+
+@pytest.mark.parametrize(
+    ("persons", "boxes", "sides"),
+    [
+        ([LEFT_AND_RIGHT], [(210, 200), (390, 210)], [Side.RIGHT, Side.LEFT]),
+        ([LEFT_AND_RIGHT], [(390, 210), (210, 200)], [Side.LEFT, Side.RIGHT]),
+        ([LEFT_AND_RIGHT], [(210, 200)], [Side.RIGHT]),
+        ([LEFT_AND_RIGHT], [(320, 330)], [None]),
+        ([{Side.LEFT: (320, 200), Side.RIGHT: (280, 200)}], [(300, 200)], [None]),
+        ([{Side.LEFT: (302, 200), Side.RIGHT: (298, 200)}], [(260, 200), (340, 200)], [None, None]),
+        ([{Side.LEFT: (400, 200)}], [(395, 200), (210, 200)], [Side.LEFT, None]),
+        ([], [(210, 200)], [None]),
+    ],
+)
+def test_sides_of_boxes_follow_from_the_wrists_of_bodies(persons, boxes, sides):
+    networks = WristsOfBodies(persons)
+    assert sides_of_bodies(networks, IMAGE, [box_at(*center) for center in boxes]) == sides
+
+
+def test_wrists_that_are_hardly_visible_are_no_evidence_of_sides():
+    assert sides_of_bodies(WristsOfBodies([LEFT_AND_RIGHT], 0.5), IMAGE, [box_at(210, 200)]) == [None]
+
+
+def test_a_missed_box_that_is_long_is_unlabelled_only():
+    long, compact = [100.0, 100.0, 300.0, 190.0], [400.0, 100.0, 500.0, 200.0]
+    labels = label(Networks(), [long, compact])
+    np.testing.assert_allclose(labels.missed, [compact])
+    assert len(labels.unlabelled) == 2 and labels.as_json()["missed_sides"] == [None]
+
+
+def test_where_not_every_hand_has_a_box_the_rest_of_the_picture_is_unknown_until_two_are_found():
+    left, right = Shown(keypoints(420, 220), right=(0.03, 0.05)), Shown(keypoints(200, 200))
+    both, one = (label(Networks(*hands), [], all_boxed=False) for hands in ((left, right), (left,)))
+    assert both.complete and {hand.side for hand in both.hands} == set(Side)
+    assert len(one.hands) == 1 and not one.complete
+    np.testing.assert_allclose(one.unlabelled, [[0, 0, *SIZE]])
+    assert one.missed.shape == (0, 4)

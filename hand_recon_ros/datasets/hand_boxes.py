@@ -44,6 +44,7 @@ class BoxedPicture:
         licence: SPDX identifier.
         group: the video, or the picture it is a version of; a split has all of a group or nothing of it.
         fingertips: (N, 2, 2) tips of thumb and index finger, pixels, where the set states them.
+        all_boxed: whether every hand in the picture has a box.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class BoxedPicture:
     licence: str
     group: str
     fingertips: np.ndarray | None = None
+    all_boxed: bool = True
 
     @property
     def split(self) -> str:
@@ -134,8 +136,9 @@ def read_hands_dataset(root: Path) -> list[BoxedPicture]:
     return pictures
 
 
-def read_yolo(root: Path, source: str, licence: str) -> list[BoxedPicture]:
-    """Pictures of a set exported in the YOLOv8 format, of which every class is a hand.
+def read_yolo(root: Path, source: str, licence: str, drop_empty: bool = False) -> list[BoxedPicture]:
+    """Pictures of a set exported in the YOLOv8 format, of which every class is a hand; with ``drop_empty`` boxes
+    without an extent are left out.
 
     ``root`` has ``SPLIT/images/NAME.jpg`` with ``SPLIT/labels/NAME.txt``, lines of a class and cx cy w h of a box in
     0..1, or of the corners of a polygon. Versions of one picture share what precedes ``.rf.`` in their names.
@@ -155,6 +158,8 @@ def read_yolo(root: Path, source: str, licence: str) -> list[BoxedPicture]:
             else:
                 rows.append(np.concatenate([values[0] - values[1] / 2, values[0] + values[1] / 2]))
         boxes = np.array(rows).reshape(-1, 4) * [width, height, width, height]
+        if drop_empty:
+            boxes = boxes[(boxes[:, 2:] - boxes[:, :2] > 2.0).all(axis=1)]
         boxes = _checked(boxes, width, height, str(label))
         pictures.append(BoxedPicture(path, width, height, boxes, source, licence, label.stem.split(".rf.")[0]))
     return pictures
@@ -163,6 +168,55 @@ def read_yolo(root: Path, source: str, licence: str) -> list[BoxedPicture]:
 def read_gloves(root: Path) -> list[BoxedPicture]:
     """Bare and gloved hands (github.com/Mayankkumar24/Biz-Tech-Analytics, CC BY 4.0), in the YOLOv8 format."""
     return read_yolo(root, "Mayankkumar24/Biz-Tech-Analytics", "CC-BY-4.0")
+
+
+def read_glove_videos(root: Path) -> list[BoxedPicture]:
+    """Frames of videos of two people with one or two gloves (github.com/nishantpravin/glove-detection, folder ``data``;
+    universe.roboflow.com/sana-ali/gloves-annotated-dataset, public domain), in the YOLOv8 format.
+
+    Of the versions of a frame there is one. All frames of a video are a group: what precedes the last number in the
+    name.
+    """
+    pictures = read_yolo(root, "nishantpravin/glove-detection", "LicenseRef-public-domain", drop_empty=True)
+    frames = {picture.group: picture for picture in pictures}
+    return [dataclasses.replace(picture, group=re.sub(r"[-_]\d+_jpg$", "", frame)) for frame, picture in frames.items()]
+
+
+def read_fabric_gloves(root: Path) -> list[BoxedPicture]:
+    """Workers with fabric gloves (github.com/Shiro951216/fabric_glove_detection, folder ``data``, CC BY 4.0), in the
+    YOLOv8 format. Boxes have the cuffs of the gloves with them."""
+    return read_yolo(root, "Shiro951216/fabric_glove_detection", "CC-BY-4.0")
+
+
+def read_glove_workers(root: Path) -> list[BoxedPicture]:
+    """People at work, most with gloves (github.com/DipakBhad/Gloves-Detection;
+    universe.roboflow.com/test-el83b/glove-absoo, MIT), in the YOLOv8 format."""
+    return read_yolo(root, "DipakBhad/Gloves-Detection", "MIT", drop_empty=True)
+
+
+def read_glove_views(root: Path) -> list[BoxedPicture]:
+    """Bare and gloved hands, most as their owner sees them (github.com/Abhi20O1/Glove_Detection, folder ``Dataset``,
+    MIT), in the YOLOv8 format."""
+    return read_yolo(root, "Abhi20O1/Glove_Detection", "MIT", drop_empty=True)
+
+
+def read_signs(root: Path) -> list[BoxedPicture]:
+    """Signs of the Indian sign language by several people, most with two hands
+    (github.com/yasu6297/ISL-detection-using-YOLO, CC BY 4.0).
+
+    ``root`` has the set's ``train/images`` and ``valid/images``, or its other folders of pictures. The boxes of the set
+    are those of signs, not of hands, and are not read.
+    """
+    source = "yasu6297/ISL-detection-using-YOLO"
+    pictures = []
+    for path in sorted(root.glob("**/*.jpg")):
+        width, height = _size(path, path.parent.name)
+        # Frames of a video and pictures of a series have the letter before their number in common.
+        group = re.sub(r"(_mp4)?[-_]?\d+(--?\d*)?(_jpg)?$", "", path.stem.split(".rf.")[0])
+        pictures.append(
+            BoxedPicture(path, width, height, np.zeros((0, 4)), source, "CC-BY-4.0", group, all_boxed=False)
+        )
+    return pictures
 
 
 def read_clothing(root: Path) -> list[BoxedPicture]:
@@ -182,6 +236,11 @@ READERS: dict[str, Callable[[Path], list[BoxedPicture]]] = {
     "ti1k": read_ti1k,
     "subhi": read_hands_dataset,
     "biztech": read_gloves,
+    "glove_videos": read_glove_videos,
+    "fabric_gloves": read_fabric_gloves,
+    "glove_workers": read_glove_workers,
+    "glove_views": read_glove_views,
+    "signs": read_signs,
     "clothing": read_clothing,
 }
 """Readers by the name of a set's folder."""

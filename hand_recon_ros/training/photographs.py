@@ -83,13 +83,16 @@ def _picture(entry: dict[str, Any]) -> HandPicture:
     image, scale = _read(entry["file"])
     keypoints, boxes = np.full((2, 21, 2), np.nan), np.full((2, 4), np.nan)
     sided = np.ones(2, dtype=bool)
-    hands, rows = entry["hands"], _rows(entry["hands"])
-    for hand, row in zip(hands, rows, strict=True):
+    hands = entry["hands"]
+    sides = [*map(_side, hands), *map(_named, entry["missed_sides"])]
+    rows = _rows(sides)
+    for hand, row in zip(hands, rows, strict=False):
         keypoints[row] = (np.asarray(hand["keypoints"]) + 0.5) * scale - 0.5
-        sided[row] = _side(hand) == row
-    for box, row in zip(entry["missed"], (row for row in range(2) if row not in rows), strict=False):
-        boxes[row], sided[row] = (np.asarray(box) + 0.5) * scale - 0.5, False
-    if len(rows) == 2 and _side(hands[0]) == _side(hands[1]):
+    for box, row in zip(entry["missed"], rows[len(hands) :], strict=False):
+        boxes[row] = (np.asarray(box) + 0.5) * scale - 0.5
+    for side, row in zip(sides, rows, strict=True):
+        sided[row] = side == row
+    if len(rows) == 2 and sides[0] == sides[1]:
         sided[:] = False  # of two people, or one of the labels is wrong
     known = np.full(2, len(entry["missed"]) == len(entry["unlabelled"]))
     return HandPicture(image, keypoints, known, sided=sided, boxes=boxes)
@@ -98,17 +101,20 @@ def _picture(entry: dict[str, Any]) -> HandPicture:
 def _side(hand: dict[str, Any]) -> Side | None:
     """The side of a labelled hand, or the probable side of one that is certainly a hand; None where it is unknown."""
     if hand["side"] is not None:
-        return Side[hand["side"].upper()]
+        return _named(hand["side"])
     if hand["presence"] < _PRESENT or _UNLIKELY < hand["right"] < 1 - _UNLIKELY:
         return None
     return Side.RIGHT if hand["right"] > 0.5 else Side.LEFT
 
 
-def _rows(hands: list[dict[str, Any]]) -> list[int]:
-    """Row of each labelled hand: that of its side where it is known and free."""
-    sides = [_side(hand) for hand in hands]
+def _named(name: str | None) -> Side | None:
+    return None if name is None else Side[name.upper()]
+
+
+def _rows(sides: list[Side | None]) -> list[int]:
+    """Row of each of at most two hands: that of its side where it is known and free."""
     first = Side.RIGHT if sides[:1] == [Side.RIGHT] or sides[1:] == [Side.LEFT] else Side.LEFT
-    return [int(first), int(first.other)][: len(hands)]
+    return [int(first), int(first.other)][: len(sides)]
 
 
 def _is_single(entry: dict[str, Any]) -> bool:

@@ -3,7 +3,8 @@
 Annotated boxes lack what the training of a detector needs: the square of the landmark network's crop with its
 direction, and the side. The product's networks, run with many views and crops, predict these for most hands. A label is
 given only where predictions of different crops agree; the rest is marked as unknown, so that it is neither a positive
-nor a negative example.
+nor a negative example. Hands in gloves, in which the landmark network finds none, have the side of the wrist that the
+pose of the body has there.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from ..datasets.hand_boxes import BoxedPicture
+from ..detect.body_networks import persons_in
 from ..detect.duplicates import part_of, same_hand
 from ..detect.networks import HandNetworks
+from ..detect.new_hands import VISIBLE
 from ..detect.ssd import box_iou
 from ..detect.test_time_augmentation import AUGMENTATIONS
 from ..detect.views import tiles, turned
@@ -51,6 +54,12 @@ _BOX_ANGLES = 8
 _FINGERTIP_ERROR = 0.2
 """Largest mean distance of annotated from predicted fingertips, as a part of the hand's extent."""
 _TIPS = (4, 8)
+_AT_WRIST, _CLEARLY = 0.6, 0.6
+"""Largest distance of an annotated box from the hand of a body, and least by which the hand of the other side must be
+farther away, in units of the box: of wrists near each other the pose often exchanges the sides."""
+_MOST_PERSONS = 2
+_LONGEST = 1.8
+"""Annotated boxes without landmarks that are longer than this have sleeves or cuffs with them, and are not used."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,13 +102,15 @@ class PictureLabels:
         picture: the picture and its annotation.
         hands: the labelled hands.
         missed: (K, 4) annotated boxes in which the networks find no hand, such as those of gloves.
-        unlabelled: (M, 4) boxes of regions that show or may show a hand, but have no label: ``missed``, and hands
-            without an annotated box.
+        missed_sides: K sides, by the pose of the body; None where it is not certain.
+        unlabelled: (M, 4) boxes of regions that show or may show a hand, but have no label: ``missed``, hands without
+            an annotated box, and the whole picture where the set does not box every hand and fewer than two are found.
     """
 
     picture: BoxedPicture
     hands: list[LabelledHand]
     missed: np.ndarray
+    missed_sides: list[Side | None]
     unlabelled: np.ndarray
 
     @property
@@ -119,6 +130,7 @@ class PictureLabels:
             "complete": self.complete,
             "hands": [hand.as_json() for hand in self.hands],
             "missed": self.missed.round(2).tolist(),
+            "missed_sides": [None if side is None else side.name.lower() for side in self.missed_sides],
             "unlabelled": self.unlabelled.round(2).tolist(),
         }
 
@@ -153,9 +165,52 @@ def label_picture(networks: HandNetworks, image: np.ndarray, picture: BoxedPictu
             labelled.append(hand)
         else:
             unlabelled.append(hand.box)
-    missed = [box for box in missed if not any(_holds(box, hand) for hand in labelled)]
-    boxes = (np.array(found).reshape(-1, 4) for found in (missed, unlabelled))
-    return PictureLabels(picture, _without_equal_sides(labelled), *boxes)
+    if not picture.all_boxed and len(labelled) < len(Side):
+        unlabelled.append(np.array([0.0, 0.0, picture.width, picture.height]))
+    missed = [box for box in missed if _is_compact(box) and not any(_holds(box, hand) for hand in labelled)]
+    sides = sides_of_bodies(networks, image, [*(hand.box for hand in labelled), *missed])
+    labelled = [
+        hand if hand.side is not None else dataclasses.replace(hand, side=side)
+        for hand, side in zip(labelled, sides, strict=False)
+    ]
+    return PictureLabels(
+        picture,
+        _without_equal_sides(labelled),
+        np.array(missed).reshape(-1, 4),
+        sides[len(labelled) :],
+        np.array(unlabelled).reshape(-1, 4),
+    )
+
+
+def sides_of_bodies(networks: HandNetworks, image: np.ndarray, boxes: Sequence[np.ndarray]) -> list[Side | None]:
+    """The side of each box (4,) of a hand in a BGR image, by the poses of visible bodies; None where it is not certain.
+
+    Two boxes get both sides of a person together, so that one clear wrist is enough for both.
+    """
+    if networks.body is None or not boxes:
+        return [None] * len(boxes)
+    persons = persons_in(networks.body, image, _MOST_PERSONS)
+    distances = np.full((len(boxes), len(Side)), np.inf)
+    for hand in (hand for person in persons for hand in person.hands if hand.visibility >= VISIBLE):
+        for row, box in enumerate(boxes):
+            low, high = box[:2], box[2:]
+            distance = np.linalg.norm((low + high) / 2 - hand.roi.center) / (high - low).max()
+            distances[row, hand.side] = min(distances[row, hand.side], distance)
+    if len(boxes) == 2 and len(persons) == 1 and np.isfinite(distances).all():
+        straight, crossed = np.trace(distances), np.trace(distances[:, ::-1])
+        if abs(straight - crossed) < _CLEARLY or min(straight, crossed) > 2 * _AT_WRIST:
+            return [None, None]
+        return [*Side] if straight < crossed else [*Side][::-1]
+    sides: list[Side | None] = []
+    for left, right in distances:
+        near, far = min(left, right), max(left, right)
+        sides.append(Side(int(right < left)) if near <= _AT_WRIST and far >= near + _CLEARLY else None)
+    return sides
+
+
+def _is_compact(box: np.ndarray) -> bool:
+    width, height = box[2:] - box[:2]
+    return bool(max(width, height) <= _LONGEST * min(width, height))
 
 
 def _search(
