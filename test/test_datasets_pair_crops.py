@@ -323,3 +323,10 @@ def test_the_limit_leaves_room_for_the_hands():
     around = sizes[sizes > 80]  # those without hands are smaller
     assert extent > 80 and len(around) > 250
     assert around.min() == pytest.approx(0.9 * extent) and (around < 0.901 * extent).sum() > 100
+
+
+def test_channels_are_exchanged_in_some_crops():
+    blue = np.full((32, 32, 3), (200, 60, 20), np.uint8)
+    strongest = [int(augmented(blue, np.random.default_rng(seed)).mean(axis=(0, 1)).argmax()) for seed in range(200)]
+    assert set(strongest) == {0, 1, 2}
+    assert strongest.count(0) > 150

@@ -168,8 +168,8 @@ def _dyed(image: np.ndarray, skin: np.ndarray, rng: np.random.Generator) -> np.n
 
 
 def augmented(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A copy of a crop (S, S, 3) uint8 BGR with occluders, low resolution, blur, exposure, colour, noise and
-    compression, each at random."""
+    """A copy of a crop (S, S, 3) uint8 BGR with occluders, low resolution, blur, exposure, colour, exchanged channels
+    (gloves have any colour), noise and compression, each at random."""
     size = image.shape[0]
     image = np.array(image, order="C")
     if rng.random() < 0.15:
@@ -186,6 +186,8 @@ def augmented(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         rotation = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), angle, 1.0)
         kernel = np.asarray(cv2.warpAffine(line, rotation, (length, length)))
         image = cv2.filter2D(image, -1, np.asarray(kernel / max(float(kernel.sum()), 1e-3), dtype=np.float32))
+    if rng.random() < 0.1:
+        image = image[..., rng.permutation(3)]
     pixels: np.ndarray = image.astype(np.float32)
     if rng.random() < 0.1:
         pixels[:] = pixels.mean(axis=-1, keepdims=True)
