@@ -92,6 +92,39 @@ def test_hands_that_do_not_overlap_are_encoded_at_intervals(rate, images):
     assert all(observation.prediction is not None for result in results for observation in result)
 
 
+@pytest.mark.parametrize("rate", [30.0, 60.0])
+def test_while_a_detector_searches_a_known_hand_is_encoded_half_as_often(rate):
+    oracle = Oracle(hands(APART), shown=0.0)
+    stream = Stream(oracle, rate)
+    seen = [observe(hands(APART)[Side.LEFT], Side.LEFT)]
+    encoded = []
+    for image in range(round(rate)):
+        before = len(oracle.calls)
+        stream(seen, detected=image > 0)
+        encoded += [image / rate] * (len(oracle.calls) - before)
+    np.testing.assert_allclose(np.diff(encoded), 2 * CONFIG.encoder_interval, atol=1 / rate + 1e-6)
+
+
+@pytest.mark.parametrize(("rate", "waits"), [(5.0, False), (30.0, True), (60.0, True)])
+def test_the_search_leaves_an_image_to_the_encoder_except_at_low_rates(rate, waits):
+    oracle = Oracle(hands(APART), shown=0.0)
+    stream = Stream(oracle, rate)
+    seen = [observe(hands(APART)[Side.LEFT], Side.LEFT)]
+    searched, encoded = [], []
+
+    def locate(frame):
+        searched.append(not stream.tracks.encoding_is_first(CONFIG))
+        encoded.append(len(oracle.calls))
+        return Located(seen, {}, detected=searched[-1])
+
+    for _ in range(round(rate)):
+        stream.image(locate)
+    encoded = np.diff([*encoded, len(oracle.calls)]) > 0
+    both = np.array(searched) & encoded
+    assert both[1:].any() != waits
+    assert sum(searched) >= rate / 2
+
+
 def test_hands_that_overlap_are_encoded_in_every_image():
     keypoints = hands({Side.LEFT: -0.01, Side.RIGHT: 0.01})
     oracle = Oracle(keypoints)

@@ -28,14 +28,14 @@ def encode(
 ) -> list[Observation]:
     """The observations of the next image with the encoder's predictions, and hands that only the encoder sees.
 
-    Hands that do not overlap are encoded every ``encoder_interval`` seconds; in between, the last prediction moves with
-    the landmarks. A missing hand is encoded where it was in the last image, or in its box of ``located``, which
-    detectors predict in this image; else it is searched where it is the encoder's turn. Without any landmarks, hands
-    are encoded only for a short time after a detector has predicted them.
+    Hands that do not overlap are encoded every ``encoder_interval`` seconds, half as often while a detector searches a
+    missing one; in between, the last prediction moves with the landmarks. A missing hand is encoded where it was in the
+    last image, or in its box of ``located``, which detectors predict in this image; else it is searched where it is the
+    encoder's turn. Without any landmarks, hands are encoded only for a short time after a detector has predicted them.
     """
     observations, boxes = located.observations, located.boxes
     searches = located.encoder_searches and len(observations) == 1
-    if not boxes and not searches and not tracks.due(tracks.last_encoding, config.encoder_interval):
+    if not boxes and not searches and not tracks.encoding_due(config, located.detected):
         if _last_predictions_serve(tracks, observations):
             return [_propagated(tracks.hands[now.side].observation, now) for now in observations]
     tracks.last_encoding = tracks.time

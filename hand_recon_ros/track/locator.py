@@ -36,12 +36,14 @@ class Located(NamedTuple):
         boxes: of other sides, hands that a detector predicts without landmarks.
         pair: the pair detector is certain of two hands: the one in a box is another than that with landmarks.
         encoder_searches: it is the encoder's turn to search a missing hand.
+        detected: it was a detector's turn.
     """
 
     observations: list[Observation]
     boxes: dict[Side, RotatedBox]
     pair: bool = False
     encoder_searches: bool = False
+    detected: bool = False
 
 
 class HandLocator:
@@ -55,7 +57,8 @@ class HandLocator:
 
         Known hands are followed by their last landmarks. While one is missing, it is searched: for a second after the
         first image and after a loss in every image, then every ``detection_interval`` seconds. The detectors and the
-        encoder take turns, so that no image has more than one search step. The landmarks are kept in ``tracks``.
+        encoder take turns, so that no image has more than one search step, and none where the known hand is due
+        to be encoded. The landmarks are kept in ``tracks``.
         """
         before = len(tracks.followed)
         boxes: dict[Side, RotatedBox] = {}
@@ -80,7 +83,7 @@ class HandLocator:
         boxes = {side: box for side, box in boxes.items() if side not in placed}
         encoder_searches = searches is not None and searches[0] == _ENCODER
         pair = len(placed) == 1 and tracks.search.is_certain_of_both(tracks.time)
-        return Located(observations, boxes, pair, encoder_searches)
+        return Located(observations, boxes, pair, encoder_searches, searches is not None and not encoder_searches)
 
     def search(self, frame: Frame, config: ReconstructorConfig) -> Located:
         """The hands in a single image, searched at several scales and rotations; left before right."""
@@ -135,6 +138,8 @@ class HandLocator:
         if followed == len(Side) or not tracks.search.is_due(tracks.time, config.detection_interval):
             return None
         with_encoder = followed == 1 and config.encoder != "none"  # it predicts one hand from the other
+        if with_encoder and tracks.encoding_is_first(config):
+            return None
         kinds = [*detectors(self.networks), *([_ENCODER] if with_encoder else [])]
         return tracks.search.next_turn(kinds, tracks.time)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from ..config import ReconstructorConfig
 from ..interact.refinement import RefinementMemory
 from ..landmarks.observation import Observation
 from ..types import Camera, Frame, Side
@@ -21,6 +22,9 @@ _FIRST_STEP = 1.0 / 30.0
 _MAX_CAMERA_CHANGE = 0.03
 """Change of the focal lengths, relative, and of the principal point, per image width, above which it is another view.
 Autofocus changes them by less than one per cent."""
+
+_SELDOM = 2.0
+"""Factor on the time between two encodings while a detector searches the other hand."""
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +81,15 @@ class Tracks:
     def due(self, last: float | None, interval: float) -> bool:
         """Whether ``interval`` seconds have passed since ``last``, a time of this object."""
         return last is None or self.time - last >= interval - 1e-6
+
+    def encoding_due(self, config: ReconstructorConfig, searching: bool) -> bool:
+        """Whether the hands with landmarks are due to be encoded: half as often while a detector is ``searching``."""
+        return self.due(self.last_encoding, config.encoder_interval * (_SELDOM if searching else 1.0))
+
+    def encoding_is_first(self, config: ReconstructorConfig) -> bool:
+        """Whether the search has to leave this image to the encoder, so that none has both. At low frame rates, where
+        hands are encoded in every image, it has not."""
+        return self.step < config.encoder_interval and self.encoding_due(config, searching=True)
 
     @property
     def followed(self) -> list[HandTrack]:
