@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.utils.data import default_collate
 
 from hand_recon_ros.config import ConfigError
-from hand_recon_ros.detect.pair_detector import SIZE, VALUES
+from hand_recon_ros.detect.pair_detector import SIZE, VALUES, region_of
 from hand_recon_ros.landmarks.crops import tracking_box
 from hand_recon_ros.models.efficientnet import PACKAGE
 from hand_recon_ros.models.pair_detector import KEYPOINTS, PairDetector
@@ -50,7 +50,7 @@ def photographs(tmp_path_factory):
     }  # fmt: skip
     entry = {
         "file": str(folder / "a.png"), "split": "train", "complete": True, "hands": [hand], "missed": [],
-        "unlabelled": [],
+        "missed_sides": [], "unlabelled": [],
     }  # fmt: skip
     (folder / "labels.json").write_text(json.dumps([entry]))
     return folder / "labels.json"
@@ -226,6 +226,45 @@ def test_the_validation_counts_what_is_found(tmp_path, cache, monkeypatch, chang
     assert not network.outputs
     assert figures == {"found": found, "located": located, "both": found, "false": false}
     assert all(type(value) is float for value in figures.values())
+
+
+@needs_weights
+def test_photographs_of_the_validation_are_counted_too(tmp_path, cache, monkeypatch):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((240, 320, 3), 127, np.uint8))
+    left = np.stack([np.linspace(50, 90, 21), np.linspace(150, 90, 21)], axis=1)
+    right, box = left + (150, 0), [190, 80, 250, 160]
+    rows = [
+        {
+            "file": str(tmp_path / "a.png"), "split": split, "complete": not boxes, "missed": boxes,
+            "missed_sides": [None] * len(boxes), "unlabelled": boxes, "hands": [
+                {"side": side, "right": float(side == "right"), "presence": 1.0, "keypoints": points.tolist(),
+                 "box": [*points.min(axis=0), *points.max(axis=0)]}
+            ],
+        }
+        for split, side, points, boxes in (
+            ("train", "left", left, []), ("val", "left", left, [box]), ("val", "right", right, []),
+        )
+    ]  # fmt: skip
+    (tmp_path / "labels.json").write_text(json.dumps(rows))
+    training = trainer(tmp_path, cache, photographs=str(tmp_path / "labels.json"))
+    photographs = Photographs(tmp_path / "labels.json", "val")
+    network = GroundTruth((1,) * VALUES)
+    for number, rights in ((0, (9.0, -9.0)), (1, (-9.0, 9.0))):
+        picture = photographs[number]
+        boxes = [roi for hand in range(2) if (roi := picture.roi(hand)) is not None]
+        region = region_of(boxes, 1.6)
+        output = np.zeros((2, VALUES))
+        for slot, right_logit in enumerate(rights):
+            roi = picture.roi(slot) or boxes[0]
+            center = region.from_image(np.array(roi.center))
+            angle = roi.angle if picture.has_keypoints(slot) else 2.0  # that of a box is not known
+            output[slot] = 9.0, right_logit, *center, np.log(roi.size / region.size), np.cos(angle), np.sin(angle)
+        network.outputs.append(output)
+    monkeypatch.setattr(PairDetectorTrainer, "plain_model", network)
+    monkeypatch.setattr(training, "_val", [])
+    figures = {name: value for name, value in training.figures().items() if name.startswith("photo_")}
+    # The left hand has the wrong side, the box has none, and beside the right hand there is none.
+    assert figures == {"photo_found": 2 / 3, "photo_located": 1.0, "photo_both": 0.0, "photo_false": 1.0}
 
 
 def test_a_run_may_start_from_given_weights(tmp_path, cache):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..config import checked, setting
 from ..datasets.pair_crops import HandPicture, pair_crop, random_region
-from ..detect.pair_detector import SIZE, VALUES, RegionHand, decode
+from ..detect.pair_detector import SIZE, VALUES, RegionHand, decode, region_of
+from ..detect.views import whole
 from ..evaluation.detection import matches
 from ..landmarks.crops import crop
 from ..landmarks.observation import RotatedBox
@@ -30,6 +32,8 @@ from .recipe import recipe_sections
 
 _EXCHANGED_BACKGROUND = 0.4
 """Share of rendered crops with a part of a photograph as background, where there are photographs."""
+_AROUND_HANDS = 1.6
+"""Size of the region of a photograph in the validation, relative to its hands."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +92,10 @@ class PairDetectorTrainer(Trainer):
         self.recipe = recipe
         self._rendered = PictureCache(recipe.cache, "train", recipe.seed, recipe.pictures)
         self._val = PictureCache(recipe.cache, "val", 0, recipe.validation)
-        self._photographs = Photographs(recipe.photographs, "train") if recipe.photographs else None
+        self._photographs = self._val_photographs = None
+        if recipe.photographs:
+            self._photographs = Photographs(recipe.photographs, "train")
+            self._val_photographs = Photographs(recipe.photographs, "val", may_be_empty=True)
         super().__init__(recipe, recipe.steps, resume)
 
     def make_model(self) -> PairDetector:
@@ -146,31 +153,49 @@ class PairDetectorTrainer(Trainer):
 
     @torch.no_grad()
     def figures(self) -> dict[str, float]:
-        """Shares on whole rendered pictures: "found" and "located" of the hands (a score of 0.5 and a box that matches,
-        the latter with either side), "both" of the pairs, and "false", surplus hands per absent hand."""
+        """Shares on rendered pictures, each as a whole, and with the prefix "photo_" on photographs of ``val``, each in
+        the region around its hands: "found" and "located" of the hands (a score of 0.5 and a box that matches, the
+        latter with either side), "both" of the pairs, and "false", surplus hands per absent hand. Hands whose side is
+        not known are found with either."""
+        rendered = self._shares(
+            (picture, _all_of(picture)) for picture in map(self._val.__getitem__, range(len(self._val)))
+        )
+        if self._val_photographs is None:
+            return rendered
+        photographs = map(self._val_photographs.__getitem__, range(len(self._val_photographs)))
+        shares = self._shares((picture, _around_hands(picture)) for picture in photographs)
+        return rendered | {f"photo_{name}": share for name, share in shares.items()}
+
+    def _shares(self, pictures: Iterable[tuple[HandPicture, RotatedBox]]) -> dict[str, float]:
         counts = {"hands": 0, "found": 0, "located": 0, "absent": 0, "false": 0, "pairs": 0, "both": 0}
         model = self.plain_model.eval()
-        for number in range(len(self._val)):
-            picture = self._val[number]
-            hands, truth = self._detected(model, picture), [picture.roi(hand) for hand in range(2)]
-            likely = [hand for hand in hands if hand.score >= 0.5]
-            boxes = [(side, box) for side, box in zip(Side, truth, strict=True) if box is not None]
-            sides = [(side, {hand.side for hand in likely if matches(hand.roi, box)}) for side, box in boxes]
-            found = [side in matching for side, matching in sides]
-            counts["hands"] += len(boxes)
+        for picture, region in pictures:
+            likely = [hand for hand in self._detected(model, picture, region) if hand.score >= 0.5]
+            found = []
+            for side in Side:
+                box = picture.roi(side)
+                if box is None:
+                    continue
+                posed = picture.has_keypoints(side)
+                matching = {
+                    hand.side
+                    for hand in likely
+                    if matches(hand.roi, box if posed else dataclasses.replace(box, angle=hand.roi.angle))
+                }
+                found.append(side in matching if picture.sided[side] else bool(matching))
+                counts["located"] += bool(matching)
+            counts["hands"] += len(found)
             counts["found"] += sum(found)
-            counts["located"] += sum(bool(matching) for _, matching in sides)
-            counts["absent"] += 2 - len(boxes)
-            counts["false"] += max(len(likely) - len(boxes), 0)
-            if len(boxes) == 2:
+            if picture.known.all():
+                counts["absent"] += 2 - len(found)
+                counts["false"] += max(len(likely) - len(found), 0)
+            if len(found) == 2:
                 counts["pairs"] += 1
                 counts["both"] += all(found)
         totals = {"found": "hands", "located": "hands", "both": "pairs", "false": "absent"}
         return {name: counts[name] / max(counts[total], 1) for name, total in totals.items()}
 
-    def _detected(self, model: PairDetector, picture: HandPicture) -> tuple[RegionHand, RegionHand]:
-        size = picture.image.shape[0]
-        region = RotatedBox((size / 2, size / 2), float(size))
+    def _detected(self, model: PairDetector, picture: HandPicture, region: RotatedBox) -> tuple[RegionHand, RegionHand]:
         image = crop(picture.image, region, np.empty((SIZE, SIZE, 3), np.uint8), repeat_border=False)
         tensor = torch.from_numpy(image[None, :, :, ::-1].copy()).to(self.accelerator.device).float() / 255.0
         return decode(model(tensor)[0, :, :VALUES].cpu().numpy(), region)
@@ -187,6 +212,15 @@ class PairDetectorTrainer(Trainer):
         """What the batches depend on."""
         names = ("seed", "pictures", "batch", "photographs", "photograph_share", "weights", "frozen")
         return {name: getattr(self.recipe, name) for name in names}
+
+
+def _all_of(picture: HandPicture) -> RotatedBox:
+    height, width = picture.image.shape[:2]
+    return whole(width, height)
+
+
+def _around_hands(picture: HandPicture) -> RotatedBox:
+    return region_of([box for box in map(picture.roi, Side) if box is not None], _AROUND_HANDS)
 
 
 def train_pair_detector(path: str | os.PathLike[str], resume: bool = False, **overrides: Any) -> dict[str, Any]:

@@ -29,17 +29,20 @@ class Photographs:
     """Photographs of a split with one or two annotated hands, with keypoints and sides where the labels have them; and
     others without hands."""
 
-    def __init__(self, path: str | os.PathLike[str], split: str) -> None:
-        """``path`` is a file as ``tools/label_pictures.py`` writes it. Raises ConfigError where it cannot be read."""
+    def __init__(self, path: str | os.PathLike[str], split: str, may_be_empty: bool = False) -> None:
+        """``path`` is a file as ``tools/label_pictures.py`` writes it. Raises ConfigError if it cannot be read or, if
+        not ``may_be_empty``, has no photograph with hands."""
         try:
             entries = [entry for entry in json.loads(Path(path).read_text(encoding="utf-8")) if entry["split"] == split]
             self._complete = [entry for entry in entries if entry["complete"]]
-            self._with_hands = [entry for entry in entries if 1 <= len(entry["hands"]) + len(entry["missed"]) <= 2]
+            self._with_hands = [
+                entry for entry in entries if 1 <= len(entry["hands"]) + len(entry["missed_sides"]) <= 2
+            ]
             self._single = [number for number, entry in enumerate(self._with_hands) if _is_single(entry)]
             self._empty = [entry for entry in self._complete if not entry["hands"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path}: not a file of labelled photographs: {error}") from error
-        if not self._with_hands:
+        if not self._with_hands and not may_be_empty:
             raise ConfigError(f"{path}: has no photograph of split {split!r} with one or two hands")
 
     def __len__(self) -> int:
