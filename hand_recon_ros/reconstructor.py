@@ -193,7 +193,7 @@ class TwoHandReconstructor:
             found = encode(self._encoder, frame, tracks, located, self.config)
         else:
             found, boxes, crops = located.observations, located.boxes, _SINGLE_IMAGE_CROPS
-            if len(found) != 1:
+            if len(found) != 1 or (boxes and not located.pair):
                 mirrored = self.config.mirrored_input
                 found = with_boxes(self._encoder, image, found, boxes, camera, crops, detected=True, mirrored=mirrored)
             if len(found) == 1:

@@ -61,7 +61,7 @@ class Networks:
         self.shown, self.pair = shown, pair or None
         self.together, self.pair_regions = together or NOTHING, 0
 
-    def read(self, image, rois, mirrored=False):
+    def read(self, image, rois, mirrored=False, grey=False):
         return [self._read(roi, 1 if i % 2 else -1) for i, roi in enumerate(rois)]
 
     def _read(self, roi, sign):
@@ -139,8 +139,14 @@ def test_nothing_makes_up_for_little_presence_or_crops_that_disagree(pair):
     config = dataclasses.replace(CONFIG, min_presence=0.9)
     assert is_kept(Shown(presence=0.91), pair=pair, of_persons=[bodies], config=config)
     assert not is_kept(Shown(presence=0.89), pair=pair, of_persons=[bodies], config=config)
-    assert is_kept(Shown(presence=0.99, unsteady=0.95 * UNSTEADY), pair=pair, of_persons=[bodies])
-    assert not is_kept(Shown(presence=0.99, unsteady=1.05 * UNSTEADY), pair=pair, of_persons=[bodies])
+    unsure = CERTAIN - 0.01  # the pair detector
+    assert is_kept(Shown(presence=0.99, score=unsure, unsteady=0.95 * UNSTEADY), pair=pair, of_persons=[bodies])
+    assert not is_kept(Shown(presence=0.99, score=unsure, unsteady=1.05 * UNSTEADY), pair=pair, of_persons=[bodies])
+
+
+@pytest.mark.parametrize(("score", "unsteady", "kept"), [(0.98, 0.11, True), (0.96, 0.11, False), (0.98, 0.13, False)])
+def test_crops_may_disagree_more_where_the_pair_detector_is_certain(score, unsteady, kept):
+    assert is_kept(Shown(presence=0.99, score=score, unsteady=unsteady)) == kept
 
 
 def test_the_result_is_of_all_crops_and_detectors():
@@ -290,11 +296,28 @@ def test_two_rejected_hands_get_sides_by_landmarks_and_detectors():
     assert decided(Networks(a, b), IMAGE, found, CONFIG).boxes == {Side.LEFT: a.box, Side.RIGHT: b.box}
 
 
-def test_beside_a_hand_there_are_no_boxes():
+@pytest.mark.parametrize(
+    ("place", "score", "evidence", "taken"),
+    [
+        (THIRD_PLACE, 0.98, -3.0, True),
+        (THIRD_PLACE, 0.98, 0.9, True),
+        (THIRD_PLACE, 0.98, 1.1, False),  # clearly of the side of the one that was found
+        (THIRD_PLACE, 0.96, -3.0, False),
+        (RIGHT_PLACE, 0.98, -3.0, False),  # that hand again
+    ],
+)
+def test_beside_a_hand_a_certain_box_is_that_of_the_other_one(place, score, evidence, taken):
+    glove = Prediction("pair", Shown(place).box, score, evidence)
+    decision = result(Shown(), without_landmarks=[glove])
+    assert places(decision) == [None, RIGHT_PLACE] and not decision.pair
+    assert decision.boxes == ({Side.LEFT: glove.roi} if taken else {})
+
+
+def test_beside_a_hand_the_surest_box_counts():
     kept, rejected = Shown(), Shown(LEFT_PLACE, 0.03, 0.5)
-    glove = Prediction("pair", Shown(THIRD_PLACE).box, 0.99, -3.0)
-    decision = result(kept, rejected, without_landmarks=[glove])
-    assert places(decision) == [None, RIGHT_PLACE] and decision.boxes == {}
+    glove = Prediction("pair", Shown(THIRD_PLACE).box, 0.999, -3.0)
+    assert result(kept, rejected).boxes == {Side.LEFT: rejected.box}
+    assert result(kept, rejected, without_landmarks=[glove]).boxes == {Side.LEFT: glove.roi}
     assert len(result(rejected, without_landmarks=[glove]).boxes) == 2
 
 

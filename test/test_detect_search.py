@@ -147,9 +147,8 @@ def test_the_detectors_and_the_encoder_take_turns_one_in_an_image(networks, oper
 )
 def test_the_encoder_has_turns_only_with_one_followed_hand(networks, hands, encoder, expected):
     networks.shown = [Shown(LEFT_PLACE, 0.03), Shown(RIGHT_PLACE, 0.97)][:hands]
-    used = [
-        kind for kinds in LocatedStream(ReconstructorConfig(encoder=encoder), networks).during(2.0) for kind in kinds
-    ]
+    stream = LocatedStream(ReconstructorConfig(encoder=encoder), networks)
+    used = [kind for kinds in stream.during(2.0) for kind in kinds]
     assert ("encoder" in used) == expected
     assert len(used) == 1 if hands == 2 else len(used) >= 30
 
@@ -225,13 +224,19 @@ def test_a_single_image_evaluates_each_box_once(networks):
     # Every detector proposes the hand, and a place without one.
     networks.body.persons = one_person(right=box_of(hand), left=EMPTY)
     networks.pairs = {Side.RIGHT: (0.95, box_of(hand), 3.0), Side.LEFT: (0.6, EMPTY, 3.0)}
-    evaluated = []
-    read = networks.read
-    networks.read = lambda image, rois, mirrored=False: evaluated.extend(rois) or read(image, rois, mirrored)
+    read, evaluated = networks.read, {False: [], True: []}
+
+    def recorded(image, rois, mirrored=False, grey=False):
+        for roi, colourless in zip(rois, [grey] * len(rois) if isinstance(grey, bool) else grey, strict=True):
+            evaluated[colourless].append(roi)
+        return read(image, rois, mirrored, grey)
+
+    networks.read = recorded
     search(networks, frame().image, CONFIG)
-    # In three rotations, because there is no hand in the first.
-    angles = [roi.angle for roi in evaluated if np.allclose(roi.center, EMPTY.center)]
-    assert len(angles) == len(set(angles)) == 3
+    # In three rotations, because there is no hand in the first, and in the same without colours.
+    for rois in evaluated.values():
+        angles = [roi.angle for roi in rois if np.allclose(roi.center, EMPTY.center)]
+        assert len(angles) == len(set(angles)) == 3
 
 
 def test_the_first_pass_of_new_hands_evaluates_only_boxes_of_free_slots(networks):
@@ -254,7 +259,7 @@ def test_a_hand_of_the_pair_step_is_read_again_in_a_smaller_box(networks, detect
     networks.pairs = {Side.LEFT: (0.9, box_of(hand, scale), 4.0)}
     networks.body.persons = one_person(left=box_of(hand, scale))
     read, boxes = networks.read, []
-    networks.read = lambda image, rois, mirrored=False: boxes.extend(rois) or read(image, rois, mirrored)
+    networks.read = lambda image, rois, grey=False: boxes.extend(rois) or read(image, rois, grey=grey)
     result = detect_new_hands(networks, frame().image, [], detector, 0, CONFIG, BODY)
     assert [tuple(seen.keypoints[0]) for seen, _ in result.hands] == [LEFT_PLACE] * found
     sizes = [box.size / box_of(hand).size for box in boxes]

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -152,3 +153,19 @@ def test_what_is_no_encoder_is_refused(networks, tmp_path):
         load_encoder(ReconstructorConfig(encoder="larg"), networks)
     with pytest.raises(ConfigError, match="no_such"):
         load_encoder(ReconstructorConfig(encoder=str(tmp_path / "no_such.onnx")), networks)
+
+
+@pytest.mark.parametrize("side", Side)
+def test_a_hand_found_without_colours_is_encoded_without_them(path, networks, scenes, frames, side):
+    encoder = HandEncoder(EncoderSession(path, HandOutputs), networks)
+    shown = {h.side: h for h in scenes[0].hands}[side]
+    points = MODEL.kinematics(side).forward(shown.rotations, shown.betas, shown.translation)[0]
+    seen = observe(points, side)
+    image = frames[0]
+    colourless = np.repeat(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None], 3, axis=-1)
+    (coloured,), (grey,), (expected,) = (
+        encoder(picture, [dataclasses.replace(seen, grey=flag)], CAMERA)
+        for picture, flag in ((image, False), (image, True), (colourless, False))
+    )
+    np.testing.assert_allclose(grey.prediction.joints, expected.prediction.joints, atol=2e-3)
+    assert np.abs(coloured.prediction.joints - expected.prediction.joints).max() > 1e-5

@@ -40,7 +40,7 @@ class Oracle:
         self.calls.append([observation.side for observation in observations])
         return [dataclasses.replace(o, prediction=self.predicted(o.side)) for o in observations]
 
-    def landmarks(self, image, box, mirrored):
+    def landmarks(self, image, box, mirrored, grey=False):
         """The landmark network finds the hand in front, whatever the box."""
         self.boxes.append((box, mirrored))
         front = observe(self.keypoints[Side.RIGHT], Side.RIGHT)

@@ -56,7 +56,7 @@ class SimulatedNetworks:
                 palms.append(PalmDetection(hand.palm, np.concatenate([center - half, center + half]), roi))
         return palms
 
-    def read(self, image, rois, mirrored=False):
+    def read(self, image, rois, mirrored=False, grey=False):
         self.evaluations += len(rois)
         return [self._read(roi) for roi in rois]
 

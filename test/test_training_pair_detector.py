@@ -249,6 +249,7 @@ def test_photographs_of_the_validation_are_counted_too(tmp_path, cache, monkeypa
     training = trainer(tmp_path, cache, photographs=str(tmp_path / "labels.json"))
     photographs = Photographs(tmp_path / "labels.json", "val")
     network = GroundTruth((1,) * VALUES)
+    network.outputs += [np.zeros((2, VALUES))] * VALIDATION  # for the rendered pictures
     for number, rights in ((0, (9.0, -9.0)), (1, (-9.0, 9.0))):
         picture = photographs[number]
         boxes = [roi for hand in range(2) if (roi := picture.roi(hand)) is not None]
@@ -261,7 +262,6 @@ def test_photographs_of_the_validation_are_counted_too(tmp_path, cache, monkeypa
             output[slot] = 9.0, right_logit, *center, np.log(roi.size / region.size), np.cos(angle), np.sin(angle)
         network.outputs.append(output)
     monkeypatch.setattr(PairDetectorTrainer, "plain_model", network)
-    monkeypatch.setattr(training, "_val", [])
     figures = {name: value for name, value in training.figures().items() if name.startswith("photo_")}
     # The left hand has the wrong side, the box has none, and beside the right hand there is none.
     assert figures == {"photo_found": 2 / 3, "photo_located": 1.0, "photo_both": 0.0, "photo_false": 1.0}

@@ -60,7 +60,11 @@ class Networks:
         return [palm for palm in palms if palm.score >= threshold]
 
     def read(
-        self, image: np.ndarray, rois: Sequence[RotatedBox], mirrored: bool | Sequence[bool] = False
+        self,
+        image: np.ndarray,
+        rois: Sequence[RotatedBox],
+        mirrored: bool | Sequence[bool] = False,
+        grey: bool | Sequence[bool] = False,
     ) -> list[HandLandmarks]:
         flags = [mirrored] * len(rois) if isinstance(mirrored, bool) else mirrored
         result = []

@@ -26,6 +26,9 @@ _LEAST_EVIDENCE = 1.75
 that of the pose of a body, weighted."""
 _BODY_WEIGHT = 0.7
 _PAIR_WEIGHT = 0.25
+_UNSTEADY_CERTAIN = 0.12
+"""As ``landmarks.UNSTEADY``, for a hand of which the pair detector is certain: crops of gloves and of blurred hands
+agree less."""
 _TYPICAL_SCORE = 0.93
 """Of the pair detector on hands; used where there is no such detector."""
 
@@ -64,14 +67,17 @@ def decided(networks: HandNetworks, image: np.ndarray, found: FoundHands, config
             break
         dropped.add(worst)
     kept = tuple(hand if isinstance(hand, ImageHand) else None for hand in hands)
+    rejected = [hand for hand in checked.values() if isinstance(hand, Prediction)]
     if not any(kept):
-        rejected = [hand for hand in checked.values() if isinstance(hand, Prediction)]
         return ImageHands(kept, _boxes([*rejected, *found.without_landmarks]))
     if all(kept) or networks.pair is None:
         return ImageHands(kept, {})
     side, one = next((side, hand) for side, hand in zip(Side, kept, strict=True) if hand is not None)
     other = second_hand(networks.detect_pair, image, one.hand.next_roi())
-    return ImageHands(kept, {} if other is None else {side.other: other.roi}, pair=other is not None)
+    if other is not None:
+        return ImageHands(kept, {side.other: other.roi}, pair=True)
+    box = _beside(one, side, [*rejected, *found.without_landmarks])
+    return ImageHands(kept, {} if box is None else {side.other: box})
 
 
 def decided_people(
@@ -100,10 +106,7 @@ def decided_people(
 
 
 def _boxes(predictions: Sequence[Prediction]) -> dict[Side, RotatedBox]:
-    """Boxes by side of hands that are certain but have no landmarks that could be used, such as gloves.
-
-    Beside a hand that was found, a second one of this kind is too often a part of that hand again.
-    """
+    """Boxes by side of hands that are certain but have no landmarks that could be used, such as gloves."""
     distinct: list[Prediction] = []
     for prediction in sorted(predictions, key=lambda one: -one.score):
         if prediction.score >= CERTAIN and not any(on_one_hand(prediction.roi, other.roi) for other in distinct):
@@ -112,6 +115,21 @@ def _boxes(predictions: Sequence[Prediction]) -> dict[Side, RotatedBox]:
         left, right = sorted(distinct[: len(Side)], key=lambda one: one.evidence)
         return {Side.LEFT: left.roi, Side.RIGHT: right.roi}
     return {Side(one.evidence > 0): one.roi for one in distinct if abs(one.evidence) >= CLEAR_SIDE}
+
+
+def _beside(one: ImageHand, side: Side, predictions: Sequence[Prediction]) -> RotatedBox | None:
+    """The box of the surest prediction of a hand that is certain, elsewhere than the one hand of ``side`` that was
+    found, and not clearly of the same side; None without one."""
+    sign = 1 if side == Side.RIGHT else -1
+    own = one.hand.next_roi()
+    others = [
+        prediction
+        for prediction in predictions
+        if prediction.score >= CERTAIN
+        and sign * prediction.evidence < CLEAR_SIDE
+        and not on_one_hand(prediction.roi, own)
+    ]
+    return max(others, key=lambda prediction: prediction.score).roi if others else None
 
 
 def _chosen(
@@ -140,7 +158,8 @@ def _augmented(
     score = None if networks.pair is None else _pair_score(networks, image, hand)
     least = _LEAST_EVIDENCE - (_BODY_WEIGHT if found.is_of_body(hand) else 0.0)
     clear = log_odds(hand.presence) + _PAIR_WEIGHT * log_odds(_TYPICAL_SCORE if score is None else score) >= least
-    if clear and hand.presence >= config.min_presence and spread.mean() <= UNSTEADY * hand.size:
+    steady = spread.mean() <= (UNSTEADY if score is None or score < CERTAIN else _UNSTEADY_CERTAIN) * hand.size
+    if clear and hand.presence >= config.min_presence and steady:
         return ImageHand(hand, evidence + one.of_detectors, spread)
     return Prediction("landmarks", hand.next_roi(), score or 0.0, evidence + one.of_detectors)
 

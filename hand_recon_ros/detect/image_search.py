@@ -208,6 +208,8 @@ class _ImageSearch:
             seen = self.networks.read(self.image, rois[:1])
             if seen[0].presence < self.config.min_presence:
                 seen += self.networks.read(self.image, rois[1:])
+            if max(hand.presence for hand in seen) < self.config.min_presence:
+                seen += self.networks.read(self.image, rois, grey=True)
             right = float(np.mean([log_odds(hand.right) for hand in seen]))
             self._add([max(seen, key=lambda hand: hand.presence)], [True], stay=True)
         return (self.found.hands[-1] if len(self.found.hands) > count else None), right
@@ -232,7 +234,9 @@ class _ImageSearch:
         crops = [[hand] for hand in first]
         for _ in range(2):
             going_on = [i for i, seen in enumerate(crops) if not self._is_decided(seen)]
-            again = self.networks.read(self.image, [crops[i][-1].next_roi() for i in going_on])
+            last = [crops[i][-1] for i in going_on]
+            rois = [hand.next_roi() for hand in last]
+            again = self.networks.read(self.image, rois, grey=[hand.grey for hand in last])
             for i, hand in zip(going_on, again, strict=True):
                 if stay and not same_box(first[i].roi, hand.next_roi()):
                     hand = crops[i][-1]

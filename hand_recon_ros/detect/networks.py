@@ -73,14 +73,19 @@ class HandNetworks:
         return detect_pair(self.pair, image, region)
 
     def read(
-        self, image: np.ndarray, rois: Sequence[RotatedBox], mirrored: bool | Sequence[bool] = False
+        self,
+        image: np.ndarray,
+        rois: Sequence[RotatedBox],
+        mirrored: bool | Sequence[bool] = False,
+        grey: bool | Sequence[bool] = False,
     ) -> list[HandLandmarks]:
-        """Landmarks in each box of a BGR image; ``mirrored`` evaluates the mirror image of the crop."""
-        return read_landmarks(self.landmark, image, rois, mirrored)
+        """Landmarks in each box of a BGR image; ``mirrored`` evaluates the mirror image of the crop, ``grey`` the crop
+        without its colours."""
+        return read_landmarks(self.landmark, image, rois, mirrored, grey)
 
-    def stem(self, image: np.ndarray, roi: RotatedBox, mirrored: bool = False) -> np.ndarray:
-        """Inner features (N,) of one crop, the encoder's input."""
-        (hand,) = self.read(image, [roi], mirrored)
+    def stem(self, image: np.ndarray, roi: RotatedBox, mirrored: bool = False, grey: bool = False) -> np.ndarray:
+        """Inner features (N,) of one crop, the encoder's input; arguments as of :meth:`read`."""
+        (hand,) = self.read(image, [roi], mirrored, grey)
         if hand.stem is None:
             raise ValueError("these networks were loaded with encoder=none: they have no outputs for the encoder")
         return hand.stem

@@ -103,7 +103,7 @@ def detect_new_hands(
         proposals = _of_palms(networks, image, known, turn, config)
     seen = networks.read(image, [proposal.roi for proposal in proposals])
     if detector == "pair":
-        seen = _in_smaller_boxes(networks, image, seen)
+        seen = _evaluated_otherwise(networks, image, seen, turn)
     first = [
         (hand, proposal)
         for hand, proposal in zip(seen, proposals, strict=True)
@@ -208,12 +208,17 @@ def is_present(hand: HandLandmarks, config: ReconstructorConfig) -> bool:
     return hand.presence >= config.min_presence and bool(np.isfinite(hand.keypoints).all())
 
 
-def _in_smaller_boxes(networks: HandNetworks, image: np.ndarray, hands: list[HandLandmarks]) -> list[HandLandmarks]:
-    """Hands evaluated again in a smaller box, where none was found: the pair detector's box can include a forearm."""
+def _evaluated_otherwise(
+    networks: HandNetworks, image: np.ndarray, hands: list[HandLandmarks], turn: int
+) -> list[HandLandmarks]:
+    """Hands evaluated again where none was found: without colours, as many gloves need, or every other time in a
+    smaller box, as the pair detector's box can include a forearm."""
     result = list(hands)
     missing = [index for index, hand in enumerate(hands) if hand.presence < _FIRST_PASS_PRESENCE]
-    boxes = [dataclasses.replace(hands[i].roi, size=_SMALLER * hands[i].roi.size) for i in missing]
-    for index, hand in zip(missing, networks.read(image, boxes), strict=True):
+    grey = turn // 2 % 2 == 1  # every turn for a view of the pair detector, which change with each turn
+    scale = 1.0 if grey else _SMALLER
+    boxes = [dataclasses.replace(hands[i].roi, size=scale * hands[i].roi.size) for i in missing]
+    for index, hand in zip(missing, networks.read(image, boxes, grey=grey), strict=True):
         result[index] = hand
     return result
 
@@ -222,7 +227,8 @@ def _second_pass(networks: HandNetworks, image: np.ndarray, hands: list[HandLand
     """Hands evaluated again in their own boxes, where those differ from the boxes of the first evaluation."""
     result = list(hands)
     stale = [index for index, hand in enumerate(hands) if not alike(hand.roi, hand.next_roi(), _SAME_CROP)]
-    again = networks.read(image, [hands[index].next_roi() for index in stale])
+    rois, grey = [hands[index].next_roi() for index in stale], [hands[index].grey for index in stale]
+    again = networks.read(image, rois, grey=grey)
     for index, hand in zip(stale, again, strict=True):
         result[index] = hand
     return result

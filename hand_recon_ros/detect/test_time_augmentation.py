@@ -44,7 +44,7 @@ def averaged(
             for turn, scale, of_mirror_image in AUGMENTATIONS
             if of_mirror_image == mirrored
         ]
-        crops += networks.read(image, rois, mirrored=mirrored)
+        crops += networks.read(image, rois, mirrored=mirrored, grey=hand.grey)
     right = float(np.mean([*evidence, *(log_odds(crop.right) for crop in crops)]))
     agreeing = [crop for crop in crops if (crop.right > 0.5) == (right > 0)] or crops
     keypoints = np.stack([crop.keypoints for crop in crops])

@@ -57,9 +57,9 @@ class HandEncoder:
             for i, observation in enumerate(observations)
         ]
 
-    def landmarks(self, image: np.ndarray, box: RotatedBox, mirrored: bool) -> HandLandmarks:
-        """Landmarks in a box of a BGR image, or in its mirror image."""
-        return self._networks.read(image, [box], mirrored)[0]
+    def landmarks(self, image: np.ndarray, box: RotatedBox, mirrored: bool, grey: bool = False) -> HandLandmarks:
+        """Landmarks in a box of a BGR image, or in its mirror image; ``grey``: without its colours."""
+        return self._networks.read(image, [box], mirrored, grey)[0]
 
     def _crop(self, image: np.ndarray, observation: Observation, camera: Camera) -> tuple[CropFrame, np.ndarray]:
         """The crop of an observation, and the session's input for it."""
@@ -69,7 +69,7 @@ class HandEncoder:
             frame = CropFrame(box, side, camera)
             return frame, frame.cut(image, self._session.input_shape[0])
         if stem is None:
-            stem = self._networks.stem(image, box, mirrored=side == Side.LEFT)
+            stem = self._networks.stem(image, box, mirrored=side == Side.LEFT, grey=observation.grey)
         return CropFrame(_as_cut(box, self._networks.landmark.size), side, camera), stem
 
 

@@ -147,6 +147,10 @@ def _observation(
     """A hand in a box, with the landmarks in it, which may be those of the hand in front."""
     shown = side.other if mirrored else side
     hand = encoder.landmarks(image, box, mirrored=shown == Side.LEFT)
+    if hand.presence < _AGREE:
+        # Of hands in gloves the encoder, too, predicts more without colours: it has the landmark network's features.
+        grey = encoder.landmarks(image, box, mirrored=shown == Side.LEFT, grey=True)
+        hand = max(grey, hand, key=lambda one: one.presence)
     of_side = hand.right if shown == Side.RIGHT else 1.0 - hand.right
     return Observation(
         side=side,
@@ -160,6 +164,7 @@ def _observation(
         detected=False,
         mirrored=mirrored,
         stem=hand.stem,
+        grey=hand.grey,
     )
 
 

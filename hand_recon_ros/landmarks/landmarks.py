@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from ..runtime.sessions import Session
@@ -35,6 +36,8 @@ class HandLandmarks:
         roi: the box of the crop.
         stem: the network's inner features of the crop, flattened; None where the network was loaded without them.
         mirrored: whether the network evaluated the mirror image of the crop; the stem is of that.
+        grey: whether it evaluated the crop without its colours. It then finds many hands in gloves that it rejects
+            otherwise.
     """
 
     keypoints: np.ndarray
@@ -45,6 +48,7 @@ class HandLandmarks:
     roi: RotatedBox
     stem: np.ndarray | None = None
     mirrored: bool = False
+    grey: bool = False
 
     @property
     def size(self) -> float:
@@ -56,9 +60,11 @@ class HandLandmarks:
         return tracking_box(self.keypoints)
 
 
-def decode(outputs: tuple[np.ndarray, ...], roi: RotatedBox, size: int, mirrored: bool = False) -> HandLandmarks:
+def decode(
+    outputs: tuple[np.ndarray, ...], roi: RotatedBox, size: int, mirrored: bool = False, grey: bool = False
+) -> HandLandmarks:
     """Landmarks from the network's outputs for one crop: 63 screen, presence, handedness, 63 world, and inner features
-    if there are any; ``mirrored``: they are of the crop's mirror image."""
+    if there are any; ``mirrored``: they are of the crop's mirror image, ``grey``: of the crop without its colours."""
     screen, presence, right, world = _mirrored(outputs[:4], size) if mirrored else outputs[:4]
     screen = screen.reshape(21, 3).astype(np.float64)
     world = world.reshape(21, 3).astype(np.float64)
@@ -72,6 +78,7 @@ def decode(outputs: tuple[np.ndarray, ...], roi: RotatedBox, size: int, mirrored
         roi=roi,
         stem=stem_of(outputs) if len(outputs) > 4 else None,
         mirrored=mirrored,
+        grey=grey,
     )
 
 
@@ -81,23 +88,31 @@ def stem_of(outputs: tuple[np.ndarray, ...]) -> np.ndarray:
 
 
 def read_landmarks(
-    session: Session, image: np.ndarray, rois: Sequence[RotatedBox], mirrored: bool | Sequence[bool] = False
+    session: Session,
+    image: np.ndarray,
+    rois: Sequence[RotatedBox],
+    mirrored: bool | Sequence[bool] = False,
+    grey: bool | Sequence[bool] = False,
 ) -> list[HandLandmarks]:
     """Landmarks in each box of a BGR image, in the order given.
 
-    ``mirrored``, for all boxes or for each, evaluates mirror images of the crops; the results are in the image.
+    ``mirrored`` and ``grey``, for all boxes or for each, evaluate mirror images of the crops, and crops without their
+    colours; the results are in the image.
     """
     capacity = len(session.inputs)
-    turned = [mirrored] * len(rois) if isinstance(mirrored, bool) else list(mirrored)
+    flags = [[each] * len(rois) if isinstance(each, bool) else list(each) for each in (mirrored, grey)]
+    crops = list(zip(rois, *flags, strict=True))
     result: list[HandLandmarks] = []
-    for start in range(0, len(rois), capacity):
-        part = list(zip(rois[start : start + capacity], turned[start : start + capacity], strict=True))
-        for buffer, (roi, flipped) in zip(session.inputs, part, strict=False):
+    for start in range(0, len(crops), capacity):
+        part = crops[start : start + capacity]
+        for buffer, (roi, flipped, colourless) in zip(session.inputs, part, strict=False):
             crop(image, roi, buffer)
             if flipped:
                 buffer[:] = buffer[:, ::-1].copy()
-        for outputs, (roi, flipped) in zip(session.run(len(part)), part, strict=True):
-            result.append(decode(outputs, roi, session.size, flipped))
+            if colourless:
+                buffer[:] = cv2.cvtColor(buffer, cv2.COLOR_BGR2GRAY)[..., None]
+        for outputs, (roi, flipped, colourless) in zip(session.run(len(part)), part, strict=True):
+            result.append(decode(outputs, roi, session.size, flipped, colourless))
     return result
 
 

@@ -104,6 +104,7 @@ class Observation:
         mirrored: the image shows the hand mirrored, so keypoints and metric landmarks are those of the other side.
         stem: inner features of the landmark network for the encoder, of the crop as a right hand; None where the crop
             was not evaluated that way.
+        grey: the crop was evaluated without its colours, see ``landmarks.HandLandmarks``.
         prediction: of the encoder; None without one.
     """
 
@@ -118,6 +119,7 @@ class Observation:
     detected: bool
     mirrored: bool = False
     stem: np.ndarray | None = None
+    grey: bool = False
     prediction: EncoderPrediction | None = None
 
     @property

@@ -100,10 +100,14 @@ class HandLocator:
         followed = [(track.image, track.side) for track in tracks.followed if track.image is not None]
         # The encoder takes right hands: where one is used, left hands are mirrored, and it shares these features.
         mirrored = [config.encoder != "none" and _shown(side, config) == Side.LEFT for _, side in followed]
-        hands = self.networks.read(image, [track.predicted_roi(tracks.time) for track, _ in followed], mirrored)
+        grey = [track.hand.grey for track, _ in followed]
+        hands = self.networks.read(image, [track.predicted_roi(tracks.time) for track, _ in followed], mirrored, grey)
         strayed = [index for index, hand in enumerate(hands) if _off_centre(hand) > _STRAYED]
         again = self.networks.read(
-            image, [hands[index].next_roi() for index in strayed], [mirrored[index] for index in strayed]
+            image,
+            [hands[index].next_roi() for index in strayed],
+            [mirrored[index] for index in strayed],
+            [grey[index] for index in strayed],
         )
         for index, hand in zip(strayed, again, strict=True):
             if hand.presence > hands[index].presence - 0.1:
@@ -208,6 +212,7 @@ def _observation(
         detected=detected,
         mirrored=config.mirrored_input,
         stem=hand.stem if as_right else None,
+        grey=hand.grey,
     )
 
 

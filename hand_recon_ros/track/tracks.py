@@ -89,7 +89,8 @@ class Tracks:
     def encoding_is_first(self, config: ReconstructorConfig) -> bool:
         """Whether the search has to leave this image to the encoder, so that none has both. At low frame rates, where
         hands are encoded in every image, it has not."""
-        return self.step < config.encoder_interval and self.encoding_due(config, searching=True)
+        encoded = self.last_encoding is not None and self.step < config.encoder_interval
+        return encoded and self.encoding_due(config, searching=True)
 
     @property
     def followed(self) -> list[HandTrack]:
