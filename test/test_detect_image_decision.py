@@ -297,17 +297,20 @@ def test_two_rejected_hands_get_sides_by_landmarks_and_detectors():
 
 
 @pytest.mark.parametrize(
-    ("place", "score", "evidence", "taken"),
+    ("place", "size", "score", "evidence", "taken"),
     [
-        (THIRD_PLACE, 0.98, -3.0, True),
-        (THIRD_PLACE, 0.98, 0.9, True),
-        (THIRD_PLACE, 0.98, 1.1, False),  # clearly of the side of the one that was found
-        (THIRD_PLACE, 0.96, -3.0, False),
-        (RIGHT_PLACE, 0.98, -3.0, False),  # that hand again
+        (THIRD_PLACE, 100.0, 0.98, -3.0, True),
+        (THIRD_PLACE, 100.0, 0.98, 0.9, True),
+        (THIRD_PLACE, 100.0, 0.98, 1.1, False),  # clearly of the side of the one that was found
+        (THIRD_PLACE, 100.0, 0.96, -3.0, False),
+        (RIGHT_PLACE, 100.0, 0.98, -3.0, False),  # that hand again
+        (THIRD_PLACE, 55.0, 0.98, -3.0, True),
+        (THIRD_PLACE, 45.0, 0.98, -3.0, False),  # too small for a hand of this person
+        (LEFT_PLACE, 210.0, 0.98, -3.0, False),
     ],
 )
-def test_beside_a_hand_a_certain_box_is_that_of_the_other_one(place, score, evidence, taken):
-    glove = Prediction("pair", Shown(place).box, score, evidence)
+def test_beside_a_hand_a_certain_box_is_that_of_the_other_one(place, size, score, evidence, taken):
+    glove = Prediction("pair", Shown(place, size=size).box, score, evidence)
     decision = result(Shown(), without_landmarks=[glove])
     assert places(decision) == [None, RIGHT_PLACE] and not decision.pair
     assert decision.boxes == ({Side.LEFT: glove.roi} if taken else {})

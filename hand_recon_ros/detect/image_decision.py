@@ -21,6 +21,8 @@ HIGH_PRESENCE = 0.8
 _CERTAIN_SIDE = 0.8
 _ELSEWHERE = 0.3
 """Factor on the presence of hands at neither wrist of the operator where both wrists are visible."""
+_GREY = 0.75
+"""Factor on the presence of hands that were found without colours, beside others: leaves look like hands, too."""
 _LEAST_EVIDENCE = 1.75
 """Least sum of evidence of a hand: the log odds of the landmark network's presence, those of the pair detector, and
 that of the pose of a body, weighted."""
@@ -29,6 +31,8 @@ _PAIR_WEIGHT = 0.25
 _UNSTEADY_CERTAIN = 0.12
 """As ``landmarks.UNSTEADY``, for a hand of which the pair detector is certain: crops of gloves and of blurred hands
 agree less."""
+_SIZES = 2.0
+"""Largest factor between the boxes of the two hands of a person, where one of them has no landmarks."""
 _TYPICAL_SCORE = 0.93
 """Of the pair detector on hands; used where there is no such detector."""
 
@@ -119,7 +123,7 @@ def _boxes(predictions: Sequence[Prediction]) -> dict[Side, RotatedBox]:
 
 def _beside(one: ImageHand, side: Side, predictions: Sequence[Prediction]) -> RotatedBox | None:
     """The box of the surest prediction of a hand that is certain, elsewhere than the one hand of ``side`` that was
-    found, and not clearly of the same side; None without one."""
+    found, of similar size and not clearly of the same side; None without one."""
     sign = 1 if side == Side.RIGHT else -1
     own = one.hand.next_roi()
     others = [
@@ -128,6 +132,7 @@ def _beside(one: ImageHand, side: Side, predictions: Sequence[Prediction]) -> Ro
         if prediction.score >= CERTAIN
         and sign * prediction.evidence < CLEAR_SIDE
         and not on_one_hand(prediction.roi, own)
+        and max(prediction.roi.size, own.size) < _SIZES * min(prediction.roi.size, own.size)
     ]
     return max(others, key=lambda prediction: prediction.score).roi if others else None
 
@@ -147,7 +152,8 @@ def _chosen(
 
 
 def _presence(found: FoundHands, one: FoundHand) -> float:
-    return one.hand.presence * (_ELSEWHERE if found.is_elsewhere(one.hand) else 1.0)
+    factor = _ELSEWHERE if found.is_elsewhere(one.hand) else 1.0
+    return one.hand.presence * factor * (_GREY if one.hand.grey else 1.0)
 
 
 def _augmented(
