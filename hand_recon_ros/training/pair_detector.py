@@ -160,7 +160,7 @@ class PairDetectorTrainer(Trainer):
         rendered = self._shares(
             (picture, _all_of(picture)) for picture in map(self._val.__getitem__, range(len(self._val)))
         )
-        if self._val_photographs is None:
+        if not self._val_photographs:  # none, or none of val
             return rendered
         photographs = map(self._val_photographs.__getitem__, range(len(self._val_photographs)))
         shares = self._shares((picture, _around_hands(picture)) for picture in photographs)
