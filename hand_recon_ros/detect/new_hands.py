@@ -215,7 +215,7 @@ def _evaluated_otherwise(
     smaller box, as the pair detector's box can include a forearm."""
     result = list(hands)
     missing = [index for index, hand in enumerate(hands) if hand.presence < _FIRST_PASS_PRESENCE]
-    grey = turn // 2 % 2 == 1  # every turn for a view of the pair detector, which change with each turn
+    grey = turn // 2 % 2 == 1  # the views of the pair detector alternate with each turn: both ways in both
     scale = 1.0 if grey else _SMALLER
     boxes = [dataclasses.replace(hands[i].roi, size=scale * hands[i].roi.size) for i in missing]
     for index, hand in zip(missing, networks.read(image, boxes, grey=grey), strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -157,20 +157,20 @@ class PairDetectorTrainer(Trainer):
         the region around its hands: "found" and "located" of the hands (a score of 0.5 and a box that matches, the
         latter with either side), "both" of the pairs, and "false", surplus hands per absent hand. Hands whose side is
         not known are found with either."""
-        rendered = self._shares(
-            (picture, _all_of(picture)) for picture in map(self._val.__getitem__, range(len(self._val)))
-        )
+        rendered = self._shares(self._val, _all_of)
         if not self._val_photographs:  # none, or none of val
             return rendered
-        photographs = map(self._val_photographs.__getitem__, range(len(self._val_photographs)))
-        shares = self._shares((picture, _around_hands(picture)) for picture in photographs)
-        return rendered | {f"photo_{name}": share for name, share in shares.items()}
+        photographs = self._shares(self._val_photographs, _around_hands)
+        return rendered | {f"photo_{name}": share for name, share in photographs.items()}
 
-    def _shares(self, pictures: Iterable[tuple[HandPicture, RotatedBox]]) -> dict[str, float]:
+    def _shares(
+        self, pictures: PictureCache | Photographs, region_in: Callable[[HandPicture], RotatedBox]
+    ) -> dict[str, float]:
         counts = {"hands": 0, "found": 0, "located": 0, "absent": 0, "false": 0, "pairs": 0, "both": 0}
         model = self.plain_model.eval()
-        for picture, region in pictures:
-            likely = [hand for hand in self._detected(model, picture, region) if hand.score >= 0.5]
+        for number in range(len(pictures)):
+            picture = pictures[number]
+            likely = [hand for hand in self._detected(model, picture, region_in(picture)) if hand.score >= 0.5]
             found = []
             for side in Side:
                 box = picture.roi(side)

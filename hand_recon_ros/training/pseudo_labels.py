@@ -168,7 +168,9 @@ def label_picture(networks: HandNetworks, image: np.ndarray, picture: BoxedPictu
     if not picture.all_boxed and len(labelled) < len(Side):
         unlabelled.append(np.array([0.0, 0.0, picture.width, picture.height]))
     missed = [box for box in missed if _is_compact(box) and not any(_holds(box, hand) for hand in labelled)]
-    sides = sides_of_bodies(networks, image, [*(hand.box for hand in labelled), *missed])
+    sides: list[Side | None] = [None] * len(labelled)
+    if missed or any(hand.side is None for hand in labelled):
+        sides = sides_of_bodies(networks, image, [*(hand.box for hand in labelled), *missed])
     labelled = [
         hand if hand.side is not None else dataclasses.replace(hand, side=side)
         for hand, side in zip(labelled, sides, strict=False)
@@ -185,7 +187,7 @@ def label_picture(networks: HandNetworks, image: np.ndarray, picture: BoxedPictu
 def sides_of_bodies(networks: HandNetworks, image: np.ndarray, boxes: Sequence[np.ndarray]) -> list[Side | None]:
     """The side of each box (4,) of a hand in a BGR image, by the poses of visible bodies; None where it is not certain.
 
-    Two boxes get both sides of a person together, so that one clear wrist is enough for both.
+    Two boxes get both sides of a person together, by the assignment to the wrists that is clearly nearer.
     """
     if networks.body is None or not boxes:
         return [None] * len(boxes)
