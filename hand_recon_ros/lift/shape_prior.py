@@ -14,6 +14,9 @@ _MEMORY = 3.0
 """Time constant, seconds, with which what was learnt of a hand's shape is forgotten."""
 _LEARNING_RATE = 1.0
 """How often a second of evidence counts, in images: neighbouring images repeat each other's errors."""
+_PRECISION = 2.0
+"""Precision of the population's betas, in units of 1 / variance. The landmarks of one image have errors in common,
+above all fingers that are too short, so that as evidence of a shape they count half."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,7 +29,7 @@ class ShapePrior:
     @classmethod
     def population(cls) -> ShapePrior:
         """The prior of any human hand: betas are in units of the population's standard deviation."""
-        return cls(np.zeros(NUM_BETAS), np.eye(NUM_BETAS))
+        return cls(np.zeros(NUM_BETAS), _PRECISION * np.eye(NUM_BETAS))
 
     def updated(self, hand: LiftedHand, seconds: float, score: float = 1.0) -> ShapePrior:
         """The prior for the next image, after ``hand`` was solved with this one.
