@@ -11,7 +11,7 @@ import pytest
 
 from hand_recon_ros import Side
 from hand_recon_ros.datasets import pair_crops
-from hand_recon_ros.datasets.pair_crops import HandPicture, augmented, pair_crop, random_region
+from hand_recon_ros.datasets.pair_crops import HandPicture, augmented, box_around, pair_crop, random_region
 from hand_recon_ros.detect.pair_detector import decode, region_of
 from hand_recon_ros.landmarks.crops import crop, tracking_box
 from hand_recon_ros.landmarks.observation import RotatedBox
@@ -307,6 +307,22 @@ def test_random_regions_contain_a_hand_with_only_an_annotated_box():
     known = boxed(right=False)
     shares = [inside(region, known.points(Side.LEFT)) for region in regions_of(known)]
     assert np.mean(np.array(shares) > 0.6) > 0.85
+
+
+def test_random_regions_are_around_what_was_mistaken_for_a_hand():
+    shown = dataclasses.replace(picture(), mistaken=np.array([20.0, 30.0, 50.0, 60.0]))
+    rng = np.random.default_rng(5)
+    regions = [random_region(shown, rng) for _ in range(200)]
+    around = [region for region in regions if inside(region, np.array([[35.0, 45.0]])) == 1]
+    assert len(around) > 170
+    sizes = np.array([region.size for region in around])
+    assert np.median(sizes) < 100 and sizes.max() / sizes.min() > 3
+
+
+def test_a_box_around_a_crop_is_the_one_whose_crop_it_is():
+    square = np.array([60.0, 90.0, 130.0, 160.0])
+    shown = picture(left=False, boxes=np.array([square, [np.nan] * 4]))
+    np.testing.assert_allclose(box_around(shown.roi(Side.LEFT)), square)
 
 
 def test_half_of_the_random_regions_are_not_larger_than_the_picture():

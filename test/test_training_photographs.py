@@ -219,6 +219,35 @@ def test_only_a_hand_that_is_certainly_the_only_one_is_pasted_or_gets_a_second_o
     assert len(pasted) == before
 
 
+def test_a_seventh_of_the_samples_shows_what_was_mistaken_for_a_hand(tmp_path):
+    path = labels(
+        tmp_path,
+        {"hands": [hand("left")], "mistaken": [BOX]},
+        {"hands": [], "mistaken": [[200, 100, 240, 140]]},
+        {"hands": [hand("right", 1.0)]},
+        # Not used: a hand may be there, or too many are.
+        {"hands": [hand("left")], "unlabelled": [[0, 0, 319, 239]], "mistaken": [[1, 1, 9, 9]]},
+        {"hands": [hand("left"), hand("right", 1.0), hand("left")], "mistaken": [[1, 1, 9, 9]]},
+    )
+    photographs, rng = Photographs(path, "train"), np.random.default_rng(0)
+    samples = [photographs.sample(rng) for _ in range(600)]
+    mistaken = [picture for picture in samples if picture.mistaken is not None]
+    assert 60 < len(mistaken) < 120
+    boxes = {tuple(picture.mistaken): rows_with_keypoints(picture) for picture in mistaken}
+    assert boxes == {tuple(BOX): [Side.LEFT], (200, 100, 240, 140): []}
+    assert all(picture.known.all() for picture in mistaken)
+    assert Photographs(path, "train")[0].mistaken is None
+
+
+def test_boxes_of_mistakes_are_reduced_with_the_photograph(tmp_path):
+    path = labels(tmp_path, {"hands": [hand("left")], "mistaken": [BOX]}, size=(1280, 480))
+    photographs, rng = Photographs(path, "train"), np.random.default_rng(0)
+    boxes = [
+        picture.mistaken for picture in (photographs.sample(rng) for _ in range(60)) if picture.mistaken is not None
+    ]
+    np.testing.assert_allclose(boxes[0], (np.array(BOX) + 0.5) / 2 - 0.5)
+
+
 def test_backgrounds_show_no_hands(tmp_path):
     path = labels(
         tmp_path,

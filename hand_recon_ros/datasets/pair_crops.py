@@ -35,6 +35,8 @@ class HandPicture:
         skin: (H, W) bool, the hands; None where ``foreground`` is.
         sided: (2,) bool, whether the side of a hand is known; a hand of unknown side is either of the two.
         boxes: (2, 4) x0, y0, x1, y1, pixels, of hands that have no keypoints; NaN for others.
+        mistaken: (4,) x0, y0, x1, y1, pixels, of something that an earlier detector took for a hand; None without. The
+            regions to train on are then around it.
     """
 
     image: np.ndarray
@@ -44,6 +46,7 @@ class HandPicture:
     skin: np.ndarray | None = None
     sided: np.ndarray = dataclasses.field(default_factory=_BOTH.copy)
     boxes: np.ndarray = dataclasses.field(default_factory=lambda: np.full((2, 4), np.nan))
+    mistaken: np.ndarray | None = None
 
     def has_keypoints(self, hand: int) -> bool:
         """Whether a hand's keypoints are known."""
@@ -53,10 +56,7 @@ class HandPicture:
         """The box of the landmark network's crop of a hand, upright where only a box is annotated; None without."""
         if self.has_keypoints(hand):
             return tracking_box(self.keypoints[hand])
-        x0, y0, x1, y1 = (float(value) for value in self.boxes[hand])
-        if not math.isfinite(x0):
-            return None
-        return RotatedBox(((x0 + x1) / 2, (y0 + y1) / 2), _AROUND_BOX * max(x1 - x0, y1 - y0))
+        return None if np.isnan(self.boxes[hand]).any() else _upright(self.boxes[hand])
 
     def points(self, hand: int) -> np.ndarray:
         """Points (N, 2) all over a hand with a box, pixels: its keypoints, or a grid in its annotated box."""
@@ -87,8 +87,12 @@ class PairCrop(NamedTuple):
 
 
 def random_region(picture: HandPicture, rng: np.random.Generator) -> RotatedBox:
-    """A random square region like those of the search: around one hand or both, tight or wide, seldom without hands."""
-    boxes = [box for box in map(picture.roi, range(2)) if box is not None]
+    """A random square region like those of the search: around one hand or both, tight or wide, seldom without hands; or
+    around what was mistaken for a hand."""
+    if picture.mistaken is None:
+        boxes = [box for box in map(picture.roi, range(2)) if box is not None]
+    else:
+        boxes = [_upright(picture.mistaken)]
     height, width = picture.image.shape[:2]
     turn = float(rng.normal(0, 0.2) if rng.random() < 0.92 else rng.uniform(-math.pi, math.pi))
     if not boxes or rng.random() < 0.1:
@@ -155,6 +159,18 @@ def pair_crop(
         keypoints = (keypoints[::-1] * (-1, 1) + np.array([1 - 1 / size, 0])).astype(np.float32)
         present, sided = present[::-1].copy(), sided[::-1].copy()
     return PairCrop(augmented(image, rng), values.astype(np.float32), present, sided, keypoints)
+
+
+def box_around(roi: RotatedBox) -> np.ndarray:
+    """The upright box (4,) x0, y0, x1, y1 of the hand in a crop of the landmark network, as people annotate them."""
+    half = 0.5 * roi.size / _AROUND_BOX
+    return np.concatenate([np.asarray(roi.center) - half, np.asarray(roi.center) + half])
+
+
+def _upright(box: np.ndarray) -> RotatedBox:
+    """The box of the landmark network's crop of a hand in an annotated box (4,)."""
+    x0, y0, x1, y1 = (float(value) for value in box)
+    return RotatedBox(((x0 + x1) / 2, (y0 + y1) / 2), _AROUND_BOX * max(x1 - x0, y1 - y0))
 
 
 def _dyed(image: np.ndarray, skin: np.ndarray, rng: np.random.Generator) -> np.ndarray:

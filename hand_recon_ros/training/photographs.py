@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
@@ -23,6 +24,8 @@ _LARGEST = 640
 _PRESENT, _UNLIKELY = 0.8, 0.2
 _EMPTY_SHARE = 0.2
 """Share of photographs without hands, where there are any."""
+_MISTAKEN_SHARE = 0.15
+"""Share of regions around what an earlier detector took for a hand, where there are any."""
 
 
 class Photographs:
@@ -30,8 +33,10 @@ class Photographs:
     others without hands."""
 
     def __init__(self, path: str | os.PathLike[str], split: str, may_be_empty: bool = False) -> None:
-        """``path`` is a file as ``tools/label_pictures.py`` writes it. Raises ConfigError if it cannot be read or, if
-        not ``may_be_empty``, has no photograph with hands."""
+        """``path`` is a file of ``tools/label_pictures.py``, which ``tools/find_mistakes.py`` may have extended.
+
+        Raises ConfigError if it cannot be read or, if not ``may_be_empty``, has no photograph with hands.
+        """
         try:
             entries = [entry for entry in json.loads(Path(path).read_text(encoding="utf-8")) if entry["split"] == split]
             self._complete = [entry for entry in entries if entry["complete"]]
@@ -40,6 +45,8 @@ class Photographs:
             ]
             self._single = [number for number, entry in enumerate(self._with_hands) if _is_single(entry)]
             self._empty = [entry for entry in self._complete if not entry["hands"]]
+            few = [entry for entry in [*self._with_hands, *self._empty] if _is_known(entry)]
+            self._mistaken = [(entry, box) for entry in few for box in entry.get("mistaken", [])]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path}: not a file of labelled photographs: {error}") from error
         if not self._with_hands and not may_be_empty:
@@ -52,7 +59,10 @@ class Photographs:
         return _picture(self._with_hands[number])
 
     def sample(self, rng: np.random.Generator) -> HandPicture:
-        """A random photograph with hands, or without."""
+        """A random photograph with hands, without, or with something that was mistaken for one."""
+        if self._mistaken and rng.random() < _MISTAKEN_SHARE:
+            entry, box = self._mistaken[int(rng.integers(len(self._mistaken)))]
+            return dataclasses.replace(_picture(entry), mistaken=_scaled(box, _read(entry["file"])[1]))
         if self._empty and rng.random() < _EMPTY_SHARE:
             return _picture(self._empty[int(rng.integers(len(self._empty)))])
         return self.pair(int(rng.integers(len(self))), rng)
@@ -90,15 +100,24 @@ def _picture(entry: dict[str, Any]) -> HandPicture:
     sides = [*map(_side, hands), *map(_named, entry["missed_sides"])]
     rows = _rows(sides)
     for hand, row in zip(hands, rows, strict=False):
-        keypoints[row] = (np.asarray(hand["keypoints"]) + 0.5) * scale - 0.5
+        keypoints[row] = _scaled(hand["keypoints"], scale)
     for box, row in zip(entry["missed"], rows[len(hands) :], strict=False):
-        boxes[row] = (np.asarray(box) + 0.5) * scale - 0.5
+        boxes[row] = _scaled(box, scale)
     for side, row in zip(sides, rows, strict=True):
         sided[row] = side == row
     if len(rows) == 2 and sides[0] == sides[1]:
         sided[:] = False  # of two people, or one of the labels is wrong
-    known = np.full(2, len(entry["missed"]) == len(entry["unlabelled"]))
-    return HandPicture(image, keypoints, known, sided=sided, boxes=boxes)
+    return HandPicture(image, keypoints, np.full(2, _is_known(entry)), sided=sided, boxes=boxes)
+
+
+def _is_known(entry: dict[str, Any]) -> bool:
+    """Whether every hand of a photograph has keypoints or a box."""
+    return len(entry["missed"]) == len(entry["unlabelled"])
+
+
+def _scaled(points: Any, scale: float) -> np.ndarray:
+    """Pixel coordinates in a photograph of reduced size."""
+    return (np.asarray(points) + 0.5) * scale - 0.5
 
 
 def _side(hand: dict[str, Any]) -> Side | None:
