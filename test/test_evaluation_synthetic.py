@@ -160,3 +160,24 @@ def test_golden_accuracy(clips):
     assert estimate["pa_mpjpe_mm"] < 12.0 and estimate["mpjpe_mm"] < 30.0
     assert estimate["wrist_error_mm"] < 90.0 and estimate["pck_0_1"] > 0.85
     assert interval[0] <= estimate["pa_mpjpe_mm"] <= interval[1]
+
+
+def test_the_stated_uncertainty_of_the_distance_is_that_of_its_error(clips):
+    """On hands of several sizes, with the encoder and, less certain, without it."""
+    stated = {}
+    for encoder in ("small", "none"):
+        reconstructor = TwoHandReconstructor.from_config(encoder=encoder, refine_steps=0)
+        errors, stddevs = [], []
+        for seed, view in ((31, "webcam"), (32, "egocentric"), (33, "webcam"), (34, "egocentric")):
+            clip = load_clip(rendered_clip(clips, 8, seed, view))
+            reconstructor.reset()
+            for truth, stamp, image in zip(clip.truth["joints"], clip.truth["stamps"], clip.images(), strict=True):
+                estimate = reconstructor(image, clip.camera, float(stamp))
+                for hand in (hand for hand in (estimate.left, estimate.right) if hand.found):
+                    errors.append(np.linalg.norm(hand.joints[0]) - np.linalg.norm(truth[hand.side, 0]))
+                    stddevs.append(hand.position_stddev)
+        assert len(errors) >= 32
+        ratio = np.sqrt(np.mean((np.array(errors) / stddevs) ** 2))
+        assert 0.5 < ratio < 2.0, encoder
+        stated[encoder] = np.mean(stddevs)
+    assert stated["small"] < 0.7 * stated["none"]
