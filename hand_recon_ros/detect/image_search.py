@@ -46,8 +46,8 @@ _REGIONS = 24
 def search(networks: HandNetworks, image: np.ndarray, config: ReconstructorConfig) -> ImageHands:
     """The hands classified as left and right in a BGR image.
 
-    The whole image comes first: palms, bodies, and pairs of hands around what was found. While one of the hands is
-    missing or uncertain, further views follow: the image rotated by quarters and within a black frame (for hands that
+    The whole image comes first: palms and bodies. While one of the hands is missing or uncertain, pairs of hands around
+    what was found and further views follow: the image rotated by quarters and within a black frame (for hands that
     fill the image), then tiles (for small hands). Palms are accepted at low scores where the landmark network then
     converges on a hand. An image without any palm is evaluated as the crop of one hand, in each of four rotations.
     """
@@ -74,7 +74,8 @@ def _searched(
 
     hands.detect(None)
     hands.bodies(persons)
-    hands.pairs()
+    if goes_on():
+        hands.pairs()
     if goes_on():
         hands.pairs_in([whole(width, height)])
     for views in (turned(width, height), tiles(width, height)):
