@@ -21,6 +21,7 @@ from hand_recon_ros.models.export import export_onnx
 from hand_recon_ros.skeleton import mirror_pixels, mirror_points
 from hand_recon_ros.synthetic import clip_scenes, render_scene
 from hand_recon_ros.track.locator import HandLocator
+from hand_recon_ros.types import Frame
 
 pytest.importorskip("onnx")
 LIFTER = Lifter(MODEL, iterations=8)
@@ -156,10 +157,25 @@ def test_crops_of_the_tracking_are_not_evaluated_again(path, networks, frames):
         assert apart.mean() < 0.1 * np.ptp(expected.hand(side).keypoints_2d, axis=0).max()
 
 
-def test_single_images_too(path, frames):
-    reconstructor = TwoHandReconstructor.from_config(encoder=str(path))
-    estimate = reconstructor.reconstruct_image(frames[0], CAMERA)
-    assert estimate.left.found and estimate.right.found and estimate.timings["encode"] > 0.0
+def test_nor_are_those_of_single_images(path, networks, frames, monkeypatch):
+    """Also of a left hand, whose features are those of the mirrored crop."""
+    evaluated = []
+    stem = HandNetworks.stem
+
+    def recorded(*args, **kwargs):
+        evaluated.append(stem(*args, **kwargs))
+        return evaluated[-1]
+
+    monkeypatch.setattr(HandNetworks, "stem", recorded)
+    config = ReconstructorConfig(encoder=str(path), detector="none", body="none")
+    observations = HandLocator(networks).search(Frame(frames[0], CAMERA), config).observations
+    encoder = HandEncoder(EncoderSession(path, HandOutputs), networks)
+    kept = encoder(frames[0], observations, CAMERA)
+    assert len(kept) == 2 and not evaluated
+    again = encoder(frames[0], [dataclasses.replace(one, stem=None) for one in observations], CAMERA)
+    assert len(evaluated) == 2
+    for one, other in zip(kept, again, strict=True):
+        assert np.abs(one.prediction.keypoints_2d - other.prediction.keypoints_2d).max() < 0.05 * one.roi.size
 
 
 def test_what_is_no_encoder_is_refused(networks, tmp_path):

@@ -33,8 +33,8 @@ def averaged(
         evidence: log odds of a right hand from earlier crops.
 
     Returns:
-        the hand; the root mean square distance (21,) of each keypoint from its mean over the crops, pixels; and the
-        mean log odds of a right hand, earlier crops included.
+        the hand, with the features for the encoder of the crop in its box; the root mean square distance (21,) of each
+        keypoint from its mean over the crops, pixels; and the mean log odds of a right hand, earlier crops included.
     """
     base = hand.next_roi()
     crops = []
@@ -47,6 +47,8 @@ def averaged(
         crops += networks.read(image, rois, mirrored=mirrored, grey=hand.grey)
     right = float(np.mean([*evidence, *(log_odds(crop.right) for crop in crops)]))
     agreeing = [crop for crop in crops if (crop.right > 0.5) == (right > 0)] or crops
+    # The crops of ``base`` come first, and first of the mirrored ones; the encoder takes that of a right hand.
+    plain = crops[len(crops) // 2 if right < 0 else 0]
     keypoints = np.stack([crop.keypoints for crop in crops])
     spread = np.sqrt(((keypoints - keypoints.mean(axis=0)) ** 2).sum(axis=-1).mean(axis=0))
     merged = dataclasses.replace(
@@ -57,6 +59,7 @@ def averaged(
         presence=float(np.mean([crop.presence for crop in crops])),
         right=probability(right, Side.RIGHT),
         roi=base,
-        stem=None,
+        stem=plain.stem,
+        mirrored=plain.mirrored,
     )
     return merged, spread, right
