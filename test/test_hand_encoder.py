@@ -157,6 +157,12 @@ def test_crops_of_the_tracking_are_not_evaluated_again(path, networks, frames):
         assert apart.mean() < 0.1 * np.ptp(expected.hand(side).keypoints_2d, axis=0).max()
 
 
+def test_single_images_too(path, frames):
+    reconstructor = TwoHandReconstructor.from_config(encoder=str(path))
+    estimate = reconstructor.reconstruct_image(frames[0], CAMERA)
+    assert estimate.left.found and estimate.right.found and estimate.timings["encode"] > 0.0
+
+
 def test_nor_are_those_of_single_images(path, networks, frames, monkeypatch):
     """Also of a left hand, whose features are those of the mirrored crop."""
     evaluated = []

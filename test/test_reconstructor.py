@@ -183,7 +183,8 @@ def test_shape_settles_and_position_becomes_more_certain(script):
         if frame == 0:
             first = right.position_stddev
     betas = np.array(betas)
-    assert np.abs(np.diff(betas[270:], axis=0)).mean() < 0.65 * np.abs(np.diff(betas[:30], axis=0)).mean()
+    settled, first_half_second = (np.abs(np.diff(part, axis=0)).mean() for part in (betas[270:], betas[:15]))
+    assert settled < 0.6 * first_half_second and settled < 0.045
     assert right.position_stddev < first
 
 

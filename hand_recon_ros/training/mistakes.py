@@ -6,12 +6,13 @@ Parts of photographs chosen at random rarely show these.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..datasets.pair_crops import box_around
+from ..detect.duplicates import box_overlap
 from ..detect.pair_detector import LIKELY, RegionHand, in_region, of_hand, same_box
 from ..detect.views import tiles, whole
 from ..landmarks.observation import RotatedBox
@@ -50,7 +51,7 @@ def mistaken_boxes(
             if best is not None and not any(same_box(best.roi, other.roi) for other in found):
                 found.append(best)
     boxes = [box_around(hand.roi) for hand in found if _is_inside(hand.roi, width, height)]
-    return [box.round(2).tolist() for box in boxes if not any(_overlaps(box, np.asarray(other)) for other in known)]
+    return [box.round(2).tolist() for box in boxes if not any(_overlap(box, other) for other in known)]
 
 
 def _is_inside(roi: RotatedBox, width: int, height: int) -> bool:
@@ -58,7 +59,5 @@ def _is_inside(roi: RotatedBox, width: int, height: int) -> bool:
     return 0 <= x < width and 0 <= y < height
 
 
-def _overlaps(box: np.ndarray, other: np.ndarray) -> bool:
-    sides = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
-    smaller = min(np.prod(box[2:] - box[:2]), np.prod(other[2:] - other[:2]))
-    return bool((sides > 0).all() and np.prod(sides) > _COVERED * smaller)
+def _overlap(box: np.ndarray, other: Sequence[float]) -> bool:
+    return box_overlap(np.reshape([box, other], (2, 2, 2))) > _COVERED
