@@ -134,9 +134,9 @@ def test_crops_of_the_tracking_are_not_evaluated_again(path, networks, frames):
         def __getattr__(self, name):
             return getattr(self._session, name)
 
-        def run(self, count=1):
+        def run(self, count=1, fill=None):
             counts.append(count)
-            return self._session.run(count)
+            return self._session.run(count, fill)
 
     counted = dataclasses.replace(networks, landmark=Counted(networks.landmark))
     config = ReconstructorConfig(encoder=str(path), smoothing_cutoff=0.0)

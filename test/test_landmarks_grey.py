@@ -26,7 +26,9 @@ class RecordingSession:
         self.runs: list[int] = []
         self.seen: list[np.ndarray] = []
 
-    def run(self, count=1):
+    def run(self, count=1, fill=None):
+        for index in range(count):
+            fill(index)
         self.runs.append(count)
         self.seen += list(self.inputs[:count].copy())
         return [(np.zeros(63), np.array([0.9]), np.array([0.8]), np.zeros(63))] * count

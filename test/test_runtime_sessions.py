@@ -17,19 +17,39 @@ def landmark_session():
     return sessions.open_session(find_model(HAND_LANDMARKS), threads=2, capacity=2)
 
 
-def test_a_batch_gives_what_its_images_give_alone(landmark_session):
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
-    landmark_session.inputs[:] = images
-    both = landmark_session.run(2)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_several_images_give_what_each_gives_alone(landmark_session, threads):
+    """However many there are: side by side, or the last one on all threads."""
+    images = np.random.default_rng(0).integers(0, 256, (4, 224, 224, 3), dtype=np.uint8)
     alone = []
     for image in images:
         landmark_session.inputs[0] = image
         alone += landmark_session.run(1)
-    for batch, single in zip(both, alone, strict=True):
-        assert [array.shape for array in single] == [(63,), (1,), (1,), (63,)]
-        for a, b in zip(batch, single, strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-3)
+    several = sessions.open_session(find_model(HAND_LANDMARKS), threads=threads, capacity=4)
+    for count in (4, 3, 2, 1, 0):
+        filled: list[int] = []
+
+        def fill(index, filled=filled):
+            several.inputs[index] = images[index]
+            filled.append(index)
+
+        several.inputs[:] = 0
+        outputs = several.run(count, fill)
+        assert filled == list(range(count)) and len(outputs) == count
+        for ours, single in zip(outputs, alone[:count], strict=True):
+            assert [array.shape for array in ours] == [(63,), (1,), (1,), (63,)]
+            for a, b in zip(ours, single, strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+def test_inputs_that_are_filled_already_are_evaluated_as_they_are(landmark_session):
+    images = np.random.default_rng(3).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    landmark_session.inputs[:] = images
+    both = landmark_session.run(2)
+    np.testing.assert_array_equal(landmark_session.inputs, images)
+    landmark_session.inputs[0] = images[1]
+    np.testing.assert_allclose(landmark_session.run(1)[0][0], both[1][0], atol=1e-3)
+    assert np.abs(both[0][0] - both[1][0]).max() > 1.0
 
 
 def test_outputs_outlive_the_next_run(landmark_session):

@@ -17,7 +17,7 @@ from .pair_detector import RegionHand, detect_pair, pair_detector_file
 from .palm import PalmDetection, palms_in
 from .ssd import fill_input
 
-_PARALLEL_CROPS = 2
+_PARALLEL_CROPS = 4
 _STEM_READERS = ("conv2d_22/Conv2D", "conv2d_30/Conv2D")
 """Layers of the landmark network whose inputs are its feature maps at strides 16 and 32."""
 

@@ -37,18 +37,12 @@ def averaged(
         keypoint from its mean over the crops, pixels; and the mean log odds of a right hand, earlier crops included.
     """
     base = hand.next_roi()
-    crops = []
-    for mirrored in (False, True):
-        rois = [
-            RotatedBox(base.center, base.size * scale, base.angle + turn)
-            for turn, scale, of_mirror_image in AUGMENTATIONS
-            if of_mirror_image == mirrored
-        ]
-        crops += networks.read(image, rois, mirrored=mirrored, grey=hand.grey)
+    rois = [RotatedBox(base.center, base.size * scale, base.angle + turn) for turn, scale, _ in AUGMENTATIONS]
+    crops = networks.read(image, rois, [mirrored for _, _, mirrored in AUGMENTATIONS], hand.grey)
     right = float(np.mean([*evidence, *(log_odds(crop.right) for crop in crops)]))
     agreeing = [crop for crop in crops if (crop.right > 0.5) == (right > 0)] or crops
-    # The crops of ``base`` come first, and first of the mirrored ones; the encoder takes that of a right hand.
-    plain = crops[len(crops) // 2 if right < 0 else 0]
+    # The first two are of ``base`` itself and of its mirror image; the encoder takes that of a right hand.
+    plain = crops[int(right < 0)]
     keypoints = np.stack([crop.keypoints for crop in crops])
     spread = np.sqrt(((keypoints - keypoints.mean(axis=0)) ** 2).sum(axis=-1).mean(axis=0))
     merged = dataclasses.replace(

@@ -105,15 +105,26 @@ def read_landmarks(
     result: list[HandLandmarks] = []
     for start in range(0, len(crops), capacity):
         part = crops[start : start + capacity]
-        for buffer, (roi, flipped, colourless) in zip(session.inputs, part, strict=False):
-            crop(image, roi, buffer)
-            if flipped:
-                buffer[:] = buffer[:, ::-1].copy()
-            if colourless:
-                buffer[:] = cv2.cvtColor(buffer, cv2.COLOR_BGR2GRAY)[..., None]
-        for outputs, (roi, flipped, colourless) in zip(session.run(len(part)), part, strict=True):
+        for outputs, (roi, flipped, colourless) in zip(_run(session, image, part), part, strict=True):
             result.append(decode(outputs, roi, session.size, flipped, colourless))
     return result
+
+
+def _run(
+    session: Session, image: np.ndarray, crops: Sequence[tuple[RotatedBox, bool, bool]]
+) -> list[tuple[np.ndarray, ...]]:
+    """The network's outputs for crops: box, whether it is mirrored, whether it has no colours."""
+
+    def fill(index: int) -> None:
+        buffer = session.inputs[index]
+        roi, mirrored, grey = crops[index]
+        crop(image, roi, buffer)
+        if mirrored:
+            buffer[:] = buffer[:, ::-1].copy()
+        if grey:
+            buffer[:] = cv2.cvtColor(buffer, cv2.COLOR_BGR2GRAY)[..., None]
+
+    return session.run(len(crops), fill)
 
 
 def _mirrored(outputs: tuple[np.ndarray, ...], size: int) -> tuple[np.ndarray, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ class Session(Protocol):
     """A loaded network for square BGR images of one size.
 
     ``inputs``, (capacity, size, size, 3) uint8, are the input buffers of the network, filled in place: a crop is warped
-    into one and not copied again. ``run(n)`` evaluates the network on the first n.
+    into one and not copied again.
     """
 
     @property
@@ -27,8 +27,11 @@ class Session(Protocol):
     @property
     def inputs(self) -> np.ndarray: ...
 
-    def run(self, count: int = 1) -> list[tuple[np.ndarray, ...]]:
-        """Outputs of each of the first ``count`` inputs, without the batch axis; they stay valid after the next run."""
+    def run(self, count: int = 1, fill: Callable[[int], None] | None = None) -> list[tuple[np.ndarray, ...]]:
+        """Outputs of each of the first ``count`` inputs, without the batch axis; they stay valid after the next run.
+
+        ``fill`` fills the input of an index: it is called for one after the other, while those before are evaluated.
+        """
         ...
 
 
