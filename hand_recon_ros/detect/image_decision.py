@@ -161,13 +161,21 @@ def _augmented(
 ) -> ImageHand | Prediction:
     """A hand from several crops; its box alone with too little evidence, or where its crops disagree."""
     hand, spread, evidence = averaged(networks, image, one.hand, one.crops)
-    score = None if networks.pair is None else _pair_score(networks, image, hand)
     least = _LEAST_EVIDENCE - (_BODY_WEIGHT if found.is_of_body(hand) else 0.0)
-    clear = log_odds(hand.presence) + _PAIR_WEIGHT * log_odds(_TYPICAL_SCORE if score is None else score) >= least
-    steady = spread.mean() <= (UNSTEADY if score is None or score < CERTAIN else _UNSTEADY_CERTAIN) * hand.size
-    if clear and hand.presence >= config.min_presence and steady:
+    present, unsteadiness = hand.presence >= config.min_presence, spread.mean() / hand.size
+    # The pair detector is asked only where its score can change the result.
+    sure = present and unsteadiness <= UNSTEADY and _evidence(hand, 0.0) >= least
+    score = None if networks.pair is None or sure else _pair_score(networks, image, hand)
+    clear = sure or _evidence(hand, _TYPICAL_SCORE if score is None else score) >= least
+    steady = unsteadiness <= (UNSTEADY if score is None or score < CERTAIN else _UNSTEADY_CERTAIN)
+    if clear and present and steady:
         return ImageHand(hand, evidence + one.of_detectors, spread)
     return Prediction("landmarks", hand.next_roi(), score or 0.0, evidence + one.of_detectors)
+
+
+def _evidence(hand: HandLandmarks, score: float) -> float:
+    """The evidence of a hand by the landmark network and by the pair detector's score, without the body's."""
+    return log_odds(hand.presence) + _PAIR_WEIGHT * log_odds(score)
 
 
 def _pair_score(networks: HandNetworks, image: np.ndarray, hand: HandLandmarks) -> float:
