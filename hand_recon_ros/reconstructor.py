@@ -8,6 +8,7 @@ import math
 import os
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -74,10 +75,12 @@ class TwoHandReconstructor:
         self.config = config or ReconstructorConfig()
         self.device = choose_device(self.config.device)
         self.hand_model = load_hand_model(self.config.hand_model)
-        self._locator = HandLocator(HandNetworks.load(self.config)) if locator is None else locator
-        self._encoder = None if self.config.encoder == "none" else load_encoder(self.config, self._locator.networks)
+        with ThreadPoolExecutor() as pool:  # compiling a network takes one core
+            refiner = pool.submit(load_refiner, self.config, self.hand_model)
+            self._locator = HandLocator(HandNetworks.load(self.config)) if locator is None else locator
+            self._encoder = None if self.config.encoder == "none" else load_encoder(self.config, self._locator.networks)
+            self._refiner = refiner.result()
         self._lifter = Lifter(self.hand_model)
-        self._refiner = load_refiner(self.config, self.hand_model)
         self._tracks = Tracks()
 
     @classmethod

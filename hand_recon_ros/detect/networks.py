@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -40,18 +42,20 @@ class HandNetworks:
 
         Raises ModelFileError where a file is missing or altered and SessionError where it cannot be run.
         """
-        paths = [find_model(model, config.model_dir) for model in (PALM_DETECTION, HAND_LANDMARKS)]
+        palm, landmark = (find_model(model, config.model_dir) for model in (PALM_DETECTION, HAND_LANDMARKS))
+        stems = () if config.encoder == "none" else _STEM_READERS
         # In float32: bfloat16 changes which hands are detected, and moves landmarks by 0.6 px.
+        open_with = functools.partial(open_session, threads=config.threads)
+        with ThreadPoolExecutor() as pool:  # compiling a network takes one core
+            body = pool.submit(BodyNetworks.load, config) if config.body != "none" else None
+            palm_session = pool.submit(open_with, palm)
+            landmark_session = pool.submit(open_with, landmark, capacity=_PARALLEL_CROPS, feature_layers=stems)
+            pair = pool.submit(open_with, pair_detector_file()) if config.detector != "none" else None
         networks = cls(
-            palm=open_session(paths[0], threads=config.threads),
-            landmark=open_session(
-                paths[1],
-                threads=config.threads,
-                capacity=_PARALLEL_CROPS,
-                feature_layers=() if config.encoder == "none" else _STEM_READERS,
-            ),  # fmt: skip
-            pair=open_session(pair_detector_file(), threads=config.threads) if config.detector != "none" else None,
-            body=BodyNetworks.load(config) if config.body != "none" else None,
+            palm=palm_session.result(),
+            landmark=landmark_session.result(),
+            pair=None if pair is None else pair.result(),
+            body=None if body is None else body.result(),
         )
         networks.palm.run(1)
         if networks.pair is not None:
