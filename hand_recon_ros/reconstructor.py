@@ -34,6 +34,8 @@ from .track.locator import HandLocator, Located
 from .track.tracks import Tracks
 from .types import Camera, Frame, HandEstimate, Side, TwoHandEstimate
 
+_FLAT = np.tile(np.eye(3), (16, 1, 1))
+"""Rotations of a flat hand."""
 _SINGLE_IMAGE_ITERATIONS = 8
 """Gauss-Newton steps of the lifting in a single image, where no next one waits."""
 _SINGLE_IMAGE_CROPS = 3
@@ -77,9 +79,12 @@ class TwoHandReconstructor:
         self.hand_model = load_hand_model(self.config.hand_model)
         with ThreadPoolExecutor() as pool:  # compiling a network takes one core
             refiner = pool.submit(load_refiner, self.config, self.hand_model)
+            # The machine code of the geometry is loaded at its first use.
+            geometry = pool.submit(self.hand_model.mesh, Side.LEFT, _FLAT, np.zeros(10), np.zeros(3))
             self._locator = HandLocator(HandNetworks.load(self.config)) if locator is None else locator
             self._encoder = None if self.config.encoder == "none" else load_encoder(self.config, self._locator.networks)
             self._refiner = refiner.result()
+            geometry.result()
         self._lifter = Lifter(self.hand_model)
         self._tracks = Tracks()
 
@@ -261,11 +266,11 @@ class TwoHandReconstructor:
 
         The very first time after an installation the solver is compiled here, which takes some seconds.
         """
-        flat, camera = np.tile(np.eye(3), (16, 1, 1)), Camera.from_fov(640, 480, 60.0)
+        camera = Camera.from_fov(640, 480, 60.0)
         observations = []
         for side in Side:
-            self.hand_model.mesh(side, flat, np.zeros(10), np.zeros(3))
-            joints, _ = self.hand_model.kinematics(side).forward(flat, np.zeros(10), np.array([0.0, 0.0, 0.5]))
+            self.hand_model.mesh(side, _FLAT, np.zeros(10), np.zeros(3))
+            joints, _ = self.hand_model.kinematics(side).forward(_FLAT, np.zeros(10), np.array([0.0, 0.0, 0.5]))
             pixels = camera.project(joints)
             observations.append(
                 Observation(
