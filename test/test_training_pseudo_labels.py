@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import pathlib
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from hand_recon_ros.detect.palm import PalmDetection
 from hand_recon_ros.landmarks.crops import tracking_box
 from hand_recon_ros.landmarks.landmarks import HandLandmarks
 from hand_recon_ros.landmarks.observation import RotatedBox
-from hand_recon_ros.training.pseudo_labels import PictureLabels, label_picture, sides_of_bodies
+from hand_recon_ros.training.pseudo_labels import PictureLabels, label_picture, sides_of_bodies, write_labels
 from hand_recon_ros.types import Side
 
 SIZE = (640, 480)
@@ -258,3 +259,15 @@ def test_where_not_every_hand_has_a_box_the_rest_of_the_picture_is_unknown_until
     assert len(one.hands) == 1 and not one.complete
     np.testing.assert_allclose(one.unlabelled, [[0, 0, *SIZE]])
     assert one.missed.shape == (0, 4)
+
+
+def test_written_labels_replace_those_of_before(tmp_path):
+    path = tmp_path / "labels.json"
+    path.write_text("[]")
+    rows = [{"file": "a.jpg", "hands": []}, {"file": "b.jpg", "missed": [[1.5, 2.0, 3.0, 4.0]]}]
+    write_labels(path, rows)
+    assert json.loads(path.read_text()) == rows
+    assert [entry.name for entry in tmp_path.iterdir()] == ["labels.json"]
+    with pytest.raises(TypeError):
+        write_labels(path, [{"file": object()}])
+    assert json.loads(path.read_text()) == rows

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from hand_recon_ros.detect.pair_detector import detect_pair, pair_detector_file
 from hand_recon_ros.runtime.sessions import open_session
 from hand_recon_ros.training.mistakes import mistaken_boxes
+from hand_recon_ros.training.pseudo_labels import write_labels
 
 
 def main() -> None:
@@ -34,9 +35,7 @@ def main() -> None:
     rows = json.loads(args.labels.read_text())
     for row in tqdm([row for row in rows if row["split"] == "train"], unit="picture"):
         row["mistaken"] = mistaken_boxes(detect, cv2.imread(row["file"]), row)
-    part = args.labels.with_suffix(".part")
-    part.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
-    part.replace(args.labels)
+    write_labels(args.labels, rows)
     print(f"{sum(len(row.get('mistaken', [])) for row in rows)} boxes")
 
 

@@ -21,7 +21,7 @@ import cv2
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.datasets.hand_boxes import READERS, BoxedPicture, without_similar, write_index
 from hand_recon_ros.detect.networks import HandNetworks
-from hand_recon_ros.training.pseudo_labels import label_picture
+from hand_recon_ros.training.pseudo_labels import label_picture, write_labels
 
 _WRITE_EVERY = 20
 
@@ -53,9 +53,7 @@ def main() -> None:
     for number, picture in enumerate(todo, 1):
         rows.append(label_picture(networks, cv2.imread(str(picture.path)), picture).as_json())
         if number % _WRITE_EVERY == 0 or number == len(todo):
-            part = output.with_suffix(".part")
-            part.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
-            part.replace(output)
+            write_labels(output, rows)
             print(f"{number} of {len(todo)}", flush=True)
 
 

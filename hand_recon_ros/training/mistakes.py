@@ -16,6 +16,7 @@ from ..detect.duplicates import box_overlap
 from ..detect.pair_detector import LIKELY, RegionHand, in_region, of_hand, same_box
 from ..detect.views import tiles, whole
 from ..landmarks.observation import RotatedBox
+from .pseudo_labels import keypoint_box
 
 _COVERED = 0.1
 """Largest part of a box, or of a labelled one, that the two may share."""
@@ -38,9 +39,7 @@ def mistaken_boxes(
     """
     height, width = image.shape[:2]
     known = [hand["box"] for hand in labels["hands"]] + labels["missed"] + labels["unlabelled"]
-    for hand in labels["hands"]:
-        keypoints = np.asarray(hand["keypoints"])
-        known.append([*keypoints.min(axis=0), *keypoints.max(axis=0)])
+    known += [keypoint_box(np.asarray(hand["keypoints"])) for hand in labels["hands"]]
     found: list[RegionHand] = []
     for view in (whole(width, height), *tiles(width, height)):
         for hand in in_region(detect, image, view):

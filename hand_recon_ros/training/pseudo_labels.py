@@ -10,8 +10,10 @@ pose of the body has there.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -285,7 +287,9 @@ def _averaged(networks: HandNetworks, image: np.ndarray, hand: HandLandmarks) ->
         return None
     right = np.array([crop.right for crop in crops])
     side = _side(right, np.array(mirrored)) if presence >= _PRESENT_WITH_SIDE else None
-    return LabelledHand(side, tracking_box(keypoints), _around(keypoints), presence, float(right.mean()), keypoints)
+    return LabelledHand(
+        side, tracking_box(keypoints), keypoint_box(keypoints), presence, float(right.mean()), keypoints
+    )
 
 
 def _side(right: np.ndarray, mirrored: np.ndarray) -> Side | None:
@@ -305,7 +309,7 @@ def _distinct(hands: list[LabelledHand]) -> list[LabelledHand]:
 
 
 def _overlap(hand: LabelledHand, box: np.ndarray) -> float:
-    return float(box_iou(box, _around(hand.keypoints)[None])[0])
+    return float(box_iou(box, keypoint_box(hand.keypoints)[None])[0])
 
 
 def _best_overlap(box: np.ndarray, hands: list[LabelledHand]) -> float:
@@ -329,7 +333,7 @@ def _is_another(hand: LabelledHand, labelled: list[LabelledHand], unlabelled: li
     if any(box_iou(hand.box, box[None])[0] > _OVERLAPPING for box in unlabelled):
         return False
     for known in labelled:
-        overlapping = max(_overlap(hand, known.box), _overlap(hand, _around(known.keypoints)))
+        overlapping = max(_overlap(hand, known.box), _overlap(hand, keypoint_box(known.keypoints)))
         if overlapping > _OVERLAPPING and (hand.side is None or known.side is None or hand.side == known.side):
             return False
     return True
@@ -342,11 +346,24 @@ def _holds(box: np.ndarray, hand: LabelledHand) -> bool:
 
 def _is_within(hand: LabelledHand, boxes: list[np.ndarray]) -> bool:
     """Whether the keypoints lie in an annotated box without a hand: some boxes hold both hands of a pair."""
-    low, high = _around(hand.keypoints).reshape(2, 2)
+    low, high = keypoint_box(hand.keypoints).reshape(2, 2)
     return any((low >= box[:2]).all() and (high <= box[2:]).all() for box in boxes)
 
 
-def _around(keypoints: np.ndarray) -> np.ndarray:
+def write_labels(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the labels of photographs, a line each; a file that is there stays whole until it is replaced.
+
+    Args:
+        path: the JSON file.
+        rows: as of :meth:`PictureLabels.as_json`.
+    """
+    part = path.with_suffix(".part")
+    part.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
+    part.replace(path)
+
+
+def keypoint_box(keypoints: np.ndarray) -> np.ndarray:
+    """The box x0, y0, x1, y1 (4,) around keypoints (K, 2)."""
     return np.concatenate([keypoints.min(axis=0), keypoints.max(axis=0)])
 
 
