@@ -77,7 +77,7 @@ class TwoHandReconstructor:
         self.config = config or ReconstructorConfig()
         self.device = choose_device(self.config.device)
         self.hand_model = load_hand_model(self.config.hand_model)
-        with ThreadPoolExecutor() as pool:  # compiling a network takes one core
+        with ThreadPoolExecutor() as pool:  # compiling uses one core for each network
             refiner = pool.submit(load_refiner, self.config, self.hand_model)
             # The machine code of the geometry is loaded at its first use.
             geometry = pool.submit(self.hand_model.mesh, Side.LEFT, _FLAT, np.zeros(10), np.zeros(3))
@@ -264,7 +264,8 @@ class TwoHandReconstructor:
     def warm_up(self) -> None:
         """Use every part once, so that the first image is as fast as the others (the networks are warm once loaded).
 
-        The very first time after an installation the solver is compiled here, which takes some seconds.
+        The very first time after an installation the solver is compiled here, which takes some seconds (the geometry of
+        the hand model already in the constructor).
         """
         camera = Camera.from_fov(640, 480, 60.0)
         observations = []

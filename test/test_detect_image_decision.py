@@ -59,7 +59,7 @@ class Networks:
 
     def __init__(self, *shown: Shown, pair: bool = True, together: tuple[RegionHand, RegionHand] | None = None) -> None:
         self.shown, self.pair = shown, pair or None
-        self.together, self.pair_regions = together or NOTHING, 0
+        self.together, self.pair_regions, self.scored = together or NOTHING, 0, 0
 
     def read(self, image, rois, mirrored=False, grey=False):
         return [self._read(roi, 1 if i % 2 else -1) for i, roi in enumerate(rois)]
@@ -80,6 +80,7 @@ class Networks:
             self.pair_regions += 1
             assert math.dist(region.center, (x, y)) < region.size / 2
             return self.together
+        self.scored += 1
         present = RegionHand(Side.RIGHT, hand.score, RotatedBox((x + hand.off * size, y), size), 0.0)
         return RegionHand(Side.LEFT, 0.01, EMPTY, 0.0), present
 
@@ -116,6 +117,24 @@ def is_kept(*args, **kwargs) -> bool:
 )
 def test_the_pair_detector_confirms_a_hand_of_middling_presence_or_drops_it(presence, score, off, kept):
     assert is_kept(Shown(presence=presence, score=score, off=off)) == kept
+
+
+@pytest.mark.parametrize(
+    ("presence", "unsteady", "body", "scored"),
+    [
+        (0.95, 0.0, None, 0),
+        (0.92, 0.0, None, 1),
+        (0.92, 0.0, RIGHT_PLACE, 0),
+        (0.95, 0.08, None, 1),
+        (0.4, 0.0, None, 1),
+    ],
+)
+def test_the_pair_detector_evaluates_only_hands_whose_result_it_can_change(presence, unsteady, body, scored):
+    bodies = [] if body is None else [Prediction("body", Shown(at=body).box, 1.0, 0.9)]
+    shown = Shown(presence=presence, unsteady=unsteady)
+    networks = Networks(shown)
+    decided(networks, IMAGE, FoundHands([shown.found()], of_persons=[bodies]), CONFIG)
+    assert networks.scored == scored
 
 
 @pytest.mark.parametrize(

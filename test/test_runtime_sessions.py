@@ -17,7 +17,7 @@ def landmark_session():
     return sessions.open_session(find_model(HAND_LANDMARKS), threads=2, capacity=2)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
 def test_several_images_give_what_each_gives_alone(landmark_session, threads):
     """However many there are: side by side, or the last one on all threads."""
     images = np.random.default_rng(0).integers(0, 256, (4, 224, 224, 3), dtype=np.uint8)
@@ -40,6 +40,21 @@ def test_several_images_give_what_each_gives_alone(landmark_session, threads):
             assert [array.shape for array in ours] == [(63,), (1,), (1,), (63,)]
             for a, b in zip(ours, single, strict=True):
                 np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+def test_after_an_error_while_filling_the_session_goes_on(landmark_session):
+    images = np.random.default_rng(4).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    landmark_session.inputs[:] = images
+    before = landmark_session.run(2)
+
+    def fill(index):
+        if index == 1:
+            raise ValueError("no such image")
+
+    with pytest.raises(ValueError, match="no such image"):
+        landmark_session.run(2, fill)
+    for ours, expected in zip(landmark_session.run(2), before, strict=True):
+        np.testing.assert_allclose(ours[0], expected[0], atol=1e-3)
 
 
 def test_inputs_that_are_filled_already_are_evaluated_as_they_are(landmark_session):

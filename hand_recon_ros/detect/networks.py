@@ -46,7 +46,7 @@ class HandNetworks:
         stems = () if config.encoder == "none" else _STEM_READERS
         # In float32: bfloat16 changes which hands are detected, and moves landmarks by 0.6 px.
         open_with = functools.partial(open_session, threads=config.threads)
-        with ThreadPoolExecutor() as pool:  # compiling a network takes one core
+        with ThreadPoolExecutor() as pool:  # compiling uses one core for each network
             body = pool.submit(BodyNetworks.load, config) if config.body != "none" else None
             palm_session = pool.submit(open_with, palm)
             landmark_session = pool.submit(open_with, landmark, capacity=_PARALLEL_CROPS, feature_layers=stems)

@@ -15,7 +15,8 @@ from .handedness import log_odds, probability
 from .networks import HandNetworks
 
 AUGMENTATIONS = ((0.0, 1.0, False), (0.0, 1.0, True), (math.radians(12), 1.08, False), (math.radians(-12), 1.08, True))
-"""Rotation (rad), scale and mirroring of each crop relative to the box of the landmarks."""
+"""Rotation (rad), scale and mirroring of each crop relative to the box of the landmarks; first the box itself, then its
+mirror image."""
 
 
 def averaged(

@@ -11,12 +11,16 @@ import openvino
 
 from .sessions import SessionError
 
+_STREAMS = 2
+"""Images that are evaluated at once: the crops of both hands."""
+
 
 class OpenVinoSession:
     """A network with one image input; its graph converts uint8 BGR to float RGB.
 
-    One image is evaluated by all threads. Of several, each is evaluated by one thread: on two threads, two crops then
-    take 0.85 of the time of one after the other and 0.96 of that of a batch, or 0.7 of it beside another process.
+    One image is evaluated by all threads. Of several, two at a time are evaluated, each by half of the threads: with
+    two threads, two crops then take 0.85 of the time of one after the other, 0.96 of that of a batch of two, and 0.7 of
+    that of a batch while another process is busy.
     See :class:`hand_recon_ros.runtime.sessions.Session`; arguments as of ``open_session``.
     """
 
@@ -39,7 +43,7 @@ class OpenVinoSession:
         model = _with_image_input(model, input_range)
         self._inputs = np.zeros((capacity, *shape[1:]), dtype=np.uint8)
         self._output_count = len(model.outputs)
-        self._streams = min(threads, capacity)
+        self._streams = min(_STREAMS, threads, capacity)
         self._alone = self._requests(core.compile_model(model, "CPU", cpu_config(threads)))
         self._side_by_side = self._alone
         if self._streams > 1:
@@ -57,16 +61,20 @@ class OpenVinoSession:
         """Outputs of each of the first ``count`` inputs, without the batch axis."""
         if not 0 <= count <= len(self._inputs):
             raise ValueError(f"this session takes up to {len(self._inputs)} images at once, got {count}")
-        # A last one that would keep only one of the threads busy is evaluated by all of them.
-        side_by_side = count - 1 if count % self._streams == 1 else count
+        # The last one of an odd number is evaluated by all threads.
+        side_by_side = count - count % self._streams
         requests = self._side_by_side[:side_by_side] + self._alone[side_by_side:count]
-        for index, request in enumerate(requests):
-            if fill is not None:
-                fill(index)
-            if index < side_by_side:
-                request.start_async()
-        for request in requests[:side_by_side]:
-            request.wait()
+        started = []
+        try:
+            for index, request in enumerate(requests):
+                if fill is not None:
+                    fill(index)
+                if index < side_by_side:
+                    request.start_async()
+                    started.append(request)
+        finally:
+            for request in started:
+                request.wait()
         for request in requests[side_by_side:]:
             request.infer()
         return [
@@ -85,7 +93,7 @@ class OpenVinoSession:
 
 
 def cpu_config(threads: int, streams: int = 1) -> dict[str, Any]:
-    """Options for compiling a network for the CPU, for so many requests at a time.
+    """Options for compiling a network for the CPU, for ``streams`` requests at a time.
 
     Precision is float32 also where the CPU has bfloat16: in bfloat16 the encoder's keypoints differ by up to 1 px of
     its crop and 2 mm, and its wrists by up to 7 mm.

@@ -30,7 +30,8 @@ class Session(Protocol):
     def run(self, count: int = 1, fill: Callable[[int], None] | None = None) -> list[tuple[np.ndarray, ...]]:
         """Outputs of each of the first ``count`` inputs, without the batch axis; they stay valid after the next run.
 
-        ``fill`` fills the input of an index: it is called for one after the other, while those before are evaluated.
+        ``fill(i)`` writes input i. It is called for 0, 1, ... in order while earlier inputs are evaluated, and must not
+        change those.
         """
         ...
 

@@ -66,7 +66,7 @@ def _last_predictions_serve(tracks: Tracks, observations: list[Observation]) -> 
 def _propagated(before: Observation | None, now: Observation) -> Observation:
     """``now`` with the prediction of the image before, its keypoints moved with the landmarks.
 
-    Distance and bones stay: from one image to the next they change by less than their error.
+    Distance and bones stay: within ``encoder_interval`` they change by less than their error.
     """
     if before is None or before.prediction is None:
         return now
