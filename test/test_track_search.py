@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hand_recon_ros.detect.new_hands import Proposal, Proposals
 from hand_recon_ros.landmarks.observation import RotatedBox
 from hand_recon_ros.track.search import Search
 
@@ -190,3 +191,19 @@ def test_a_covered_hand_is_confirmed_every_tenth_of_a_second(rate, images):
     last = BEGIN + 3 * images / rate
     assert search.is_certain_of_both(last + 0.1) and not search.is_certain_of_both(last + 0.1 + SHORTLY)
     assert not Search().is_certain_of_both(BEGIN)
+
+
+@pytest.mark.parametrize(("later", "due"), [(1 / 60, True), (1 / 15, True), (0.15, True), (0.2, False)])
+def test_proposals_are_due_for_a_short_time(later, due):
+    search, proposals = Search(), Proposals("palms", 0, [Proposal(OPERATOR)])
+    assert search.due_proposals(BEGIN) is None
+    search.propose(proposals, BEGIN)
+    assert search.due_proposals(BEGIN + later) is (proposals if due else None)
+
+
+def test_a_loss_makes_proposals_void():
+    """They were made beside a hand that may be the one that is lost."""
+    search = Search()
+    search.propose(Proposals("pair", 2, [Proposal(MOVED)]), BEGIN)
+    search.restart(BEGIN + 0.03)
+    assert search.due_proposals(BEGIN + 0.03) is None

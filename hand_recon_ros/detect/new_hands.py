@@ -49,6 +49,26 @@ class Proposal:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Proposals:
+    """What a detector proposes, before the landmark network evaluates it.
+
+    Attributes:
+        detector: one of :func:`detectors`.
+        turn: of the detector.
+        hands: boxes in which a hand may be.
+        sure: boxes by side, of hands that the pair detector is sure of.
+        operator, wrists: as of :class:`NewHands`.
+    """
+
+    detector: str
+    turn: int
+    hands: list[Proposal]
+    sure: dict[Side, RotatedBox] = dataclasses.field(default_factory=dict)
+    operator: RotatedBox | None = None
+    wrists: tuple[RotatedBox, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class NewHands:
     """The result of one search step.
 
@@ -80,7 +100,24 @@ def detect_new_hands(
     operator: RotatedBox | None = None,
     place: RotatedBox | None = None,
 ) -> NewHands:
-    """Hands in an image that one detector finds and that are not followed yet, at most as many as there are free slots.
+    """Hands in an image that one detector finds and that are not followed yet, at most as many as there are free slots:
+    proposed and evaluated in the same image. Arguments as of :func:`propose`.
+    """
+    proposals = propose(networks, image, followed, detector, turn, config, operator, place)
+    return evaluate(networks, image, followed, proposals, config)
+
+
+def propose(
+    networks: HandNetworks,
+    image: np.ndarray,
+    followed: Sequence[tuple[HandLandmarks, Candidate]],
+    detector: str,
+    turn: int,
+    config: ReconstructorConfig,
+    operator: RotatedBox | None = None,
+    place: RotatedBox | None = None,
+) -> Proposals:
+    """Boxes in which one detector sees hands that are not followed yet.
 
     Args:
         networks: detectors and landmark network.
@@ -92,21 +129,38 @@ def detect_new_hands(
         operator: the box of the operator's body by the last image with a body; None to detect bodies anew.
         place: where the operator's body was before that: of new bodies the nearest one is taken, not the largest.
     """
-    known, free = [hand for hand, _ in followed], len(Side) - len(followed)
-    boxes: dict[Side, RotatedBox] = {}
-    wrists: tuple[RotatedBox, ...] = ()
+    known = [hand for hand, _ in followed]
     if detector == "body":
-        proposals, operator, wrists = _of_operator(networks, image, known, operator, place, config)
-    elif detector == "pair":
-        proposals, boxes = _of_pair(networks, image, followed, turn, config)
-    else:
-        proposals = _of_palms(networks, image, known, turn, config)
-    seen = networks.read(image, [proposal.roi for proposal in proposals])
+        hands, operator, wrists = _of_operator(networks, image, known, operator, place, config)
+        return Proposals(detector, turn, hands, operator=operator, wrists=wrists)
     if detector == "pair":
-        seen = _evaluated_otherwise(networks, image, seen, turn)
+        return Proposals(detector, turn, *_of_pair(networks, image, followed, turn, config))
+    return Proposals(detector, turn, _of_palms(networks, image, known, turn, config))
+
+
+def evaluate(
+    networks: HandNetworks,
+    image: np.ndarray,
+    followed: Sequence[tuple[HandLandmarks, Candidate]],
+    proposals: Proposals,
+    config: ReconstructorConfig,
+) -> NewHands:
+    """The hands that the landmark network finds in proposed boxes, at most as many as there are free slots.
+
+    Args:
+        networks: the landmark network.
+        image: uint8 (H, W, 3) BGR: that of the proposals, or the next one.
+        followed: the hands that are followed in it, at most two.
+        proposals: of one detector.
+        config: thresholds.
+    """
+    known, free = [hand for hand, _ in followed], len(Side) - len(followed)
+    seen = networks.read(image, [proposal.roi for proposal in proposals.hands])
+    if proposals.detector == "pair":
+        seen = _evaluated_otherwise(networks, image, seen, proposals.turn)
     first = [
         (hand, proposal)
-        for hand, proposal in zip(seen, proposals, strict=True)
+        for hand, proposal in zip(seen, proposals.hands, strict=True)
         if hand.presence >= _FIRST_PASS_PRESENCE
     ]
     # Only hands that would get a slot are worth a second evaluation.
@@ -118,9 +172,9 @@ def detect_new_hands(
             found.append((hand, evidence + _signed(proposal.evidence, config)))
     kept = _without_duplicates([hand for hand, _ in found], known)
     hands = [found[index] for index in kept][:free]
-    read = matched(list(boxes.values()), [hand.next_roi() for hand, _ in hands])
-    boxes = {side: box for index, (side, box) in enumerate(boxes.items()) if index not in read}
-    return NewHands(hands, boxes, operator if detector == "body" else None, wrists)
+    read = matched(list(proposals.sure.values()), [hand.next_roi() for hand, _ in hands])
+    boxes = {side: box for index, (side, box) in enumerate(proposals.sure.items()) if index not in read}
+    return NewHands(hands, boxes, proposals.operator, proposals.wrists)
 
 
 def _of_palms(

@@ -13,7 +13,7 @@ from ..detect.handedness import Candidate, assign, probability
 from ..detect.image_hands import ImageHands
 from ..detect.image_search import search, search_people
 from ..detect.networks import HandNetworks
-from ..detect.new_hands import NewHands, detect_new_hands, detectors, is_present, right_of
+from ..detect.new_hands import NewHands, detectors, evaluate, is_present, propose, right_of
 from ..detect.pair_detector import overlap, still_second
 from ..landmarks.landmarks import HandLandmarks, joint_scores
 from ..landmarks.observation import Observation, RotatedBox
@@ -23,6 +23,8 @@ from .tracks import Tracks
 
 _ENCODER = "encoder"
 """The search step of the encoder, beside those of the detectors."""
+_PROPOSALS = "proposals"
+"""The search step in which boxes that a detector proposed are evaluated."""
 _STRAYED = 0.08
 """A followed hand whose own box lies farther than this (part of its size) from the box of its crop moved faster than
 predicted. Its landmarks are biased towards the crop, so they are computed again in its own box."""
@@ -58,7 +60,8 @@ class HandLocator:
         Known hands are followed by their last landmarks. While one is missing, it is searched: for a second after the
         first image and after a loss in every image, then every ``detection_interval`` seconds. The detectors and the
         encoder take turns, so that no image has more than one search step, and none where the known hand is due
-        to be encoded. The landmarks are kept in ``tracks``.
+        to be encoded. What a detector proposes beside a known hand is evaluated in the next image. The landmarks are
+        kept in ``tracks``.
         """
         before = len(tracks.followed)
         boxes: dict[Side, RotatedBox] = {}
@@ -139,11 +142,17 @@ class HandLocator:
 
     def _next_search(self, tracks: Tracks, followed: int, config: ReconstructorConfig) -> tuple[str, int] | None:
         """The search step of this image and the number of its turn; None without one."""
-        if followed == len(Side) or not tracks.search.is_due(tracks.time, config.detection_interval):
+        if followed == len(Side):
+            tracks.search.proposals = None
+            return None
+        proposed = tracks.search.due_proposals(tracks.time) is not None
+        if not proposed and not tracks.search.is_due(tracks.time, config.detection_interval):
             return None
         with_encoder = followed == 1 and config.encoder != "none"  # it predicts one hand from the other
         if with_encoder and tracks.encoding_is_first(config):
             return None
+        if proposed:
+            return _PROPOSALS, 0
         kinds = [*detectors(self.networks), *([_ENCODER] if with_encoder else [])]
         return tracks.search.next_turn(kinds, tracks.time)
 
@@ -157,12 +166,19 @@ class HandLocator:
         config: ReconstructorConfig,
     ) -> NewHands:
         followed = [(image.hand, _candidate(image, slot)) for image, slot in images]
-        first = config.operator == "first"
-        known = tracks.search.known_operator(tracks.time, first)
-        place = tracks.search.first_place(tracks.time, bool(followed)) if first else None
-        new = detect_new_hands(self.networks, frame.image, followed, detector, turn, config, known, place)
-        if detector == "body":
-            tracks.search.saw_operator(new.operator, known is not None, tracks.time, new.wrists)
+        proposals = tracks.search.due_proposals(tracks.time)
+        tracks.search.proposals = None
+        if detector != _PROPOSALS or proposals is None:
+            first = config.operator == "first"
+            known = tracks.search.known_operator(tracks.time, first)
+            place = tracks.search.first_place(tracks.time, bool(followed)) if first else None
+            proposals = propose(self.networks, frame.image, followed, detector, turn, config, known, place)
+            if detector == "body":
+                tracks.search.saw_operator(proposals.operator, known is not None, tracks.time, proposals.wrists)
+            if followed and proposals.hands:
+                tracks.search.propose(proposals, tracks.time)
+                return NewHands([], {})
+        new = evaluate(self.networks, frame.image, followed, proposals, config)
         own = [one for one in new.hands if not tracks.search.is_of_another(one[0].next_roi(), tracks.time)]
         return dataclasses.replace(new, hands=own)
 

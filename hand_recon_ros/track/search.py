@@ -7,6 +7,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from ..detect.new_hands import Proposals
 from ..landmarks.observation import RotatedBox
 from ..types import Side
 
@@ -19,6 +20,8 @@ _FAR = 2.0
 """Distance from a wrist, in units of the box of its hand, which a hand does not move before the body is seen again."""
 _BOTH_INTERVAL = 0.1
 """Seconds between two evaluations of the pair detector while one hand covers the other."""
+_PROPOSALS_KEPT = 0.15
+"""Seconds after which boxes that were proposed are no longer evaluated."""
 _OPERATOR_KEPT = 2.0
 """Seconds after which another person can become the operator, where it is not the first one."""
 
@@ -35,6 +38,8 @@ class Search:
         place: the box of the operator's body when last seen.
         wrists: boxes of the operator's hands whose wrists were clearly visible then.
         seen, chosen: when the operator was last seen, and when chosen among the bodies in the image, seconds.
+        proposals: what a detector proposed in an image before, where it is not evaluated yet.
+        proposed: when that was, seconds.
         both: whether the pair detector was certain of a hand that the other one covers, when last evaluated for that.
         both_evaluated: when that was, seconds.
     """
@@ -47,6 +52,8 @@ class Search:
     wrists: tuple[RotatedBox, ...] = ()
     seen: float = -math.inf
     chosen: float = -math.inf
+    proposals: Proposals | None = None
+    proposed: float = -math.inf
     both: bool = False
     both_evaluated: float = -math.inf
 
@@ -54,6 +61,7 @@ class Search:
         """A hand was lost at ``time`` (s)."""
         self.begun = time
         self.turns.clear()
+        self.proposals = None
 
     def is_due(self, time: float, interval: float) -> bool:
         """Whether the image at ``time`` (s) has a step; ``interval`` (s) is that between later steps."""
@@ -71,6 +79,14 @@ class Search:
         self.turns[kind] += 1
         self.last = time
         return kind, turn
+
+    def propose(self, proposals: Proposals, time: float) -> None:
+        """Keep the proposals of the image at ``time`` (s), to be evaluated in the next one."""
+        self.proposals, self.proposed = proposals, time
+
+    def due_proposals(self, time: float) -> Proposals | None:
+        """The proposals that are to be evaluated in the image at ``time`` (s)."""
+        return self.proposals if time - self.proposed <= _PROPOSALS_KEPT + 1e-6 else None
 
     def known_operator(self, time: float, first: bool) -> RotatedBox | None:
         """The box of the operator's body in the image at ``time`` (s); None where bodies have to be detected anew.
