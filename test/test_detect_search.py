@@ -278,3 +278,17 @@ def test_a_hand_of_the_pair_step_is_read_again_in_a_smaller_box(networks, detect
     # A hand that is found is not read in a smaller box.
     smaller = [size for size in sizes if size == pytest.approx(0.7 * scale)]
     assert len(smaller) == (detector == "pair" and scale > 1.1)
+
+
+def test_a_box_that_was_proposed_beside_a_followed_hand_is_evaluated_once_in_the_next_image(networks):
+    left, right = Shown(NEAR_RIGHT, 0.03), Shown(RIGHT_PLACE, 0.97, palm=0.0)
+    networks.shown = [left, right]
+    networks.pairs = {Side.RIGHT: (0.9, box_of(right), 4.0)}
+    stream = LocatedStream(CONFIG, networks)
+    assert [stream()[1], stream()[1]] == [["palms"], ["body"]]
+    located, kinds = stream()
+    assert kinds == ["pair"] and len(located.observations) == 1
+    located, kinds = stream()
+    assert kinds == ["proposals"] and len(located.observations) == 2
+    assert stream.tracks.search.proposals is None
+    assert stream.during(0.5) == [[]] * 15

@@ -60,8 +60,8 @@ class HandLocator:
         Known hands are followed by their last landmarks. While one is missing, it is searched: for a second after the
         first image and after a loss in every image, then every ``detection_interval`` seconds. The detectors and the
         encoder take turns, so that no image has more than one search step, and none where the known hand is due
-        to be encoded. What a detector proposes beside a known hand is evaluated in the next image, or at once in the
-        image in which the other one is lost. The landmarks are kept in ``tracks``.
+        to be encoded. Boxes that the body or the pair detector proposes beside a known hand are evaluated in the next
+        image, palms and those in the image in which a hand is lost at once. The landmarks are kept in ``tracks``.
         """
         before = len(tracks.followed)
         boxes: dict[Side, RotatedBox] = {}
@@ -175,7 +175,8 @@ class HandLocator:
             proposals = propose(self.networks, frame.image, followed, detector, turn, config, known, place)
             if detector == "body":
                 tracks.search.saw_operator(proposals.operator, known is not None, tracks.time, proposals.wrists)
-            if followed and proposals.hands and tracks.search.begun != tracks.time:
+            just_lost = tracks.search.begun == tracks.time
+            if followed and proposals.hands and detector != "palms" and not just_lost:
                 tracks.search.propose(proposals, tracks.time)
                 return NewHands([], {})
         new = evaluate(self.networks, frame.image, followed, proposals, config)
