@@ -19,6 +19,7 @@ from ..landmarks.landmarks import HandLandmarks, joint_scores
 from ..landmarks.observation import Observation, RotatedBox
 from ..types import Frame, Side
 from .image_track import ImageTrack, worse_duplicate
+from .search import PROPOSALS_KEPT
 from .tracks import Tracks
 
 _ENCODER = "encoder"
@@ -61,7 +62,8 @@ class HandLocator:
         first image and after a loss in every image, then every ``detection_interval`` seconds. The detectors and the
         encoder take turns, so that no image has more than one search step, and none where the known hand is due
         to be encoded. Boxes that the body or the pair detector proposes beside a known hand are evaluated in the next
-        image, palms and those in the image in which a hand is lost at once. The landmarks are kept in ``tracks``.
+        image; at once are palms, those in the image in which a hand is lost, and where images are rare. The landmarks
+        are kept in ``tracks``.
         """
         before = len(tracks.followed)
         boxes: dict[Side, RotatedBox] = {}
@@ -175,8 +177,8 @@ class HandLocator:
             proposals = propose(self.networks, frame.image, followed, detector, turn, config, known, place)
             if detector == "body":
                 tracks.search.saw_operator(proposals.operator, known is not None, tracks.time, proposals.wrists)
-            just_lost = tracks.search.begun == tracks.time
-            if followed and proposals.hands and detector != "palms" and not just_lost:
+            waits = detector != "palms" and tracks.search.begun != tracks.time and tracks.step <= PROPOSALS_KEPT
+            if followed and proposals.hands and waits:
                 tracks.search.propose(proposals, tracks.time)
                 return NewHands([], {})
         new = evaluate(self.networks, frame.image, followed, proposals, config)

@@ -20,8 +20,8 @@ _FAR = 2.0
 """Distance from a wrist, in units of the box of its hand, which a hand does not move before the body is seen again."""
 _BOTH_INTERVAL = 0.1
 """Seconds between two evaluations of the pair detector while one hand covers the other."""
-_PROPOSALS_KEPT = 0.15
-"""Seconds after which boxes that were proposed are no longer evaluated."""
+PROPOSALS_KEPT = 0.15
+"""Seconds after which boxes that were proposed are no longer evaluated: of rarer images they are evaluated at once."""
 _OPERATOR_KEPT = 2.0
 """Seconds after which another person can become the operator, where it is not the first one."""
 
@@ -86,7 +86,7 @@ class Search:
 
     def due_proposals(self, time: float) -> Proposals | None:
         """The proposals that are to be evaluated in the image at ``time`` (s)."""
-        return self.proposals if time - self.proposed <= _PROPOSALS_KEPT + 1e-6 else None
+        return self.proposals if time - self.proposed <= PROPOSALS_KEPT + 1e-6 else None
 
     def known_operator(self, time: float, first: bool) -> RotatedBox | None:
         """The box of the operator's body in the image at ``time`` (s); None where bodies have to be detected anew.
