@@ -8,6 +8,7 @@ import itertools
 from hand_recon_ros import Frame, Side
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.detect.networks import HandNetworks
+from hand_recon_ros.detect.new_hands import NewHands, evaluate, propose
 from hand_recon_ros.landmarks.observation import Observation
 from hand_recon_ros.track.locator import HandLocator
 from hand_recon_ros.track.tracks import Tracks
@@ -20,6 +21,12 @@ def pair_of_slots(observations: list[Observation]) -> Pair:
     by_side = {observation.side: observation for observation in observations}
     assert len(by_side) == len(observations)
     return by_side.get(Side.LEFT), by_side.get(Side.RIGHT)
+
+
+def detect_new_hands(networks, image, followed, detector, turn, config, operator=None, place=None) -> NewHands:
+    """What a detector proposes in an image, evaluated in the same image."""
+    proposals = propose(networks, image, followed, detector, turn, config, operator, place)
+    return evaluate(networks, image, followed, proposals, config)
 
 
 class Stream:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from evidence import CAMERA
-from streams import Stream
+from streams import Stream, detect_new_hands
 from test_handedness import OPEN_HAND
 from test_track_encoder_schedule import APART, Oracle, hands
 from test_track_locator import Shown, frame
@@ -18,7 +18,6 @@ from hand_recon_ros import Side
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.detect.handedness import Candidate, log_odds
 from hand_recon_ros.detect.image_search import search
-from hand_recon_ros.detect.new_hands import detect_new_hands
 from hand_recon_ros.detect.pair_detector import RegionHand
 from hand_recon_ros.detect.test_time_augmentation import AUGMENTATIONS
 from hand_recon_ros.encode.hand_encoder import HandEncoder

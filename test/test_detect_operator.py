@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from streams import detect_new_hands
 from test_detect_search import (
     BODY,
     CONFIG,
@@ -22,7 +23,7 @@ from test_detect_search import (
 from test_track_locator import Shown, frame
 
 from hand_recon_ros import Side
-from hand_recon_ros.detect.new_hands import BODY_EVIDENCE, VISIBLE, detect_new_hands
+from hand_recon_ros.detect.new_hands import BODY_EVIDENCE, VISIBLE
 from hand_recon_ros.landmarks.observation import RotatedBox
 
 

@@ -7,14 +7,13 @@ import math
 
 import numpy as np
 import pytest
-from streams import Stream
+from streams import Stream, detect_new_hands
 from test_track_locator import Shown, SimulatedNetworks, frame
 
 from hand_recon_ros import Side
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.detect.body import BodyDetection, BodyHand, BodyPose
 from hand_recon_ros.detect.image_search import search
-from hand_recon_ros.detect.new_hands import detect_new_hands
 from hand_recon_ros.detect.pair_detector import CERTAIN, RegionHand
 from hand_recon_ros.landmarks.crops import tracking_box
 from hand_recon_ros.landmarks.observation import RotatedBox

@@ -90,23 +90,6 @@ def detectors(networks: HandNetworks) -> list[str]:
     return ["palms", *(["body"] if networks.body else []), *(["pair"] if networks.pair else [])]
 
 
-def detect_new_hands(
-    networks: HandNetworks,
-    image: np.ndarray,
-    followed: Sequence[tuple[HandLandmarks, Candidate]],
-    detector: str,
-    turn: int,
-    config: ReconstructorConfig,
-    operator: RotatedBox | None = None,
-    place: RotatedBox | None = None,
-) -> NewHands:
-    """Hands in an image that one detector finds and that are not followed yet, at most as many as there are free slots:
-    proposed and evaluated in the same image. Arguments as of :func:`propose`.
-    """
-    proposals = propose(networks, image, followed, detector, turn, config, operator, place)
-    return evaluate(networks, image, followed, proposals, config)
-
-
 def propose(
     networks: HandNetworks,
     image: np.ndarray,
