@@ -11,7 +11,8 @@ import pytest
 
 from hand_recon_ros import Side
 from hand_recon_ros.datasets import pair_crops
-from hand_recon_ros.datasets.pair_crops import HandPicture, augmented, box_around, pair_crop, random_region
+from hand_recon_ros.datasets.image_augmentation import augmented
+from hand_recon_ros.datasets.pair_crops import HandPicture, box_around, pair_crop, random_region
 from hand_recon_ros.detect.pair_detector import decode, region_of
 from hand_recon_ros.landmarks.crops import crop, tracking_box
 from hand_recon_ros.landmarks.observation import RotatedBox

@@ -123,6 +123,25 @@ def test_mirror_images_give_mirrored_results(path, networks, scenes, frames):
         np.testing.assert_allclose(mirror_points(b.prediction.to_other), a.prediction.to_other, atol=0.02)
 
 
+def test_an_encoder_of_crops_sees_a_gloved_hand_as_the_landmark_network_does(tmp_path, networks, scenes, frames):
+    """Without colours where the hand was found so."""
+    torch.manual_seed(0)
+    path = tmp_path / "encoder.onnx"
+    export_onnx(FusionAlignmentEncoder(EncoderConfig(width=32, heads=2, trained_from="stride8"), MODEL).eval(), path)
+    encoder = HandEncoder(EncoderSession(path, HandOutputs), networks)
+    hand_scene = scenes[0].hands[0]
+    keypoints = MODEL.kinematics(hand_scene.side).forward(
+        hand_scene.rotations, hand_scene.betas, hand_scene.translation
+    )[0]
+    observation = observe(keypoints, hand_scene.side)
+    grey = np.repeat(cv2.cvtColor(frames[0], cv2.COLOR_BGR2GRAY)[..., None], 3, axis=-1)
+    (coloured,) = encoder(frames[0], [observation], CAMERA)
+    (colourless,) = encoder(frames[0], [dataclasses.replace(observation, grey=True)], CAMERA)
+    (expected,) = encoder(grey, [observation], CAMERA)
+    pixels = [result.prediction.keypoints_2d for result in (coloured, colourless, expected)]
+    assert np.abs(pixels[1] - pixels[2]).max() < 0.01 * observation.roi.size < np.abs(pixels[0] - pixels[2]).max() * 5
+
+
 def test_crops_of_the_tracking_are_not_evaluated_again(path, networks, frames):
     """In a stream the encoder takes its features from the crops of the landmark network."""
     counts = []

@@ -10,6 +10,7 @@ from hand_recon_ros.geometry.rotations import rotation_matrices
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.models.encoder import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.models.hand_kinematics import HandChain, palm_frame
+from hand_recon_ros.models.landmark_trunk import LandmarkTrunk
 from hand_recon_ros.models.rotations import matrix_from_6d, to_6d
 from hand_recon_ros.training.encoder import EncoderTraining, parameter_groups
 from hand_recon_ros.training.losses import LossWeights, encoder_loss
@@ -190,6 +191,42 @@ def test_dense_keypoints_follow_exact_priors_after_a_short_training():
     assert float(dense_error().detach()) < 0.6 * first
 
 
+@pytest.mark.parametrize("fusion", ["none", "aligned"])
+def test_stages_are_trained_from_the_chosen_one_on(fusion):
+    model = encoder(fusion=fusion, pretrained=True, trained_from="stride8")
+    trained = {name for name, parameter in model.backbones.named_parameters() if parameter.requires_grad}
+    frozen = {name for name, parameter in model.backbones.named_parameters() if not parameter.requires_grad}
+    first = list(LandmarkTrunk().stages).index("stride8")
+    assert all(int(name.split(".")[1]) < first for name in frozen) and all(name.startswith("early.") for name in frozen)
+    assert any(name.startswith(f"early.{first}.") for name in trained)
+    assert any(name.startswith("tail.") for name in trained)
+    assert any(name.startswith("image_tail.") for name in trained) == (fusion == "aligned")
+    crops = torch.rand(2, 3, 224, 224)
+    assert model.stem(crops) is crops  # nothing that the pipeline computes anyway
+    shared = encoder(fusion=fusion, pretrained=True)
+    for mine, theirs in zip(model.backbones(crops), shared.backbones(shared.stem(crops)), strict=True):
+        for a, b in zip(mine, theirs, strict=True):
+            torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("trained_from", ["stride32", "stride8"])
+def test_features_are_computed_where_there_is_a_crop(trained_from, monkeypatch):
+    """In training: the outputs of hands with a crop are the same, and those of the others train nothing."""
+    model = encoder(pretrained=True, trained_from=trained_from)
+    arguments = inputs(model)
+    arguments["others"] = torch.tensor([[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]])  # of the hand's partner
+    has_crop = arguments["others"].flip(1) > 0
+    del arguments["prior_maps"]
+    counts = []
+    compute = model.backbones.forward
+    monkeypatch.setattr(model.backbones, "forward", lambda stems: (counts.append(len(stems)), compute(stems))[1])
+    with torch.no_grad():
+        expected = model(**arguments).hands
+        result = model.train()(**arguments).hands
+    assert counts == [2 * BATCH, int(has_crop.sum())]
+    assert_same(result[has_crop], expected[has_crop], 1e-4)
+
+
 def test_training_starts_from_the_landmarks_of_a_pretrained_trunk():
     """Before any training keypoints and the palm's orientation are close to those of the landmark network."""
     model = encoder(pretrained=True, width=128)
@@ -212,7 +249,7 @@ def truth(batch, seed=0):
     betas = torch.randn(batch, 2, 10, generator=generator)
     joints = HandChain(MODEL)(rotations.float().flatten(0, 1), betas.flatten(0, 1)).reshape(batch, 2, 21, 3)
     return {
-        "present": torch.ones(batch, 2), "has_crop": torch.ones(batch, 2), "both": torch.ones(batch, 2),
+        **{name: torch.ones(batch, 2) for name in ("present", "posed", "has_crop", "both")},
         "rotations": rotations.float(), "betas": betas, "joints": joints,
         "keypoints_2d": torch.rand(batch, 2, 21, 2, generator=generator) - 0.5,
         "keypoint_weights": torch.ones(batch, 2, 21),

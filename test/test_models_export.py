@@ -143,9 +143,10 @@ def test_precision_is_float32_where_bfloat16_differs(monkeypatch):
         assert precisions == {openvino.Type.f32}
 
 
-def test_an_encoder_trained_from_scratch_takes_crops(tmp_path):
+@pytest.mark.parametrize("changes", [{"pretrained": False}, {"trained_from": "stride8"}])
+def test_an_encoder_with_early_layers_of_its_own_takes_crops(tmp_path, changes):
     torch.manual_seed(0)
-    config = EncoderConfig(width=32, layers=1, heads=2, pretrained=False)
+    config = EncoderConfig(width=32, layers=1, heads=2, **changes)
     model = FusionAlignmentEncoder(config, load_hand_model()).eval()
     export_onnx(model, tmp_path / "scratch.onnx")
     session = EncoderSession(tmp_path / "scratch.onnx", HandOutputs)

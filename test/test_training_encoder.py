@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from photographs import hand, labels
 
 from hand_recon_ros import Side
 from hand_recon_ros.cli import main
@@ -19,9 +20,10 @@ from hand_recon_ros.landmarks.crops import alike, tracking_box
 from hand_recon_ros.models.encoder import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.models.hand_kinematics import HandChain
 from hand_recon_ros.models.landmark_trunk import LandmarkTrunk
-from hand_recon_ros.synthetic.crop_dataset import CropDataset
 from hand_recon_ros.synthetic.sample_stream import SampleStream
+from hand_recon_ros.training.crop_dataset import CropDataset
 from hand_recon_ros.training.encoder import EncoderTrainer, Recipe
+from hand_recon_ros.training.photographs import Photographs
 
 MODEL = load_hand_model()
 
@@ -121,18 +123,42 @@ def test_the_stem_in_a_loaders_process_is_that_of_the_network():
     np.testing.assert_allclose(arrays["stems"], expected, atol=0.02, rtol=0.002)
 
 
-def test_samples_are_cached_for_other_runs(tmp_path, monkeypatch):
-    computed = CropDataset("val", 0, MODEL, 0.5, None)[1]
-    first = CropDataset("val", 0, MODEL, 0.5, None, tmp_path)[1]
-    monkeypatch.setattr(SampleStream, "__getitem__", lambda *_: pytest.fail("computed again"))
-    again = CropDataset("val", 0, MODEL, 0.5, None, tmp_path)[1]
+@pytest.mark.parametrize("distinct", [0, 3])
+def test_rendered_samples_are_cached_for_other_runs(tmp_path, monkeypatch, distinct):
+    computed = CropDataset("val", 0, MODEL, 0.5, None, distinct=distinct)[1]
+    first = CropDataset("val", 0, MODEL, 0.5, None, tmp_path, distinct)[1]
+    (file,) = tmp_path.rglob("*.npz")
+    assert CropDataset("val", 0, MODEL, 0.5, None, tmp_path, distinct).is_cached(int(file.stem))
+    monkeypatch.setattr(SampleStream, "scene", lambda *_: pytest.fail("rendered again"))
+    again = CropDataset("val", 0, MODEL, 0.5, None, tmp_path, distinct)[1]
     assert set(computed) == set(first) == set(again)
     for name, values in computed.items():
-        np.testing.assert_array_equal(first[name], values)
-        np.testing.assert_array_equal(again[name], values)
+        np.testing.assert_array_equal(again[name], first[name])
         assert again[name].dtype == values.dtype
-    with pytest.raises(pytest.fail.Exception):  # other priors are other samples
-        CropDataset("val", 0, MODEL, 0.0, None, tmp_path)[1]
+        if name == "crops":  # the image is compressed
+            assert np.abs(first[name].astype(int) - values).mean() < 5
+        elif name == "priors":  # depth is rounded
+            np.testing.assert_allclose(first[name].astype(float), values.astype(float), atol=0.1)
+        else:
+            np.testing.assert_array_equal(first[name], values)
+
+
+def test_few_rendered_samples_are_used_again_with_variations(tmp_path):
+    dataset = CropDataset("val", 0, MODEL, 0.5, None, tmp_path, distinct=2)
+    samples = [dataset[number] for number in range(8)]
+    assert len(list(tmp_path.rglob("*.npz"))) == 2
+    assert len({sample["crops"].tobytes() for sample in samples}) == 8
+    np.testing.assert_array_equal(samples[5]["crops"], dataset[5]["crops"])
+
+
+def test_photographs_are_a_share_of_the_samples(tmp_path):
+    photographs = Photographs(labels(tmp_path, {"hands": [hand("left")]}), "train")
+    dataset = CropDataset("val", 0, MODEL, 0.5, None, tmp_path / "cache", 2, photographs, share=0.5)
+    samples = [dataset[number] for number in range(24)]
+    posed = [bool(sample["posed"].any()) for sample in samples if sample["present"].any()]
+    assert 4 < sum(posed) < 20
+    for sample in samples:
+        assert sample["has_crop"].any()
 
 
 def test_a_trunk_from_scratch_keeps_the_variance_of_activations():

@@ -2,48 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
-import cv2
 import numpy as np
 import pytest
+from photographs import BOX, GREEN, KEYPOINTS, hand, labels
 
 from hand_recon_ros import Side
 from hand_recon_ros.config import ConfigError
 from hand_recon_ros.training import photographs as photographs_module
 from hand_recon_ros.training.photographs import Photographs
-
-KEYPOINTS = np.stack([np.linspace(40, 80, 21), np.linspace(60, 20, 21)], axis=1)
-GREEN = (20, 120, 30)
-RED = (10, 10, 250)
-BOX = [100, 40, 180, 90]
-
-
-def hand(side="left", right=0.0, presence=0.99, shift=0.0, box=(30, 10, 90, 70)):
-    return {
-        "side": side, "right": right, "presence": presence, "keypoints": (KEYPOINTS + (shift, 0)).tolist(), "box": box,
-    }  # fmt: skip
-
-
-def labels(folder, *entries, size=(320, 240)):
-    """Green photographs with red hands, complete unless they have boxes without a label."""
-    rows = []
-    for number, entry in enumerate(entries):
-        image = np.full((size[1], size[0], 3), GREEN, np.uint8)
-        for x0, y0, x1, y1 in (one["box"] for one in entry["hands"]):
-            image[y0 : y1 + 1, x0 : x1 + 1] = RED
-        file = str(folder / f"{number}.png")
-        cv2.imwrite(file, image)
-        missed = entry.get("missed", [])
-        unlabelled = entry.get("unlabelled", missed)
-        sides = entry.get("missed_sides", [None] * len(missed))
-        rows.append({
-            "split": "train", **entry, "missed": missed, "missed_sides": sides, "unlabelled": unlabelled,
-            "complete": not unlabelled, "file": file,
-        })  # fmt: skip
-    path = folder / "labels.json"
-    path.write_text(json.dumps(rows), encoding="utf-8")
-    return path
 
 
 def rows_with_keypoints(picture):
@@ -169,7 +135,11 @@ def test_large_photographs_are_reduced_with_their_keypoints(tmp_path):
     np.testing.assert_allclose(picture.boxes[Side.RIGHT], (np.array(BOX) + 0.5) / 2 - 0.5)
 
 
-SINGLE = {"hands": [hand("left")]}, {"hands": [hand("right", 1.0, shift=100)]}, {"hands": [hand(None, 0.9)]}
+SINGLE = (
+    {"hands": [hand("left")]},
+    {"hands": [hand("right", 1.0, shift=100)]},
+    {"hands": [hand(None, 0.9)]},
+)
 OTHERS = (
     {"hands": [hand("left"), hand("right", 1.0, shift=100)]}, {"hands": [hand(None, 0.5)]},
     {"hands": [hand("left")], "missed": [BOX]}, {"hands": [], "missed": [BOX]},
@@ -227,7 +197,10 @@ def test_a_seventh_of_the_samples_shows_what_was_mistaken_for_a_hand(tmp_path):
         {"hands": [hand("right", 1.0)]},
         # Not used: a hand may be there, or too many are.
         {"hands": [hand("left")], "unlabelled": [[0, 0, 319, 239]], "mistaken": [[1, 1, 9, 9]]},
-        {"hands": [hand("left"), hand("right", 1.0), hand("left")], "mistaken": [[1, 1, 9, 9]]},
+        {
+            "hands": [hand("left"), hand("right", 1.0), hand("left")],
+            "mistaken": [[1, 1, 9, 9]],
+        },
     )
     photographs, rng = Photographs(path, "train"), np.random.default_rng(0)
     samples = [photographs.sample(rng) for _ in range(600)]

@@ -26,7 +26,7 @@ from hand_recon_ros.evaluation.encoder_predictors import Predictor, load_encoder
 from hand_recon_ros.evaluation.intervals import interval, reduction_interval
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.models.encoder import FusionAlignmentEncoder
-from hand_recon_ros.synthetic.crop_dataset import CropDataset
+from hand_recon_ros.training.crop_dataset import CropDataset
 from hand_recon_ros.training.encoder import Recipe
 
 RECIPE = Path(__file__).resolve().parent.parent / "config" / "train" / "encoder_small.yaml"

@@ -10,12 +10,16 @@ import numpy as np
 from ..encode.crop_frame import CropFrame
 from ..landmarks.crops import tracking_box
 from ..landmarks.observation import RotatedBox
-from ..types import Side
+from ..types import Camera, Side
+from .image_augmentation import augmented
+from .pair_crops import HandPicture, upright
 from .priors import CHANNELS, GRID, PriorProvider, SceneTruth, segmentation_classes
 from .sample import Sample
 
 SEGMENTATION_SIZE = 28
 """Size of the segmentation that the encoder is trained to predict, cells."""
+UNKNOWN_CLASS = 255
+"""Of a segmentation's cells where there is no ground truth."""
 CROP_SIZE = 224
 _RANDOM_ROTATIONS = 0.1
 """Share of crops at a random rotation, as from a detector without the hand's direction."""
@@ -28,20 +32,21 @@ _NEAR, _FAR = 0.7, 0.9
 units of the crop; up to the second either prediction is right."""
 _MIN_VISIBLE = 4
 """Keypoints of the other hand that must be visible for that."""
+_PICTURE_FOV = 45.0, 90.0
+"""Field of view of photographs, degrees, which is not known; no ground truth depends on it."""
 
 
-def jittered_box(keypoints: np.ndarray, rng: np.random.Generator) -> RotatedBox:
-    """The tracking box of keypoints (21, 2), pixels, shifted, scaled and rotated a little."""
-    box = tracking_box(keypoints)
+def jittered_box(box: RotatedBox, rng: np.random.Generator) -> RotatedBox:
+    """A box shifted, scaled and rotated a little."""
     shift = rng.normal(0.0, 0.05, 2) * box.size
     size = box.size * math.exp(rng.normal(0.0, 0.1))
     turn = rng.uniform(-math.pi, math.pi) if rng.random() < _RANDOM_ROTATIONS else rng.normal(0.0, 0.2)
     return RotatedBox((box.center[0] + float(shift[0]), box.center[1] + float(shift[1])), size, box.angle + float(turn))
 
 
-def random_box(sample: Sample, rng: np.random.Generator) -> RotatedBox:
-    """A random box of the image."""
-    height, width = sample.image.shape[:2]
+def random_box(image: np.ndarray, rng: np.random.Generator) -> RotatedBox:
+    """A random box of an image."""
+    height, width = image.shape[:2]
     size = float(rng.uniform(0.3, 0.8)) * max(height, width)
     center = float(rng.uniform(0, width)), float(rng.uniform(0, height))
     return RotatedBox(center, size, float(rng.uniform(-math.pi, math.pi)))
@@ -63,22 +68,22 @@ def sample_crops(
     With ``distractors`` some show no hand or the other side's hand, so that the encoder learns to predict presence.
 
     Arrays are (2, ...), left then right: crops uint8 (2, S, S, 3) RGB; rays, pairs, has_crop; priors float16; and the
-    ground truth: present, rotations, betas, joints (from the wrist), keypoints_2d (see CropFrame.pixels_in),
-    keypoint_weights, log_crop_width, to_other, segmentation; other_box, other_visible, and other_valid, the weight of
-    other_visible.
+    ground truth: present, posed (whether the pose in 3D is known), rotations, betas, joints (from the wrist),
+    keypoints_2d (see CropFrame.pixels_in), keypoint_weights, log_crop_width, to_other, segmentation; other_box,
+    other_visible, and other_valid, the weight of other_visible.
     """
     frames: list[CropFrame | None] = [None, None]
     own = sample.present.copy()
     for side in Side:
         if sample.present[side]:
-            frames[side] = CropFrame(jittered_box(sample.keypoints_2d[side], rng), side, sample.camera)
+            frames[side] = CropFrame(jittered_box(tracking_box(sample.keypoints_2d[side]), rng), side, sample.camera)
         elif distractors and rng.random() < 0.3:
-            frames[side] = CropFrame(random_box(sample, rng), side, sample.camera)
+            frames[side] = CropFrame(random_box(sample.image, rng), side, sample.camera)
     kind = rng.random() if distractors else 1.0
     one = Side(int(rng.integers(2)))
     if kind < _WRONG_SIDE and sample.present[one.other]:
         # This side's crop shows the other hand, as where a detector confuses the sides.
-        frames[one] = CropFrame(jittered_box(sample.keypoints_2d[one.other], rng), one, sample.camera)
+        frames[one] = CropFrame(jittered_box(tracking_box(sample.keypoints_2d[one.other]), rng), one, sample.camera)
         own[one] = False
         if rng.random() < 0.5:
             frames[one.other], own[one.other] = None, False
@@ -101,7 +106,53 @@ def sample_crops(
         result["segmentation"][side] = _majority(segmentation_classes(frame, sample.labels), SEGMENTATION_SIZE)
         if own[side]:
             _ground_truth(result, sample, frame, bool(own[side.other]))
-            _other_hand(result, sample, frame)
+            others = sample.keypoints_2d[side.other] if sample.present[side.other] else None
+            _other_hand(result, others, sample.keypoint_visible[side.other], frame)
+    return Crops((frames[0], frames[1]), result)
+
+
+def picture_crops(picture: HandPicture, rng: np.random.Generator) -> Crops:
+    """The crops of a photograph with augmentation; arrays as of :func:`sample_crops`, of the pose only 2D keypoints.
+
+    A hand of which only the box is known has ``present`` and neither keypoints nor pose. What was mistaken for a hand
+    has a crop as one of either side, which is not present. Hands of unknown side have no crop.
+    """
+    height, width = picture.image.shape[:2]
+    camera = Camera.from_fov(width, height, float(rng.uniform(*_PICTURE_FOV)))
+    frames: list[CropFrame | None] = [None, None]
+    boxes = [picture.roi(side) for side in Side]
+    hands = [boxes[side] is not None and bool(picture.sided[side]) for side in Side]
+    mistaken = None if picture.mistaken is None else upright(picture.mistaken)
+    for side in Side:
+        box = boxes[side]
+        if hands[side] and box is not None:
+            frames[side] = CropFrame(jittered_box(box, rng), side, camera)
+        elif box is None and picture.known[side]:
+            if mistaken is not None:
+                frames[side], mistaken = CropFrame(jittered_box(mistaken, rng), side, camera), None
+            elif rng.random() < 0.3:
+                frames[side] = CropFrame(random_box(picture.image, rng), side, camera)
+    result = _empty()
+    result["segmentation"][:] = UNKNOWN_CLASS
+    seed = int(rng.integers(2**31))  # both crops are of one photograph
+    for side in Side:
+        frame, other = frames[side], frames[side.other]
+        if frame is None:
+            continue
+        result["has_crop"][side] = 1.0
+        shown = augmented(frame.cut(picture.image, CROP_SIZE)[..., ::-1], np.random.default_rng(seed))
+        result["crops"][side] = shown[..., ::-1]
+        result["rays"][side] = frame.ray_features
+        if other is not None:
+            result["pairs"][side] = frame.pair_features(other)
+        if not hands[side]:
+            continue
+        result["present"][side] = 1.0
+        if picture.has_keypoints(side):
+            _keypoints(result, picture.keypoints[side], frame)
+        others = picture.keypoints[side.other] if picture.has_keypoints(side.other) else None
+        if others is not None or (boxes[side.other] is None and picture.known[side.other]):
+            _other_hand(result, others, np.ones(21, dtype=bool), frame)
     return Crops((frames[0], frames[1]), result)
 
 
@@ -142,7 +193,7 @@ def _empty() -> dict[str, np.ndarray]:
         "crops": np.zeros((2, CROP_SIZE, CROP_SIZE, 3), dtype=np.uint8),
         "rays": zeros(5), "pairs": zeros(5), "has_crop": zeros(),
         "priors": np.zeros((2, CHANNELS, GRID, GRID), dtype=np.float16),
-        "present": zeros(), "both": zeros(),
+        "present": zeros(), "posed": zeros(), "both": zeros(),
         "rotations": np.tile(np.eye(3, dtype=np.float32), (2, 16, 1, 1)), "betas": zeros(10),
         "joints": zeros(21, 3), "keypoints_2d": zeros(21, 2), "keypoint_weights": zeros(21), "log_crop_width": zeros(),
         "to_other": zeros(3), "other_box": zeros(5), "other_visible": zeros(), "other_valid": zeros(),
@@ -153,29 +204,36 @@ def _empty() -> dict[str, np.ndarray]:
 def _ground_truth(result: dict[str, np.ndarray], sample: Sample, frame: CropFrame, both: bool) -> None:
     side = frame.side
     wrist = sample.joints[side, 0]
-    keypoints = frame.pixels_in(sample.keypoints_2d[side])
-    result["present"][side] = 1.0
+    result["present"][side] = result["posed"][side] = 1.0
+    _keypoints(result, sample.keypoints_2d[side], frame)
     result["rotations"][side] = frame.rotations_in(sample.rotations[side])
     result["betas"][side] = sample.betas[side]
     result["joints"][side] = frame.points_in(sample.joints[side]) - frame.points_in(wrist)
-    result["keypoints_2d"][side] = keypoints
-    # Keypoints far outside the crop cannot be predicted from it.
-    result["keypoint_weights"][side] = (np.abs(keypoints) < 0.6).all(axis=-1)
     result["log_crop_width"][side] = math.log(max(frame.width_at(wrist), 1e-3))
     if both:
         result["both"][side] = 1.0
         result["to_other"][side] = frame.points_in(sample.joints[side.other, 0]) - frame.points_in(wrist)
 
 
-def _other_hand(result: dict[str, np.ndarray], sample: Sample, frame: CropFrame) -> None:
-    """Ground truth of the other hand's box, whether it is tracked or not."""
+def _keypoints(result: dict[str, np.ndarray], keypoints_2d: np.ndarray, frame: CropFrame) -> None:
+    keypoints = frame.pixels_in(keypoints_2d)
+    result["keypoints_2d"][frame.side] = keypoints
+    # Keypoints far outside the crop cannot be predicted from it.
+    result["keypoint_weights"][frame.side] = (np.abs(keypoints) < 0.6).all(axis=-1)
+
+
+def _other_hand(
+    result: dict[str, np.ndarray], others: np.ndarray | None, visible: np.ndarray, frame: CropFrame
+) -> None:
+    """Ground truth of the other hand's box, whether it is tracked or not: from its keypoints (21, 2), None where there
+    is no other hand, of which some are ``visible`` (21,) bool."""
     side, other = frame.side, frame.side.other
     result["other_valid"][side] = 1.0
-    if not sample.present[other]:
+    if others is None:
         return
-    box = frame.pair_features(CropFrame(tracking_box(sample.keypoints_2d[other]), other, sample.camera))
+    box = frame.pair_features(CropFrame(tracking_box(others), other, frame.camera))
     distance = np.abs(box[:2]).max()
-    if distance < _NEAR and sample.keypoint_visible[other].sum() >= _MIN_VISIBLE:
+    if distance < _NEAR and visible.sum() >= _MIN_VISIBLE:
         result["other_box"][side], result["other_visible"][side] = box, 1.0
     elif distance < _FAR:
         result["other_valid"][side] = 0.0

@@ -13,6 +13,7 @@ from ..detect.pair_detector import region_of
 from ..landmarks.crops import crop, tracking_box
 from ..landmarks.observation import RotatedBox
 from ..types import Side
+from .image_augmentation import augmented, dyed
 
 _PRESENT, _ABSENT = 0.6, 0.15
 """A hand counts as present with at least, and as absent with less than, these shares of its keypoints in the crop."""
@@ -56,7 +57,7 @@ class HandPicture:
         """The box of the landmark network's crop of a hand, upright where only a box is annotated; None without."""
         if self.has_keypoints(hand):
             return tracking_box(self.keypoints[hand])
-        return None if np.isnan(self.boxes[hand]).any() else _upright(self.boxes[hand])
+        return None if np.isnan(self.boxes[hand]).any() else upright(self.boxes[hand])
 
     def points(self, hand: int) -> np.ndarray:
         """Points (N, 2) all over a hand with a box, pixels: its keypoints, or a grid in its annotated box."""
@@ -92,7 +93,7 @@ def random_region(picture: HandPicture, rng: np.random.Generator) -> RotatedBox:
     if picture.mistaken is None:
         boxes = [box for box in map(picture.roi, range(2)) if box is not None]
     else:
-        boxes = [_upright(picture.mistaken)]
+        boxes = [upright(picture.mistaken)]
     height, width = picture.image.shape[:2]
     turn = float(rng.normal(0, 0.2) if rng.random() < 0.92 else rng.uniform(-math.pi, math.pi))
     if not boxes or rng.random() < 0.1:
@@ -129,7 +130,7 @@ def pair_crop(
         masks = np.stack([picture.foreground, picture.skin, picture.skin], axis=-1).astype(np.uint8) * 255
         foreground, skin, _ = cv2.split(crop(masks, region, np.empty((size, size, 3), np.uint8), repeat_border=False))
         if rng.random() < 0.15:
-            image = _dyed(image, skin, rng)
+            image = dyed(image, skin, rng)
         if background is not None:
             alpha = cv2.GaussianBlur(foreground, (3, 3), 0)[..., None].astype(np.float32) / 255.0
             image = np.rint(alpha * image + (1 - alpha) * background).astype(np.uint8)
@@ -167,75 +168,7 @@ def box_around(roi: RotatedBox) -> np.ndarray:
     return np.concatenate([np.asarray(roi.center) - half, np.asarray(roi.center) + half])
 
 
-def _upright(box: np.ndarray) -> RotatedBox:
+def upright(box: np.ndarray) -> RotatedBox:
     """The box of the landmark network's crop of a hand in an annotated box (4,)."""
     x0, y0, x1, y1 = (float(value) for value in box)
     return RotatedBox(((x0 + x1) / 2, (y0 + y1) / 2), _AROUND_BOX * max(x1 - x0, y1 - y0))
-
-
-def _dyed(image: np.ndarray, skin: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The image with hands of another colour, as with gloves."""
-    grey = image.mean(axis=-1, keepdims=True)
-    colour = rng.uniform(0.05, 1.0, 3) if rng.random() < 0.7 else np.full(3, rng.uniform(0.05, 1.2))
-    level = max(float(grey[skin > 127].mean()) if (skin > 127).any() else 128.0, 1.0)
-    dyed = np.clip((grey / level) ** rng.uniform(0.6, 1.2) * 255 * colour, 0, 255)
-    alpha = skin[..., None].astype(np.float32) / 255.0
-    return np.rint(alpha * dyed + (1 - alpha) * image).astype(np.uint8)
-
-
-def augmented(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A copy of a crop (S, S, 3) uint8 BGR with occluders, low resolution, blur, exposure, colour, exchanged channels
-    (gloves have any colour), noise and compression, each at random."""
-    size = image.shape[0]
-    image = np.array(image, order="C")
-    if rng.random() < 0.15:
-        image = _occluded(image, rng)
-    if rng.random() < 0.35:
-        small = int(size * rng.uniform(0.2, 0.8))
-        image = cv2.resize(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), (size, size))
-    if rng.random() < 0.3:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.8))
-    if rng.random() < 0.15:
-        length, angle = int(rng.integers(3, 12)), rng.uniform(0, 180)
-        line = np.zeros((length, length), np.float32)
-        line[length // 2] = 1.0 / length
-        rotation = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), angle, 1.0)
-        kernel = np.asarray(cv2.warpAffine(line, rotation, (length, length)))
-        image = cv2.filter2D(image, -1, np.asarray(kernel / max(float(kernel.sum()), 1e-3), dtype=np.float32))
-    if rng.random() < 0.1:
-        image = image[..., rng.permutation(3)]
-    pixels: np.ndarray = image.astype(np.float32)
-    if rng.random() < 0.1:
-        pixels[:] = pixels.mean(axis=-1, keepdims=True)
-    dark = rng.random() < 0.12
-    gain = rng.uniform(0.15, 0.5) if dark else np.exp(rng.normal(0, 0.25))
-    pixels *= gain * np.exp(rng.normal(0, 0.1, 3)).astype(np.float32)
-    if rng.random() < 0.3:
-        pixels = 255 * (np.clip(pixels, 0, 255) / 255) ** np.float32(np.exp(rng.normal(0, 0.3)))
-    if rng.random() < 0.4:
-        middle, contrast = pixels.mean(), np.exp(rng.normal(0, 0.25))
-        pixels = middle + (pixels - middle) * np.float32(contrast)
-    if rng.random() < 0.5:
-        noise = rng.standard_normal((size, size, 3), dtype=np.float32)
-        pixels += noise * np.float32(rng.uniform(1, 14) * (0.5 if dark else 1.0))
-    image = np.clip(pixels, 0, 255).astype(np.uint8)
-    if rng.random() < 0.3:
-        _, code = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 90))])
-        image = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
-    return image
-
-
-def _occluded(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One or two plain shapes, such as the edge of a table or a tool, in front of everything."""
-    size = image.shape[0]
-    for _ in range(int(rng.integers(1, 3))):
-        colour = tuple(float(value) for value in rng.uniform(0, 255, 3))
-        center = tuple(int(value) for value in rng.uniform(0, size, 2))
-        axes = tuple(int(value) for value in np.exp(rng.uniform(math.log(0.02), math.log(0.25), 2)) * size)
-        turn = float(rng.uniform(0, 180))
-        if rng.random() < 0.5:
-            cv2.ellipse(image, center, axes, turn, 0, 360, colour, -1, cv2.LINE_AA)
-        else:
-            corners = cv2.boxPoints((center, (2.0 * axes[0], 2.0 * axes[1]), turn))
-            cv2.fillConvexPoly(image, np.rint(corners).astype(np.int32), colour, cv2.LINE_AA)
-    return image

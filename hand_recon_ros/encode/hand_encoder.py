@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from ..config import ReconstructorConfig
@@ -67,7 +68,8 @@ class HandEncoder:
         box = observation.roi if stem is not None else tracking_box(observation.keypoints_2d)
         if not self._session.takes_stems:
             frame = CropFrame(box, side, camera)
-            return frame, frame.cut(image, self._session.input_shape[0])
+            cut = frame.cut(image, self._session.input_shape[0])
+            return frame, cv2.merge([cv2.cvtColor(cut, cv2.COLOR_RGB2GRAY)] * 3) if observation.grey else cut
         if stem is None:
             stem = self._networks.stem(image, box, mirrored=side == Side.LEFT, grey=observation.grey)
         return CropFrame(_as_cut(box, self._networks.landmark.size), side, camera), stem

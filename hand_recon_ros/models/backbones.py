@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .encoder import EncoderConfig
 
 
+SHARED = STAGES[-1].name
+"""First trained stage of an encoder that shares all stages before it with the pipeline's landmark network."""
 STEM_SHAPES = ((STAGES[-2].channels, 14, 14), (STAGES[-1].channels, 7, 7))
 """Feature maps of the frozen landmark network for a crop, at strides 16 and 32."""
 
@@ -86,15 +88,24 @@ class Backbone(nn.Module):
 class TrunkBackbone(Backbone):
     """``small``: the trunk of the landmark network.
 
-    The image backbone is that network, frozen: the pipeline runs it anyway, so it costs nothing. From stride 16 on a
-    copy of its layers is trained: the second backbone, or the image backbone where there is no second one. Landmarks
-    are predicted from the trained layers; the encoder learns residuals to them. Trained from scratch, nothing is frozen
-    and no landmarks are predicted.
+    Its stages from ``trained_from`` on are trained: those of the second backbone, or of the image backbone where there
+    is no second one. Where that is SHARED, the image backbone is that network unchanged: the pipeline runs it anyway,
+    so it costs nothing. Otherwise the encoder evaluates a crop by itself, and both backbones have the stages up to
+    stride 16 in common. Landmarks are predicted from the trained stages; the encoder learns residuals to them. Trained
+    from scratch, nothing is frozen and no landmarks are predicted.
     """
 
-    def __init__(self, pretrained: bool = True, second: bool = True, path: str = "", load_weights: bool = True) -> None:
+    def __init__(
+        self,
+        pretrained: bool = True,
+        second: bool = True,
+        path: str = "",
+        load_weights: bool = True,
+        trained_from: str = SHARED,
+    ) -> None:
         super().__init__()
-        self.frozen = self.pretrained = self.predicts_landmarks = pretrained
+        self.pretrained = self.predicts_landmarks = pretrained
+        self.frozen = pretrained and trained_from == SHARED
 
         def trunk() -> LandmarkTrunk:
             if not (pretrained and load_weights):
@@ -102,13 +113,15 @@ class TrunkBackbone(Backbone):
             return load_landmark_trunk(path or find_model(HAND_LANDMARKS, ""))
 
         first = trunk()
+        if pretrained:
+            first.freeze_until(trained_from)
         stages = dict(first.stages.items())
         self.tail, self.head = stages.pop("stride32"), stages.pop("head")
         self.outputs = first.outputs if self.predicts_landmarks else nn.ModuleDict()
         self.early = nn.Sequential(*stages.values())
         self.image_tail = trunk().stages["stride32"] if second or self.frozen else nn.Identity()
-        for part in (self.early, self.image_tail):
-            part.requires_grad_(not self.frozen)
+        if self.frozen:
+            self.image_tail.requires_grad_(False)
         self.second = second
         self.image_channels = self.second_channels = STAGES[-1].channels
         self.pooled_channels = HEAD_CHANNELS
@@ -195,5 +208,5 @@ def make_backbones(config: EncoderConfig, load_weights: bool = True) -> Backbone
     """The backbones of a configuration; without ``load_weights`` their weights are random, to be replaced."""
     second = config.fusion in ("unaligned", "aligned")
     if config.size == "small":
-        return TrunkBackbone(config.pretrained, second, config.backbone, load_weights)
+        return TrunkBackbone(config.pretrained, second, config.backbone, load_weights, config.trained_from)
     return ResNetBackbone(config.backbone, second, load_weights)

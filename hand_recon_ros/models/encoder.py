@@ -25,9 +25,10 @@ from ..config import setting
 from ..datasets import priors
 from ..encode.crop_frame import PAIR_FEATURES, RAY_FEATURES
 from ..hand_model import HandModel
-from .backbones import Backbone, LandmarkPrediction, make_backbones
+from .backbones import SHARED, Backbone, Features, LandmarkPrediction, make_backbones
 from .encoder_heads import Heads, OtherHand, TrainingOutputs, mlp
 from .hand_kinematics import HandChain
+from .landmark_trunk import STAGE_NAMES
 from .other_wrist import to_other_wrist
 
 
@@ -48,6 +49,11 @@ class EncoderConfig:
     prior_groups: str = setting("keypoints,segmentation,depth", "prior maps that the projection reads")
     backbone: str = setting("", "weights of the backbone: a local path, or empty for the ones that come with the size")
     pretrained: bool = setting(True, "start the image backbone from pretrained hand weights; false: from scratch")
+    trained_from: str = setting(
+        SHARED,
+        f"small: first stage of the landmark network that is trained; {SHARED}: the others are the pipeline's own",
+        choices=STAGE_NAMES[:-2],
+    )
 
 
 class EncoderOutput(NamedTuple):
@@ -123,7 +129,7 @@ class FusionAlignmentEncoder(nn.Module):
             others: (B, H) 1 where there is a crop of the other hand; where it is 0, its tokens are masked.
             prior_maps: (B, H, priors.CHANNELS, GRID, GRID), in training and for ``fusion="priors"``.
         """
-        image, second, pooled, landmarks = self.backbones(stems.flatten(0, 1))
+        image, second, pooled, landmarks = self._features(stems.flatten(0, 1), others.flip(1).flatten())
         if landmarks is not None:
             pooled = torch.cat([pooled, _landmark_features(landmarks)], dim=-1)
         ray = self.embed_ray(rays).flatten(0, 1)
@@ -150,6 +156,17 @@ class FusionAlignmentEncoder(nn.Module):
         if self.config.fusion != "aligned" or prior_tokens is None:
             return EncoderOutput(hands, None, predicted_tokens, None)
         return EncoderOutput(hands, predict(prior_tokens), predicted_tokens, prior_tokens)
+
+    def _features(self, stems: torch.Tensor, has_crop: torch.Tensor) -> Features:
+        """Features of stems (N, ...); in training only those with a crop are computed, the others are one of these."""
+        if not self.training or not 0 < (count := int(has_crop.sum())) < len(has_crop):
+            return self.backbones(stems)
+        features = self.backbones(stems[has_crop > 0])
+        rows = (has_crop.long().cumsum(0) - 1).clamp(0, count - 1)
+        landmarks = features.landmarks
+        if landmarks is not None:
+            landmarks = LandmarkPrediction(*(part[rows] for part in landmarks))
+        return Features(features.image[rows], features.second[rows], features.pooled[rows], landmarks)
 
     def _normalised(self, maps: torch.Tensor) -> torch.Tensor:
         """Feature maps (N, width, h, w) as tokens (N, h * w, width) of unit variance."""

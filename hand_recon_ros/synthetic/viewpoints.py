@@ -70,15 +70,18 @@ def sample_view(rng: np.random.Generator, head_mounted: bool) -> np.ndarray:
     return Rotation.from_euler("zxy", angles, degrees=True).as_matrix()
 
 
-def sample_crop_camera(camera: Camera, keypoints: np.ndarray, rng: np.random.Generator) -> Camera:
+def sample_crop_camera(
+    camera: Camera, keypoints: np.ndarray, rng: np.random.Generator, margins: tuple[float, float] = (0.04, 0.20)
+) -> Camera:
     """The camera of a random crop around hands with ``keypoints`` (N, 21, 2), pixels of ``camera``.
 
-    The larger hand's extent becomes 150 to 230 pixels, less only where the crop would be too large.
+    ``margins`` are the least and the most around them, relative to the larger hand's extent, which becomes 150 to 230
+    pixels, less only where the crop would be too large.
     """
     padding = 0.10 * max(float(np.ptp(points, axis=0).max()) for points in keypoints)
     extent = max(float(np.ptp(points, axis=0).max()) for points in keypoints) + 2 * padding
     low, high = keypoints.min(axis=(0, 1)) - padding, keypoints.max(axis=(0, 1)) + padding
-    margin = rng.uniform(0.04, 0.20, 4) * extent
+    margin = rng.uniform(*margins, 4) * extent
     low, high = low - margin[:2], high + margin[2:]
     size = high - low
     scale = rng.uniform(150, 230) / extent

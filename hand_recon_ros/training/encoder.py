@@ -15,9 +15,10 @@ from ..config import ConfigError, checked, setting
 from ..hand_model import load_hand_model
 from ..models.encoder import EncoderConfig, FusionAlignmentEncoder
 from ..models.export import export_onnx
-from ..synthetic.crop_dataset import CropDataset, to_device
+from .crop_dataset import CropDataset, to_device
 from .engine import Trainer, TrainingOptions, train_and_export
 from .losses import LossWeights, encoder_loss
+from .photographs import Photographs
 from .recipe import recipe_sections
 from .validation import Validation
 
@@ -32,7 +33,10 @@ class EncoderTraining(TrainingOptions):
     learning_rate: float = setting(5e-4, "its maximum", low=0.0)
     pretrained_rate: float = setting(0.2, "factor on the learning rate of pretrained layers", low=0.0)
     workers: int = setting(1, "processes that render samples", low=0)
-    cache: str = setting("", "folder that caches computed samples for other runs on the same ones; empty: none")
+    cache: str = setting("", "folder that caches rendered samples for this run and others; empty: none")
+    distinct: int = setting(0, "rendered samples, used several times with variations; 0: each is used once", low=0)
+    photographs: str = setting("", "labelled photographs, see tools/label_pictures.py; empty: none")
+    photograph_share: float = setting(0.25, "of photographs among the samples, where there are any", low=0.0, high=0.9)
     corrupted: float = setting(0.5, "corruption of the training's priors: 0 none, 1 as real models err", low=0.0)
     validation: int = setting(128, "samples of a validation, the first of the split", low=1)
 
@@ -69,6 +73,8 @@ class EncoderTrainer(Trainer):
     def __init__(self, recipe: Recipe, resume: bool = False) -> None:
         self.recipe = recipe
         self._validation: Validation | None = None
+        path = recipe.training.photographs
+        self._photographs = Photographs(path, "train") if path else None
         super().__init__(recipe.training, recipe.training.steps, resume)
 
     def make_model(self) -> FusionAlignmentEncoder:
@@ -108,7 +114,12 @@ class EncoderTrainer(Trainer):
         # The data loader's processes compute the stem, unless there is a GPU, which is faster.
         in_loader = split == "train" and options.workers > 0 and self.accelerator.device.type == "cpu"
         stem = self.plain_model if in_loader and self.plain_model.backbones.frozen else None
-        return CropDataset(split, options.seed, self.hand_model, corrupted, stem, options.cache)
+        if split != "train":
+            return CropDataset(split, options.seed, self.hand_model, corrupted, stem, options.cache)
+        return CropDataset(
+            split, options.seed, self.hand_model, corrupted, stem, options.cache, options.distinct,
+            self._photographs, options.photograph_share,
+        )  # fmt: skip
 
     def batches(self, last: int) -> DataLoader[Any]:
         """Samples of the training split, whose numbers follow from the step."""
@@ -136,7 +147,8 @@ class EncoderTrainer(Trainer):
         options = self.recipe.training
         return {
             "encoder": dataclasses.asdict(self.recipe.encoder), "losses": dataclasses.asdict(self.recipe.losses),
-            "seed": options.seed, "batch": options.batch,
+            "seed": options.seed, "batch": options.batch, "distinct": options.distinct,
+            "photographs": options.photographs, "photograph_share": options.photograph_share,
         }  # fmt: skip
 
     @property

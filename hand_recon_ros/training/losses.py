@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..config import setting
+from ..datasets.crops import UNKNOWN_CLASS
 from ..models.encoder import EncoderOutput
 from ..models.encoder_heads import TrainingOutputs
 
@@ -59,8 +60,9 @@ def _weighted_sum(terms: dict[str, torch.Tensor], weights: LossWeights) -> torch
 
 def _terms(hands: TrainingOutputs, truth: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     present, has_crop, weights = truth["present"], truth["has_crop"], truth["keypoint_weights"]
+    posed, marked = truth["posed"], present * (weights.sum(-1) > 0)
 
-    def mean(values: torch.Tensor, weight: torch.Tensor = present) -> torch.Tensor:
+    def mean(values: torch.Tensor, weight: torch.Tensor = posed) -> torch.Tensor:
         values = values.flatten(2).mean(dim=2) if values.ndim > 2 else values
         return (values * weight).sum() / weight.sum().clamp_min(1.0)
 
@@ -72,10 +74,13 @@ def _terms(hands: TrainingOutputs, truth: dict[str, torch.Tensor]) -> dict[str, 
     width = (hands.log_crop_width - truth["log_crop_width"]).abs()
     # Detached: the likelihood's gradient on the errors would grow as they shrink, so it trains the scales only.
     scales = over_keypoints(error_2d.detach() / hands.keypoint_scales + hands.keypoint_scales.log())
-    scales = scales + width.detach() / hands.log_crop_width_scale + hands.log_crop_width_scale.log()
+    width_scale = width.detach() / hands.log_crop_width_scale + hands.log_crop_width_scale.log()
     presence = nn.functional.binary_cross_entropy_with_logits(hands.presence, present, reduction="none")
     segmentation = nn.functional.cross_entropy(
-        hands.segmentation.flatten(0, 1), truth["segmentation"].long().flatten(0, 1), reduction="none"
+        hands.segmentation.flatten(0, 1),
+        truth["segmentation"].long().flatten(0, 1),
+        reduction="none",
+        ignore_index=UNKNOWN_CLASS,
     ).reshape(*present.shape, -1)
     box = (hands.other_box - truth["other_box"]).abs()
     box = box * box.new_tensor([3.0, 3.0, 2.0, 1.0, 1.0])
@@ -87,11 +92,11 @@ def _terms(hands: TrainingOutputs, truth: dict[str, torch.Tensor]) -> dict[str, 
         "rotations": mean((hands.rotations - truth["rotations"]).abs()),
         "betas": mean((hands.betas - truth["betas"]).abs()),
         "joints": mean((hands.joints - truth["joints"]).abs()) * 10.0,
-        "keypoints_2d": mean(over_keypoints(error_2d)) * 3.0,
-        "dense_keypoints_2d": mean(over_keypoints(dense_error_2d)) * 3.0,
+        "keypoints_2d": mean(over_keypoints(error_2d), marked) * 3.0,
+        "dense_keypoints_2d": mean(over_keypoints(dense_error_2d), marked) * 3.0,
         "depths": mean(depth_error) * 10.0,
         "width": mean(width),
-        "scales": mean(scales),
+        "scales": mean(scales, marked) + mean(width_scale),
         "to_other": mean((hands.to_other - truth["to_other"]).abs(), truth["both"]) * 10.0,
         "other_box": mean(box, truth["other_visible"]) + mean(visible, truth["other_valid"]),
         "presence": mean(presence, has_crop),

@@ -11,7 +11,7 @@ from ..encode.outputs import HandOutputs
 from ..evaluation import metrics
 from ..models.encoder import FusionAlignmentEncoder
 from ..overlay import draw_bones
-from ..synthetic.crop_dataset import CropDataset, to_device
+from .crop_dataset import CropDataset, to_device
 
 _BATCH = 16
 _PICTURED = 8
