@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import __version__
+from .runtime.devices import DEVICES
 
 _FAILURE, _USAGE = 1, 2
 
@@ -143,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("benchmark", _benchmark, "latency and throughput, beside installed peers")
     sub.add_argument("--seconds", type=float, default=3.0, help="duration of each measurement (default: %(default)s)")
     sub.add_argument("--no-ros", action="store_true", help="do not measure the node over DDS")
+    sub.add_argument("--device", choices=DEVICES, default="auto", help="of the networks (default: %(default)s)")
 
     sub = command("import-mano", _import_mano, "convert MANO_RIGHT.pkl or MANO_LEFT.pkl to the pickle-free layout")
     sub.add_argument("file", type=Path)
@@ -330,7 +332,7 @@ def _report_folder(folder: Path) -> list[Any]:
 def _benchmark(options: argparse.Namespace) -> dict[str, Any]:
     from .evaluation.benchmark import run_benchmark
 
-    report = run_benchmark(seconds=options.seconds, ros=not options.no_ros)
+    report = run_benchmark(seconds=options.seconds, ros=not options.no_ros, device=options.device)
     print(f"{'ms':42} {'median':>9} {'limit':>9} {'p95':>9} {'limit':>9}", file=sys.stderr)
     for row in report["results"]:
         limit, p95_limit = (
@@ -339,6 +341,8 @@ def _benchmark(options: argparse.Namespace) -> dict[str, Any]:
         print(f"{row['name']:42} {row['median_ms']:9.2f} {limit} {row['p95_ms']:9.2f} {p95_limit}", file=sys.stderr)
     memory = report["memory"]
     print(f"{'resident memory, MiB':42} {memory['resident_mib']:9.1f} {memory['limit_mib']:9.1f}", file=sys.stderr)
+    if memory["gpu_mib"] is not None:
+        print(f"{'GPU memory, MiB':42} {memory['gpu_mib']:9.1f}", file=sys.stderr)
     for note in report["notes"]:
         print(note, file=sys.stderr)
     return report

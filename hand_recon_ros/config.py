@@ -107,8 +107,9 @@ class ReconstructorConfig:
 
     device: str = setting(
         "auto",
-        "where the networks run; in this version auto and cpu are the CPU, and cuda is refused",
-        choices=("auto", "cpu", "cuda"),
+        "where the networks run: cpu, cuda (a GPU, in PyTorch), auto (cuda if it can be used, else cpu), or torch (the "
+        "code of cuda on the CPU, slow)",
+        choices=("auto", "cpu", "cuda", "torch"),
     )
     threads: int = setting(2, "threads of the CPU runtime", low=1, high=64)
     detector: str = setting(

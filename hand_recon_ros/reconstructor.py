@@ -8,8 +8,9 @@ import math
 import os
 import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from .landmarks.observation import Observation
 from .lift.evidence import in_view
 from .lift.lifted_hand import LiftedHand
 from .lift.lifter import Lifter
-from .runtime.devices import choose_device
+from .runtime.devices import DeviceError, choose_device
 from .track.encoder_schedule import encode
 from .track.estimates import hand_estimate, measured_estimate, unseen_estimate
 from .track.locator import HandLocator, Located
@@ -42,6 +43,7 @@ _SINGLE_IMAGE_CROPS = 3
 """Crops in which a hand that only the encoder sees is evaluated in a single image."""
 
 _log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
 
 
 class Locator(Protocol):
@@ -77,16 +79,41 @@ class TwoHandReconstructor:
         self.config = config or ReconstructorConfig()
         self.device = choose_device(self.config.device)
         self.hand_model = load_hand_model(self.config.hand_model)
-        with ThreadPoolExecutor() as pool:  # compiling uses one core for each network
-            refiner = pool.submit(load_refiner, self.config, self.hand_model)
-            # The machine code of the geometry is loaded at its first use.
-            geometry = pool.submit(self.hand_model.mesh, Side.LEFT, _FLAT, np.zeros(10), np.zeros(3))
-            self._locator = HandLocator(HandNetworks.load(self.config)) if locator is None else locator
-            self._encoder = None if self.config.encoder == "none" else load_encoder(self.config, self._locator.networks)
-            self._refiner = refiner.result()
-            geometry.result()
         self._lifter = Lifter(self.hand_model)
         self._tracks = Tracks()
+        self._given_locator = locator
+        try:
+            self._load()
+        except DeviceError as error:
+            self._fall_back(error)
+
+    def _load(self) -> None:
+        """Load the networks on the device."""
+        config = dataclasses.replace(self.config, device=self.device)
+        with ThreadPoolExecutor() as pool:  # compiling uses one core for each network
+            refiner = pool.submit(load_refiner, config, self.hand_model)
+            # The machine code of the geometry is loaded at its first use.
+            geometry = pool.submit(self.hand_model.mesh, Side.LEFT, _FLAT, np.zeros(10), np.zeros(3))
+            self._locator = self._given_locator or HandLocator(HandNetworks.load(config))
+            self._encoder = None if config.encoder == "none" else load_encoder(config, self._locator.networks)
+            self._refiner = refiner.result()
+            geometry.result()
+
+    def _or_on_the_cpu(self, step: Callable[[], _Result]) -> _Result:
+        """The result of a step; with the setting ``auto``, where the GPU fails, of the same step on the CPU."""
+        try:
+            return step()
+        except DeviceError as error:
+            self._fall_back(error)
+            return step()
+
+    def _fall_back(self, error: DeviceError) -> None:
+        """Load the networks on the CPU where the setting allows it; raises ``error`` where it does not."""
+        if self.config.device != "auto" or self.device == "cpu":
+            raise error
+        _log.warning("%s; device is 'auto', so networks run on the CPU from now on", error)
+        self.device = "cpu"
+        self._load()
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str] | None = None, **overrides: Any) -> TwoHandReconstructor:
@@ -133,14 +160,15 @@ class TwoHandReconstructor:
         """
         frame = _checked_frame(image_bgr, camera, stamp)
         self._tracks.advance(frame)
-        return self._reconstruct(frame, self._tracks)
+        return self._or_on_the_cpu(lambda: self._reconstruct(frame, self._tracks))
 
     def reconstruct_image(self, image_bgr: np.ndarray, camera: Camera) -> TwoHandEstimate:
         """Both hands in a single image: a thorough search, and no tracking state used or kept.
 
         Arguments and errors as in calling the object.
         """
-        return self._reconstruct(_checked_frame(image_bgr, camera, 0.0))
+        frame = _checked_frame(image_bgr, camera, 0.0)
+        return self._or_on_the_cpu(lambda: self._reconstruct(frame))
 
     def reconstruct_people(self, image_bgr: np.ndarray, camera: Camera) -> list[TwoHandEstimate]:
         """Both hands of each person in a single image, the operator first; a person without hands is left out.
@@ -149,7 +177,12 @@ class TwoHandReconstructor:
         pairs. Arguments and errors as in calling the object.
         """
         frame = _checked_frame(image_bgr, camera, 0.0)
-        return [self._reconstruct(frame, located=hands) for hands in self._locator.search_people(frame, self.config)]
+
+        def reconstruct() -> list[TwoHandEstimate]:
+            people = self._locator.search_people(frame, self.config)
+            return [self._reconstruct(frame, located=hands) for hands in people]
+
+        return self._or_on_the_cpu(reconstruct)
 
     def _reconstruct(
         self, frame: Frame, tracks: Tracks | None = None, located: Located | None = None

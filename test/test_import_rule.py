@@ -25,6 +25,8 @@ LAYER = {name: index for index, name in enumerate(LAYERS)}
 RUN_TIME = {*LAYERS[: LAYERS.index("datasets")], "ros"}
 NOT_AT_RUN_TIME = {"datasets", "models", "synthetic", "evaluation", "training"}
 TRAINING_PACKAGES = {"torch", "smplx", "transformers", "diffusers", "accelerate"}
+# Inference on a GPU, and the question whether there is one; imported where the setting ``device`` asks for it.
+USE_TORCH = {"runtime/devices.py", "runtime/torch_graph.py", "runtime/torch_session.py"}
 # What makes samples and networks does not know the pipeline.
 KNOW_NO_PIPELINE = {"datasets", "models", "synthetic"}
 PIPELINE = {"track", "reconstructor", "overlay", "batch"}
@@ -121,6 +123,7 @@ def test_imports_go_downwards(path: pathlib.Path) -> None:
         f"line {line}: {reason}"
         for line, module in imports(path.read_text(encoding="utf-8"), package)
         if (reason := violation(layer_of(path), module))
+        and not (name in USE_TORCH and module.split(".")[0] == "torch")
         and not (name.startswith(DEMONSTRATION) and module == f"{PACKAGE}.synthetic.rendered_clip")
     ]
     assert not found, f"{path.relative_to(ROOT)}: " + "; ".join(found)

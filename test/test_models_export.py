@@ -11,7 +11,6 @@ import torch
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.datasets.crops import CROP_SIZE, sample_crops
 from hand_recon_ros.detect.networks import HandNetworks
-from hand_recon_ros.encode import session as session_module
 from hand_recon_ros.encode.hand_encoder import decode_prediction
 from hand_recon_ros.encode.outputs import HandOutputs, PosedHandOutputs
 from hand_recon_ros.encode.session import EncoderSession
@@ -19,6 +18,7 @@ from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.landmarks.landmarks import stem_of
 from hand_recon_ros.models.encoder import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.models.export import export_onnx
+from hand_recon_ros.runtime import openvino_session
 from hand_recon_ros.runtime.bundled_networks import bundled_network
 from hand_recon_ros.runtime.model_files import HAND_LANDMARKS, find_model
 from hand_recon_ros.runtime.sessions import SessionError
@@ -76,12 +76,12 @@ def test_only_the_outputs_that_are_read_are_compiled(outputs):
     """The shipped file has more outputs; those that remain have the same values."""
     path = bundled_network("encoder", "small")
     session = EncoderSession(path, outputs)
-    for request in session.requests.values():
-        compiled = [set(outputs.file_names()) & output.names for output in request.model_outputs]
+    for network in session.networks.values():
+        compiled = [set(outputs.file_names()) & output.names for output in network.request.model_outputs]
         assert compiled == [{name} for name in outputs.file_names()]
     rng = np.random.default_rng(0)
     arrays = rng.uniform(0, 1, (2, *session.input_shape)).astype(np.float32), np.zeros((2, 5)), np.zeros((2, 5))
-    complete = openvino.Core().compile_model(str(path), "CPU", session_module.cpu_config(2))
+    complete = openvino.Core().compile_model(str(path), "CPU", openvino_session.cpu_config(2))
     expected = complete([array.astype(np.float32) for array in (*arrays, np.ones(2))])
     found = session.run(*arrays, np.ones(2))
     for name, file_name in zip(outputs.names(), outputs.file_names(), strict=True):
@@ -119,13 +119,13 @@ def test_precision_is_float32_where_bfloat16_differs(monkeypatch):
         pytest.skip("this CPU has no bfloat16")
     path = bundled_network("encoder", "small")
     default = EncoderSession(path, HandOutputs)
-    config = session_module.cpu_config(2)
+    config = openvino_session.cpu_config(2)
     sessions = {}
     for precision in ("f32", "bf16"):
-        monkeypatch.setattr(
-            session_module, "cpu_config", lambda _, p=precision: {**config, "INFERENCE_PRECISION_HINT": p}
-        )
-        sessions[precision] = EncoderSession(path, HandOutputs)
+        with monkeypatch.context() as patch:
+            options = {**config, "INFERENCE_PRECISION_HINT": precision}
+            patch.setattr(openvino_session, "cpu_config", lambda _, options=options: options)
+            sessions[precision] = EncoderSession(path, HandOutputs)
     networks, stream = HandNetworks.load(ReconstructorConfig()), SampleStream("val", 90210)
     samples = [stream[number] for number in range(8)]
     pairs = zip(*(predictions(session, samples, networks) for session in sessions.values()), strict=True)
@@ -138,7 +138,8 @@ def test_precision_is_float32_where_bfloat16_differs(monkeypatch):
         differences.append((pixels.max(), 1e3 * max(metres)))
     pixels, millimetres = np.max(differences, axis=0)
     print(f"bfloat16 against float32: {pixels:.2f} px, {millimetres:.2f} mm at most")
-    precisions = {r.get_compiled_model().get_property("INFERENCE_PRECISION_HINT") for r in default.requests.values()}
+    compiled = [network.request.get_compiled_model() for network in default.networks.values()]
+    precisions = {network.get_property("INFERENCE_PRECISION_HINT") for network in compiled}
     if pixels > 0.5 or millimetres > 1.0:
         assert precisions == {openvino.Type.f32}
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 
 from ..config import ReconstructorConfig
 from ..landmarks.crops import crop
 from ..landmarks.observation import RotatedBox
+from ..runtime.devices import resolved_device
 from ..runtime.model_files import HAND_RECROP, POSE_DETECTION, POSE_LANDMARKS, find_model
 from ..runtime.sessions import Session, open_session
 from ..types import Side
@@ -34,15 +36,17 @@ class BodyNetworks:
     def load(cls, config: ReconstructorConfig) -> BodyNetworks:
         """Load and check the networks, and run each once, so that the first image takes no longer than the others.
 
-        Raises ModelFileError where a file is missing or altered and SessionError where it cannot be run.
+        Raises DeviceError for a device that cannot be used, ModelFileError where a file is missing or altered, and
+        SessionError where it cannot be run.
         """
         detector, pose, recrop = (
             find_model(model, config.model_dir) for model in (POSE_DETECTION, POSE_LANDMARKS, HAND_RECROP)
         )
+        open_with = functools.partial(open_session, device=resolved_device(config.device), threads=config.threads)
         networks = cls(
-            detector=open_session(detector, threads=config.threads, input_range=(-1.0, 1.0)),
-            pose=open_session(pose, threads=config.threads, outputs=_POSE_OUTPUTS),
-            recrop=open_session(recrop, threads=config.threads),
+            detector=open_with(detector, input_range=(-1.0, 1.0)),
+            pose=open_with(pose, outputs=_POSE_OUTPUTS),
+            recrop=open_with(recrop),
         )
         for session in (networks.detector, networks.pose, networks.recrop):
             session.run(1)

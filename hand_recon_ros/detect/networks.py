@@ -12,6 +12,7 @@ import numpy as np
 from ..config import ReconstructorConfig
 from ..landmarks.landmarks import HandLandmarks, read_landmarks
 from ..landmarks.observation import RotatedBox
+from ..runtime.devices import resolved_device
 from ..runtime.model_files import HAND_LANDMARKS, PALM_DETECTION, find_model
 from ..runtime.sessions import Session, open_session
 from .body_networks import BodyNetworks
@@ -40,12 +41,13 @@ class HandNetworks:
     def load(cls, config: ReconstructorConfig) -> HandNetworks:
         """Load and check the networks, and run each once, so that the first image takes no longer than the others.
 
-        Raises ModelFileError where a file is missing or altered and SessionError where it cannot be run.
+        Raises DeviceError for a device that cannot be used, ModelFileError where a file is missing or altered, and
+        SessionError where it cannot be run.
         """
         palm, landmark = (find_model(model, config.model_dir) for model in (PALM_DETECTION, HAND_LANDMARKS))
         stems = () if config.encoder == "none" else _STEM_READERS
         # In float32: bfloat16 changes which hands are detected, and moves landmarks by 0.6 px.
-        open_with = functools.partial(open_session, threads=config.threads)
+        open_with = functools.partial(open_session, device=resolved_device(config.device), threads=config.threads)
         with ThreadPoolExecutor() as pool:  # compiling uses one core for each network
             body = pool.submit(BodyNetworks.load, config) if config.body != "none" else None
             palm_session = pool.submit(open_with, palm)

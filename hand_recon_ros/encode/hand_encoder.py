@@ -15,6 +15,7 @@ from ..landmarks.crops import tracking_box
 from ..landmarks.landmarks import HandLandmarks
 from ..landmarks.observation import EncoderPrediction, Observation, RotatedBox
 from ..runtime.bundled_networks import bundled_network
+from ..runtime.devices import resolved_device
 from ..types import Camera, Side
 from .crop_frame import PAIR_FEATURES, CropFrame
 from .outputs import HandOutputs
@@ -29,7 +30,8 @@ def load_encoder(config: ReconstructorConfig, networks: HandNetworks) -> HandEnc
 
     Raises ConfigError where ``encoder`` is neither a name nor a file, and SessionError where the file is no encoder.
     """
-    session = EncoderSession(bundled_network("encoder", config.encoder), HandOutputs, config.threads)
+    path, device = bundled_network("encoder", config.encoder), resolved_device(config.device)
+    session = EncoderSession(path, HandOutputs, config.threads, device)
     return HandEncoder(session, networks)
 
 

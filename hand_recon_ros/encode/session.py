@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 import numpy as np
 import openvino
 
-from ..runtime.openvino_session import cpu_config
-from ..runtime.sessions import SessionError
+from ..runtime.openvino_session import read_network
+from ..runtime.sessions import Network, SessionError, compiled
 from .crop_frame import PAIR_FEATURES, RAY_FEATURES
 from .outputs import HandOutputs
 
@@ -24,24 +24,24 @@ class EncoderSession(Generic[Outputs]):
     Attributes:
         takes_stems: whether the input is features of the landmark network's inner layers instead of crops.
         input_shape: of one hand's input: stems (N,) or crops (S, S, 3).
-        requests: OpenVINO's inference requests by number of hands.
+        networks: compiled for each number of hands.
     """
 
-    def __init__(self, path: str | os.PathLike[str], outputs: type[Outputs], threads: int = 2) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], outputs: type[Outputs], threads: int = 2, device: str = "cpu"
+    ) -> None:
         """Load an exported encoder.
 
         Args:
             path: the ONNX file.
             outputs: what is computed; outputs of the file that are not among these are removed from the graph.
             threads: CPU threads it may use.
+            device: see ``runtime.sessions.open_session``.
 
-        Raises SessionError where the file is not an exported encoder with these outputs.
+        Raises SessionError where the file is not an exported encoder with these outputs, and DeviceError where the GPU
+        fails.
         """
-        core = openvino.Core()
-        try:
-            model = core.read_model(os.fspath(path))
-        except RuntimeError as error:
-            raise SessionError(f"{os.fspath(path)}: OpenVINO cannot read this network: {error}") from error
+        model = read_network(path)
         self._outputs, self._names = outputs, outputs.file_names()
         inputs = {name for entry in model.inputs for name in entry.names}
         available = {name for output in model.outputs for name in output.names}
@@ -54,16 +54,16 @@ class EncoderSession(Generic[Outputs]):
         shape = [int(dimension.get_length()) for dimension in list(model.input(self._first).partial_shape)[1:]]
         self.input_shape = tuple(shape) if self.takes_stems else (shape[1], shape[2], shape[0])
 
-        def compiled(count: int) -> openvino.InferRequest:
+        def network(count: int) -> Network:
             sized = model.clone()
             shapes = {self._first: shape, "rays": [RAY_FEATURES], "pairs": [PAIR_FEATURES], "others": []}
             sized.reshape({name: [count, *rest] for name, rest in shapes.items()})
             if not self.takes_stems:
                 sized = _with_image_input(sized)
-            return core.compile_model(sized, "CPU", cpu_config(threads)).create_infer_request()
+            return compiled(sized, device, threads)
 
         with ThreadPoolExecutor() as pool:  # compiling takes one core about a second each
-            self.requests = dict(zip((1, 2), pool.map(compiled, (1, 2)), strict=True))
+            self.networks = dict(zip((1, 2), pool.map(network, (1, 2)), strict=True))
 
     def run(self, images: np.ndarray, rays: np.ndarray, pairs: np.ndarray, others: np.ndarray) -> Outputs:
         """Outputs (H, ...) for one hand or two, in the order of the inputs.
@@ -74,12 +74,9 @@ class EncoderSession(Generic[Outputs]):
             pairs: (H, PAIR_FEATURES), see CropFrame.pair_features.
             others: (H,) 1 where the other hand is among them.
         """
-        request = self.requests[len(images)]
-        request.set_tensor(self._first, openvino.Tensor(np.ascontiguousarray(images)))
-        for name, value in (("rays", rays), ("pairs", pairs), ("others", others)):
-            request.set_tensor(name, openvino.Tensor(np.ascontiguousarray(value, dtype=np.float32)))
-        request.infer()
-        return self._outputs(*(request.get_tensor(name).data.copy() for name in self._names))
+        rest = {"rays": rays, "pairs": pairs, "others": others}
+        inputs = {self._first: images, **{name: np.asarray(value, dtype=np.float32) for name, value in rest.items()}}
+        return self._outputs(*self.networks[len(images)](inputs))
 
 
 def _with_outputs(model: openvino.Model, names: Sequence[str]) -> openvino.Model:

@@ -22,6 +22,7 @@ from ..detect.networks import HandNetworks
 from ..hand_model import load_hand_model
 from ..overlay import draw_overlay
 from ..reconstructor import TwoHandReconstructor
+from ..runtime.devices import describe_device
 from ..types import Side
 
 PEER_VARIABLE = "HAND_RECON_PEER_PYTHON"
@@ -32,14 +33,16 @@ _SIZE = (640, 480)
 _SEED = 7
 
 
-def run_benchmark(seconds: float = 3.0, ros: bool = True) -> dict[str, Any]:
+def run_benchmark(seconds: float = 3.0, ros: bool = True, device: str = "auto") -> dict[str, Any]:
     """All figures with their limits.
 
     Args:
         seconds: duration of each in-process measurement.
-        ros: measure the node over DDS as well (needs rclpy; takes about a minute).
+        ros: measure the node over DDS as well (needs rclpy; takes about a minute). It runs with its default settings.
+        device: of the networks in this process, see ``runtime.devices``.
 
     Returns {"machine", "results": [{"name", "median_ms", "p95_ms", "limit_ms", "n"}], "memory": {...}, "notes": [...]}.
+    Raises DeviceError for a device that cannot be used.
     """
     results, notes = [], []
     results.append(_row("import hand_recon_ros", _starts("import hand_recon_ros", 5), 300.0))
@@ -49,9 +52,10 @@ def run_benchmark(seconds: float = 3.0, ros: bool = True) -> dict[str, Any]:
         np.save(first, frames[2][0])
         results.append(_row("process start to first hand", _starts(_FIRST_HAND.format(first=str(first)), 3), 5000.0))
         camera = Camera.from_fov(*_SIZE, 65.0)
-        reconstructor = TwoHandReconstructor.from_config()
+        reconstructor = TwoHandReconstructor.from_config(device=device)
         reconstructor.warm_up()
         results += _pipeline(reconstructor, frames, camera, seconds)
+        gpu_mib = _gpu_mib() if reconstructor.device == "cuda" else None
         results.append(_row("a training sample, rendered on one core", _samples(seconds)))
         rows, more = _peers(frames, seconds, Path(scratch))
         results += rows
@@ -61,9 +65,9 @@ def run_benchmark(seconds: float = 3.0, ros: bool = True) -> dict[str, Any]:
             results += rows
             notes += more
     return {
-        "machine": _machine(),
+        "machine": _machine() | {"device": describe_device(device)},
         "results": results,
-        "memory": {"resident_mib": _resident_mib(frames), "limit_mib": 600},
+        "memory": {"resident_mib": _resident_mib(frames), "limit_mib": 600, "gpu_mib": gpu_mib},
         "notes": notes,
     }
 
@@ -86,6 +90,13 @@ def _machine() -> dict[str, Any]:
         names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
     return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
+
+
+def _gpu_mib() -> float:
+    """The most GPU memory that the networks took in this process, MiB."""
+    import torch
+
+    return round(torch.cuda.max_memory_reserved() / 2**20, 1)
 
 
 def _rendered_frames() -> dict[int, list[np.ndarray]]:

@@ -1,4 +1,4 @@
-"""The two-hand diffusion prior's network in OpenVINO, for one pair of hands; neither torch nor diffusers is needed."""
+"""The two-hand diffusion prior's network, for one pair of hands; neither torch nor diffusers is needed on a CPU."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import json
 import os
 
 import numpy as np
-import openvino
 
-from ..runtime.openvino_session import cpu_config
-from ..runtime.sessions import SessionError
+from ..runtime.openvino_session import read_network
+from ..runtime.sessions import SessionError, compiled
 from .ddim import BETA_SCHEDULE, NUM_TRAIN_TIMESTEPS, cosine_alphas_cumprod
 from .pair_vector import INPUTS
 
@@ -25,14 +24,13 @@ class Denoiser:
         alphas_cumprod: (NUM_TRAIN_TIMESTEPS,), share of signal at each time step.
     """
 
-    def __init__(self, path: str | os.PathLike[str], threads: int = 1) -> None:
-        """``threads``: one is as fast as two for so small a network.
+    def __init__(self, path: str | os.PathLike[str], threads: int = 1, device: str = "cpu") -> None:
+        """``threads``: one is as fast as two for so small a network; ``device``: see ``runtime.sessions.open_session``.
 
-        Raises SessionError where the file is not an exported prior.
+        Raises SessionError where the file is not an exported prior, and DeviceError where the GPU fails.
         """
-        core = openvino.Core()
+        model = read_network(path)
         try:
-            model = core.read_model(os.fspath(path))
             given = {entry.get_any_name() for entry in model.inputs}
             if given != set(INPUTS):
                 names = ", ".join(sorted(given))
@@ -48,7 +46,7 @@ class Denoiser:
         self.alphas_cumprod = cosine_alphas_cumprod()
         model.reshape({name: [1, size] if size else [1] for name, size in INPUTS.items()})
         # Full precision: the error of half precision is as large as the errors that the prior repairs.
-        self._request = core.compile_model(model, "CPU", cpu_config(threads)).create_infer_request()
+        self._network = compiled(model, device, threads)
 
     def __call__(self, x_t: np.ndarray, t: int, condition: np.ndarray, confidence: np.ndarray) -> np.ndarray:
         """The predicted x0 (PAIR,) float64 of a noisy vector, given an estimate of the pair.
@@ -59,11 +57,9 @@ class Denoiser:
             condition: the estimate (PAIR,), its rotations orthonormal.
             confidence: (CONFIDENCES,), see :func:`pair_vector.confidences`.
         """
-        for name, value in zip(INPUTS, (x_t, t, condition, confidence), strict=True):
-            array = np.array(value, dtype=np.float32)[None]
-            self._request.set_tensor(name, openvino.Tensor(np.ascontiguousarray(array)))
-        self._request.infer()
-        return np.asarray(self._request.get_output_tensor().data[0], dtype=np.float64)
+        values = (x_t, t, condition, confidence)
+        inputs = {name: np.array(value, dtype=np.float32)[None] for name, value in zip(INPUTS, values, strict=True)}
+        return np.asarray(self._network(inputs)[0][0], dtype=np.float64)
 
     def normalised(self, x: np.ndarray) -> np.ndarray:
         """A vector (..., PAIR) in numbers of mean 0 and standard deviation 1."""

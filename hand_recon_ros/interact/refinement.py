@@ -15,6 +15,7 @@ from ..geometry.hand_kinematics import Pose, forward
 from ..hand_model import HandModel
 from ..hand_model.hand_pair import HandPair
 from ..runtime.bundled_networks import bundled_network
+from ..runtime.devices import resolved_device
 from ..types import Side
 from .denoiser import Denoiser
 from .guidance import DENOISING_STEPS, confidence_of, denoise
@@ -76,10 +77,13 @@ class RefinementResult:
 def load_refiner(config: ReconstructorConfig, hand_model: HandModel) -> Refiner:
     """The refiner with the prior that the settings name.
 
-    Raises ConfigError where ``refiner`` is neither a name nor a file, and SessionError where the file is no prior.
+    Raises ConfigError where ``refiner`` is neither a name nor a file, SessionError where the file is no prior, and
+    DeviceError for a device that cannot be used.
     """
-    named = config.refiner != "none"
-    return Refiner(hand_model, Denoiser(bundled_network("refiner", config.refiner)) if named else None)
+    if config.refiner == "none":
+        return Refiner(hand_model)
+    path, device = bundled_network("refiner", config.refiner), resolved_device(config.device)
+    return Refiner(hand_model, Denoiser(path, device=device))
 
 
 class Refiner:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import importlib.util
 import logging
 
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "torch")
 
 _LOGGER = logging.getLogger("hand_recon_ros")
+CUDA_LIBRARY = "libcuda.so.1"
 
 
 class DeviceError(RuntimeError):
@@ -14,21 +18,72 @@ class DeviceError(RuntimeError):
 
 
 def choose_device(name: str = "auto") -> str:
-    """The device for the setting ``device``, in this version always ``"cpu"``; logs :func:`describe_device`.
-
-    Raises DeviceError for ``cuda`` and ValueError for an unknown name.
-    """
+    """The device for the setting ``device``, see :func:`resolved_device`; logs :func:`describe_device`."""
     line = describe_device(name)
     _LOGGER.info(line)
-    return "cpu"
+    return resolved_device(name)
+
+
+def resolved_device(name: str) -> str:
+    """``cpu`` (OpenVINO), ``cuda``, or ``torch`` (torch on the CPU, which runs the code of ``cuda``).
+
+    Raises DeviceError for ``cuda`` where there is no GPU that torch can use and for ``torch`` without torch, and
+    ValueError for an unknown name.
+    """
+    if name == "auto":
+        return "cpu" if cuda_problem() else "cuda"
+    if name not in DEVICES:
+        raise ValueError(f"device must be one of {', '.join(map(repr, DEVICES))}, got {name!r}")
+    if reason := cuda_problem() if name == "cuda" else torch_problem() if name == "torch" else "":
+        raise DeviceError(f"device {name!r}: {reason}, or set device to 'auto' or 'cpu'")
+    return name
 
 
 def describe_device(name: str) -> str:
-    """One line about the device that the setting ``device`` leads to, and why; raises as :func:`choose_device`."""
-    if name == "auto":
-        return "networks run on the CPU: device is 'auto' and this version has no CUDA inference"
-    if name == "cpu":
-        return "networks run on the CPU, as device is set to 'cpu'"
-    if name == "cuda":
-        raise DeviceError("device 'cuda': this version runs networks on the CPU only, set device to 'auto' or 'cpu'")
-    raise ValueError(f"device must be one of {', '.join(map(repr, DEVICES))}, got {name!r}")
+    """One line about the device that the setting ``device`` leads to, and why; raises as :func:`resolved_device`."""
+    device = resolved_device(name)
+    if device == "cpu":
+        reason = f"device is 'auto' and CUDA cannot be used: {cuda_problem()}" if name == "auto" else "set to 'cpu'"
+        return f"networks run on the CPU in OpenVINO ({reason})"
+    if device == "torch":
+        return "networks run on the CPU in torch (set to 'torch')"
+    import torch
+
+    return f"networks run on the GPU {torch.cuda.get_device_name()} (device is {name!r})"
+
+
+def torch_problem() -> str:
+    """Why torch cannot be used here; empty where it can."""
+    if importlib.util.find_spec("torch") is None:
+        return "PyTorch is not installed: pip install 'hand_recon_ros[cuda]'"
+    return ""
+
+
+@functools.cache
+def cuda_problem() -> str:
+    """Why CUDA cannot be used here; empty where it can. torch is imported only where there is a GPU with a driver."""
+    if reason := driver_problem() or torch_problem():
+        return reason
+    import torch
+
+    if torch.version.cuda is None:
+        return f"PyTorch {torch.__version__} is built without CUDA: install a build with it (pytorch.org)"
+    try:
+        torch.zeros(1, device="cuda")
+    except RuntimeError as error:
+        return f"PyTorch {torch.__version__} cannot use the GPU ({str(error).splitlines()[0]}): check its driver"
+    return ""
+
+
+def driver_problem() -> str:
+    """Why there is no GPU with a driver; empty where there is. The driver itself is asked, which takes milliseconds."""
+    try:
+        driver = ctypes.CDLL(CUDA_LIBRARY)
+        code, count = driver.cuInit(0), ctypes.c_int(0)
+        if code == 0:
+            code = driver.cuDeviceGetCount(ctypes.byref(count))
+    except (OSError, AttributeError):
+        return f"there is no NVIDIA driver ({CUDA_LIBRARY} cannot be loaded): install it"
+    if code != 0:
+        return f"the NVIDIA driver does not work (CUDA error {code}): check nvidia-smi"
+    return "" if count.value else "the NVIDIA driver knows no GPU: check nvidia-smi"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,13 +35,8 @@ class OpenVinoSession:
         input_range: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         core = openvino.Core()
-        model = _read(core, path, outputs)
-        shape = [int(n) for n in model.inputs[0].shape]
-        if len(model.inputs) != 1 or len(shape) != 4 or shape[0] != 1 or shape[1] != shape[2] or shape[3] != 3:
-            raise SessionError(f"{os.fspath(path)}: expected one image input (1, n, n, 3), got {tuple(shape)}")
-        model.add_outputs([_input_of(model, layer, path) for layer in feature_layers])
-        model = _with_image_input(model, input_range)
-        self._inputs = np.zeros((capacity, *shape[1:]), dtype=np.uint8)
+        model = image_model(path, feature_layers, outputs, input_range)
+        self._inputs = np.zeros((capacity, *list(model.inputs[0].shape)[1:]), dtype=np.uint8)
         self._output_count = len(model.outputs)
         self._streams = min(_STREAMS, threads, capacity)
         self._alone = self._requests(core.compile_model(model, "CPU", cpu_config(threads)))
@@ -92,6 +87,25 @@ class OpenVinoSession:
         return requests
 
 
+class OpenVinoNetwork:
+    """A network of static shapes; see :class:`hand_recon_ros.runtime.sessions.Network`.
+
+    Attributes:
+        request: OpenVINO's inference request.
+    """
+
+    def __init__(self, model: openvino.Model, threads: int) -> None:
+        self.request = openvino.Core().compile_model(model, "CPU", cpu_config(threads)).create_infer_request()
+        self._count = len(model.outputs)
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The outputs, in the order of the model's, of arrays by name of the input."""
+        for name, array in inputs.items():
+            self.request.set_tensor(name, openvino.Tensor(np.ascontiguousarray(array)))
+        self.request.infer()
+        return [self.request.get_output_tensor(index).data.copy() for index in range(self._count)]
+
+
 def cpu_config(threads: int, streams: int = 1) -> dict[str, Any]:
     """Options for compiling a network for the CPU, for ``streams`` requests at a time.
 
@@ -101,12 +115,31 @@ def cpu_config(threads: int, streams: int = 1) -> dict[str, Any]:
     return {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": streams}
 
 
-def _read(core: openvino.Core, path: str | os.PathLike[str], outputs: Sequence[int] | None = None) -> openvino.Model:
-    """The network in a file, with all of its outputs or only some of them."""
+def read_network(path: str | os.PathLike[str]) -> openvino.Model:
+    """The network in a file; raises SessionError where it is none."""
     try:
-        model = core.read_model(os.fspath(path))
+        return openvino.Core().read_model(os.fspath(path))
     except RuntimeError as error:
         raise SessionError(f"{os.fspath(path)}: OpenVINO cannot read this network: {error}") from error
+
+
+def image_model(
+    path: str | os.PathLike[str],
+    feature_layers: Sequence[str] = (),
+    outputs: Sequence[int] | None = None,
+    input_range: tuple[float, float] = (0.0, 1.0),
+) -> openvino.Model:
+    """The network in a file with an input (1, n, n, 3) of uint8 BGR; arguments and errors as of ``open_session``."""
+    model = _with_outputs(read_network(path), outputs)
+    shape = [int(n) for n in model.inputs[0].shape]
+    if len(model.inputs) != 1 or len(shape) != 4 or shape[0] != 1 or shape[1] != shape[2] or shape[3] != 3:
+        raise SessionError(f"{os.fspath(path)}: expected one image input (1, n, n, 3), got {tuple(shape)}")
+    model.add_outputs([_input_of(model, layer, path) for layer in feature_layers])
+    return _with_image_input(model, input_range)
+
+
+def _with_outputs(model: openvino.Model, outputs: Sequence[int] | None) -> openvino.Model:
+    """The network with all of its outputs or only some of them."""
     if outputs is None:
         return model
     results = model.get_results()

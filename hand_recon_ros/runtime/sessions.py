@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import openvino
 
 
 class SessionError(RuntimeError):
@@ -36,19 +39,30 @@ class Session(Protocol):
         ...
 
 
+class Network(Protocol):
+    """A loaded network of any inputs and outputs, with static shapes."""
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The outputs, in the order of the file's, of arrays by name of the input; they stay valid after the next
+        call."""
+        ...
+
+
 def open_session(
     path: str | os.PathLike[str],
     *,
+    device: str = "cpu",
     threads: int = 2,
     capacity: int = 1,
     feature_layers: Sequence[str] = (),
     outputs: Sequence[int] | None = None,
     input_range: tuple[float, float] = (0.0, 1.0),
 ) -> Session:
-    """Load a network file (TFLite or ONNX, one image input NHWC, RGB) for the CPU, in float32.
+    """Load a network file (TFLite or ONNX, one image input NHWC, RGB), in float32.
 
     Args:
         path: file of the network.
+        device: one that ``devices.resolved_device`` gives: ``cpu``, ``cuda``, or ``torch``.
         threads: number of CPU threads.
         capacity: largest number of images in one ``run``.
         feature_layers: names of convolutions or linear layers whose inputs, (C, H, W) or (N,), are outputs as well;
@@ -57,7 +71,8 @@ def open_session(
             others depend on are not evaluated.
         input_range: values of black and of white in the network's input.
 
-    Raises SessionError where no runtime for it can be imported or the file cannot be loaded.
+    Raises SessionError where no runtime for it can be imported or the file cannot be loaded, and DeviceError where the
+    GPU fails.
     """
     try:
         from .openvino_session import OpenVinoSession
@@ -67,6 +82,12 @@ def open_session(
             f"`pip install openvino` has wheels for Linux, Windows and macOS on x86-64 and arm64; this is "
             f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
         ) from error
+    if device != "cpu":
+        from .torch_session import TorchSession
+
+        return TorchSession(
+            path, device, capacity=capacity, feature_layers=feature_layers, outputs=outputs, input_range=input_range
+        )
     return OpenVinoSession(
         path,
         threads=threads,
@@ -75,3 +96,14 @@ def open_session(
         outputs=outputs,
         input_range=input_range,
     )
+
+
+def compiled(model: openvino.Model, device: str, threads: int) -> Network:
+    """A model with static shapes, ready to run; arguments and errors as of :func:`open_session`."""
+    if device == "cpu":
+        from .openvino_session import OpenVinoNetwork
+
+        return OpenVinoNetwork(model, threads)
+    from .torch_session import TorchNetwork
+
+    return TorchNetwork(model, device)
