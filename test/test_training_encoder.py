@@ -21,6 +21,7 @@ from hand_recon_ros.models.encoder import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.models.hand_kinematics import HandChain
 from hand_recon_ros.models.landmark_trunk import LandmarkTrunk
 from hand_recon_ros.synthetic.sample_stream import SampleStream
+from hand_recon_ros.training import engine
 from hand_recon_ros.training.crop_dataset import CropDataset
 from hand_recon_ros.training.encoder import EncoderTrainer, Recipe
 from hand_recon_ros.training.photographs import Photographs
@@ -178,6 +179,37 @@ def test_the_base_encoder_takes_a_step(tmp_path):
     trainer.run()
     counters = [value for name, value in trainer.average.items() if name.endswith("num_batches_tracked")]
     assert counters and all(int(value) > 0 for value in counters)
+
+
+def test_a_training_ends_in_its_time_with_a_learning_rate_near_zero(tmp_path, monkeypatch):
+    seconds = iter(range(10**6))
+    monkeypatch.setattr(engine.time, "monotonic", lambda: float(next(seconds)))
+    path = recipe(tmp_path, steps=10**4, seconds=60, checkpoint_every=5)
+    trainer = EncoderTrainer(Recipe.from_yaml(path))
+    trainer.run()
+    assert 6 < trainer.step < 60
+    assert trainer.history[-1]["step"] == trainer.step
+    assert trainer.optimizer.param_groups[0]["lr"] < 0.05 * 1e-3
+    resumed = EncoderTrainer(Recipe.from_yaml(path), resume=True)
+    assert resumed.step == trainer.step
+    resumed.run()
+    assert resumed.step == trainer.step + 1  # its time is over
+
+
+def test_a_training_starts_from_the_weights_of_another(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first = EncoderTrainer(Recipe.from_yaml(recipe(tmp_path / "a", steps=2, checkpoint_every=2)))
+    first.run()
+    weights = str(tmp_path / "a" / "run" / "encoder.safetensors")
+    second = EncoderTrainer(Recipe.from_yaml(recipe(tmp_path / "b", weights=weights)))
+    assert second.step == 0
+    trained = {name: value.requires_grad for name, value in first.plain_model.named_parameters()}
+    for name, parameter in second.plain_model.named_parameters():
+        torch.testing.assert_close(parameter.detach(), first.average[name], msg=name)
+        assert parameter.requires_grad == trained[name]
+    with pytest.raises(ConfigError, match="is of another encoder"):
+        EncoderTrainer(Recipe.from_yaml(recipe(tmp_path / "b", weights=weights), **{"encoder.width": 64}))
 
 
 def test_an_earlier_run_is_not_overwritten(tmp_path):

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..config import ConfigError, checked, setting
+from ..evaluation.encoder_predictors import load_encoder
 from ..hand_model import load_hand_model
 from ..models.encoder import EncoderConfig, FusionAlignmentEncoder
 from ..models.export import export_onnx
@@ -33,6 +34,7 @@ class EncoderTraining(TrainingOptions):
     learning_rate: float = setting(5e-4, "its maximum", low=0.0)
     pretrained_rate: float = setting(0.2, "factor on the learning rate of pretrained layers", low=0.0)
     workers: int = setting(1, "processes that render samples", low=0)
+    weights: str = setting("", "encoder.safetensors of an earlier run of the same encoder to start from; empty: none")
     cache: str = setting("", "folder that caches rendered samples for this run and others; empty: none")
     distinct: int = setting(0, "rendered samples, used several times with variations; 0: each is used once", low=0)
     photographs: str = setting("", "labelled photographs, see tools/label_pictures.py; empty: none")
@@ -78,9 +80,15 @@ class EncoderTrainer(Trainer):
         super().__init__(recipe.training, recipe.training.steps, resume)
 
     def make_model(self) -> FusionAlignmentEncoder:
-        """An encoder with its initial weights."""
+        """An encoder with its initial weights. Raises ConfigError for weights of another one."""
         self.hand_model = load_hand_model()
-        return FusionAlignmentEncoder(self.recipe.encoder, self.hand_model)
+        weights = self.recipe.training.weights
+        if not weights:
+            return FusionAlignmentEncoder(self.recipe.encoder, self.hand_model)
+        model = load_encoder(weights)
+        if model.config != self.recipe.encoder:
+            raise ConfigError(f"{weights} is of another encoder, {model.config}, not {self.recipe.encoder}")
+        return model
 
     def parameter_groups(self, model: Any) -> list[dict[str, Any]]:
         """See :func:`parameter_groups`."""
@@ -147,7 +155,7 @@ class EncoderTrainer(Trainer):
         options = self.recipe.training
         return {
             "encoder": dataclasses.asdict(self.recipe.encoder), "losses": dataclasses.asdict(self.recipe.losses),
-            "seed": options.seed, "batch": options.batch, "distinct": options.distinct,
+            "seed": options.seed, "batch": options.batch, "weights": options.weights, "distinct": options.distinct,
             "photographs": options.photographs, "photograph_share": options.photograph_share,
         }  # fmt: skip
 

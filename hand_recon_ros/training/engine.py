@@ -33,15 +33,20 @@ class TrainingOptions:
     average: float = setting(0.998, "decay of the moving average of the weights", low=0.0, high=1.0)
     precision: str = setting("fp32", "of the arithmetic", choices=("fp32", "bf16", "fp16"))
     threads: int = setting(1, "CPU threads of the training process", low=1)
+    seconds: float = setting(
+        0.0, "time for the steps, also of a resumed run; the learning rate then falls to 0 in this time; 0: no limit",
+        low=0.0,
+    )  # fmt: skip
     validate_every: int = setting(250, "steps between validations", low=1)
     checkpoint_every: int = setting(100, "steps between checkpoints", low=1)
 
 
-def rate_factor(step: int, warm_up: int, steps: int) -> float:
-    """Factor on the learning rate at a step of ``steps``: linear warm-up, then half a cosine."""
+def rate_factor(step: int, warm_up: int, steps: int, time_spent: float = 0.0) -> float:
+    """Factor on the learning rate at a step of ``steps``: linear warm-up, then half a cosine. It is at least as far as
+    the share ``time_spent`` of the time that the training has."""
     if step < warm_up:
         return (step + 1) / warm_up
-    done = (step - warm_up) / max(1, steps - warm_up)
+    done = max((step - warm_up) / max(1, steps - warm_up), time_spent)
     return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
 
 
@@ -78,6 +83,7 @@ class Trainer(abc.ABC):
     def __init__(self, options: TrainingOptions, steps: int, resume: bool = False) -> None:
         """Raises ConfigError where ``out`` has a run and ``resume`` is not set, or a run of another recipe."""
         self.options, self.steps, self.out = options, steps, Path(options.out)
+        self._earlier, self._begin = 0.0, time.monotonic()
         torch.set_num_threads(options.threads)
         set_seed(options.seed)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -87,7 +93,7 @@ class Trainer(abc.ABC):
             self.parameter_groups(model), lr=options.learning_rate, weight_decay=options.weight_decay
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: rate_factor(step, options.warm_up, steps)
+            self.optimizer, lambda step: rate_factor(step, options.warm_up, steps, self._time_spent())
         )
         self.model: Any = None
         self.model, self.optimizer = self.accelerator.prepare(model, self.optimizer)
@@ -148,6 +154,7 @@ class Trainer(abc.ABC):
     def run(self, until: int = 0) -> dict[str, float]:
         """Train to the end, or to step ``until``; returns the last validation's figures."""
         options, main = self.options, self.accelerator.is_main_process
+        self._begin = time.monotonic()
         last = min(until or self.steps, self.steps)
         with self._writer() as writer, _progress_bar(self.step, last, main) as bar:
             for batch in self.batches(last):
@@ -157,7 +164,8 @@ class Trainer(abc.ABC):
                 if self.step % 10 == 0:
                     bar.set_postfix(self.progress(terms))
                     self._log(writer, "train", terms)
-                if self.step % options.validate_every == 0 or self.step == last:
+                ends = self.step == last or self._time_is_over()
+                if self.step % options.validate_every == 0 or ends:
                     figures = self.validate()
                     self.history.append({"step": self.step, **figures})
                     self._log(writer, "val", figures)
@@ -166,9 +174,26 @@ class Trainer(abc.ABC):
                     text = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
                     if main:
                         bar.write(f"step {self.step}: {text}", file=sys.stderr)
-                if self.step % options.checkpoint_every == 0 or self.step == last:
+                if self.step % options.checkpoint_every == 0 or ends:
                     self.save()
+                if ends:
+                    break
         return self.history[-1] if self.history else {}
+
+    def _seconds(self) -> float:
+        """Seconds of the steps of this run and of those that it goes on with."""
+        return self._earlier + time.monotonic() - self._begin
+
+    def _time_spent(self) -> float:
+        """Share of the time for the steps; 0 without a limit."""
+        return self._seconds() / self.options.seconds if self.options.seconds > 0 else 0.0
+
+    def _time_is_over(self) -> bool:
+        """The same in all processes, which have to end at the same step."""
+        if self.options.seconds <= 0:
+            return False
+        over = torch.tensor(float(self._time_spent() >= 1.0), device=self.accelerator.device)
+        return float(self.accelerator.reduce(over, "sum")) > 0
 
     def validate(self) -> dict[str, float]:
         """Figures of the averaged weights."""
@@ -187,7 +212,7 @@ class Trainer(abc.ABC):
         from safetensors.torch import save_file
 
         state = {
-            "recipe": self.decisive, "step": self.step, "history": self.history,
+            "recipe": self.decisive, "step": self.step, "history": self.history, "seconds": self._seconds(),
             "model": self.plain_model.state_dict(), "average": self.average,
             "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
         }  # fmt: skip
@@ -250,7 +275,7 @@ class Trainer(abc.ABC):
         self.average = {name: value.to(self.accelerator.device) for name, value in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.step, self.history = state["step"], state["history"]
+        self.step, self.history, self._earlier = state["step"], state["history"], state["seconds"]
 
     @contextlib.contextmanager
     def _writer(self) -> Iterator[Any]:
