@@ -44,9 +44,9 @@ fi
 
 workers=$(($(nproc) > 1 ? $(nproc) - 1 : 1))
 precision=$("$python" -c 'import torch; print("bf16" if torch.cuda.is_available() else "fp32")')
-# Validation, export and copies come after the steps.
+# The start, validation, export and copies take time beside the steps.
 spent=$((SECONDS - begin))
-rest=$(((limit - spent) * 4 / 5))
+rest=$(((limit - spent) * 4 / 5 - 6))
 set -- "${@/#/--set=}"
 timeout --signal=INT "$((limit - spent - 2))" "$python" -m hand_recon_ros.cli train encoder \
     --config config/train/encoder_small.yaml --resume --set "out=$out/checkpoint" --set "seconds=$rest" \
