@@ -111,7 +111,7 @@ class ReconstructorConfig:
         "code of cuda on the CPU, slow)",
         choices=("auto", "cpu", "cuda", "torch"),
     )
-    threads: int = setting(2, "threads of the CPU runtime", low=1, high=64)
+    threads: int = setting(2, "threads of the CPU runtime (device cpu)", low=1, high=64)
     detector: str = setting(
         "small", "detector of one or two hands beside that of palms: none or small", choices=("none", "small")
     )

@@ -29,6 +29,7 @@ from .lift.evidence import in_view
 from .lift.lifted_hand import LiftedHand
 from .lift.lifter import Lifter
 from .runtime.devices import DeviceError, choose_device
+from .runtime.sessions import SessionError
 from .track.encoder_schedule import encode
 from .track.estimates import hand_estimate, measured_estimate, unseen_estimate
 from .track.locator import HandLocator, Located
@@ -84,7 +85,7 @@ class TwoHandReconstructor:
         self._given_locator = locator
         try:
             self._load()
-        except DeviceError as error:
+        except (DeviceError, SessionError) as error:  # the latter: an operation that the GPU does not know
             self._fall_back(error)
 
     def _load(self) -> None:
@@ -107,12 +108,13 @@ class TwoHandReconstructor:
             self._fall_back(error)
             return step()
 
-    def _fall_back(self, error: DeviceError) -> None:
+    def _fall_back(self, error: DeviceError | SessionError) -> None:
         """Load the networks on the CPU where the setting allows it; raises ``error`` where it does not."""
         if self.config.device != "auto" or self.device == "cpu":
             raise error
         _log.warning("%s; device is 'auto', so networks run on the CPU from now on", error)
         self.device = "cpu"
+        self._tracks.reset()  # the image may have been a part of the way through
         self._load()
 
     @classmethod

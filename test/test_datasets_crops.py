@@ -44,6 +44,7 @@ def sampled(image, seeds=range(12)):
 
 
 def test_keypoints_are_where_the_crop_shows_them():
+    valid = []
     for crops in sampled(picture(*Side)):
         arrays = crops.arrays
         assert arrays["present"].all() and arrays["has_crop"].all() and not arrays["posed"].any()
@@ -53,8 +54,9 @@ def test_keypoints_are_where_the_crop_shows_them():
             seen &= ((pixels > 2) & (pixels < 221)).all(axis=1)
             assert seen.sum() > 12
             assert (arrays["crops"][side][pixels[seen, 1], pixels[seen, 0]] > 200).all()
-            assert arrays["other_valid"][side]
+        valid += arrays["other_valid"].tolist()  # not where the other hand is neither near nor far
         assert (arrays["segmentation"] == UNKNOWN_CLASS).all()
+    assert np.mean(valid) > 0.5
 
 
 @pytest.mark.parametrize("side", Side)
@@ -74,6 +76,7 @@ def test_a_hand_of_unknown_side_has_no_crop():
     for crops in sampled(picture(*Side, sided=np.array([True, False]))):
         assert crops.arrays["has_crop"].tolist() == [1.0, 0.0]
         assert crops.arrays["present"].tolist() == [1.0, 0.0]
+        assert not crops.arrays["other_valid"].any()  # it may be another person's hand of the same side
 
 
 def test_where_there_is_no_hand_it_is_absent_or_has_no_crop():
@@ -90,16 +93,18 @@ def test_where_there_is_no_hand_it_is_absent_or_has_no_crop():
 def test_what_was_mistaken_for_a_hand_is_shown_as_absent():
     for crops in sampled(picture(mistaken=np.array([200.0, 100.0, 260.0, 180.0]))):
         assert crops.arrays["has_crop"].any() and not crops.arrays["present"].any()
-        assert crops.frames[0] is not None
-        assert np.abs(np.subtract(crops.frames[0].box.center, (230, 140))).max() < 40
+        centers = [frame.box.center for frame in crops.frames if frame is not None]
+        assert min(np.abs(np.subtract(center, (230, 140))).max() for center in centers) < 40
 
 
-def test_photographs_train_2d_outputs_and_presence_only():
-    """The loss of a batch of photographs does not depend on their pose, and the others' is that without them."""
-    model = FusionAlignmentEncoder(EncoderConfig(width=32, layers=1, heads=2, fusion="none"), load_hand_model())
+@pytest.mark.parametrize("fusion", ["none", "aligned"])
+def test_photographs_train_2d_outputs_and_presence_only(fusion):
+    """The loss of a batch of photographs depends neither on their pose nor on priors, which they do not have."""
+    model = FusionAlignmentEncoder(EncoderConfig(width=32, layers=1, heads=2, fusion=fusion), load_hand_model())
     photograph = picture_crops(picture(*Side), np.random.default_rng(0)).arrays
     batch = {name: torch.tensor(value[None]) for name, value in photograph.items()}
-    output = model(model.stems_of(batch["crops"]), batch["rays"], batch["pairs"], batch["has_crop"].flip(1))
+    others = batch["has_crop"].flip(1)
+    output = model(model.stems_of(batch["crops"]), batch["rays"], batch["pairs"], others, batch["priors"].float())
     _, terms = encoder_loss(output, batch, LossWeights())
     trained = {name for name, value in terms.items() if value != 0}
     assert trained == {"keypoints_2d", "dense_keypoints_2d", "scales", "other_box", "presence"}

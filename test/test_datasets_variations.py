@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hand_recon_ros.datasets import variations
+from hand_recon_ros.datasets.crops import visible_part
 from hand_recon_ros.datasets.sample import BACKGROUND, LEFT_HAND, OTHER, RIGHT_HAND
 from hand_recon_ros.datasets.variations import varied
 from hand_recon_ros.hand_model import load_hand_model
@@ -96,6 +97,21 @@ def test_what_an_object_covers_is_hidden(sample, only):
         assert (result.keypoint_visible <= sample.keypoint_visible).all()
         hidden += int(now.sum())
     assert hidden > 12
+
+
+def test_the_black_beyond_the_frame_stays_there(sample, only):
+    """Blur and a lower resolution do not mix it into the image."""
+    only("_AUGMENTED")
+    half = sample.camera.width // 2
+    frame = dataclasses.replace(sample.camera, width=half)
+    image = np.full_like(sample.image, 200)
+    image[:, half:] = 0
+    cut = dataclasses.replace(sample, image=image, frame_camera=frame)
+    for seed in range(20):
+        result = varied(cut, np.random.default_rng(seed))
+        inside = visible_part(result)[0].astype(int)
+        assert (result.image[:, half:] == 0).all()
+        assert inside[:, -6:].mean() > 0.7 * inside[:, :-6].mean()
 
 
 def test_images_need_not_be_square(sample, only):

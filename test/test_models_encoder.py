@@ -249,7 +249,7 @@ def truth(batch, seed=0):
     betas = torch.randn(batch, 2, 10, generator=generator)
     joints = HandChain(MODEL)(rotations.float().flatten(0, 1), betas.flatten(0, 1)).reshape(batch, 2, 21, 3)
     return {
-        **{name: torch.ones(batch, 2) for name in ("present", "posed", "has_crop", "both")},
+        **{name: torch.ones(batch, 2) for name in ("present", "posed", "has_crop", "has_priors", "both")},
         "rotations": rotations.float(), "betas": betas, "joints": joints,
         "keypoints_2d": torch.rand(batch, 2, 21, 2, generator=generator) - 0.5,
         "keypoint_weights": torch.ones(batch, 2, 21),

@@ -47,7 +47,7 @@ def with_gpu(monkeypatch):
     monkeypatch.setattr(devices, "cuda_problem", lambda: "")
 
 
-@pytest.mark.parametrize(("name", "reason"), [("auto", "CUDA cannot be used: there is no NVIDIA"), ("cpu", "set to")])
+@pytest.mark.parametrize(("name", "reason"), [("auto", "CUDA cannot be used (there is no NVIDIA"), ("cpu", "set to")])
 def test_without_a_gpu_the_cpu_is_chosen_and_one_line_names_it_and_the_reason(caplog, without_gpu, name, reason):
     with caplog.at_level(logging.INFO, logger="hand_recon_ros"):
         assert choose_device(name) == "cpu"
@@ -63,6 +63,7 @@ def test_with_a_gpu_it_is_chosen(with_gpu, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     assert [resolved_device(name) for name in DEVICES] == ["cuda", "cpu", "cuda", "torch"]
     assert describe_device("auto") == "networks run on the GPU a GPU (device is 'auto')"
+    assert "CPU" in describe_device("auto", "cpu") and "the GPU failed" in describe_device("auto", "cpu")
 
 
 def test_cuda_without_a_gpu_is_refused_with_the_reason_and_the_way_out(caplog, without_gpu):
@@ -98,7 +99,7 @@ def test_a_gpu_that_torch_cannot_use_is_named(monkeypatch):
     monkeypatch.setattr(devices, "driver_problem", lambda: "")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch, "zeros", fail)
-    assert "cannot use the GPU (CUDA error: out of memory): check its driver" in cuda_problem()
+    assert "cannot use the GPU (CUDA error: out of memory): check the driver" in cuda_problem()
     assert "more" not in cuda_problem()
 
 

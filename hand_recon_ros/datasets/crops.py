@@ -67,10 +67,10 @@ def sample_crops(
 
     With ``distractors`` some show no hand or the other side's hand, so that the encoder learns to predict presence.
 
-    Arrays are (2, ...), left then right: crops uint8 (2, S, S, 3) RGB; rays, pairs, has_crop; priors float16; and the
-    ground truth: present, posed (whether the pose in 3D is known), rotations, betas, joints (from the wrist),
-    keypoints_2d (see CropFrame.pixels_in), keypoint_weights, log_crop_width, to_other, segmentation; other_box,
-    other_visible, and other_valid, the weight of other_visible.
+    Arrays are (2, ...), left then right: crops uint8 (2, S, S, 3) RGB; rays, pairs, has_crop; priors float16, and
+    has_priors; and the ground truth: present, posed (whether the pose in 3D is known), rotations, betas, joints (from
+    the wrist), keypoints_2d (see CropFrame.pixels_in), keypoint_weights, log_crop_width, to_other, segmentation;
+    other_box, other_visible, and other_valid, the weight of other_visible.
     """
     frames: list[CropFrame | None] = [None, None]
     own = sample.present.copy()
@@ -102,7 +102,7 @@ def sample_crops(
         if other is not None:
             result["pairs"][side] = frame.pair_features(other)
         if provider is not None:
-            result["priors"][side] = provider(frame, other, truth)
+            result["priors"][side], result["has_priors"][side] = provider(frame, other, truth), 1.0
         result["segmentation"][side] = _majority(segmentation_classes(frame, sample.labels), SEGMENTATION_SIZE)
         if own[side]:
             _ground_truth(result, sample, frame, bool(own[side.other]))
@@ -123,7 +123,8 @@ def picture_crops(picture: HandPicture, rng: np.random.Generator) -> Crops:
     boxes = [picture.roi(side) for side in Side]
     hands = [boxes[side] is not None and bool(picture.sided[side]) for side in Side]
     mistaken = None if picture.mistaken is None else upright(picture.mistaken)
-    for side in Side:
+    first = Side(int(rng.integers(2)))
+    for side in (first, first.other):
         box = boxes[side]
         if hands[side] and box is not None:
             frames[side] = CropFrame(jittered_box(box, rng), side, camera)
@@ -150,9 +151,10 @@ def picture_crops(picture: HandPicture, rng: np.random.Generator) -> Crops:
         result["present"][side] = 1.0
         if picture.has_keypoints(side):
             _keypoints(result, picture.keypoints[side], frame)
-        others = picture.keypoints[side.other] if picture.has_keypoints(side.other) else None
-        if others is not None or (boxes[side.other] is None and picture.known[side.other]):
-            _other_hand(result, others, np.ones(21, dtype=bool), frame)
+        if boxes[side.other] is None and picture.known[side.other]:
+            _other_hand(result, None, np.zeros(21, dtype=bool), frame)
+        elif picture.has_keypoints(side.other) and picture.sided[side.other]:
+            _other_hand(result, picture.keypoints[side.other], np.ones(21, dtype=bool), frame)
     return Crops((frames[0], frames[1]), result)
 
 
@@ -191,7 +193,7 @@ def _empty() -> dict[str, np.ndarray]:
 
     return {
         "crops": np.zeros((2, CROP_SIZE, CROP_SIZE, 3), dtype=np.uint8),
-        "rays": zeros(5), "pairs": zeros(5), "has_crop": zeros(),
+        "rays": zeros(5), "pairs": zeros(5), "has_crop": zeros(), "has_priors": zeros(),
         "priors": np.zeros((2, CHANNELS, GRID, GRID), dtype=np.float16),
         "present": zeros(), "posed": zeros(), "both": zeros(),
         "rotations": np.tile(np.eye(3, dtype=np.float32), (2, 16, 1, 1)), "betas": zeros(10),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from .crops import visible_part
 from .image_augmentation import augmented, dyed
 from .sample import BACKGROUND, LEFT_HAND, OTHER, RIGHT_HAND, Sample
 
@@ -32,8 +33,16 @@ def varied(sample: Sample, rng: np.random.Generator, background: Background | No
     if rng.random() < _COVERED:
         sample = _covered(sample, rng, background)
     if rng.random() < _AUGMENTED:
-        sample = dataclasses.replace(sample, image=augmented(sample.image, rng))
+        sample = dataclasses.replace(sample, image=_augmented(sample, rng))
     return sample
+
+
+def _augmented(sample: Sample, rng: np.random.Generator) -> np.ndarray:
+    """The image, changed inside the frame: the black beyond it must not get into it."""
+    part, (left, top) = visible_part(sample)
+    image = sample.image.copy()
+    image[top : top + part.shape[0], left : left + part.shape[1]] = augmented(part, rng)
+    return image
 
 
 def _before(sample: Sample, background: Background, rng: np.random.Generator) -> np.ndarray:

@@ -62,7 +62,7 @@ class HandNetworks:
         networks.palm.run(1)
         if networks.pair is not None:
             networks.pair.run(1)
-        for count in (1, _PARALLEL_CROPS):
+        for count in range(1, _PARALLEL_CROPS + 1):
             networks.landmark.run(count)
         return networks
 

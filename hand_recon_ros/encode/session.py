@@ -19,7 +19,7 @@ Outputs = TypeVar("Outputs", bound=HandOutputs)
 
 
 class EncoderSession(Generic[Outputs]):
-    """An exported encoder on the CPU, compiled for one hand and for two; see ``models.encoder.FusionAlignmentEncoder``.
+    """An exported encoder, compiled for one hand and for two; see ``models.encoder.FusionAlignmentEncoder``.
 
     Attributes:
         takes_stems: whether the input is features of the landmark network's inner layers instead of crops.

@@ -39,7 +39,7 @@ def run_benchmark(seconds: float = 3.0, ros: bool = True, device: str = "auto") 
     Args:
         seconds: duration of each in-process measurement.
         ros: measure the node over DDS as well (needs rclpy; takes about a minute). It runs with its default settings.
-        device: of the networks in this process, see ``runtime.devices``.
+        device: of the networks, see ``runtime.devices``.
 
     Returns {"machine", "results": [{"name", "median_ms", "p95_ms", "limit_ms", "n"}], "memory": {...}, "notes": [...]}.
     Raises DeviceError for a device that cannot be used.
@@ -50,7 +50,7 @@ def run_benchmark(seconds: float = 3.0, ros: bool = True, device: str = "auto") 
     with tempfile.TemporaryDirectory() as scratch:
         first = Path(scratch) / "first.npy"
         np.save(first, frames[2][0])
-        results.append(_row("process start to first hand", _starts(_FIRST_HAND.format(first=str(first)), 3), 5000.0))
+        results.append(_row("process start to first hand", _starts(_FIRST_HAND.format(first=str(first), device=device), 3), 5000.0))
         camera = Camera.from_fov(*_SIZE, 65.0)
         reconstructor = TwoHandReconstructor.from_config(device=device)
         reconstructor.warm_up()
@@ -65,9 +65,9 @@ def run_benchmark(seconds: float = 3.0, ros: bool = True, device: str = "auto") 
             results += rows
             notes += more
     return {
-        "machine": _machine() | {"device": describe_device(device)},
+        "machine": _machine() | {"device": describe_device(device, reconstructor.device)},
         "results": results,
-        "memory": {"resident_mib": _resident_mib(frames), "limit_mib": 600, "gpu_mib": gpu_mib},
+        "memory": {"resident_mib": _resident_mib(frames, device), "limit_mib": 600, "gpu_mib": gpu_mib},
         "notes": notes,
     }
 
@@ -216,7 +216,7 @@ _FIRST_HAND = """
 import numpy as np
 from hand_recon_ros import Camera, TwoHandReconstructor
 image = np.load({first!r})
-estimate = TwoHandReconstructor.from_config()(image, Camera.from_fov(image.shape[1], image.shape[0], 65.0))
+estimate = TwoHandReconstructor.from_config(device={device!r})(image, Camera.from_fov(image.shape[1], image.shape[0], 65.0))
 assert estimate.left.found or estimate.right.found
 """
 # Not getrusage: its maximum is inherited through exec, so it would be that of the benchmark itself.
@@ -226,11 +226,11 @@ print(int(peak.split()[1]) / 1024)
 """
 
 
-def _resident_mib(frames: dict[int, list[np.ndarray]]) -> float:
+def _resident_mib(frames: dict[int, list[np.ndarray]], device: str) -> float:
     with tempfile.TemporaryDirectory() as scratch:
         first = Path(scratch) / "first.npy"
         np.save(first, frames[2][0])
-        code = _FIRST_HAND.format(first=str(first)) + _MEMORY
+        code = _FIRST_HAND.format(first=str(first), device=device) + _MEMORY
         run = subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True, text=True)
     return round(float(run.stdout), 1)
 

@@ -119,7 +119,7 @@ class HandReconNode(LifecycleNode):
         self._reconstructor = self._make_reconstructor(self._settings.reconstructor)
         self._reconstructor.warm_up()
         self._outputs = Outputs(self._connections, self._reconstructor.hand_model)
-        device = describe_device(self._settings.reconstructor.device)
+        device = describe_device(self._settings.reconstructor.device, self._reconstructor.device)
         self.get_logger().info(f"configured in {time.monotonic() - begin:.1f} s; {device}")
 
     @transition

@@ -31,6 +31,7 @@ class Reconstructor(Protocol):
     """The part of :class:`hand_recon_ros.TwoHandReconstructor` that the node uses."""
 
     config: ReconstructorConfig
+    device: str
     hand_model: Any
 
     def __call__(self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0) -> TwoHandEstimate: ...

@@ -39,12 +39,17 @@ def resolved_device(name: str) -> str:
     return name
 
 
-def describe_device(name: str) -> str:
-    """One line about the device that the setting ``device`` leads to, and why; raises as :func:`resolved_device`."""
-    device = resolved_device(name)
+def describe_device(name: str, used: str = "") -> str:
+    """One line about the device that the setting ``device`` leads to, and why; raises as :func:`resolved_device`.
+
+    ``used`` is the device that is used, where a GPU failed later on.
+    """
+    device = used or resolved_device(name)
     if device == "cpu":
-        reason = f"device is 'auto' and CUDA cannot be used: {cuda_problem()}" if name == "auto" else "set to 'cpu'"
-        return f"networks run on the CPU in OpenVINO ({reason})"
+        if name != "auto":
+            return "networks run on the CPU, as device is set to 'cpu'"
+        problem = cuda_problem() or "the GPU failed"
+        return f"networks run on the CPU: device is 'auto' and CUDA cannot be used ({problem})"
     if device == "torch":
         return "networks run on the CPU in torch (set to 'torch')"
     import torch
@@ -64,14 +69,14 @@ def cuda_problem() -> str:
     """Why CUDA cannot be used here; empty where it can. torch is imported only where there is a GPU with a driver."""
     if reason := driver_problem() or torch_problem():
         return reason
-    import torch
-
-    if torch.version.cuda is None:
-        return f"PyTorch {torch.__version__} is built without CUDA: install a build with it (pytorch.org)"
     try:
+        import torch
+
+        if torch.version.cuda is None:
+            return f"PyTorch {torch.__version__} is built without CUDA: install a build with it (pytorch.org)"
         torch.zeros(1, device="cuda")
-    except RuntimeError as error:
-        return f"PyTorch {torch.__version__} cannot use the GPU ({str(error).splitlines()[0]}): check its driver"
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"PyTorch cannot use the GPU ({str(error).splitlines()[0]}): check the driver and PyTorch"
     return ""
 
 

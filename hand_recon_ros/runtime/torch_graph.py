@@ -135,7 +135,7 @@ def _slice(data: Tensor, start: Tensor, stop: Tensor, step: Tensor, axes: Tensor
     parts = [slice(None)] * data.ndim
     chosen = _ints(axes) if axes is not None else range(len(_ints(start)))
     for axis, first, last, stride in zip(chosen, _ints(start), _ints(stop), _ints(step), strict=True):
-        parts[axis] = slice(first, last if last > -(2**62) else None, stride)
+        parts[axis] = slice(first, last, stride)
     return _sliced(data, parts)
 
 
@@ -202,12 +202,12 @@ def _variadic_split(data: Tensor, axis: Tensor, lengths: Tensor) -> tuple[Tensor
 
 _SIMPLE: dict[str, _Operation] = {
     "Add": torch.add, "Subtract": torch.sub, "Multiply": torch.mul, "Divide": _divide,
-    "Maximum": torch.maximum, "Minimum": torch.minimum, "FloorMod": torch.remainder, "Power": torch.pow,
-    "Equal": torch.eq, "Less": torch.lt, "Greater": torch.gt, "Select": _select,
+    "Maximum": torch.maximum, "Minimum": torch.minimum, "FloorMod": torch.remainder,
+    "Equal": torch.eq, "Less": torch.lt, "Select": _select,
     "Negative": torch.neg, "Sqrt": torch.sqrt, "Exp": torch.exp, "Log": torch.log, "Sin": torch.sin, "Cos": torch.cos,
-    "Erf": torch.erf, "Sigmoid": torch.sigmoid, "Relu": torch.relu, "Tanh": torch.tanh, "SoftPlus": F.softplus,
+    "Erf": torch.erf, "Sigmoid": torch.sigmoid, "Relu": torch.relu, "SoftPlus": F.softplus,
     "PRelu": _prelu, "Transpose": lambda data, order: data.permute(_ints(order)),
-    "Unsqueeze": _unsqueeze, "Squeeze": _squeeze, "Gather": _gather, "Slice": _slice, "Broadcast": _broadcast,
+    "Unsqueeze": _unsqueeze, "Squeeze": _squeeze, "Slice": _slice,
     "Range": _range, "VariadicSplit": _variadic_split,
 }  # fmt: skip
 
@@ -288,7 +288,8 @@ def _max_pool(node: openvino.Node, attributes: dict[str, Any]) -> _Operation:
     kernel, strides = list(attributes["kernel"]), list(attributes["strides"])
     _require(node, set(attributes.get("dilations", [1])) == {1}, "dilation")
     begin, end = _pads(node, attributes)
-    ceil = attributes["rounding_type"] != "floor"
+    ceil = attributes["rounding_type"] == "ceil"
+    _require(node, attributes["rounding_type"] in ("floor", "ceil"), f"rounding {attributes['rounding_type']}")
 
     def pool(data: Tensor) -> Tensor:
         if any(begin) or any(end):
@@ -302,6 +303,7 @@ def _interpolate(node: openvino.Node, attributes: dict[str, Any]) -> _Operation:
     mode, coordinates = attributes["mode"], attributes["coordinate_transformation_mode"]
     _require(node, mode in ("linear", "linear_onnx"), f"mode {mode}")
     _require(node, coordinates in ("half_pixel", "pytorch_half_pixel", "align_corners"), f"{coordinates}")
+    _require(node, not attributes.get("antialias", False), "smoothing")
     _require(node, not any(attributes["pads_begin"]) and not any(attributes["pads_end"]), "padding")
     source, target = list(node.get_input_shape(0)), list(node.get_output_shape(0))
     last = source[1] != target[1]  # channels, in a file of TFLite
@@ -361,6 +363,7 @@ def _mvn(node: openvino.Node, attributes: dict[str, Any]) -> _Operation:
 def _reduced(function: Callable[..., Tensor]) -> Callable[[openvino.Node, dict[str, Any]], _Operation]:
     def make(node: openvino.Node, attributes: dict[str, Any]) -> _Operation:
         keep = bool(attributes["keep_dims"])
+        _require(node, node.get_input_shape(1) != [0], "a reduction of no axis")
         return lambda data, axes: function(data, _ints(axes), keep)
 
     return make
@@ -406,6 +409,21 @@ def _convert(node: openvino.Node, attributes: dict[str, Any]) -> _Operation:
     return lambda data: data.to(_TYPES[name])
 
 
+def _cumulated(node: openvino.Node, attributes: dict[str, Any]) -> _Operation:
+    _require(node, not attributes["exclusive"] and not attributes["reverse"], "an exclusive or reverse sum")
+    return lambda data, axis: data.cumsum(_ints(axis)[0])
+
+
+def _gathered(node: openvino.Node, attributes: dict[str, Any]) -> _Operation:
+    _require(node, attributes.get("batch_dims", 0) == 0, "a batch of indices")
+    return _gather
+
+
+def _broadcasted(node: openvino.Node, attributes: dict[str, Any]) -> _Operation:
+    _require(node, str(attributes["mode"]).lower() in ("numpy", "bidirectional"), f"mode {attributes['mode']}")
+    return _broadcast
+
+
 _WITH_ATTRIBUTES: dict[str, Callable[[openvino.Node, dict[str, Any]], _Operation]] = {
     "ShapeOf": _shape_of, "Reshape": _reshape, "Convolution": _convolution, "GroupConvolution": _convolution,
     "MaxPool": _max_pool, "Interpolate": _interpolate, "StridedSlice": _strided_slice, "MVN": _mvn,
@@ -420,5 +438,5 @@ _WITH_ATTRIBUTES: dict[str, Callable[[openvino.Node, dict[str, Any]], _Operation
     "Softmax": lambda node, attributes: lambda data: data.softmax(int(attributes["axis"])),
     "Clamp": lambda node, attributes: lambda data: data.clamp(float(attributes["min"]), float(attributes["max"])),
     "Einsum": lambda node, attributes: lambda *parts: torch.einsum(attributes["equation"], *parts),
-    "CumSum": lambda node, attributes: lambda data, axis: data.cumsum(_ints(axis)[0]),
+    "CumSum": _cumulated, "Gather": _gathered, "Broadcast": _broadcasted,
 }  # fmt: skip

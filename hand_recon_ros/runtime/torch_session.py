@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +18,7 @@ from .torch_graph import TorchGraph
 if TYPE_CHECKING:
     import openvino
 
+_LOCK = threading.RLock()
 _WARM_UP_RUNS = 3
 """Before a CUDA graph is recorded: libraries choose their algorithms in the first runs."""
 
@@ -30,7 +33,9 @@ class TorchNetwork:
         """``device``: ``cuda``, or ``torch`` for torch on the CPU. Raises DeviceError where the GPU has no memory."""
         self._device = torch.device("cuda" if device == "cuda" else "cpu")
         self._names = [parameter.get_any_name() for parameter in model.inputs]
-        self._graph = _on_device(TorchGraph(model).eval(), self._device)
+        graph = TorchGraph(model).eval()
+        with _on_gpu():
+            self._graph = graph.to(self._device)
         self._recorded: dict[tuple[tuple[int, ...], ...], RecordedGraph] = {}
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -46,16 +51,11 @@ class TorchNetwork:
         tensors = [torch.from_numpy(array) for array in arrays]
         if self._device.type == "cpu":
             return [output.numpy() for output in self._graph(*tensors)]
-        return self._on_gpu(tensors)
-
-    def _on_gpu(self, tensors: list[torch.Tensor]) -> list[np.ndarray]:
         shapes = tuple(tuple(tensor.shape) for tensor in tensors)
-        try:
+        with _on_gpu():
             if shapes not in self._recorded:
                 self._recorded[shapes] = RecordedGraph(self._graph, tensors, self._device)
             return self._recorded[shapes](tensors)
-        except RuntimeError as error:
-            raise gpu_failure(error) from error
 
 
 class RecordedGraph:
@@ -65,13 +65,15 @@ class RecordedGraph:
         self._inputs = [example.to(device) for example in examples]
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UP_RUNS):
-                module(*self._inputs)
-        torch.cuda.current_stream().wait_stream(stream)
-        self._replayed = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._replayed):
-            self._outputs = module(*self._inputs)
+        # In float32: TensorFloat-32, which convolutions use otherwise, has as few digits as half precision.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            with torch.cuda.stream(stream):
+                for _ in range(_WARM_UP_RUNS):
+                    module(*self._inputs)
+            torch.cuda.current_stream().wait_stream(stream)
+            self._replayed = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._replayed, capture_error_mode="thread_local"):
+                self._outputs = module(*self._inputs)
 
     def __call__(self, tensors: Sequence[torch.Tensor]) -> list[np.ndarray]:
         for static, tensor in zip(self._inputs, tensors, strict=True):
@@ -98,9 +100,10 @@ class TorchSession:
     ) -> None:
         model = image_model(path, feature_layers, outputs, input_range)
         self._network = TorchNetwork(model, device)
-        # Pinned memory is copied to the GPU without a copy in between.
         shape = (capacity, *list(model.inputs[0].shape)[1:])
-        self._inputs = torch.zeros(shape, dtype=torch.uint8, pin_memory=device == "cuda").numpy()
+        with _on_gpu():
+            # Pinned memory is copied to the GPU without a copy in between.
+            self._inputs = torch.zeros(shape, dtype=torch.uint8, pin_memory=device == "cuda").numpy()
 
     @property
     def size(self) -> int:
@@ -123,11 +126,15 @@ class TorchSession:
         return [tuple(output[index].copy() for output in outputs) for index in range(count)]
 
 
-def _on_device(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    try:
-        return module.to(device)
-    except RuntimeError as error:
-        raise gpu_failure(error) from error
+@contextlib.contextmanager
+def _on_gpu() -> Iterator[None]:
+    """One thread at a time: networks are loaded side by side, and while a graph is recorded, nothing may be allocated.
+    Errors of the GPU are raised as DeviceError."""
+    with _LOCK:
+        try:
+            yield
+        except RuntimeError as error:
+            raise gpu_failure(error) from error
 
 
 def gpu_failure(error: RuntimeError) -> DeviceError:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from ..config import ConfigError, checked, setting
 from ..evaluation.encoder_predictors import load_encoder
 from ..hand_model import load_hand_model
+from ..models.backbones import SHARED
 from ..models.encoder import EncoderConfig, FusionAlignmentEncoder
 from ..models.export import export_onnx
 from .crop_dataset import CropDataset, to_device
@@ -60,6 +61,10 @@ class Recipe:
             checked(LossWeights, content["losses"]),
             checked(EncoderTraining, content["training"]),
         )
+        if recipe.training.distinct and not recipe.training.cache:
+            raise ConfigError("training.distinct is set without training.cache: each use would render its sample again")
+        if recipe.encoder.trained_from != SHARED and (recipe.encoder.size != "small" or not recipe.encoder.pretrained):
+            raise ConfigError("encoder.trained_from is for a pretrained encoder of size small")
         if recipe.encoder.fusion == "aligned" and recipe.losses.teacher <= 0:
             raise ConfigError(
                 "losses.teacher is 0: the priors' tokens, which the encoder follows, would not be trained"
@@ -153,10 +158,10 @@ class EncoderTrainer(Trainer):
     def decisive(self) -> dict[str, Any]:
         """Encoder, losses, and what the samples depend on."""
         options = self.recipe.training
+        names = ("seed", "batch", "weights", "corrupted", "distinct", "photographs", "photograph_share")
         return {
             "encoder": dataclasses.asdict(self.recipe.encoder), "losses": dataclasses.asdict(self.recipe.losses),
-            "seed": options.seed, "batch": options.batch, "weights": options.weights, "distinct": options.distinct,
-            "photographs": options.photographs, "photograph_share": options.photograph_share,
+            "cached": bool(options.cache), **{name: getattr(options, name) for name in names},
         }  # fmt: skip
 
     @property

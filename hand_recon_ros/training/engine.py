@@ -83,7 +83,7 @@ class Trainer(abc.ABC):
     def __init__(self, options: TrainingOptions, steps: int, resume: bool = False) -> None:
         """Raises ConfigError where ``out`` has a run and ``resume`` is not set, or a run of another recipe."""
         self.options, self.steps, self.out = options, steps, Path(options.out)
-        self._earlier, self._begin = 0.0, time.monotonic()
+        self._earlier, self._begin, self._time_spent = 0.0, time.monotonic(), 0.0
         torch.set_num_threads(options.threads)
         set_seed(options.seed)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ class Trainer(abc.ABC):
             self.parameter_groups(model), lr=options.learning_rate, weight_decay=options.weight_decay
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: rate_factor(step, options.warm_up, steps, self._time_spent())
+            self.optimizer, lambda step: rate_factor(step, options.warm_up, steps, self._time_spent)
         )
         self.model: Any = None
         self.model, self.optimizer = self.accelerator.prepare(model, self.optimizer)
@@ -164,7 +164,7 @@ class Trainer(abc.ABC):
                 if self.step % 10 == 0:
                     bar.set_postfix(self.progress(terms))
                     self._log(writer, "train", terms)
-                ends = self.step == last or self._time_is_over()
+                ends = self.step == last or self._time_spent >= 1.0
                 if self.step % options.validate_every == 0 or ends:
                     figures = self.validate()
                     self.history.append({"step": self.step, **figures})
@@ -178,22 +178,19 @@ class Trainer(abc.ABC):
                     self.save()
                 if ends:
                     break
+        self._earlier = self._seconds()
         return self.history[-1] if self.history else {}
 
     def _seconds(self) -> float:
         """Seconds of the steps of this run and of those that it goes on with."""
         return self._earlier + time.monotonic() - self._begin
 
-    def _time_spent(self) -> float:
-        """Share of the time for the steps; 0 without a limit."""
-        return self._seconds() / self.options.seconds if self.options.seconds > 0 else 0.0
-
-    def _time_is_over(self) -> bool:
-        """The same in all processes, which have to end at the same step."""
+    def _share_of_time(self) -> float:
+        """Share of the time for the steps that is spent, the same in all processes; 0 without a limit."""
         if self.options.seconds <= 0:
-            return False
-        over = torch.tensor(float(self._time_spent() >= 1.0), device=self.accelerator.device)
-        return float(self.accelerator.reduce(over, "sum")) > 0
+            return 0.0
+        share = torch.tensor(self._seconds() / self.options.seconds, device=self.accelerator.device)
+        return float(self.accelerator.reduce(share, "mean"))
 
     def validate(self) -> dict[str, float]:
         """Figures of the averaged weights."""
@@ -237,6 +234,7 @@ class Trainer(abc.ABC):
         if self.options.clip > 0:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.clip)
         self.optimizer.step()
+        self._time_spent = self._share_of_time()
         self.schedule.step()
         decay = min(self.options.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -269,13 +267,13 @@ class Trainer(abc.ABC):
             return
         state = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
         for name, value in self.decisive.items():
-            if state["recipe"][name] != value:
+            if state["recipe"].get(name, value) != value:
                 raise ConfigError(f"{self._checkpoint} was made with {name} {state['recipe'][name]}, not {value}")
         self.plain_model.load_state_dict(state["model"])
         self.average = {name: value.to(self.accelerator.device) for name, value in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.step, self.history, self._earlier = state["step"], state["history"], state["seconds"]
+        self.step, self.history, self._earlier = state["step"], state["history"], state.get("seconds", 0.0)
 
     @contextlib.contextmanager
     def _writer(self) -> Iterator[Any]:

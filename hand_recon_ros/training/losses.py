@@ -12,6 +12,9 @@ from ..datasets.crops import UNKNOWN_CLASS
 from ..models.encoder import EncoderOutput
 from ..models.encoder_heads import TrainingOutputs
 
+_WEIGHTS = ("present", "posed", "both", "has_crop", "other_visible", "other_valid")
+"""Entries of the ground truth by which terms are weighted."""
+
 
 @dataclasses.dataclass(frozen=True)
 class LossWeights:
@@ -42,14 +45,15 @@ def encoder_loss(
     terms = _terms(output.hands, truth)
     total = _weighted_sum(terms, weights)
     if output.teacher is not None and weights.teacher > 0:
-        teacher = _terms(output.teacher, truth)
+        # Where there are no priors, as of photographs, the teacher sees nothing and the student has nothing to follow.
+        teacher = _terms(output.teacher, truth | {name: truth[name] * truth["has_priors"] for name in _WEIGHTS})
         total = total + weights.teacher * _weighted_sum(teacher, weights)
         terms["teacher_joints"] = teacher["joints"]
     if output.predicted_tokens is not None and output.prior_tokens is not None:
-        has_crop = truth["has_crop"].flatten()[:, None, None]
+        has_priors = truth["has_priors"].flatten()[:, None, None]
         # The gradient is stopped: otherwise both could collapse to a constant.
-        difference = (output.predicted_tokens - output.prior_tokens.detach()) ** 2 * has_crop
-        terms["alignment"] = difference.mean() / has_crop.mean().clamp_min(1e-3)
+        difference = (output.predicted_tokens - output.prior_tokens.detach()) ** 2 * has_priors
+        terms["alignment"] = difference.mean() / has_priors.mean().clamp_min(1e-3)
         total = total + weights.alignment * terms["alignment"]
     return total, {name: term.detach() for name, term in terms.items()}
 
