@@ -50,7 +50,8 @@ def run_benchmark(seconds: float = 3.0, ros: bool = True, device: str = "auto") 
     with tempfile.TemporaryDirectory() as scratch:
         first = Path(scratch) / "first.npy"
         np.save(first, frames[2][0])
-        results.append(_row("process start to first hand", _starts(_FIRST_HAND.format(first=str(first), device=device), 3), 5000.0))
+        start = _FIRST_HAND.format(first=str(first), device=device)
+        results.append(_row("process start to first hand", _starts(start, 3), 5000.0))
         camera = Camera.from_fov(*_SIZE, 65.0)
         reconstructor = TwoHandReconstructor.from_config(device=device)
         reconstructor.warm_up()
@@ -216,7 +217,8 @@ _FIRST_HAND = """
 import numpy as np
 from hand_recon_ros import Camera, TwoHandReconstructor
 image = np.load({first!r})
-estimate = TwoHandReconstructor.from_config(device={device!r})(image, Camera.from_fov(image.shape[1], image.shape[0], 65.0))
+camera = Camera.from_fov(image.shape[1], image.shape[0], 65.0)
+estimate = TwoHandReconstructor.from_config(device={device!r})(image, camera)
 assert estimate.left.found or estimate.right.found
 """
 # Not getrusage: its maximum is inherited through exec, so it would be that of the benchmark itself.
