@@ -11,7 +11,8 @@ import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from test_import_rule import FILES, RUN_TIME, is_ros, layer_of
+from test_import_rule import FILES, RUN_TIME, USE_TORCH, is_ros, layer_of
+from test_import_rule import ROOT as PACKAGE_ROOT
 
 import hand_recon_ros
 
@@ -109,18 +110,23 @@ EXTRAS_OF = {
     "training": ("train",),
     # The figures of a trained network before its export need what trains it.
     "evaluation": ("eval", "train"),
+    "gpu": ("cuda",),
 }
 """Extras that a layer may use beside the run-time packages; every other layer runs without any."""
 
 
 def third_party_imports() -> list[tuple[str, str, str]]:
-    """Layer, file and top-level name of each import of a package that is neither Python's, ours nor ROS's."""
+    """Layer, file and top-level name of each import of a package that is neither Python's, ours nor ROS's.
+
+    The layer of torch is ``gpu`` in the modules of the run time that may use it.
+    """
     found = []
     for path in FILES:
         for name in imported_packages(path) - set(sys.stdlib_module_names) - {"hand_recon_ros"}:
             # The comparison with the mediapipe framework imports it where it is installed.
             if not is_ros(name) and name != "mediapipe":
-                found.append((layer_of(path), path.name, name))
+                on_gpu = name == "torch" and str(path.relative_to(PACKAGE_ROOT)) in USE_TORCH
+                found.append(("gpu" if on_gpu else layer_of(path), path.name, name))
     return found
 
 
