@@ -26,7 +26,7 @@ RUN_TIME = {*LAYERS[: LAYERS.index("datasets")], "ros"}
 NOT_AT_RUN_TIME = {"datasets", "models", "synthetic", "evaluation", "training"}
 TRAINING_PACKAGES = {"torch", "smplx", "transformers", "diffusers", "accelerate"}
 # Inference on a GPU, and the question whether there is one; imported where the setting ``device`` asks for it.
-USE_TORCH = {"runtime/devices.py", "runtime/torch_graph.py", "runtime/torch_session.py"}
+USE_TORCH = {f"runtime/{name}.py" for name in ("devices", "torch_graph", "torch_operations", "torch_session")}
 # What makes samples and networks does not know the pipeline.
 KNOW_NO_PIPELINE = {"datasets", "models", "synthetic"}
 PIPELINE = {"track", "reconstructor", "overlay", "batch"}

@@ -191,7 +191,7 @@ def test_torch_gives_the_hands_of_openvino(images):
 
 
 def failing(monkeypatch, at_loading=False):
-    """Networks that are said to be on a GPU, which fails at loading or at the first image."""
+    """Pretend that the networks are on a GPU, which fails at loading or at the first image."""
     monkeypatch.setattr(devices, "cuda_problem", lambda: "")
     monkeypatch.setattr(reconstructor, "choose_device", lambda name: "cuda" if name in ("auto", "cuda") else name)
     plain, loads = reconstructor.HandNetworks.load, []

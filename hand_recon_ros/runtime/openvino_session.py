@@ -15,7 +15,29 @@ _STREAMS = 2
 """Images that are evaluated at once: the crops of both hands."""
 
 
-class OpenVinoSession:
+class ImageBuffers:
+    """The input images of a session, uint8 (capacity, n, n, 3)."""
+
+    def __init__(self, inputs: np.ndarray) -> None:
+        self._inputs = inputs
+
+    @property
+    def size(self) -> int:
+        """Side of an image, pixels."""
+        return int(self._inputs.shape[1])
+
+    @property
+    def inputs(self) -> np.ndarray:
+        """The images, to be filled in place."""
+        return self._inputs
+
+    def check(self, count: int) -> None:
+        """Raises ValueError for more images than there are, or fewer than none."""
+        if not 0 <= count <= len(self._inputs):
+            raise ValueError(f"this session takes up to {len(self._inputs)} images at once, got {count}")
+
+
+class OpenVinoSession(ImageBuffers):
     """A network with one image input; its graph converts uint8 BGR to float RGB.
 
     One image is evaluated by all threads. Of several, two at a time are evaluated, each by half of the threads: with
@@ -36,7 +58,7 @@ class OpenVinoSession:
     ) -> None:
         core = openvino.Core()
         model = image_model(path, feature_layers, outputs, input_range)
-        self._inputs = np.zeros((capacity, *list(model.inputs[0].shape)[1:]), dtype=np.uint8)
+        super().__init__(np.zeros((capacity, *list(model.inputs[0].shape)[1:]), dtype=np.uint8))
         self._output_count = len(model.outputs)
         self._streams = min(_STREAMS, threads, capacity)
         self._alone = self._requests(core.compile_model(model, "CPU", cpu_config(threads)))
@@ -44,18 +66,9 @@ class OpenVinoSession:
         if self._streams > 1:
             self._side_by_side = self._requests(core.compile_model(model, "CPU", cpu_config(threads, self._streams)))
 
-    @property
-    def size(self) -> int:
-        return int(self._inputs.shape[1])
-
-    @property
-    def inputs(self) -> np.ndarray:
-        return self._inputs
-
     def run(self, count: int = 1, fill: Callable[[int], None] | None = None) -> list[tuple[np.ndarray, ...]]:
         """Outputs of each of the first ``count`` inputs, without the batch axis."""
-        if not 0 <= count <= len(self._inputs):
-            raise ValueError(f"this session takes up to {len(self._inputs)} images at once, got {count}")
+        self.check(count)
         # The last one of an odd number is evaluated by all threads.
         side_by_side = count - count % self._streams
         requests = self._side_by_side[:side_by_side] + self._alone[side_by_side:count]

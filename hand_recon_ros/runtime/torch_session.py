@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from .devices import DeviceError
-from .openvino_session import image_model
+from .openvino_session import ImageBuffers, image_model
 from .torch_graph import TorchGraph
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class RecordedGraph:
         return [copy.numpy() for copy in copies]
 
 
-class TorchSession:
+class TorchSession(ImageBuffers):
     """A network with one image input, see :class:`hand_recon_ros.runtime.sessions.Session`; arguments as of
     ``open_session``. Several images are one batch."""
 
@@ -103,20 +103,11 @@ class TorchSession:
         shape = (capacity, *list(model.inputs[0].shape)[1:])
         with _on_gpu():
             # Pinned memory is copied to the GPU without a copy in between.
-            self._inputs = torch.zeros(shape, dtype=torch.uint8, pin_memory=device == "cuda").numpy()
-
-    @property
-    def size(self) -> int:
-        return int(self._inputs.shape[1])
-
-    @property
-    def inputs(self) -> np.ndarray:
-        return self._inputs
+            super().__init__(torch.zeros(shape, dtype=torch.uint8, pin_memory=device == "cuda").numpy())
 
     def run(self, count: int = 1, fill: Callable[[int], None] | None = None) -> list[tuple[np.ndarray, ...]]:
         """Outputs of each of the first ``count`` inputs, without the batch axis."""
-        if not 0 <= count <= len(self._inputs):
-            raise ValueError(f"this session takes up to {len(self._inputs)} images at once, got {count}")
+        self.check(count)
         if count == 0:
             return []
         for index in range(count):
