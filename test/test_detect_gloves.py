@@ -113,12 +113,14 @@ def test_a_single_image_has_a_hand_that_is_seen_only_without_colours(side, turne
     assert result.hands[side.other] is None
     np.testing.assert_allclose(result.hands[side].hand.keypoints, hand.keypoints)
     assert result.hands[side].hand.grey
-    # Three rotations in either way, then two crops of the hand and those of the augmentation.
+    # Three rotations in either way, then two crops of the hand and those of the augmentation, the first of which is the
+    # last of these two.
     crops = networks.taken()
-    assert [one.grey for one in crops] == [False] * 3 + [True] * (3 + 2 + len(AUGMENTATIONS))
+    assert [one.grey for one in crops] == [False] * 3 + [True] * (3 + 2 + len(AUGMENTATIONS) - 1)
     assert [one.roi for one in crops[:3]] == [one.roi for one in crops[3:6]]
     assert alike(crops[0].roi, networks.detected(hand), 1e-6)
     assert [one.mirrored for one in crops[-len(AUGMENTATIONS) :]] == [False, True, False, True]
+    assert crops[-len(AUGMENTATIONS)].roi == crops[-len(AUGMENTATIONS) + 1].roi
 
 
 def test_a_single_image_has_no_hand_where_none_is_seen_without_colours_either():

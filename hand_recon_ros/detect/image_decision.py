@@ -61,8 +61,8 @@ def decided(networks: HandNetworks, image: np.ndarray, found: FoundHands, config
     while True:
         chosen = _chosen(found, checked, dropped)
         unchecked = [index for index in chosen if index is not None and index not in checked]
-        for index in unchecked:
-            checked[index] = _augmented(networks, image, found, found.hands[index], config)
+        augmented = _augmented(networks, image, found, [found.hands[index] for index in unchecked], config)
+        checked |= zip(unchecked, augmented, strict=True)
         if unchecked:
             continue  # more crops may have changed the sides
         hands = [None if index is None else checked[index] for index in chosen]
@@ -157,20 +157,29 @@ def _presence(found: FoundHands, one: FoundHand) -> float:
 
 
 def _augmented(
-    networks: HandNetworks, image: np.ndarray, found: FoundHands, one: FoundHand, config: ReconstructorConfig
-) -> ImageHand | Prediction:
-    """A hand from several crops; its box alone with too little evidence, or where its crops disagree."""
-    hand, spread, evidence = averaged(networks, image, one.hand, one.crops)
-    least = _LEAST_EVIDENCE - (_BODY_WEIGHT if found.is_of_body(hand) else 0.0)
-    present, unsteadiness = hand.presence >= config.min_presence, spread.mean() / hand.size
-    # The pair detector is asked only where its score can change the result.
-    sure = present and unsteadiness <= UNSTEADY and _evidence(hand, 0.0) >= least
-    score = None if networks.pair is None or sure else _pair_score(networks, image, hand)
-    clear = sure or _evidence(hand, _TYPICAL_SCORE if score is None else score) >= least
-    steady = unsteadiness <= (UNSTEADY if score is None or score < CERTAIN else _UNSTEADY_CERTAIN)
-    if clear and present and steady:
-        return ImageHand(hand, evidence + one.of_detectors, spread)
-    return Prediction("landmarks", hand.next_roi(), score or 0.0, evidence + one.of_detectors)
+    networks: HandNetworks,
+    image: np.ndarray,
+    found: FoundHands,
+    hands: Sequence[FoundHand],
+    config: ReconstructorConfig,
+) -> list[ImageHand | Prediction]:
+    """Hands from several crops; the box alone of one with too little evidence, or where its crops disagree."""
+    means = averaged(networks, image, [one.hand for one in hands], [one.crops for one in hands])
+    result: list[ImageHand | Prediction] = []
+    for one, (hand, spread, right) in zip(hands, means, strict=True):
+        least = _LEAST_EVIDENCE - (_BODY_WEIGHT if found.is_of_body(hand) else 0.0)
+        present, unsteadiness = hand.presence >= config.min_presence, spread.mean() / hand.size
+        # The pair detector is asked only where its score can change the result.
+        sure = present and unsteadiness <= UNSTEADY and _evidence(hand, 0.0) >= least
+        score = None if networks.pair is None or sure else _pair_score(networks, image, hand)
+        clear = sure or _evidence(hand, _TYPICAL_SCORE if score is None else score) >= least
+        steady = unsteadiness <= (UNSTEADY if score is None or score < CERTAIN else _UNSTEADY_CERTAIN)
+        right += one.of_detectors
+        if clear and present and steady:
+            result.append(ImageHand(hand, right, spread))
+        else:
+            result.append(Prediction("landmarks", hand.next_roi(), score or 0.0, right))
+    return result
 
 
 def _evidence(hand: HandLandmarks, score: float) -> float:

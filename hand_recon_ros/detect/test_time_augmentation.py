@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from ..landmarks.crops import alike
 from ..landmarks.landmarks import HandLandmarks
 from ..landmarks.observation import RotatedBox
 from ..types import Side
@@ -17,12 +19,14 @@ from .networks import HandNetworks
 AUGMENTATIONS = ((0.0, 1.0, False), (0.0, 1.0, True), (math.radians(12), 1.08, False), (math.radians(-12), 1.08, True))
 """Rotation (rad), scale and mirroring of each crop relative to the box of the landmarks; first the box itself, then its
 mirror image."""
+_CONVERGED = 0.02
+"""Boxes of successive crops more alike than this are the same: the last crop is not evaluated again."""
 
 
 def averaged(
-    networks: HandNetworks, image: np.ndarray, hand: HandLandmarks, evidence: Sequence[float] = ()
-) -> tuple[HandLandmarks, np.ndarray, float]:
-    """A hand's landmarks as the mean over several crops of it.
+    networks: HandNetworks, image: np.ndarray, hands: Sequence[HandLandmarks], evidence: Sequence[Sequence[float]]
+) -> list[tuple[HandLandmarks, np.ndarray, float]]:
+    """The landmarks of each hand as the mean over several crops of it.
 
     Where the network classifies a crop as the other side its depth is reversed, too. Such crops count for the
     handedness and for the spread, but are left out of the mean.
@@ -30,19 +34,43 @@ def averaged(
     Args:
         networks: the networks.
         image: BGR.
-        hand: the landmarks so far.
-        evidence: log odds of a right hand from earlier crops.
+        hands: the landmarks so far.
+        evidence: of each hand, log odds of a right hand from earlier crops.
 
-    Returns:
+    Returns for each hand:
         the hand, with the features for the encoder of the crop in its box; the root mean square distance (21,) of each
         keypoint from its mean over the crops, pixels; and the mean log odds of a right hand, earlier crops included.
     """
-    base = hand.next_roi()
-    rois = [RotatedBox(base.center, base.size * scale, base.angle + turn) for turn, scale, _ in AUGMENTATIONS]
-    crops = networks.read(image, rois, [mirrored for _, _, mirrored in AUGMENTATIONS], hand.grey)
+    first = [_first_crop(hand) for hand in hands]
+    todo = [AUGMENTATIONS if crop is None else AUGMENTATIONS[1:] for crop in first]
+    bases = [hand.next_roi() if crop is None else crop.roi for hand, crop in zip(hands, first, strict=True)]
+    rois = [
+        RotatedBox(base.center, base.size * scale, base.angle + turn)
+        for base, augmentations in zip(bases, todo, strict=True)
+        for turn, scale, _ in augmentations
+    ]
+    mirrored = [mirror for augmentations in todo for _, _, mirror in augmentations]
+    grey = [hand.grey for hand, augmentations in zip(hands, todo, strict=True) for _ in augmentations]
+    crops = iter(networks.read(image, rois, mirrored, grey))
+    result = []
+    for hand, crop, augmentations, earlier in zip(hands, first, todo, evidence, strict=True):
+        known = [] if crop is None else [crop]
+        result.append(_mean(hand, [*known, *itertools.islice(crops, len(augmentations))], earlier))
+    return result
+
+
+def _first_crop(hand: HandLandmarks) -> HandLandmarks | None:
+    """The landmarks of the first augmentation where they are known already: the last crop's, if it was converged."""
+    return hand if not hand.mirrored and alike(hand.roi, hand.next_roi(), _CONVERGED) else None
+
+
+def _mean(
+    hand: HandLandmarks, crops: Sequence[HandLandmarks], evidence: Sequence[float]
+) -> tuple[HandLandmarks, np.ndarray, float]:
+    """See :func:`averaged`, of one hand and its crops in the order of AUGMENTATIONS."""
     right = float(np.mean([*evidence, *(log_odds(crop.right) for crop in crops)]))
     agreeing = [crop for crop in crops if (crop.right > 0.5) == (right > 0)] or crops
-    # The first two are of ``base`` itself and of its mirror image; the encoder takes that of a right hand.
+    # The first two are of one box and of its mirror image; the encoder takes that of a right hand.
     plain = crops[int(right < 0)]
     keypoints = np.stack([crop.keypoints for crop in crops])
     spread = np.sqrt(((keypoints - keypoints.mean(axis=0)) ** 2).sum(axis=-1).mean(axis=0))
@@ -53,7 +81,7 @@ def averaged(
         world=np.mean([crop.world for crop in agreeing], axis=0),
         presence=float(np.mean([crop.presence for crop in crops])),
         right=probability(right, Side.RIGHT),
-        roi=base,
+        roi=crops[0].roi,
         stem=plain.stem,
         mirrored=plain.mirrored,
     )

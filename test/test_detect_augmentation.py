@@ -1,0 +1,86 @@
+"""Test-time augmentation: the mean over several crops of each hand. The landmark network is simulated."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from test_handedness import OPEN_HAND
+
+from hand_recon_ros.detect.handedness import log_odds
+from hand_recon_ros.detect.test_time_augmentation import AUGMENTATIONS, averaged
+from hand_recon_ros.landmarks.crops import tracking_box
+from hand_recon_ros.landmarks.landmarks import HandLandmarks
+from hand_recon_ros.landmarks.observation import RotatedBox
+
+IMAGE = np.zeros((480, 640, 3), np.uint8)
+LEFT = OPEN_HAND * 120.0 + [200.0, 240.0]
+RIGHT = OPEN_HAND * 120.0 + [450.0, 240.0]
+
+
+class Landmarks:
+    """Sees the hand whose box is nearest, its keypoints displaced by another number of pixels in each crop."""
+
+    def __init__(self) -> None:
+        self.crops: list[tuple[RotatedBox, bool, bool]] = []
+
+    def read(self, image, rois, mirrored, grey):
+        crops = list(zip(rois, mirrored, grey, strict=True))
+        self.crops += crops
+        return [self.read_one(*crop) for crop in crops]
+
+    def read_one(self, roi, mirrored=False, grey=False):
+        points, right = (LEFT, 0.1) if roi.center[0] < 320 else (RIGHT, 0.9)
+        points = points + len(self.crops)
+        return HandLandmarks(points, np.zeros(21), np.zeros((21, 3)), 0.9, right, roi, np.ones(4), mirrored, grey)
+
+
+def moved(box: RotatedBox, share: float) -> RotatedBox:
+    return dataclasses.replace(box, center=(box.center[0] + share * box.size, box.center[1]))
+
+
+@pytest.fixture
+def networks():
+    return Landmarks()
+
+
+def test_a_converged_crop_is_not_evaluated_again(networks):
+    hand = networks.read_one(tracking_box(RIGHT))
+    ((merged, spread, right),) = averaged(networks, IMAGE, [hand], [[1.0]])
+    assert [mirrored for _, mirrored, _ in networks.crops] == [mirrored for _, _, mirrored in AUGMENTATIONS[1:]]
+    assert networks.crops[0][0] == hand.roi == merged.roi
+    # The hand's own keypoints count like those of the new crops, which are all displaced by their number.
+    np.testing.assert_allclose(merged.keypoints, (RIGHT + 3 * (RIGHT + len(networks.crops))) / len(AUGMENTATIONS))
+    assert spread.min() > 0
+    assert right == pytest.approx((1.0 + len(AUGMENTATIONS) * log_odds(0.9)) / (1 + len(AUGMENTATIONS)))
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2])
+def test_a_hand_that_has_moved_in_its_crop_is_evaluated_in_the_box_of_its_landmarks(networks, share):
+    hand = networks.read_one(moved(tracking_box(RIGHT), share))
+    ((merged, _, _),) = averaged(networks, IMAGE, [hand], [[]])
+    assert [mirrored for _, mirrored, _ in networks.crops] == [mirrored for _, _, mirrored in AUGMENTATIONS]
+    assert networks.crops[0][0] == networks.crops[1][0] == merged.roi == tracking_box(RIGHT)
+
+
+def test_the_landmarks_of_a_mirrored_crop_are_not_those_of_the_first_augmentation(networks):
+    hand = dataclasses.replace(networks.read_one(tracking_box(RIGHT)), mirrored=True)
+    averaged(networks, IMAGE, [hand], [[]])
+    assert len(networks.crops) == len(AUGMENTATIONS)
+
+
+def test_hands_are_averaged_as_each_by_itself(networks):
+    left = networks.read_one(tracking_box(LEFT))
+    right = dataclasses.replace(networks.read_one(moved(tracking_box(RIGHT), 0.1)), grey=True)
+    results = averaged(networks, IMAGE, [left, right], [[-1.0], []])
+    assert [grey for _, _, grey in networks.crops] == [False] * 3 + [True] * 4
+    assert [one.roi for one, _, _ in results] == [tracking_box(LEFT), tracking_box(RIGHT)]
+    assert results[0][2] < 0 < results[1][2]
+    # The crop for the encoder shows a right hand: that of a left one is mirrored.
+    assert [one.mirrored for one, _, _ in results] == [True, False]
+    assert [one.grey for one, _, _ in results] == [False, True]
+
+
+def test_no_hands_have_no_means(networks):
+    assert averaged(networks, IMAGE, [], []) == []
