@@ -111,9 +111,10 @@ def sample_crops(
     return Crops((frames[0], frames[1]), result)
 
 
-def picture_crops(picture: HandPicture, rng: np.random.Generator) -> Crops:
+def picture_crops(picture: HandPicture, rng: np.random.Generator, provider: PriorProvider | None = None) -> Crops:
     """The crops of a photograph with augmentation; arrays as of :func:`sample_crops`, of the pose only 2D keypoints.
 
+    The ``provider`` has to predict prior maps from the image alone.
     A hand of which only the box is known has ``present`` and neither keypoints nor pose. What was mistaken for a hand
     has a crop as one of either side, which is not present. Hands of unknown side have no crop.
     """
@@ -136,6 +137,8 @@ def picture_crops(picture: HandPicture, rng: np.random.Generator) -> Crops:
     result = _empty()
     result["segmentation"][:] = UNKNOWN_CLASS
     seed = int(rng.integers(2**31))  # both crops are of one photograph
+    unknown = np.full((2, 21, 2), np.nan), np.zeros((height, width), np.uint8), np.full((height, width), np.inf)
+    scene = SceneTruth(*unknown, picture.image)
     for side in Side:
         frame, other = frames[side], frames[side.other]
         if frame is None:
@@ -146,6 +149,8 @@ def picture_crops(picture: HandPicture, rng: np.random.Generator) -> Crops:
         result["rays"][side] = frame.ray_features
         if other is not None:
             result["pairs"][side] = frame.pair_features(other)
+        if provider is not None:
+            result["priors"][side], result["has_priors"][side] = provider(frame, other, scene), 1.0
         if not hands[side]:
             continue
         result["present"][side] = 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.utils.data import Dataset
 
 from ..datasets.cached import cached
 from ..datasets.crops import CROP_SIZE, picture_crops, sample_crops
-from ..datasets.priors import CorruptedPriors
+from ..datasets.priors import CorruptedPriors, PriorProvider
 from ..datasets.sample import Sample
 from ..datasets.sample_files import pack, unpack
 from ..datasets.variations import varied
@@ -46,6 +47,8 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
             (:func:`varied`); 0: each number is a rendered sample of its own, as it is.
         photographs: labelled photographs, which are some of the samples and backgrounds of others; or None.
         share: of photographs among the samples.
+        foundation: predicts the prior maps from the images, those of photographs too; called once in each process that
+            uses the samples. None: the maps are rendered, with errors, and photographs have none.
     """
 
     def __init__(
@@ -59,9 +62,10 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
         distinct: int = 0,
         photographs: Photographs | None = None,
         share: float = 0.0,
+        foundation: Callable[[], PriorProvider] | None = None,
     ) -> None:
         self.split, self.seed, self.corrupted, self.distinct = split, seed, corrupted, distinct
-        self._photographs, self._share = photographs, share
+        self._photographs, self._share, self._foundation = photographs, share, foundation
         self._stream = SampleStream(split, seed, hand_model)
         self._backbones = stem.backbones if stem is not None else None
         self._cache: Path | None = None
@@ -73,14 +77,14 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
         cv2.setNumThreads(0)  # the loader's processes already use every core
         rng = np.random.default_rng([self.seed, number, 77])
         if self._photographs is not None and rng.random() < self._share:
-            arrays = _with_crop(self._photographs, rng)
+            arrays = _with_crop(self._photographs, rng, self._predicted_priors)
         else:
             if self.distinct:
                 background = self._photographs.background if self._photographs is not None else None
                 sample = varied(self._rendered(int(rng.integers(self.distinct))), rng, background)
             else:
                 sample = self._rendered(number)
-            arrays = sample_crops(sample, rng, CorruptedPriors(rng, self.corrupted)).arrays
+            arrays = sample_crops(sample, rng, self._predicted_priors or CorruptedPriors(rng, self.corrupted)).arrays
         if self._stem is not None:
             arrays["stems"] = self._stem(arrays.pop("crops"))
         return arrays
@@ -105,6 +109,10 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
     def _path(self, number: int) -> Path:
         assert self._cache is not None
         return self._cache / f"{number:08d}.npz"
+
+    @functools.cached_property
+    def _predicted_priors(self) -> PriorProvider | None:
+        return None if self._foundation is None else self._foundation()
 
     @functools.cached_property
     def _stem(self) -> Any:
@@ -137,10 +145,12 @@ class _Stem(torch.nn.Module):
         return result
 
 
-def _with_crop(photographs: Photographs, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _with_crop(
+    photographs: Photographs, rng: np.random.Generator, provider: PriorProvider | None
+) -> dict[str, np.ndarray]:
     """Arrays of a random photograph that has a crop: not all have hands, or hands of known side."""
     for _ in range(_TRIES):
-        arrays = picture_crops(photographs.sample(rng), rng).arrays
+        arrays = picture_crops(photographs.sample(rng), rng, provider).arrays
         if arrays["has_crop"].any():
             break
     return arrays

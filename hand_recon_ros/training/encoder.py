@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 from pathlib import Path
@@ -19,6 +20,7 @@ from ..models.encoder import EncoderConfig, FusionAlignmentEncoder
 from ..models.export import export_onnx
 from .crop_dataset import CropDataset, to_device
 from .engine import Trainer, TrainingOptions, train_and_export
+from .foundation_models import FoundationPriors
 from .losses import LossWeights, encoder_loss
 from .photographs import Photographs
 from .recipe import recipe_sections
@@ -40,7 +42,16 @@ class EncoderTraining(TrainingOptions):
     distinct: int = setting(0, "rendered samples, used several times with variations; 0: each is used once", low=0)
     photographs: str = setting("", "labelled photographs, see tools/label_pictures.py; empty: none")
     photograph_share: float = setting(0.25, "of photographs among the samples, where there are any", low=0.0, high=0.9)
-    corrupted: float = setting(0.5, "corruption of the training's priors: 0 none, 1 as real models err", low=0.0)
+    priors: str = setting(
+        "rendered",
+        "prior maps: rendered, with errors; or predicted from the images by foundation models, of photographs as well",
+        choices=("rendered", "foundation"),
+    )
+    segmentation_model: str = setting("", "of foundation priors: folder of a SAM; empty: a hand fitted to landmarks")
+    depth_model: str = setting(
+        "", "of foundation priors: folder of a Depth Anything; empty: a hand fitted to landmarks"
+    )
+    corrupted: float = setting(0.5, "corruption of rendered priors in training: 0 none, 1 as real models err", low=0.0)
     validation: int = setting(128, "samples of a validation, the first of the split", low=1)
 
 
@@ -65,6 +76,12 @@ class Recipe:
             raise ConfigError("training.distinct is set without training.cache: each use would render its sample again")
         if recipe.encoder.trained_from != SHARED and (recipe.encoder.size != "small" or not recipe.encoder.pretrained):
             raise ConfigError("encoder.trained_from is for a pretrained encoder of size small")
+        for name in ("segmentation_model", "depth_model"):
+            path = getattr(recipe.training, name)
+            if path and recipe.training.priors != "foundation":
+                raise ConfigError(f"training.{name} is set, but training.priors is not foundation")
+            if path and not os.path.isdir(path):
+                raise ConfigError(f"training.{name}: {path}: no such folder")
         if recipe.encoder.fusion == "aligned" and recipe.losses.teacher <= 0:
             raise ConfigError(
                 "losses.teacher is 0: the priors' tokens, which the encoder follows, would not be trained"
@@ -127,11 +144,17 @@ class EncoderTrainer(Trainer):
         # The data loader's processes compute the stem, unless there is a GPU, which is faster.
         in_loader = split == "train" and options.workers > 0 and self.accelerator.device.type == "cpu"
         stem = self.plain_model if in_loader and self.plain_model.backbones.frozen else None
+        foundation = None
+        if options.priors == "foundation":
+            folders = options.segmentation_model, options.depth_model
+            foundation = functools.partial(FoundationPriors.load, self.hand_model, *folders)
         if split != "train":
-            return CropDataset(split, options.seed, self.hand_model, corrupted, stem, options.cache)
+            return CropDataset(
+                split, options.seed, self.hand_model, corrupted, stem, options.cache, foundation=foundation
+            )  # fmt: skip
         return CropDataset(
             split, options.seed, self.hand_model, corrupted, stem, options.cache, options.distinct,
-            self._photographs, options.photograph_share,
+            self._photographs, options.photograph_share, foundation,
         )  # fmt: skip
 
     def batches(self, last: int) -> DataLoader[Any]:
@@ -158,7 +181,10 @@ class EncoderTrainer(Trainer):
     def decisive(self) -> dict[str, Any]:
         """Encoder, losses, and what the samples depend on."""
         options = self.recipe.training
-        names = ("seed", "batch", "weights", "corrupted", "distinct", "photographs", "photograph_share")
+        names = (
+            "seed", "batch", "weights", "priors", "segmentation_model", "depth_model", "corrupted", "distinct",
+            "photographs", "photograph_share",
+        )  # fmt: skip
         return {
             "encoder": dataclasses.asdict(self.recipe.encoder), "losses": dataclasses.asdict(self.recipe.losses),
             "cached": bool(options.cache), **{name: getattr(options, name) for name in names},

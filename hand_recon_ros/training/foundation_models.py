@@ -1,7 +1,8 @@
-"""Priors from real foundation models: landmarks, segmentation (the SAM family) and depth (the Depth Anything family).
+"""Priors predicted from images: keypoints by the landmark network, segmentation and depth by models or a fitted hand.
 
-Models are read from local folders in the format of ``transformers``; nothing is downloaded. Crops of left hands are
-mirrored, so that a left hand has the maps of its mirror image.
+Models of segmentation (the SAM family) and depth (the Depth Anything family) are read from local folders in the format
+of ``transformers``; nothing is downloaded. Crops of left hands are mirrored, so that a left hand has the maps of its
+mirror image.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import dataclasses
 import os
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
-from ..config import ConfigError
-from ..datasets.priors import CHANNELS, DEPTH, GRID, SEGMENTATION, SceneTruth, heatmaps, normalised_depth
+from ..config import ConfigError, ReconstructorConfig
+from ..datasets.priors import DEPTH, GRID, SEGMENTATION, SceneTruth, exact_priors, heatmaps, normalised_depth
 from ..detect.networks import HandNetworks
 from ..encode.crop_frame import CropFrame
+from ..hand_model import HandModel
+from ..landmarks.landmarks import HandLandmarks
 from ..types import Side
+from .fitted_hands import FittedHands
 
 _CUT = 448
 """Side of the large models' crops, pixels: a multiple of GRID."""
@@ -25,53 +30,62 @@ _CUT = 448
 
 @dataclasses.dataclass
 class FoundationPriors:
-    """A prior provider, see :class:`priors.PriorProvider`. The maps of a model that is None are zero.
+    """A prior provider, see :class:`priors.PriorProvider`.
 
     Attributes:
         landmarks: predicts the keypoints of this hand and, where its crop is known, of the other one.
-        segmentation: prompted with those keypoints; without landmarks with the centres of the crops.
+        fitted: the hand model fitted to these, of which segmentation and depth are where there is no model for them.
+        segmentation: prompted with the keypoints.
         depth: predicts the relative inverse depth of the crop.
     """
 
-    landmarks: HandNetworks | None = None
+    landmarks: HandNetworks
+    fitted: FittedHands
     segmentation: Segmentation | None = None
     depth: Depth | None = None
+
+    @classmethod
+    def load(cls, hand_model: HandModel, segmentation: str = "", depth: str = "") -> FoundationPriors:
+        """With the landmark network of the pipeline, on one thread, and models from local folders; empty for none.
+
+        Raises ConfigError where a folder holds no such model.
+        """
+        return cls(
+            HandNetworks.load(ReconstructorConfig(threads=1, detector="none", body="none", encoder="none")),
+            FittedHands(hand_model),
+            Segmentation(segmentation) if segmentation else None,
+            Depth(depth) if depth else None,
+        )
 
     def __call__(self, frame: CropFrame, other: CropFrame | None, scene: SceneTruth) -> np.ndarray:
         """See :class:`priors.PriorProvider`; only the image of ``scene`` is read. Raises ValueError without one."""
         if scene.image is None:
             raise ValueError("foundation models need the image of the scene")
-        maps = np.zeros((CHANNELS, GRID, GRID), dtype=np.float32)
-        keypoints_2d: list[np.ndarray] = []
-        for start, each in ((0, frame), (21, other)):
-            if each is None:
-                continue
-            pixels, presence = self._keypoints(each, scene.image)
-            keypoints_2d.append(frame.pixels_in(pixels))
-            maps[start : start + 21] = presence * heatmaps(keypoints_2d[-1])
+        hands = [(each.side, self._landmarks(each, scene.image)) for each in (frame, other) if each is not None]
+        maps = exact_priors(frame, other, self.fitted(scene.image, hands, frame.camera))
+        keypoints_2d = [frame.pixels_in(hand.keypoints) for _, hand in hands]
+        for start, points, (_, hand) in zip((0, 21), keypoints_2d, hands, strict=False):
+            maps[start : start + 21] = hand.presence * heatmaps(points)
+        if self.segmentation is None and self.depth is None:
+            return maps
         crop = frame.cut(scene.image, _CUT)
-        hands = np.zeros(crop.shape[:2], dtype=bool)
         if self.segmentation is not None:
-            masks = [self.segmentation(crop, points, keypoints_2d[1 - i] if len(keypoints_2d) > 1 else None)
-                     for i, points in enumerate(keypoints_2d)]  # fmt: skip
-            own, others = masks[0], masks[1] if len(masks) > 1 else np.zeros_like(masks[0])
-            others = np.minimum(others, 1.0 - own)
-            hands = own + others > 0.5
-            for channel, mask in zip(range(SEGMENTATION.start, SEGMENTATION.stop), (own, others, 1 - own - others),
-                                     strict=True):  # fmt: skip
-                maps[channel] = _to_grid(mask)
+            own, *others = [
+                self.segmentation(crop, points, keypoints_2d[1 - i] if len(keypoints_2d) > 1 else None)
+                for i, points in enumerate(keypoints_2d)
+            ]
+            second = np.minimum(others[0], 1.0 - own) if others else np.zeros_like(own)
+            maps[SEGMENTATION] = _to_grid(np.stack([own, second, 1 - own - second]))
         if self.depth is not None:
-            inverse = self.depth(crop)
-            # As in rendered maps, depth is that of hands; without a segmentation it is that of the whole crop.
-            maps[DEPTH] = _to_grid(normalised_depth(inverse, hands if hands.any() else np.ones_like(hands)))
+            # As in rendered maps, depth is that of hands; where none is segmented it is that of the whole crop.
+            hands_there = cv2.resize(1.0 - maps[SEGMENTATION][2], (_CUT, _CUT), interpolation=cv2.INTER_LINEAR) > 0.5
+            area = hands_there if hands_there.any() else np.ones_like(hands_there)
+            maps[DEPTH] = _to_grid(normalised_depth(self.depth(crop), area))
         return maps
 
-    def _keypoints(self, frame: CropFrame, image: np.ndarray) -> tuple[np.ndarray, float]:
-        """Keypoints (21, 2) in pixels and the presence of a hand; without landmarks the crop's centre and 0."""
-        if self.landmarks is None:
-            return np.tile(np.asarray(frame.box.center), (21, 1)), 0.0
+    def _landmarks(self, frame: CropFrame, image: np.ndarray) -> HandLandmarks:
         (hand,) = self.landmarks.read(image, [frame.box], mirrored=frame.side == Side.LEFT)
-        return hand.keypoints, hand.presence
+        return hand
 
 
 class Segmentation:
