@@ -1,5 +1,7 @@
 """Evaluation of the encoder: the truth scores zero, known errors score what they are, files are checked."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,10 @@ from hand_recon_ros.cli import main
 from hand_recon_ros.config import ConfigError
 from hand_recon_ros.datasets.crops import sample_crops
 from hand_recon_ros.encode.hand_encoder import decode_prediction
-from hand_recon_ros.encode.outputs import PosedHandOutputs
+from hand_recon_ros.encode.outputs import HandOutputs, PosedHandOutputs
 from hand_recon_ros.evaluation.encoder import SEED, evaluate_encoder
 from hand_recon_ros.evaluation.encoder_predictors import load_encoder, network_predictor, session_predictor
+from hand_recon_ros.evaluation.predicted_errors import SCALES, calibration, relative_errors
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.interact.estimates import uncertainty_of
 from hand_recon_ros.interact.refinement import RefinementResult, Refiner
@@ -68,6 +71,35 @@ def test_known_errors_score_what_they_are():
     assert farther["mrrpe_mm"] < farther["wrist_error_mm"]
     aside = evaluate_encoder(oracle(shift=0.05), "val", COUNT)["metrics"]["estimate"]
     assert aside["error_2d_px"] > 3.0 and aside["pck_0_05"] < 0.7
+
+
+def test_predicted_errors_are_compared_with_the_real_ones():
+    # Each coordinate is off by 0.05 of the crop, the distance by 5 %.
+    names = ("keypoints_within_stddev", "distance_within_stddev")
+    for errors, share in ((0.05, 1.0), (0.03, 0.0)):
+        found = evaluate_encoder(oracle(shift=0.05, width=1.05, errors=errors), "val", 4)["metrics"]["estimate"]
+        assert [found[name] for name in names] == [share, share]
+
+
+def test_a_calibration_holds_two_thirds_of_the_errors():
+    rng = np.random.default_rng(0)
+    scales = rng.uniform(0.01, 0.1, (400, 2, 21))
+    shape = dict.fromkeys(("joints", "to_other", "other_box", "other_visible", "presence"), np.zeros(1))
+    outputs = HandOutputs(
+        keypoints_2d=rng.laplace(0.0, 3.0 * scales[..., None], (400, 2, 21, 2)), keypoint_scales=scales,
+        log_crop_width=rng.laplace(0.0, 0.02, (400, 2)), log_crop_width_scale=np.full((400, 2), 0.1), **shape,
+    )  # fmt: skip
+    posed = (rng.random((400, 2)) < 0.8).astype(float)
+    truth = {"posed": posed, "keypoint_weights": np.ones((400, 2, 21)), "keypoints_2d": np.zeros((400, 2, 21, 2)),
+             "log_crop_width": np.where(posed > 0, 0.0, 9.0)}  # fmt: skip
+    factors = calibration(relative_errors(outputs, truth))
+    # One standard deviation of a Laplace distribution, 2 ** 0.5 scales, holds 76 % of it, not 68 %.
+    assert factors["keypoint_scales"] == pytest.approx(3.0 * 0.81, rel=0.05)
+    assert factors["log_crop_width_scale"] == pytest.approx(0.2 * 0.81, rel=0.15)
+    calibrated = dataclasses.replace(outputs, **{name: factors[name] * getattr(outputs, name) for name in SCALES})
+    for errors in relative_errors(calibrated, truth).values():
+        assert (errors <= 1.0).mean() == pytest.approx(0.6827, abs=2e-3)
+    assert calibration({"keypoint_scales": np.zeros(0)}) == {"keypoint_scales": 1.0}
 
 
 def test_the_predicted_relative_translation_is_measured():

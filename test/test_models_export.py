@@ -165,6 +165,18 @@ def test_half_precision_halves_the_file(exported, tmp_path):
     assert path.stat().st_size < 15e6
 
 
+def test_calibrated_errors_are_exported(exported, tmp_path):
+    model, path = exported
+    export_onnx(model, tmp_path / "calibrated.onnx", factors={"keypoint_scales": 1.5})
+    stems, rays, pairs = random_inputs(model)
+    plain, calibrated = (
+        EncoderSession(file, HandOutputs).run(stems, rays, pairs, np.ones(2))
+        for file in (path, tmp_path / "calibrated.onnx")
+    )
+    np.testing.assert_allclose(calibrated.keypoint_scales, 1.5 * plain.keypoint_scales, rtol=1e-4)
+    np.testing.assert_allclose(calibrated.log_crop_width_scale, plain.log_crop_width_scale, rtol=1e-4)
+
+
 def test_the_session_runs_without_torch(exported):
     code = (
         "import sys; from hand_recon_ros.encode.session import EncoderSession;"

@@ -21,7 +21,7 @@ from .crop_frame import PAIR_FEATURES, CropFrame
 from .outputs import HandOutputs
 from .session import EncoderSession
 
-_LAPLACE = math.sqrt(2.0)
+LAPLACE = math.sqrt(2.0)
 """Standard deviation of a Laplace distribution over its scale, which is what the encoder predicts."""
 
 
@@ -90,10 +90,10 @@ def decode_prediction(frame: CropFrame, hand: HandOutputs, both: bool) -> Encode
     return EncoderPrediction(
         presence=1.0 / (1.0 + math.exp(-hand.presence)),
         keypoints_2d=frame.pixels_out(hand.keypoints_2d),
-        stddev_2d=hand.keypoint_scales * (_LAPLACE * frame.box.size),
+        stddev_2d=hand.keypoint_scales * (LAPLACE * frame.box.size),
         joints=frame.points_out(hand.joints),
         wrist=wrist,
-        wrist_stddev=float(np.linalg.norm(wrist) * hand.log_crop_width_scale) * _LAPLACE,
+        wrist_stddev=float(np.linalg.norm(wrist) * hand.log_crop_width_scale) * LAPLACE,
         to_other=frame.points_out(hand.to_other) if both else None,
         other_box=frame.box_out(hand.other_box),
         other_visible=1.0 / (1.0 + math.exp(-hand.other_visible)),

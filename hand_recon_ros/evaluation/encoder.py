@@ -24,7 +24,10 @@ from .encoder_estimates import EncodedHands, encoded_hands, estimates, refined_h
 from .encoder_predictors import Predictor
 from .figures import PER_HAND, PER_JOINT, HandErrors, Values, add_hand, pooled, summary
 from .penetration import Penetrations
+from .predicted_errors import relative_errors
 
+PER_PREDICTION = {"keypoint_scales": "keypoints_within_stddev", "log_crop_width_scale": "distance_within_stddev"}
+"""Figure of each output that predicts errors: share of the errors within one predicted standard deviation."""
 PER_PAIR = ("mrrpe_mm", "mrrpe_occluded_mm", "mrrpe_predicted_mm", "mrrpe_predicted_occluded_mm")
 _BATCH = 16
 SEED = 90210
@@ -47,8 +50,9 @@ def evaluate_encoder(
     something else. Penetration is that of the meshes at the metric wrists, beside the ground truth's. Figures are of
     the encoder's predictions and, with a ``refiner``, of the same hands refined in ``refine_steps`` steps. 2D errors
     are in pixels of the sample's image; PCK is relative to the larger side of the true box, over keypoints inside the
-    crop. Intervals are 95 % bootstrap percentiles. ``cases``, where given, gets one entry for each sample, whose
-    picture is the pair of crops.
+    crop. ``keypoints_within_stddev`` and ``distance_within_stddev`` are the shares of the coordinates of keypoints, and
+    of the distances, whose error is within the standard deviation that the encoder predicts. Intervals are 95 %
+    bootstrap percentiles. ``cases``, where given, gets one entry for each sample, whose picture is the pair of crops.
     """
     (measured,) = measure_encoders([predict], split, count, 0.0, cases, refiner, refine_steps)
     return {
@@ -82,7 +86,7 @@ def measure_encoders(
     """
     hand_model = load_hand_model()
     stream = SampleStream(split, SEED, hand_model)
-    results = [(_empty(), _empty()) for _ in predictors]
+    results = [(_empty(*PER_PREDICTION.values()), _empty()) for _ in predictors]
     for start in range(0, count, _BATCH):
         numbers = range(start, min(start + _BATCH, count))
         samples = [stream[number] for number in numbers]
@@ -98,6 +102,9 @@ def measure_encoders(
                 hands = encoded_hands(frames, outputs[index], hand_model)
                 result = estimates(hands, hands.lifted, sample.camera, hand_model)
                 errors = _measure(*before, sample, crops, hands, result, hand_model)
+                for name, relative in relative_errors(outputs[index], crops.arrays).items():
+                    if relative.size:
+                        before[0][PER_PREDICTION[name]].append((relative <= 1.0).mean())
                 if refiner is not None:
                     if len(frames) == len(Side):
                         result = refined_hands(hands, sample.camera, refiner, refine_steps, hand_model)
@@ -110,8 +117,8 @@ def measure_encoders(
     ]
 
 
-def _empty() -> tuple[Values, Penetrations]:
-    return {name: [] for name in (*PER_HAND, *PER_PAIR, PER_JOINT)}, Penetrations()
+def _empty(*names: str) -> tuple[Values, Penetrations]:
+    return {name: [] for name in (*PER_HAND, *PER_PAIR, PER_JOINT, *names)}, Penetrations()
 
 
 def _pooled(values: Values, penetrations: Penetrations) -> dict[str, np.ndarray]:

@@ -27,19 +27,24 @@ _SMALL = 256
 class _Inference(nn.Module):
     """From the crops of one image, or their stems, to PosedHandOutputs, all (H, ...), of one or two hands."""
 
-    def __init__(self, encoder: FusionAlignmentEncoder) -> None:
+    def __init__(self, encoder: FusionAlignmentEncoder, factors: Mapping[str, float]) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.factors = encoder, factors
 
     def forward(
         self, images: torch.Tensor, rays: torch.Tensor, pairs: torch.Tensor, others: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         stems = images if self.encoder.backbones.frozen else self.encoder.stem(images)
         hands = self.encoder(stems[None], rays[None], pairs[None], others[None]).hands
-        return tuple(getattr(hands, name)[0] for name in PosedHandOutputs.names())
+        return tuple(self.factors.get(name, 1.0) * getattr(hands, name)[0] for name in PosedHandOutputs.names())
 
 
-def export_onnx(encoder: FusionAlignmentEncoder, path: str | os.PathLike[str], half: bool = True) -> None:
+def export_onnx(
+    encoder: FusionAlignmentEncoder,
+    path: str | os.PathLike[str],
+    half: bool = True,
+    factors: Mapping[str, float] | None = None,
+) -> None:
     """Write an encoder for the one or two hands of an image; its outputs are those of PosedHandOutputs.
 
     The first input is ``crops``, (H, 3, S, S) RGB in 0..1; or ``stems``, (H, N), where the stem is the frozen landmark
@@ -49,6 +54,7 @@ def export_onnx(encoder: FusionAlignmentEncoder, path: str | os.PathLike[str], h
         encoder: with its weights; one that needs priors at inference cannot be exported.
         path: of the file.
         half: store the weights in half precision: half the size, and differences far below the encoder's errors.
+        factors: on outputs, by name, see ``evaluation.predicted_errors.calibration``; without it 1.
 
     Raises ValueError for an encoder with fusion 'priors'.
     """
@@ -61,7 +67,7 @@ def export_onnx(encoder: FusionAlignmentEncoder, path: str | os.PathLike[str], h
     example = images, torch.zeros(2, RAY_FEATURES), torch.zeros(2, PAIR_FEATURES), torch.ones(2)
     metadata = {"encoder": json.dumps({"size": encoder.config.size, "input_size": size})}
     outputs = PosedHandOutputs.file_names()
-    write_onnx(_Inference(encoder), example, path, inputs, outputs, half, metadata, batch_axis="hands")
+    write_onnx(_Inference(encoder, factors or {}), example, path, inputs, outputs, half, metadata, batch_axis="hands")
 
 
 def export_prior(prior: TwoHandPrior, path: str | os.PathLike[str], half: bool = True) -> None:

@@ -118,9 +118,12 @@ class EncoderTrainer(Trainer):
 
     def figures(self) -> dict[str, float]:
         """Of the first samples of the validation split."""
+        return self._validation_samples()(self.plain_model, self.accelerator.device)
+
+    def _validation_samples(self) -> Validation:
         if self._validation is None:
             self._validation = Validation(self._dataset("val", corrupted=0.0), self.recipe.training.validation)
-        return self._validation(self.plain_model, self.accelerator.device)
+        return self._validation
 
     def progress(self, terms: dict[str, float]) -> dict[str, str]:
         """Loss and mean error of a joint's coordinate."""
@@ -170,11 +173,16 @@ class EncoderTrainer(Trainer):
         )  # fmt: skip
 
     def export(self) -> Path | None:
-        """Write the averaged weights as ``encoder.onnx``, for the pipeline; None for an encoder that needs priors."""
+        """Write the averaged weights as ``encoder.onnx``, for the pipeline; None for an encoder that needs priors.
+
+        The errors that it predicts are calibrated on the samples of the validation.
+        """
         if not self.accelerator.is_main_process or self.recipe.encoder.fusion == "priors":
             return None
         model = FusionAlignmentEncoder(self.recipe.encoder, self.hand_model, load_weights=False)
-        export_onnx(self.averaged(model), self.out / "encoder.onnx")
+        model = self.averaged(model)
+        factors = self._validation_samples().calibration(model, torch.device("cpu"))
+        export_onnx(model, self.out / "encoder.onnx", factors=factors)
         return self.out / "encoder.onnx"
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
@@ -9,6 +11,7 @@ from ..datasets.crops import CROP_SIZE
 from ..encode.crop_frame import crop_pixels
 from ..encode.outputs import HandOutputs
 from ..evaluation import metrics
+from ..evaluation.predicted_errors import calibration, relative_errors
 from ..models.encoder import FusionAlignmentEncoder
 from ..overlay import draw_bones
 from .crop_dataset import CropDataset, to_device
@@ -16,7 +19,7 @@ from .crop_dataset import CropDataset, to_device
 _BATCH = 16
 _PICTURED = 8
 _TRUTH = (
-    "present", "both", "has_crop", "joints", "keypoints_2d", "keypoint_weights", "log_crop_width", "to_other",
+    "present", "posed", "both", "has_crop", "joints", "keypoints_2d", "keypoint_weights", "log_crop_width", "to_other",
     "other_box", "other_visible",
 )  # fmt: skip
 
@@ -45,18 +48,34 @@ class Validation:
         2D, as a share of the crop; ``width_error``, relative; ``other_box_error``, of the centre of the other hand's
         box as a share of its size; ``presence``, accuracy.
         """
-        model.eval()
         values: dict[str, list[np.ndarray]] = {}
         self._keypoints_2d = []
-        for batch in self._load():
-            batch = to_device(batch, device, model)
-            others = batch["has_crop"].flip(1)
-            hands = model(batch["stems"], batch["rays"], batch["pairs"], others, self._priors(model, batch)).hands
+        for batch, hands in self._predicted(model, device):
             self._keypoints_2d.append(hands.keypoints_2d.float().cpu().numpy())
             for name, value in _errors(hands, batch).items():
                 values.setdefault(name, []).append(value)
         model.train()
         return {name: float(np.concatenate(parts).mean()) for name, parts in values.items()}
+
+    def _predicted(
+        self, model: FusionAlignmentEncoder, device: torch.device
+    ) -> Iterator[tuple[dict[str, torch.Tensor], HandOutputs]]:
+        """Each batch with the encoder's outputs."""
+        model.eval()
+        for batch in self._load():
+            batch = to_device(batch, device, model)
+            others = batch["has_crop"].flip(1)
+            yield batch, model(batch["stems"], batch["rays"], batch["pairs"], others, self._priors(model, batch)).hands
+
+    @torch.no_grad()
+    def calibration(self, model: FusionAlignmentEncoder, device: torch.device) -> dict[str, float]:
+        """Factors on an encoder's outputs that calibrate the errors that it predicts, see :func:`calibration`."""
+        parts: dict[str, list[np.ndarray]] = {}
+        for batch, hands in self._predicted(model, device):
+            truth = {name: _array(batch[name]) for name in _TRUTH}
+            for name, errors in relative_errors(hands.map(_array), truth).items():
+                parts.setdefault(name, []).append(errors.ravel())
+        return calibration({name: np.concatenate(errors) for name, errors in parts.items()})
 
     @staticmethod
     def _priors(model: FusionAlignmentEncoder, batch: dict[str, torch.Tensor]) -> torch.Tensor | None:
@@ -81,11 +100,12 @@ class Validation:
         return np.concatenate(columns, axis=1)
 
 
-def _errors(outputs: HandOutputs, batch: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    def array(values: torch.Tensor) -> np.ndarray:
-        return values.float().cpu().numpy().astype(np.float64)
+def _array(values: torch.Tensor) -> np.ndarray:
+    return values.float().cpu().numpy().astype(np.float64)
 
-    hands, truth = outputs.map(array), {name: array(batch[name]) for name in _TRUTH}
+
+def _errors(outputs: HandOutputs, batch: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    hands, truth = outputs.map(_array), {name: _array(batch[name]) for name in _TRUTH}
     present, both = truth["present"] > 0, truth["both"].min(axis=1) > 0
     has_crop, other = truth["has_crop"] > 0, truth["other_visible"] > 0
     joints, true_joints = hands.joints[present], truth["joints"][present]
