@@ -132,6 +132,9 @@ class ReconstructorConfig:
         "", "path of a hand model in MANO's layout (.npz, .safetensors); empty is the embedded hand"
     )
     model_dir: str = setting("", "folder with the networks of the wheel; empty searches the usual places")
+    model_cache: str = setting(
+        "", "folder for compiled networks, so that later starts do not compile them again (device cpu); empty: none"
+    )
     mirrored_input: bool = setting(False, "the images are mirrored, as selfie cameras show them", live=True)
     min_detection_score: float = setting(0.5, "palm detections below this are ignored", low=0.0, high=1.0, live=True)
     min_presence: float = setting(0.5, "a tracked hand is lost below this presence", low=0.0, high=1.0, live=True)

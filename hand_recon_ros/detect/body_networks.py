@@ -12,7 +12,7 @@ from ..landmarks.crops import crop
 from ..landmarks.observation import RotatedBox
 from ..runtime.devices import resolved_device
 from ..runtime.model_files import HAND_RECROP, POSE_DETECTION, POSE_LANDMARKS, find_model
-from ..runtime.sessions import Session, open_session
+from ..runtime.sessions import Session, cache_folder, open_session
 from ..types import Side
 from .body import MIN_PRESENCE, BodyDetection, BodyHand, BodyPose, bodies_in, corrected, hand_from_pose, pose_in
 from .ssd import fill_input
@@ -42,7 +42,8 @@ class BodyNetworks:
         detector, pose, recrop = (
             find_model(model, config.model_dir) for model in (POSE_DETECTION, POSE_LANDMARKS, HAND_RECROP)
         )
-        open_with = functools.partial(open_session, device=resolved_device(config.device), threads=config.threads)
+        device, cache = resolved_device(config.device), cache_folder(config.model_cache)
+        open_with = functools.partial(open_session, device=device, threads=config.threads, cache=cache)
         networks = cls(
             detector=open_with(detector, input_range=(-1.0, 1.0)),
             pose=open_with(pose, outputs=_POSE_OUTPUTS),

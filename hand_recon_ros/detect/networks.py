@@ -14,7 +14,7 @@ from ..landmarks.landmarks import HandLandmarks, read_landmarks
 from ..landmarks.observation import RotatedBox
 from ..runtime.devices import resolved_device
 from ..runtime.model_files import HAND_LANDMARKS, PALM_DETECTION, find_model
-from ..runtime.sessions import Session, open_session
+from ..runtime.sessions import Session, cache_folder, open_session
 from .body_networks import BodyNetworks
 from .pair_detector import RegionHand, detect_pair, pair_detector_file
 from .palm import PalmDetection, palms_in
@@ -47,7 +47,8 @@ class HandNetworks:
         palm, landmark = (find_model(model, config.model_dir) for model in (PALM_DETECTION, HAND_LANDMARKS))
         stems = () if config.encoder == "none" else _STEM_READERS
         # In float32: bfloat16 changes which hands are detected, and moves landmarks by 0.6 px.
-        open_with = functools.partial(open_session, device=resolved_device(config.device), threads=config.threads)
+        device, cache = resolved_device(config.device), cache_folder(config.model_cache)
+        open_with = functools.partial(open_session, device=device, threads=config.threads, cache=cache)
         with ThreadPoolExecutor() as pool:  # compiling uses one core for each network
             body = pool.submit(BodyNetworks.load, config) if config.body != "none" else None
             palm_session = pool.submit(open_with, palm)

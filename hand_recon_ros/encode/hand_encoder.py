@@ -16,6 +16,7 @@ from ..landmarks.landmarks import HandLandmarks
 from ..landmarks.observation import EncoderPrediction, Observation, RotatedBox
 from ..runtime.bundled_networks import bundled_network
 from ..runtime.devices import resolved_device
+from ..runtime.sessions import cache_folder
 from ..types import Camera, Side
 from .crop_frame import PAIR_FEATURES, CropFrame
 from .outputs import HandOutputs
@@ -31,7 +32,7 @@ def load_encoder(config: ReconstructorConfig, networks: HandNetworks) -> HandEnc
     Raises ConfigError where ``encoder`` is neither a name nor a file, and SessionError where the file is no encoder.
     """
     path, device = bundled_network("encoder", config.encoder), resolved_device(config.device)
-    session = EncoderSession(path, HandOutputs, config.threads, device)
+    session = EncoderSession(path, HandOutputs, config.threads, device, cache_folder(config.model_cache))
     return HandEncoder(session, networks)
 
 

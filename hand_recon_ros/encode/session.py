@@ -28,7 +28,12 @@ class EncoderSession(Generic[Outputs]):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], outputs: type[Outputs], threads: int = 2, device: str = "cpu"
+        self,
+        path: str | os.PathLike[str],
+        outputs: type[Outputs],
+        threads: int = 2,
+        device: str = "cpu",
+        cache: str = "",
     ) -> None:
         """Load an exported encoder.
 
@@ -36,7 +41,7 @@ class EncoderSession(Generic[Outputs]):
             path: the ONNX file.
             outputs: what is computed; outputs of the file that are not among these are removed from the graph.
             threads: CPU threads it may use.
-            device: see ``runtime.sessions.open_session``.
+            device, cache: see ``runtime.sessions.open_session``.
 
         Raises SessionError where the file is not an exported encoder with these outputs, and DeviceError where the GPU
         fails.
@@ -60,7 +65,7 @@ class EncoderSession(Generic[Outputs]):
             sized.reshape({name: [count, *rest] for name, rest in shapes.items()})
             if not self.takes_stems:
                 sized = _with_image_input(sized)
-            return compiled(sized, device, threads)
+            return compiled(sized, device, threads, cache)
 
         with ThreadPoolExecutor() as pool:  # compiling takes one core about a second each
             self.networks = dict(zip((1, 2), pool.map(network, (1, 2)), strict=True))

@@ -24,8 +24,9 @@ class Denoiser:
         alphas_cumprod: (NUM_TRAIN_TIMESTEPS,), share of signal at each time step.
     """
 
-    def __init__(self, path: str | os.PathLike[str], threads: int = 1, device: str = "cpu") -> None:
-        """``threads``: one is as fast as two for so small a network; ``device``: see ``runtime.sessions.open_session``.
+    def __init__(self, path: str | os.PathLike[str], threads: int = 1, device: str = "cpu", cache: str = "") -> None:
+        """``threads``: one is as fast as two for so small a network; ``device`` and ``cache``: see
+        ``runtime.sessions.open_session``.
 
         Raises SessionError where the file is not an exported prior, and DeviceError where the GPU fails.
         """
@@ -46,7 +47,7 @@ class Denoiser:
         self.alphas_cumprod = cosine_alphas_cumprod()
         model.reshape({name: [1, size] if size else [1] for name, size in INPUTS.items()})
         # Full precision: the error of half precision is as large as the errors that the prior repairs.
-        self._network = compiled(model, device, threads)
+        self._network = compiled(model, device, threads, cache)
 
     def __call__(self, x_t: np.ndarray, t: int, condition: np.ndarray, confidence: np.ndarray) -> np.ndarray:
         """The predicted x0 (PAIR,) float64 of a noisy vector, given an estimate of the pair.

@@ -16,6 +16,7 @@ from ..hand_model import HandModel
 from ..hand_model.hand_pair import HandPair
 from ..runtime.bundled_networks import bundled_network
 from ..runtime.devices import resolved_device
+from ..runtime.sessions import cache_folder
 from ..types import Side
 from .denoiser import Denoiser
 from .guidance import DENOISING_STEPS, confidence_of, denoise
@@ -83,7 +84,7 @@ def load_refiner(config: ReconstructorConfig, hand_model: HandModel) -> Refiner:
     if config.refiner == "none":
         return Refiner(hand_model)
     path, device = bundled_network("refiner", config.refiner), resolved_device(config.device)
-    return Refiner(hand_model, Denoiser(path, device=device))
+    return Refiner(hand_model, Denoiser(path, device=device, cache=cache_folder(config.model_cache)))
 
 
 class Refiner:

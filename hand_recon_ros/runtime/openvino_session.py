@@ -51,6 +51,7 @@ class OpenVinoSession(ImageBuffers):
         path: str | os.PathLike[str],
         *,
         threads: int = 2,
+        cache: str = "",
         capacity: int = 1,
         feature_layers: Sequence[str] = (),
         outputs: Sequence[int] | None = None,
@@ -61,10 +62,12 @@ class OpenVinoSession(ImageBuffers):
         super().__init__(np.zeros((capacity, *list(model.inputs[0].shape)[1:]), dtype=np.uint8))
         self._output_count = len(model.outputs)
         self._streams = min(_STREAMS, threads, capacity)
-        self._alone = self._requests(core.compile_model(model, "CPU", cpu_config(threads)))
+        _number(model)
+        self._alone = self._requests(core.compile_model(model, "CPU", cpu_config(threads, cache=cache)))
         self._side_by_side = self._alone
         if self._streams > 1:
-            self._side_by_side = self._requests(core.compile_model(model, "CPU", cpu_config(threads, self._streams)))
+            config = cpu_config(threads, self._streams, cache)
+            self._side_by_side = self._requests(core.compile_model(model, "CPU", config))
 
     def run(self, count: int = 1, fill: Callable[[int], None] | None = None) -> list[tuple[np.ndarray, ...]]:
         """Outputs of each of the first ``count`` inputs, without the batch axis."""
@@ -107,8 +110,10 @@ class OpenVinoNetwork:
         request: OpenVINO's inference request.
     """
 
-    def __init__(self, model: openvino.Model, threads: int) -> None:
-        self.request = openvino.Core().compile_model(model, "CPU", cpu_config(threads)).create_infer_request()
+    def __init__(self, model: openvino.Model, threads: int, cache: str = "") -> None:
+        _number(model)
+        config = cpu_config(threads, cache=cache)
+        self.request = openvino.Core().compile_model(model, "CPU", config).create_infer_request()
         self._count = len(model.outputs)
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -119,13 +124,27 @@ class OpenVinoNetwork:
         return [self.request.get_output_tensor(index).data.copy() for index in range(self._count)]
 
 
-def cpu_config(threads: int, streams: int = 1) -> dict[str, Any]:
+def _number(model: openvino.Model) -> None:
+    """Name layers, and outputs that are not named in the file, by their order. OpenVINO's names for what is added here
+    depend on what else was loaded before in the process, and a cache takes other names for another network."""
+    for number, layer in enumerate(model.get_ordered_ops()):
+        layer.set_friendly_name(f"layer{number}")
+    for number, output in enumerate(model.outputs):
+        if all(name.startswith("Result_") for name in output.names):
+            output.get_tensor().set_names({f"output{number}"})
+
+
+def cpu_config(threads: int, streams: int = 1, cache: str = "") -> dict[str, Any]:
     """Options for compiling a network for the CPU, for ``streams`` requests at a time.
+
+    With ``cache``, a folder, the compiled network is stored there, or read from there if the same network was compiled
+    with the same options on such a CPU by the same version of OpenVINO.
 
     Precision is float32 also where the CPU has bfloat16: in bfloat16 the encoder's keypoints differ by up to 1 px of
     its crop and 2 mm, and its wrists by up to 7 mm.
     """
-    return {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": streams}
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": streams}
+    return options | ({"CACHE_DIR": cache} if cache else {})
 
 
 def read_network(path: str | os.PathLike[str]) -> openvino.Model:

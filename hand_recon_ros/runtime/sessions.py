@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -53,6 +55,7 @@ def open_session(
     *,
     device: str = "cpu",
     threads: int = 2,
+    cache: str = "",
     capacity: int = 1,
     feature_layers: Sequence[str] = (),
     outputs: Sequence[int] | None = None,
@@ -64,6 +67,7 @@ def open_session(
         path: file of the network.
         device: one that ``devices.resolved_device`` gives: ``cpu``, ``cuda``, or ``torch``.
         threads: number of CPU threads.
+        cache: folder that stores networks as compiled for the CPU, see :func:`cache_folder`; empty: none.
         capacity: largest number of images in one ``run``.
         feature_layers: names of convolutions or linear layers whose inputs, (C, H, W) or (N,), are outputs as well;
             they come after the network's own.
@@ -91,6 +95,7 @@ def open_session(
     return OpenVinoSession(
         path,
         threads=threads,
+        cache=cache,
         capacity=capacity,
         feature_layers=feature_layers,
         outputs=outputs,
@@ -98,12 +103,32 @@ def open_session(
     )
 
 
-def compiled(model: openvino.Model, device: str, threads: int) -> Network:
+def cache_folder(path: str) -> str:
+    """A folder for compiled networks, made where it is missing; a leading ``~`` is the home folder. Empty stays empty.
+
+    Raises SessionError where it cannot be written.
+    """
+    if not path:
+        return ""
+    folder = Path(path).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+        raise SessionError(
+            f"model_cache {path}: compiled networks cannot be stored there ({error}): name a folder that can be"
+            " written, or leave it empty"
+        ) from error
+    return str(folder)
+
+
+def compiled(model: openvino.Model, device: str, threads: int, cache: str = "") -> Network:
     """A model with static shapes, ready to run; arguments and errors as of :func:`open_session`."""
     if device == "cpu":
         from .openvino_session import OpenVinoNetwork
 
-        return OpenVinoNetwork(model, threads)
+        return OpenVinoNetwork(model, threads, cache)
     from .torch_session import TorchNetwork
 
     return TorchNetwork(model, device)
