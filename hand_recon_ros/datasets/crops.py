@@ -96,13 +96,7 @@ def sample_crops(
         frame, other = frames[side], frames[side.other]
         if frame is None:
             continue
-        result["has_crop"][side] = 1.0
-        result["crops"][side] = cut_crop(image, frame, origin)
-        result["rays"][side] = frame.ray_features
-        if other is not None:
-            result["pairs"][side] = frame.pair_features(other)
-        if provider is not None:
-            result["priors"][side], result["has_priors"][side] = provider(frame, other, truth), 1.0
+        _inputs(result, frame, other, cut_crop(image, frame, origin), truth, provider)
         result["segmentation"][side] = _majority(segmentation_classes(frame, sample.labels), SEGMENTATION_SIZE)
         if own[side]:
             _ground_truth(result, sample, frame, bool(own[side.other]))
@@ -143,14 +137,8 @@ def picture_crops(picture: HandPicture, rng: np.random.Generator, provider: Prio
         frame, other = frames[side], frames[side.other]
         if frame is None:
             continue
-        result["has_crop"][side] = 1.0
         shown = augmented(frame.cut(picture.image, CROP_SIZE)[..., ::-1], np.random.default_rng(seed))
-        result["crops"][side] = shown[..., ::-1]
-        result["rays"][side] = frame.ray_features
-        if other is not None:
-            result["pairs"][side] = frame.pair_features(other)
-        if provider is not None:
-            result["priors"][side], result["has_priors"][side] = provider(frame, other, scene), 1.0
+        _inputs(result, frame, other, shown[..., ::-1], scene, provider)
         if not hands[side]:
             continue
         result["present"][side] = 1.0
@@ -206,6 +194,23 @@ def _empty() -> dict[str, np.ndarray]:
         "to_other": zeros(3), "other_box": zeros(5), "other_visible": zeros(), "other_valid": zeros(),
         "segmentation": np.zeros((2, SEGMENTATION_SIZE, SEGMENTATION_SIZE), dtype=np.uint8),
     }  # fmt: skip
+
+
+def _inputs(
+    result: dict[str, np.ndarray],
+    frame: CropFrame,
+    other: CropFrame | None,
+    crop: np.ndarray,
+    scene: SceneTruth,
+    provider: PriorProvider | None,
+) -> None:
+    """What the encoder gets of one crop, and its prior maps."""
+    side = frame.side
+    result["has_crop"][side], result["crops"][side], result["rays"][side] = 1.0, crop, frame.ray_features
+    if other is not None:
+        result["pairs"][side] = frame.pair_features(other)
+    if provider is not None:
+        result["priors"][side], result["has_priors"][side] = provider(frame, other, scene), 1.0
 
 
 def _ground_truth(result: dict[str, np.ndarray], sample: Sample, frame: CropFrame, both: bool) -> None:
