@@ -162,6 +162,16 @@ def test_photographs_are_a_share_of_the_samples(tmp_path):
         assert sample["has_crop"].any()
 
 
+def test_a_run_is_not_resumed_with_other_labels(tmp_path):
+    path = labels(tmp_path, {"hands": [hand("left")]})
+    options = dict(photographs=str(path), distinct=2, cache=str(tmp_path / "cache"), steps=1, checkpoint_every=1)
+    EncoderTrainer(Recipe.from_yaml(recipe(tmp_path, **options))).run()
+    assert EncoderTrainer(Recipe.from_yaml(recipe(tmp_path, **options)), resume=True).step == 1
+    labels(tmp_path, {"hands": [hand("right", right=1.0)]})
+    with pytest.raises(ConfigError, match="was made with labels"):
+        EncoderTrainer(Recipe.from_yaml(recipe(tmp_path, **options)), resume=True)
+
+
 def test_a_trunk_from_scratch_keeps_the_variance_of_activations():
     torch.manual_seed(0)
     trunk = LandmarkTrunk()

@@ -195,7 +195,8 @@ class EncoderTrainer(Trainer):
         )  # fmt: skip
         return {
             "encoder": dataclasses.asdict(self.recipe.encoder), "losses": dataclasses.asdict(self.recipe.losses),
-            "cached": bool(options.cache), **{name: getattr(options, name) for name in names},
+            "cached": bool(options.cache), "labels": "" if self._photographs is None else self._photographs.digest,
+            **{name: getattr(options, name) for name in names},
         }  # fmt: skip
 
     @property

@@ -211,7 +211,8 @@ class PairDetectorTrainer(Trainer):
     def decisive(self) -> dict[str, Any]:
         """What the batches depend on."""
         names = ("seed", "pictures", "batch", "photographs", "photograph_share", "weights", "frozen")
-        return {name: getattr(self.recipe, name) for name in names}
+        labels = "" if self._photographs is None else self._photographs.digest
+        return {"labels": labels, **{name: getattr(self.recipe, name) for name in names}}
 
 
 def _all_of(picture: HandPicture) -> RotatedBox:

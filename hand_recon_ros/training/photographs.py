@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -30,7 +31,11 @@ _MISTAKEN_SHARE = 0.15
 
 class Photographs:
     """Photographs of a split with one or two annotated hands, with keypoints and sides where the labels have them; and
-    others without hands."""
+    others without hands.
+
+    Attributes:
+        digest: sha256 of the file of labels.
+    """
 
     def __init__(self, path: str | os.PathLike[str], split: str, may_be_empty: bool = False) -> None:
         """``path`` is a file of ``tools/label_pictures.py``, which ``tools/find_mistakes.py`` may have extended.
@@ -38,7 +43,9 @@ class Photographs:
         Raises ConfigError if it cannot be read or, if not ``may_be_empty``, has no photograph with hands.
         """
         try:
-            entries = [entry for entry in json.loads(Path(path).read_text(encoding="utf-8")) if entry["split"] == split]
+            content = Path(path).read_bytes()
+            self.digest = hashlib.sha256(content).hexdigest()
+            entries = [entry for entry in json.loads(content) if entry["split"] == split]
             self._complete = [entry for entry in entries if entry["complete"]]
             self._with_hands = [
                 entry for entry in entries if 1 <= len(entry["hands"]) + len(entry["missed_sides"]) <= 2
