@@ -21,6 +21,7 @@ from visualization_msgs.msg import Marker  # noqa: E402
 
 from hand_recon_ros.geometry.rotations import quaternions  # noqa: E402
 from hand_recon_ros.hand_model import from_mano_pose  # noqa: E402
+from hand_recon_ros.hand_model.named_angles import ANGLE_NAMES, angles_from_named  # noqa: E402
 from hand_recon_ros.ros import messages  # noqa: E402
 from hand_recon_ros.ros.frames import build_transforms, hand_poses, relative_poses  # noqa: E402
 from hand_recon_ros.ros.images import build_compressed_image_message, build_image_message, decode  # noqa: E402
@@ -132,6 +133,32 @@ def test_wrist_and_poses() -> None:
     assert messages.build_wrist_message(HEADER, message.right).pose == message.right.wrist
     assert messages.build_poses_message(HEADER, message.right).poses == message.right.joints
     assert messages.build_poses_message(HEADER, message.left).poses == []
+
+
+def test_joint_states_name_the_angles_of_the_hands_that_are_there() -> None:
+    both = messages.build_joint_state_message(HEADER, estimate_of(), hand_model())
+    assert both.header == HEADER
+    assert list(both.name) == [f"{side}_{name}" for side in ("left", "right") for name in ANGLE_NAMES]
+    assert len(both.position) == 40 and not both.velocity and not both.effort
+    right = messages.build_joint_state_message(HEADER, estimate_of(left=False), hand_model())
+    assert list(right.name) == [f"right_{name}" for name in ANGLE_NAMES]
+    assert right.position == both.position[20:]
+    none = messages.build_joint_state_message(HEADER, estimate_of(False, False), hand_model())
+    assert none.header == HEADER and not none.name and not none.position
+
+
+@pytest.mark.parametrize("side", Side)
+def test_joint_states_pose_the_hand(side: Side) -> None:
+    kinematics = hand_model().kinematics(side)
+    values = np.linspace(-0.2, 0.9, 20)
+    hand = dataclasses.replace(hand_estimate(side), rotations=kinematics.rotations_of(angles_from_named(values)))
+    estimate = TwoHandEstimate(**{side.label: hand, side.other.label: HandEstimate.lost(side.other)})
+    message = messages.build_joint_state_message(HEADER, estimate, hand_model())
+    sent = dict(zip(message.name, message.position, strict=True))
+    assert sent[f"{side.label}_thumb_cmc_flexion"] == pytest.approx(-0.2)
+    assert sent[f"{side.label}_pinky_dip_flexion"] == pytest.approx(0.9)
+    again = kinematics.rotations_of(angles_from_named(np.array(message.position)))
+    np.testing.assert_allclose(again[1:], hand.rotations[1:], atol=1e-9)
 
 
 def test_meshes_and_topology() -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Point, PoseArray, PoseStamped
-from sensor_msgs.msg import RegionOfInterest
+from sensor_msgs.msg import JointState, RegionOfInterest
 from shape_msgs.msg import Mesh, MeshTriangle
 
 from hand_recon_ros.msg import Hand, TwoHandMeshes, TwoHands
 
+from ..hand_model.named_angles import ANGLE_NAMES, named_angles
 from ..skeleton import wrist_rotation
 from ..types import HandEstimate, Side, TwoHandEstimate
 from .frames import HandPoses
@@ -113,6 +114,19 @@ def build_wrist_message(header: Any, hand: Hand) -> PoseStamped:
 def build_poses_message(header: Any, hand: Hand) -> PoseArray:
     """The message of ~/left/poses and ~/right/poses: 21 poses, none for a LOST hand."""
     return PoseArray(header=header, poses=[] if hand.state == Hand.LOST else hand.joints)
+
+
+def build_joint_state_message(header: Any, estimate: TwoHandEstimate, hand_model: Any) -> JointState:
+    """The message of ~/joint_states: the angles of each hand that is found, radians; none of a LOST one.
+
+    Names are ``left_`` or ``right_`` and those of :data:`named_angles.ANGLE_NAMES`.
+    """
+    message = JointState(header=header)
+    for hand in (estimate.left, estimate.right):
+        if hand.found:
+            message.name.extend(f"{hand.side.label}_{name}" for name in ANGLE_NAMES)
+            message.position.extend(named_angles(hand_model.kinematics(hand.side), hand.rotations).tolist())
+    return message
 
 
 def build_meshes_message(header: Any, estimate: TwoHandEstimate) -> TwoHandMeshes:

@@ -88,6 +88,12 @@ OUTPUTS = (
         )
         for side in ("left", "right")
     ),
+    Topic(
+        "~/joint_states",
+        "sensor_msgs/JointState",
+        "20 angles of each hand that is found, such as `left_index_mcp_flexion`",
+        lazy=True,
+    ),
     Topic("~/meshes", "hand_recon_ros/TwoHandMeshes", "mesh vertices of both hands", lazy=True),
     *(
         Topic(
