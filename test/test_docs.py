@@ -76,6 +76,21 @@ def test_every_parameter_is_in_the_readme():
         assert f"| `{name}` |" in README
 
 
+def test_every_node_is_documented_with_its_parameters_and_topics():
+    from hand_recon_ros.ros import topics
+    from hand_recon_ros.ros.parameters import table
+    from hand_recon_ros.ros.teleop_parameters import TeleopConfig
+
+    page = (ROOT / "docs" / "nodes.md").read_text(encoding="utf-8")
+    executables = re.findall(r"^add_command\(\"lib/\S+ (\w+)", (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE)
+    assert {"hand_recon", "hand_teleop"} <= set(executables)
+    for name in executables:
+        assert f"\n## {name}\n" in page
+    section = page.split("\n## hand_teleop\n")[1].split("\n## ")[0]
+    for name in [*table(TeleopConfig), *topics.TELEOP_SERVICES, *(t.name for t in topics.TELEOP_OUTPUTS)]:
+        assert f"| `{name}` |" in section
+
+
 def test_renewing_replaces_what_is_between_the_markers():
     tool = make_docs()
     text = tool.renewed("a\n<!-- begin recorder: x -->\n| stale |\n<!-- end recorder -->\nb\n")
