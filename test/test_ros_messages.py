@@ -16,6 +16,7 @@ from geometry_msgs.msg import Pose  # noqa: E402
 from hand_recon_ros.msg import Hand  # noqa: E402
 from ros_support import HEIGHT, WIDTH, estimate_of, hand_estimate, hand_model  # noqa: E402
 from scipy.spatial.transform import Rotation  # noqa: E402
+from sensor_msgs.msg import PointField  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 from visualization_msgs.msg import Marker  # noqa: E402
 
@@ -170,6 +171,32 @@ def test_meshes_and_topology() -> None:
     topology = messages.build_topology_message(estimate.right.faces, estimate.right.vertices)
     np.testing.assert_array_equal([t.vertex_indices for t in topology.triangles], estimate.right.faces)
     assert len(topology.vertices) == len(vertices)
+
+
+@pytest.mark.parametrize(("left", "right"), [(True, True), (False, True), (False, False)])
+def test_points_are_the_vertices_of_the_hands_that_are_there(left: bool, right: bool) -> None:
+    estimate = estimate_of(left, right)
+    message = messages.build_points_message(HEADER, estimate)
+    assert message.header == HEADER and message.height == 1 and not message.is_bigendian
+    # Read as any subscriber does: by the fields alone.
+    formats = {PointField.FLOAT32: "<f4", PointField.UINT8: "u1"}
+    layout = np.dtype(
+        {
+            "names": [field.name for field in message.fields],
+            "formats": [formats[field.datatype] for field in message.fields],
+            "offsets": [field.offset for field in message.fields],
+            "itemsize": message.point_step,
+        }
+    )
+    points = np.frombuffer(bytes(message.data), layout)
+    assert len(points) == message.width and message.row_step == len(message.data)
+    count = hand_model().num_vertices
+    for side, found in ((Side.LEFT, left), (Side.RIGHT, right)):
+        own = points[points["side"] == side]
+        assert len(own) == (count if found else 0)
+        if found:
+            places = np.stack([own["x"], own["y"], own["z"]], axis=1)
+            np.testing.assert_array_equal(places, estimate.hand(side).vertices.astype(np.float32))
 
 
 def test_images_come_back_as_they_went() -> None:

@@ -87,6 +87,8 @@ class Outputs:
             self._publishers["~/joint_states"].publish(angles)
         if self._subscribed("~/meshes"):
             self._publishers["~/meshes"].publish(messages.build_meshes_message(header, estimate))
+        if self._subscribed("~/points"):
+            self._publishers["~/points"].publish(messages.build_points_message(header, estimate))
         self._publish_markers(header, estimate, config)
         self._publish_debug_image(frame, estimate, config)
         return latency

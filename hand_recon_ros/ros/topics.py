@@ -96,6 +96,12 @@ OUTPUTS = (
         lazy=True,
     ),
     Topic("~/meshes", "hand_recon_ros/TwoHandMeshes", "mesh vertices of both hands", lazy=True),
+    Topic(
+        "~/points",
+        "sensor_msgs/PointCloud2",
+        "the same vertices as x, y, z and `side` (0 left, 1 right)",
+        lazy=True,
+    ),
     *(
         Topic(
             f"~/{side}/mesh_topology",
