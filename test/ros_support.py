@@ -10,7 +10,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -151,36 +151,23 @@ def camera_info(camera: Camera = CAMERA, **fields: Any) -> Any:
     return message
 
 
-class NodeOnDds:
-    """The node in a thread of its own and a client beside it, connected over DDS; a context manager.
+class OnDds:
+    """A node in a thread of its own and a client beside it, connected over DDS; a context manager.
 
-    ``make`` makes the node's reconstructors, and may raise; ``made`` are those it has made so far.
+    ``make`` makes the node in the context that it is given.
     """
 
-    def __init__(
-        self,
-        activate: bool = True,
-        arguments: tuple[str, ...] = (),
-        make: Callable[[Any], ScriptedReconstructor] = ScriptedReconstructor,
-        **parameters: Any,
-    ) -> None:
+    def __init__(self, make: Callable[[Any], Any]) -> None:
         import rclpy
         from rclpy.context import Context
         from rclpy.executors import SingleThreadedExecutor
-        from rclpy.parameter import Parameter
-
-        from hand_recon_ros.ros.node import HandReconNode
 
         gc.collect()  # see __exit__
         self._context = Context()
         rclpy.init(context=self._context)
-        self.made: list[ScriptedReconstructor] = []
-        self._make_reconstructor = make
-        overrides = [Parameter(name, value=value) for name, value in {"autostart": activate, **parameters}.items()]
-        cli = ["--ros-args", *arguments] if arguments else None
         with contextlib.ExitStack() as undoing:
             undoing.callback(self._context.try_shutdown)
-            self.node = HandReconNode(self._make, context=self._context, parameter_overrides=overrides, cli_args=cli)
+            self.node = make(self._context)
             undoing.pop_all()
         self.client = rclpy.create_node("client", context=self._context)
         self._executors: list[Any] = []
@@ -198,8 +185,6 @@ class NodeOnDds:
         self._publishers: dict[str, Any] = {}
         self._marks = 0
         self.wait(lambda: self.client.count_publishers("/rosout") > 1, "the log's topic")
-        if activate:
-            self.wait(lambda: self.node.state == "active", "the node to be active")
 
     @staticmethod
     def _spin(executor: Any) -> None:
@@ -210,11 +195,7 @@ class NodeOnDds:
         except ExternalShutdownException:
             pass
 
-    def _make(self, config: Any) -> ScriptedReconstructor:
-        self.made.append(self._make_reconstructor(config))
-        return self.made[-1]
-
-    def __enter__(self) -> NodeOnDds:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -228,11 +209,6 @@ class NodeOnDds:
         del self.node, self.client
         # The log's publisher is known by the node's name: an old node that goes late takes the new one's with it.
         gc.collect()
-
-    @property
-    def reconstructor(self) -> ScriptedReconstructor:
-        """The newest reconstructor."""
-        return self.made[-1]
 
     def wait(self, condition: Callable[[], Any], what: str, timeout: float = 10.0) -> Any:
         """The condition's value once it is true; fails after ``timeout`` seconds."""
@@ -264,6 +240,81 @@ class NodeOnDds:
             time.sleep(0.1)
         return self._publishers[topic]
 
+    def call(self, kind: Any, name: str, request: Any) -> Any:
+        """The response of a service."""
+        client = self.client.create_client(kind, name)
+        assert client.wait_for_service(5.0), f"no service {name}"
+        future = client.call_async(request)
+        self.wait(future.done, f"an answer of {name}")
+        self.client.destroy_client(client)
+        return future.result()
+
+    def warnings(self) -> list[str]:
+        """The warnings and errors that the node has logged so far."""
+        return self.logged("WARN", "ERROR")
+
+    def logged(self, *levels: str) -> list[str]:
+        """The texts that the node has logged so far with one of ``levels``."""
+        # The log is in order: once this has come, everything before it has.
+        self._marks += 1
+        mark = f"mark {self._marks}"
+        self.node.get_logger().warning(mark)
+        self.wait(lambda: any(log.msg == mark for log in self._logs), "the log")
+        numbers = [{"INFO": 20, "WARN": 30, "ERROR": 40}[level] for level in levels]
+        logs = [log.msg for log in self._logs if log.name == self.node.get_name() and log.level in numbers]
+        return [text for text in logs if not text.startswith("mark ")]
+
+    def set_parameters(self, **values: Any) -> Any:
+        """Set parameters through the node's service, all or none; its SetParametersResult."""
+        from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+        from rcl_interfaces.srv import SetParametersAtomically
+
+        kinds = {bool: "bool", int: "integer", float: "double", str: "string"}
+        request = SetParametersAtomically.Request()
+        for name, value in values.items():
+            kind = kinds[type(value)]
+            message = ParameterValue(type=getattr(ParameterType, f"PARAMETER_{kind.upper()}"))
+            setattr(message, f"{kind}_value", value)
+            request.parameters.append(Parameter(name=name, value=message))
+        return self.call(SetParametersAtomically, f"/{self.node.get_name()}/set_parameters_atomically", request).result
+
+
+class NodeOnDds(OnDds):
+    """The node hand_recon on DDS.
+
+    ``make`` makes the node's reconstructors, and may raise; ``made`` are those it has made so far.
+    """
+
+    def __init__(
+        self,
+        activate: bool = True,
+        arguments: tuple[str, ...] = (),
+        make: Callable[[Any], ScriptedReconstructor] = ScriptedReconstructor,
+        **parameters: Any,
+    ) -> None:
+        from rclpy.parameter import Parameter
+
+        from hand_recon_ros.ros.node import HandReconNode
+
+        self.made: list[ScriptedReconstructor] = []
+        self._make_reconstructor = make
+        overrides = [Parameter(name, value=value) for name, value in {"autostart": activate, **parameters}.items()]
+        cli = ["--ros-args", *arguments] if arguments else None
+        super().__init__(
+            lambda context: HandReconNode(self._make, context=context, parameter_overrides=overrides, cli_args=cli)
+        )
+        if activate:
+            self.wait(lambda: self.node.state == "active", "the node to be active")
+
+    def _make(self, config: Any) -> ScriptedReconstructor:
+        self.made.append(self._make_reconstructor(config))
+        return self.made[-1]
+
+    @property
+    def reconstructor(self) -> ScriptedReconstructor:
+        """The newest reconstructor."""
+        return self.made[-1]
+
     def send_info(self, info: Any) -> None:
         """Publish a camera_info and see that it arrived."""
         publisher, inputs = self.publisher(type(info), "camera_info"), self.node.inputs
@@ -287,41 +338,3 @@ class NodeOnDds:
         sent = self.send(image_message() if message is None else message, stamp, topic)
         self.wait(lambda: counters.processed + counters.refused > done, "the image to be processed")
         return sent
-
-    def call(self, kind: Any, name: str, request: Any) -> Any:
-        """The response of a service."""
-        client = self.client.create_client(kind, name)
-        assert client.wait_for_service(5.0), f"no service {name}"
-        future = client.call_async(request)
-        self.wait(future.done, f"an answer of {name}")
-        self.client.destroy_client(client)
-        return future.result()
-
-    def warnings(self) -> list[str]:
-        """The warnings and errors that the node has logged so far."""
-        return self.logged("WARN", "ERROR")
-
-    def logged(self, *levels: str) -> list[str]:
-        """The texts that the node has logged so far with one of ``levels``."""
-        # The log is in order: once this has come, everything before it has.
-        self._marks += 1
-        mark = f"mark {self._marks}"
-        self.node.get_logger().warning(mark)
-        self.wait(lambda: any(log.msg == mark for log in self._logs), "the log")
-        numbers = [{"INFO": 20, "WARN": 30, "ERROR": 40}[level] for level in levels]
-        logs = [log.msg for log in self._logs if log.name == "hand_recon" and log.level in numbers]
-        return [text for text in logs if not text.startswith("mark ")]
-
-    def set_parameters(self, **values: Any) -> Any:
-        """Set parameters through the node's service, all or none; its SetParametersResult."""
-        from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-        from rcl_interfaces.srv import SetParametersAtomically
-
-        kinds = {bool: "bool", int: "integer", float: "double", str: "string"}
-        request = SetParametersAtomically.Request()
-        for name, value in values.items():
-            kind = kinds[type(value)]
-            message = ParameterValue(type=getattr(ParameterType, f"PARAMETER_{kind.upper()}"))
-            setattr(message, f"{kind}_value", value)
-            request.parameters.append(Parameter(name=name, value=message))
-        return self.call(SetParametersAtomically, "/hand_recon/set_parameters_atomically", request).result

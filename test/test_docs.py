@@ -76,6 +76,21 @@ def test_every_parameter_is_in_the_readme():
         assert f"| `{name}` |" in README
 
 
+def test_every_node_is_documented_with_its_parameters_and_topics():
+    from hand_recon_ros.ros import topics
+    from hand_recon_ros.ros.parameters import table
+    from hand_recon_ros.ros.teleop_parameters import TeleopConfig
+
+    page = (ROOT / "docs" / "nodes.md").read_text(encoding="utf-8")
+    executables = re.findall(r"^add_command\(\"lib/\S+ (\w+)", (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE)
+    assert {"hand_recon", "hand_teleop"} <= set(executables)
+    for name in executables:
+        assert f"\n## {name}\n" in page
+    section = page.split("\n## hand_teleop\n")[1].split("\n## ")[0]
+    for name in [*table(TeleopConfig), *topics.TELEOP_SERVICES, *(t.name for t in topics.TELEOP_OUTPUTS)]:
+        assert f"| `{name}` |" in section
+
+
 def test_renewing_replaces_what_is_between_the_markers():
     tool = make_docs()
     text = tool.renewed("a\n<!-- begin recorder: x -->\n| stale |\n<!-- end recorder -->\nb\n")
@@ -160,27 +175,11 @@ def test_subpackages_stand_in_the_order_of_the_import_rule():
     assert named == [layer for layer in LAYERS if (ROOT / "hand_recon_ros" / layer).is_dir()]
 
 
-def test_the_python_examples_of_the_readme_run():
-    import numpy as np
-
-    from hand_recon_ros import HandEstimate, Side
-    from hand_recon_ros.hand_model import load_hand_model
-    from hand_recon_ros.skeleton import wrist_pose
+def test_the_python_example_of_the_adapters_runs():
+    from ros_support import estimate_of
 
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    namespace: dict = {}
-    exec(next(block for block in blocks if "def operator_points" in block), namespace)
-    model = load_hand_model("")
-    for side in Side:
-        joints = model.kinematics(side).forward(
-            np.tile(np.eye(3), (16, 1, 1)), np.zeros(10), np.array([0.1, 0.0, 0.5])
-        )[0]
-        hand = HandEstimate.lost(side)
-        object.__setattr__(hand, "joints", joints)
-        object.__setattr__(hand, "wrist_pose", wrist_pose(joints, right=side == Side.RIGHT))
-        points = namespace["operator_points"](hand)
-        np.testing.assert_allclose(points[0], 0.0, atol=1e-12)
-        # The middle knuckle lies on the operator's z, at its true distance; the back of the hand is towards -x.
-        np.testing.assert_allclose(points[9], [0.0, 0.0, np.linalg.norm(joints[9] - joints[0])], atol=1e-12)
-        # The operator's y runs towards the little finger of a left hand and towards the thumb of a right one.
-        assert (points[4, 1] > 0) == (side == Side.RIGHT)
+    names: dict = {"estimate": estimate_of()}
+    exec(next(block for block in blocks if "operator_points" in block), names)
+    assert names["points"].shape == (21, 3) and names["vectors"].shape == (5, 3)
+    assert names["joints"].positions.shape == (26, 3) and names["joints"].valid.sum() == 21

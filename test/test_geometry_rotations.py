@@ -9,6 +9,7 @@ from hand_recon_ros.geometry.rotations import (
     matrices_from_6d,
     matrices_to_6d,
     nearest_rotations,
+    quaternion_matrices,
     quaternions,
     rotation_matrices,
     rotation_vectors,
@@ -36,6 +37,7 @@ def test_every_representation_is_scipys(shape):
     np.testing.assert_allclose(rotation_vectors(matrices), vectors, atol=1e-9)
     expected = oracle.as_quat(canonical=True)[:count].reshape(*shape, 4)
     np.testing.assert_allclose(quaternions(matrices), expected, atol=1e-12)
+    np.testing.assert_allclose(quaternion_matrices(-3.0 * expected), matrices, atol=1e-12)
     numbers = matrices_to_6d(matrices)
     np.testing.assert_array_equal(numbers[..., :3], matrices[..., 0])
     np.testing.assert_allclose(matrices_from_6d(numbers), matrices, atol=1e-12)

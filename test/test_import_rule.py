@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent / PACKAGE
 LAYERS = (
     *("skeleton", "camera", "types", "config", "calibration", "sources"),
     *("geometry", "hand_model", "runtime", "landmarks", "detect", "encode", "lift", "interact", "track"),
-    *("reconstructor", "overlay", "batch"),
+    *("adapters", "teleop", "reconstructor", "overlay", "batch"),
     *("datasets", "models", "synthetic", "evaluation", "training"),
     *("cli", "ros"),
 )

@@ -16,11 +16,13 @@ from geometry_msgs.msg import Pose  # noqa: E402
 from hand_recon_ros.msg import Hand  # noqa: E402
 from ros_support import HEIGHT, WIDTH, estimate_of, hand_estimate, hand_model  # noqa: E402
 from scipy.spatial.transform import Rotation  # noqa: E402
+from sensor_msgs.msg import PointField  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 from visualization_msgs.msg import Marker  # noqa: E402
 
 from hand_recon_ros.geometry.rotations import quaternions  # noqa: E402
 from hand_recon_ros.hand_model import from_mano_pose  # noqa: E402
+from hand_recon_ros.hand_model.named_angles import ANGLE_NAMES, angles_from_named  # noqa: E402
 from hand_recon_ros.ros import messages  # noqa: E402
 from hand_recon_ros.ros.frames import build_transforms, hand_poses, relative_poses  # noqa: E402
 from hand_recon_ros.ros.images import build_compressed_image_message, build_image_message, decode  # noqa: E402
@@ -134,6 +136,32 @@ def test_wrist_and_poses() -> None:
     assert messages.build_poses_message(HEADER, message.left).poses == []
 
 
+def test_joint_states_name_the_angles_of_the_hands_that_are_there() -> None:
+    both = messages.build_joint_state_message(HEADER, estimate_of(), hand_model())
+    assert both.header == HEADER
+    assert list(both.name) == [f"{side}_{name}" for side in ("left", "right") for name in ANGLE_NAMES]
+    assert len(both.position) == 40 and not both.velocity and not both.effort
+    right = messages.build_joint_state_message(HEADER, estimate_of(left=False), hand_model())
+    assert list(right.name) == [f"right_{name}" for name in ANGLE_NAMES]
+    assert right.position == both.position[20:]
+    none = messages.build_joint_state_message(HEADER, estimate_of(False, False), hand_model())
+    assert none.header == HEADER and not none.name and not none.position
+
+
+@pytest.mark.parametrize("side", Side)
+def test_joint_states_pose_the_hand(side: Side) -> None:
+    kinematics = hand_model().kinematics(side)
+    values = np.linspace(-0.2, 0.9, 20)
+    hand = dataclasses.replace(hand_estimate(side), rotations=kinematics.rotations_of(angles_from_named(values)))
+    estimate = TwoHandEstimate(**{side.label: hand, side.other.label: HandEstimate.lost(side.other)})
+    message = messages.build_joint_state_message(HEADER, estimate, hand_model())
+    sent = dict(zip(message.name, message.position, strict=True))
+    assert sent[f"{side.label}_thumb_cmc_flexion"] == pytest.approx(-0.2)
+    assert sent[f"{side.label}_pinky_dip_flexion"] == pytest.approx(0.9)
+    again = kinematics.rotations_of(angles_from_named(np.array(message.position)))
+    np.testing.assert_allclose(again[1:], hand.rotations[1:], atol=1e-9)
+
+
 def test_meshes_and_topology() -> None:
     estimate = estimate_of(left=False)
     message = messages.build_meshes_message(HEADER, estimate)
@@ -143,6 +171,32 @@ def test_meshes_and_topology() -> None:
     topology = messages.build_topology_message(estimate.right.faces, estimate.right.vertices)
     np.testing.assert_array_equal([t.vertex_indices for t in topology.triangles], estimate.right.faces)
     assert len(topology.vertices) == len(vertices)
+
+
+@pytest.mark.parametrize(("left", "right"), [(True, True), (False, True), (False, False)])
+def test_points_are_the_vertices_of_the_hands_that_are_there(left: bool, right: bool) -> None:
+    estimate = estimate_of(left, right)
+    message = messages.build_points_message(HEADER, estimate)
+    assert message.header == HEADER and message.height == 1 and not message.is_bigendian
+    # Read as any subscriber does: by the fields alone.
+    formats = {PointField.FLOAT32: "<f4", PointField.UINT8: "u1"}
+    layout = np.dtype(
+        {
+            "names": [field.name for field in message.fields],
+            "formats": [formats[field.datatype] for field in message.fields],
+            "offsets": [field.offset for field in message.fields],
+            "itemsize": message.point_step,
+        }
+    )
+    points = np.frombuffer(bytes(message.data), layout)
+    assert len(points) == message.width and message.row_step == len(message.data)
+    count = hand_model().num_vertices
+    for side, found in ((Side.LEFT, left), (Side.RIGHT, right)):
+        own = points[points["side"] == side]
+        assert len(own) == (count if found else 0)
+        if found:
+            places = np.stack([own["x"], own["y"], own["z"]], axis=1)
+            np.testing.assert_array_equal(places, estimate.hand(side).vertices.astype(np.float32))
 
 
 def test_images_come_back_as_they_went() -> None:

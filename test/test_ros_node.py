@@ -19,7 +19,7 @@ from hand_recon_ros.msg import Hand, TwoHandMeshes, TwoHands  # noqa: E402
 from rcl_interfaces.srv import DescribeParameters  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
 from ros_support import NodeOnDds, camera_info, estimate_of, hand_model, image_message  # noqa: E402
-from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image, JointState, PointCloud2  # noqa: E402
 from shape_msgs.msg import Mesh  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
@@ -80,6 +80,8 @@ def test_a_lost_hand_keeps_its_slot_and_ends_everything_else(dds: NodeOnDds) -> 
     poses = dds.listen(PoseArray, "/hand_recon/right/poses")
     markers = dds.listen(MarkerArray, "/hand_recon/markers")
     meshes = dds.listen(TwoHandMeshes, "/hand_recon/meshes")
+    points = dds.listen(PointCloud2, "/hand_recon/points")
+    angles = dds.listen(JointState, "/hand_recon/joint_states")
     tf = dds.listen(TFMessage, "/tf")
     dds.process()
     dds.reconstructor.estimate = lambda image, camera, stamp: estimate_of(right=False, stamp=stamp)
@@ -87,12 +89,24 @@ def test_a_lost_hand_keeps_its_slot_and_ends_everything_else(dds: NodeOnDds) -> 
     dds.process()
     dds.reconstructor.estimate = lambda image, camera, stamp: estimate_of(False, False, stamp=stamp)
     dds.process()
-    received = {"hands": hands, "meshes": meshes, "poses": poses, "markers": markers}
+    received = {
+        "hands": hands,
+        "meshes": meshes,
+        "poses": poses,
+        "markers": markers,
+        "angles": angles,
+        "points": points,
+    }
     dds.wait(lambda: all(len(of) == 4 for of in received.values()) and len(tf) == 3, "four results")
     assert [(m.left.state, m.right.state) for m in hands] == [(1, 1), (1, 0), (1, 0), (0, 0)]
     assert hands[1].right == Hand(side=Hand.RIGHT)
     assert len(wrist) == 1
     assert [len(m.poses) for m in poses] == [21, 0, 0, 0]
+    assert [m.header for m in angles] == [m.header for m in hands]
+    assert [{name.split("_")[0] for name in m.name} for m in angles] == [{"left", "right"}, {"left"}, {"left"}, set()]
+    assert [len(m.position) for m in angles] == [40, 20, 20, 0]
+    assert [m.header for m in points] == [m.header for m in hands]
+    assert [m.width // hand_model().num_vertices for m in points] == [2, 1, 1, 0]
     assert [(m.left_valid, m.right_valid) for m in meshes] == [
         (True, True),
         (True, False),
@@ -143,7 +157,9 @@ def test_lazy_topics_cost_nothing_without_subscribers(dds: NodeOnDds, monkeypatc
     dds.wait(lambda: not any(publisher.get_subscription_count() for publisher in publishers), "the subscribers to go")
     for module, name in (
         (outputs.messages, "build_poses_message"),
+        (outputs.messages, "build_joint_state_message"),
         (outputs.messages, "build_meshes_message"),
+        (outputs.messages, "build_points_message"),
         (outputs, "build_image_message"),
         (outputs, "build_compressed_image_message"),
         (outputs.HandMarkers, "add"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from hand_recon_ros.ros import parameters, topics
 from hand_recon_ros.ros.demo.camera_source import CameraSourceConfig
 from hand_recon_ros.ros.demo.recorder import RecorderConfig
+from hand_recon_ros.ros.teleop_parameters import TeleopConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ("README.md", "docs/nodes.md")
@@ -23,6 +24,8 @@ def blocks() -> dict[str, str]:
     return {
         "topics": topics.markdown_tables(),
         "parameters": parameters.markdown_table(),
+        "teleop_topics": topics.markdown_tables(topics.TELEOP_INPUTS, topics.TELEOP_OUTPUTS, topics.TELEOP_SERVICES),
+        "teleop": parameters.markdown_table(TeleopConfig),
         "camera_source": parameters.markdown_table(CameraSourceConfig),
         "recorder": parameters.markdown_table(RecorderConfig),
     }

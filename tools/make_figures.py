@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Write the figures of README.md and docs/: ``.venv/bin/python tools/make_figures.py [out/demo]``.
 
-docs/images/frames.png: the embedded hands with keypoints and wrist frames. docs/images/demo.jpg: frames of the rendered
+docs/images/frames.png: the embedded hands with keypoints and wrist frames. docs/images/joint_angles.png: what the joint
+angles of ~/joint_states do. docs/images/demo.jpg: frames of the rendered
 clip and overlays of the node's estimates; it needs the results of ``make demo``. docs/images/encoder_curve.png: the
 validation over the training of the encoder, ``--training out/train/encoder_small``. docs/images/refinement.jpg:
 rendered images of hands that penetrate each other before the two-hand refinement; docs/images/touching.jpg: the same
@@ -34,9 +35,10 @@ from hand_recon_ros.evaluation.recording import Recording, estimate
 from hand_recon_ros.evaluation.synthetic import SPLITS
 from hand_recon_ros.geometry.mesh_queries import penetration_depth
 from hand_recon_ros.hand_model import load_hand_model
+from hand_recon_ros.hand_model.named_angles import ANGLE_NAMES, angles_from_named
 from hand_recon_ros.overlay import draw_overlay
 from hand_recon_ros.runtime.model_files import cache_dir
-from hand_recon_ros.skeleton import wrist_pose
+from hand_recon_ros.skeleton import FINGERS, wrist_pose
 from hand_recon_ros.synthetic import SampleStream, load_clip, rendered_clip
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
@@ -44,10 +46,16 @@ AXES = {"x": (40, 40, 220), "y": (30, 150, 30), "z": (220, 100, 30)}
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def flat_hand(model, side: Side, position: list[float], tilt: float, camera: Camera) -> HandEstimate:
-    """The flat hand at ``position`` (metres), fingers up, its back ``tilt`` degrees away from the camera."""
-    rotations = np.tile(np.eye(3), (16, 1, 1))
+def upright_hand(
+    model, side: Side, position: list[float], tilt: float, camera: Camera, degrees: dict[str, float] | None = None
+) -> HandEstimate:
+    """A hand at ``position`` (metres), fingers up, its back ``tilt`` degrees away from the camera.
+
+    ``degrees``: named angles that are not zero.
+    """
     kinematics = model.kinematics(side)
+    values = np.radians([(degrees or {}).get(name, 0.0) for name in ANGLE_NAMES])
+    rotations = kinematics.rotations_of(angles_from_named(values))
     rest = wrist_pose(kinematics.forward(rotations, np.zeros(10), np.zeros(3))[0], right=side == Side.RIGHT)
     upright = np.array(
         [[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]]
@@ -70,8 +78,8 @@ def frames_figure() -> np.ndarray:
     """The backs of both hands, with numbered keypoints and the axes of their wrist frames."""
     camera = Camera.from_fov(1000, 500, 42.0)
     model = load_hand_model("")
-    left = flat_hand(model, Side.LEFT, [-0.105, 0.072, 0.62], 30.0, camera)
-    right = flat_hand(model, Side.RIGHT, [0.105, 0.072, 0.62], -30.0, camera)
+    left = upright_hand(model, Side.LEFT, [-0.105, 0.072, 0.62], 30.0, camera)
+    right = upright_hand(model, Side.RIGHT, [0.105, 0.072, 0.62], -30.0, camera)
     picture = np.full((500, 1000, 3), 250, dtype=np.uint8)
     picture = draw_overlay(picture, TwoHandEstimate(left, right), camera, labels=False)
     for hand in (left, right):
@@ -93,6 +101,33 @@ def frames_figure() -> np.ndarray:
         x, y = hand.keypoints_2d[0]
         cv2.putText(picture, label, (int(x) - 50, int(y) + 70), FONT, 0.6, (60, 60, 60), 1, cv2.LINE_AA)
     return picture
+
+
+ANGLE_PANELS = {
+    "zero": {},
+    "mcp_flexion +60": {f"{finger}_mcp_flexion": 60.0 for finger in FINGERS[1:]},
+    "pip_flexion +60": {f"{finger}_pip_flexion": 60.0 for finger in FINGERS[1:]},
+    "index_, pinky_mcp_abduction +20": {"index_mcp_abduction": 20.0, "pinky_mcp_abduction": 20.0},
+    "thumb_cmc_flexion +40": {"thumb_cmc_flexion": 40.0},
+    "thumb_cmc_abduction +40": {"thumb_cmc_abduction": 40.0},
+    "thumb_mcp_flexion +50": {"thumb_mcp_flexion": 50.0},
+    "thumb_ip_flexion +60": {"thumb_ip_flexion": 60.0},
+}
+
+
+def angles_figure(columns: int = 4, size: tuple[int, int] = (300, 250)) -> np.ndarray:
+    """Both hands from the back, tilted, at zero and with one kind of angle positive (degrees)."""
+    camera = Camera.from_fov(*size, 36.0)
+    model = load_hand_model("")
+    panels = []
+    for name, degrees in ANGLE_PANELS.items():
+        left = upright_hand(model, Side.LEFT, [-0.105, 0.075, 0.6], 35.0, camera, degrees)
+        right = upright_hand(model, Side.RIGHT, [0.105, 0.075, 0.6], -35.0, camera, degrees)
+        picture = np.full((size[1], size[0], 3), 250, dtype=np.uint8)
+        picture = draw_overlay(picture, TwoHandEstimate(left, right), camera, labels=False)
+        cv2.putText(picture, name, (8, 18), FONT, 0.45, (40, 40, 40), 1, cv2.LINE_AA)
+        panels.append(picture)
+    return np.vstack([np.hstack(panels[i : i + columns]) for i in range(0, len(panels), columns)])
 
 
 def demo_figure(out: Path, columns: int = 4, width: int = 320) -> np.ndarray:
@@ -219,6 +254,7 @@ def main() -> int:
     demo = options.demo
     IMAGES.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(IMAGES / "frames.png"), frames_figure(), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    cv2.imwrite(str(IMAGES / "joint_angles.png"), angles_figure(), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     cv2.imwrite(str(IMAGES / "refinement.jpg"), refinement_figure(), [cv2.IMWRITE_JPEG_QUALITY, 88])
     cv2.imwrite(str(IMAGES / "touching.jpg"), touching_figure(), [cv2.IMWRITE_JPEG_QUALITY, 88])
     if (demo / "run" / "run.json").exists():

@@ -29,6 +29,18 @@ def quaternions(rotations: np.ndarray) -> np.ndarray:
     return np.concatenate([vector, w[..., None]], axis=-1)
 
 
+def quaternion_matrices(numbers: np.ndarray) -> np.ndarray:
+    """Rotation matrices (..., 3, 3) of quaternions (..., 4), x y z w, of any length but zero."""
+    numbers = _trailing(numbers, "quaternions", 4)
+    x, y, z, w = np.moveaxis(numbers / np.linalg.norm(numbers, axis=-1, keepdims=True), -1, 0)
+    rows = [
+        [1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - z * w), 2.0 * (x * z + y * w)],
+        [2.0 * (x * y + z * w), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - x * w)],
+        [2.0 * (x * z - y * w), 2.0 * (y * z + x * w), 1.0 - 2.0 * (x * x + y * y)],
+    ]
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+
+
 def smallest_rotations(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """The smallest rotations (..., 3, 3) that take unit vectors ``start`` (..., 3) to unit vectors ``end`` (..., 3).
 

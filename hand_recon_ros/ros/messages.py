@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Point, PoseArray, PoseStamped
-from sensor_msgs.msg import RegionOfInterest
+from sensor_msgs.msg import JointState, PointCloud2, PointField, RegionOfInterest
 from shape_msgs.msg import Mesh, MeshTriangle
 
 from hand_recon_ros.msg import Hand, TwoHandMeshes, TwoHands
 
+from ..hand_model.named_angles import ANGLE_NAMES, named_angles
 from ..skeleton import wrist_rotation
 from ..types import HandEstimate, Side, TwoHandEstimate
 from .frames import HandPoses
@@ -115,6 +116,19 @@ def build_poses_message(header: Any, hand: Hand) -> PoseArray:
     return PoseArray(header=header, poses=[] if hand.state == Hand.LOST else hand.joints)
 
 
+def build_joint_state_message(header: Any, estimate: TwoHandEstimate, hand_model: Any) -> JointState:
+    """The message of ~/joint_states: the angles of each hand that is found, radians; none of a LOST one.
+
+    Names are ``left_`` or ``right_`` and those of :data:`named_angles.ANGLE_NAMES`.
+    """
+    message = JointState(header=header)
+    for hand in (estimate.left, estimate.right):
+        if hand.found:
+            message.name.extend(f"{hand.side.label}_{name}" for name in ANGLE_NAMES)
+            message.position.extend(named_angles(hand_model.kinematics(hand.side), hand.rotations).tolist())
+    return message
+
+
 def build_meshes_message(header: Any, estimate: TwoHandEstimate) -> TwoHandMeshes:
     """The message of ~/meshes: the vertices of both hands, none for a LOST one."""
     return TwoHandMeshes(
@@ -123,6 +137,37 @@ def build_meshes_message(header: Any, estimate: TwoHandEstimate) -> TwoHandMeshe
         right_valid=estimate.right.found,
         left_vertices=_floats(estimate.left),
         right_vertices=_floats(estimate.right),
+    )
+
+
+POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("side", "u1")])
+"""A point of ~/points: its place in metres, and the side of its hand (0 left, 1 right)."""
+
+
+def build_points_message(header: Any, estimate: TwoHandEstimate) -> PointCloud2:
+    """The message of ~/points: the vertices of both hands, none of a LOST one."""
+    hands = [hand for hand in (estimate.left, estimate.right) if hand.found]
+    points = np.empty(sum(len(hand.vertices) for hand in hands), dtype=POINT)
+    start = 0
+    for hand in hands:
+        part = points[start : start + len(hand.vertices)]
+        part["x"], part["y"], part["z"] = np.asarray(hand.vertices, dtype=np.float32).T
+        part["side"] = int(hand.side)
+        start += len(part)
+    layout = (("x", 0, PointField.FLOAT32), ("y", 4, PointField.FLOAT32), ("z", 8, PointField.FLOAT32))
+    return PointCloud2(
+        header=header,
+        height=1,
+        width=len(points),
+        fields=[
+            PointField(name=name, offset=offset, datatype=kind, count=1)
+            for name, offset, kind in (*layout, ("side", 12, PointField.UINT8))
+        ],
+        is_bigendian=False,
+        point_step=POINT.itemsize,
+        row_step=points.nbytes,
+        data=array.array("B", points.tobytes()),
+        is_dense=True,
     )
 
 

@@ -82,8 +82,13 @@ class Outputs:
             if self._subscribed(f"~/{side.label}/poses"):
                 self._publishers[f"~/{side.label}/poses"].publish(messages.build_poses_message(header, hand))
         self._publish_tf(header, estimate, poses, config)
+        if self._subscribed("~/joint_states"):
+            angles = messages.build_joint_state_message(header, estimate, self._hand_model)
+            self._publishers["~/joint_states"].publish(angles)
         if self._subscribed("~/meshes"):
             self._publishers["~/meshes"].publish(messages.build_meshes_message(header, estimate))
+        if self._subscribed("~/points"):
+            self._publishers["~/points"].publish(messages.build_points_message(header, estimate))
         self._publish_markers(header, estimate, config)
         self._publish_debug_image(frame, estimate, config)
         return latency

@@ -195,11 +195,11 @@ def as_meant(value: Any, entry: Setting, default: Any) -> Any:
     return value
 
 
-def as_meant_parameters(parameters: Iterable[Any]) -> list[Any]:
-    """rclpy parameters with values :func:`as_meant` for hand_recon (the node's pre-set callback)."""
+def as_meant_parameters(parameters: Iterable[Any], kind: type = Parameters) -> list[Any]:
+    """rclpy parameters with values :func:`as_meant` for those of ``kind`` (the node's pre-set callback)."""
     from rclpy.parameter import Parameter
 
-    entries, result = table(), []
+    entries, result = table(kind), []
     for parameter in parameters:
         value = parameter.value
         if parameter.name in entries:

@@ -1,4 +1,4 @@
-"""The node's topics and services: one table, from which they are created and documented.
+"""The nodes' topics and services: one table each, from which they are created and documented.
 
 ``python -m hand_recon_ros.ros.topics`` prints the README's tables; nothing here imports rclpy at module level.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -88,7 +89,19 @@ OUTPUTS = (
         )
         for side in ("left", "right")
     ),
+    Topic(
+        "~/joint_states",
+        "sensor_msgs/JointState",
+        "20 angles of each hand that is found, such as `left_index_mcp_flexion`",
+        lazy=True,
+    ),
     Topic("~/meshes", "hand_recon_ros/TwoHandMeshes", "mesh vertices of both hands", lazy=True),
+    Topic(
+        "~/points",
+        "sensor_msgs/PointCloud2",
+        "the same vertices as x, y, z and `side` (0 left, 1 right)",
+        lazy=True,
+    ),
     *(
         Topic(
             f"~/{side}/mesh_topology",
@@ -135,21 +148,63 @@ SERVICES = {
 }
 
 
+HANDS = Topic("hands", "hand_recon_ros/TwoHands", "the hands: remap it to `/hand_recon/hands`", depth=10)
+START_POSE = Topic(
+    "~/start_pose",
+    "geometry_msgs/PoseStamped",
+    "the robot's pose in the frame of the commands, from which the target starts; ignored while the clutch is engaged",
+    depth=1,
+)
+TELEOP_INPUTS = (HANDS, START_POSE)
+TELEOP_OUTPUTS = (
+    Topic(
+        "~/twist",
+        "geometry_msgs/TwistStamped",
+        "velocity of the target while the clutch is engaged, and once zero when it is released",
+    ),
+    Topic(
+        "~/target",
+        "geometry_msgs/PoseStamped",
+        "the target while the clutch is engaged, once its start is known",
+    ),
+    Topic("~/gripper", "std_msgs/Float64", "0 open .. 1 closed, while the clutch is engaged"),
+    Topic("~/engaged", "std_msgs/Bool", "whether the clutch is engaged", depth=1, latched=True, overridable=False),
+    Topic(
+        "/diagnostics",
+        "diagnostic_msgs/DiagnosticArray",
+        "whether the clutch is engaged, or why not, and the transforms that failed; once a second",
+        overridable=False,
+    ),
+)
+TELEOP_SERVICES = {
+    "~/engage": (
+        "std_srvs/SetBool",
+        "true engages the clutch `service`, and permits the others; false releases it, and forbids the others",
+    ),
+    "~/calibrate_open": ("std_srvs/Trigger", "the gripper is open at the present distance of the fingertips"),
+    "~/calibrate_closed": ("std_srvs/Trigger", "the gripper is closed at the present distance of the fingertips"),
+}
+
+
 def output(name: str) -> Topic:
     """The output topic of that name."""
     return next(topic for topic in OUTPUTS if topic.name == name)
 
 
-def markdown_tables() -> str:
-    """The tables of topics and services in the README."""
+def markdown_tables(
+    inputs: Sequence[Topic] = INPUTS,
+    outputs: Sequence[Topic] = OUTPUTS,
+    services: Mapping[str, tuple[str, str]] = SERVICES,
+) -> str:
+    """The tables of topics and services of a node, by default those of hand_recon in the README."""
     lines = ["| Subscribed | Type | Meaning |", "|---|---|---|"]
-    lines += [f"| `{topic.name}` | {topic.type} | {topic.description} |" for topic in INPUTS]
+    lines += [f"| `{topic.name}` | {topic.type} | {topic.description} |" for topic in inputs]
     lines += ["", "| Published | Type | Meaning |", "|---|---|---|"]
-    for topic in OUTPUTS:
+    for topic in outputs:
         when = " (only while it has subscribers)" if topic.lazy else " (latched)" if topic.latched else ""
         lines.append(f"| `{topic.name}` | {topic.type} | {topic.description}{when} |")
     lines += ["", "| Service | Type | Meaning |", "|---|---|---|"]
-    lines += [f"| `{name}` | {kind} | {text} |" for name, (kind, text) in SERVICES.items()]
+    lines += [f"| `{name}` | {kind} | {text} |" for name, (kind, text) in services.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,296 @@
+"""The node ``hand_teleop``: both hands in, commands for a robot arm and its gripper out."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import PoseStamped, TwistStamped, Vector3
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from std_msgs.msg import Bool, Float64, Header
+from std_srvs.srv import SetBool, Trigger
+
+from ..config import ConfigError, checked, settings_of
+from ..teleop.teleoperation import Command, EngageError, Teleoperation
+from . import topics
+from .frames import tf_name
+from .parameters import as_meant_parameters, declare, node_options
+from .problems import Problems
+from .teleop_hands import TeleopHands
+from .teleop_parameters import TeleopConfig
+from .transforms import TransformError, Transforms, build_pose, pose_matrix
+
+SILENCE = 5
+"""After this many seconds without hands the node reports that nobody publishes them."""
+
+
+class HandTeleopNode(Node):
+    """See docs/nodes.md for topics, parameters and services. All callbacks run on one thread.
+
+    Args:
+        make_transforms: called with the node where ``target_frame`` is set.
+        arguments: of rclpy.node.Node, such as ``namespace`` or ``parameter_overrides``.
+
+    Attributes:
+        teleop: what the hands move.
+        hands: what comes in.
+        problems: what is wrong at present.
+
+    Raises ConfigError for start parameters that cannot be used.
+    """
+
+    def __init__(self, make_transforms: Callable[[Any], Transforms] = Transforms, **arguments: Any) -> None:
+        super().__init__("hand_teleop", **node_options(), **arguments)
+        logger = self.get_logger()
+        self.problems = Problems(logger.warning, logger.error)
+        self.teleop = Teleoperation(self._find_start)
+        try:
+            self._settings = declare(self, TeleopConfig, ignore_unknown=True)
+            transforms = self._make_transforms(make_transforms)
+        except ConfigError:
+            self.destroy_node()
+            raise
+        self.add_pre_set_parameters_callback(functools.partial(as_meant_parameters, kind=TeleopConfig))
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._take_parameters)
+
+        self.hands = TeleopHands(self._settings.target_frame, transforms, self.problems)
+        self._arrival = self._ticked = time.monotonic()
+        self._was_engaged = False
+        self._outputs = {topic.name: self._publisher(topic) for topic in topics.TELEOP_OUTPUTS}
+        self._hands_topic = self._subscribe(topics.HANDS, self._take_hands).topic_name
+        self._subscribe(topics.START_POSE, self._take_start)
+        self._node_services = [
+            self.create_service(SetBool, "~/engage", self._engage),
+            self.create_service(Trigger, "~/calibrate_open", self._calibrate("gripper_open_distance")),
+            self.create_service(Trigger, "~/calibrate_closed", self._calibrate("gripper_closed_distance")),
+        ]
+        # Commands and diagnostics go on where simulated time stands still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._node_timers = [
+            self.create_timer(1.0 / self._settings.rate, self._tick, clock=steady),
+            self.create_timer(1.0, self._diagnose, clock=steady),
+        ]
+        self._outputs["~/engaged"].publish(Bool(data=False))
+        logger.info(
+            f"the {self._settings.side} hand of {self._hands_topic} moves the target in"
+            f" {self._settings.target_frame or 'the frame of the camera'}; clutch: {self._settings.clutch}"
+        )
+
+    def _make_transforms(self, make: Callable[[Any], Transforms]) -> Transforms | None:
+        if not self._settings.target_frame:
+            return None
+        try:
+            return make(self)
+        except ImportError as error:
+            raise ConfigError(
+                f"target_frame needs tf2_ros, which cannot be imported ({error}): install it, or leave target_frame"
+                " empty to command in the frame of the camera"
+            ) from error
+
+    def _publisher(self, topic: topics.Topic) -> Any:
+        overrides = QoSOverridingOptions.with_default_policies() if topic.overridable else None
+        return self.create_publisher(topic.message_type(), topic.name, topic.qos(), qos_overriding_options=overrides)
+
+    def _subscribe(self, topic: topics.Topic, callback: Callable[[Any], None]) -> Any:
+        overrides = QoSOverridingOptions.with_default_policies()
+        return self.create_subscription(
+            topic.message_type(), topic.name, callback, topic.qos(), qos_overriding_options=overrides
+        )
+
+    def _now(self) -> float:
+        return float(self.get_clock().now().nanoseconds * 1e-9)
+
+    # Input
+
+    def _take_hands(self, message: Any) -> None:
+        self._arrival = time.monotonic()
+        self.problems.solved("silence")
+        self.hands.add(message, self._arrival)
+        self._follow()
+
+    def _follow(self) -> None:
+        """Let the target follow the hands whose transform has come, and stop it where one has not come in time."""
+        before = self.hands.frame
+        for sample in self.hands.take(time.monotonic(), self._settings):
+            if isinstance(sample, TransformError):
+                self.teleop.stop(str(sample))
+                continue
+            if self.hands.frame != before:
+                if before:
+                    self.teleop.stop(f"the frame of the hands changes from {before!r} to {self.hands.frame!r}")
+                    self.teleop.motion.placed = False
+                before = self.hands.frame
+            self.teleop.add(sample, self._now(), self._settings)
+
+    def _find_start(self) -> np.ndarray | None:
+        return self.hands.tool_pose(self._now(), self._settings)
+
+    def _take_start(self, message: PoseStamped) -> None:
+        if self.teleop.engaged:
+            return  # the robot's pose may come all the time; it counts for the next start
+        pose, frame, expected = pose_matrix(message.pose), tf_name(message.header.frame_id), self.hands.frame
+        fault = ""
+        if not np.isfinite(pose).all():
+            fault = "it is no pose"
+        elif frame and expected and frame != expected:
+            fault = f"it is in the frame {frame!r}, and commands are in {expected!r}"
+        else:
+            self.teleop.place(pose)
+        self.problems.check("start", bool(fault), f"{topics.START_POSE.name} is ignored: {fault}")
+
+    # Commands
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        elapsed, self._ticked = now - self._ticked, now
+        self._follow()
+        self.teleop.check_age(self._now(), now - self._arrival, self._settings)
+        command = self.teleop.advance(max(elapsed, 1e-3), self._settings)
+        if command is not None:
+            self._publish(command)
+        if self.teleop.engaged != self._was_engaged:
+            self._was_engaged = self.teleop.engaged
+            self._outputs["~/engaged"].publish(Bool(data=self._was_engaged))
+            self.get_logger().info("engaged" if self._was_engaged else f"released: {self.teleop.released_by}")
+            if self._was_engaged and not self.teleop.motion.placed:
+                self.get_logger().info(
+                    "~/target is off until the robot's pose comes on ~/start_pose, or tool_frame is set; ~/twist is on",
+                    once=True,
+                )
+
+    def _publish(self, command: Command) -> None:
+        # Stamped now and not with the image's time: the target moves on between images, and MoveIt Servo refuses
+        # commands that are older than its timeout.
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.hands.frame)
+        x, y, z, a, b, c = command.twist.tolist()
+        twist = TwistStamped(header=header)
+        twist.twist.linear, twist.twist.angular = Vector3(x=x, y=y, z=z), Vector3(x=a, y=b, z=c)
+        self._outputs["~/twist"].publish(twist)
+        if command.pose is not None:
+            self._outputs["~/target"].publish(PoseStamped(header=header, pose=build_pose(command.pose)))
+        if command.gripper is not None:
+            self._outputs["~/gripper"].publish(Float64(data=command.gripper))
+
+    # Services and parameters
+
+    def _engage(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        try:
+            self.teleop.request(request.data, self._now(), self._settings)
+            response.success = True
+            response.message = "engaged" if self.teleop.engaged else "permitted" if request.data else "released"
+        except EngageError as error:
+            response.success, response.message = False, str(error)
+        return response
+
+    def _calibrate(self, name: str) -> Callable[[Any, Any], Any]:
+        def callback(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            distances = self.hands.pinch_distances
+            if not distances or time.monotonic() - self._arrival > self._settings.timeout:
+                response.success, response.message = False, f"the {self._settings.side} hand is not tracked"
+                return response
+            distance = round(statistics.median(distances), 4)
+            result = self.set_parameters([Parameter(name, value=distance)])[0]
+            response.success = result.successful
+            response.message = result.reason or f"{name} is {distance:.4f} m"
+            return response
+
+        return callback
+
+    def _changed(self, parameters: Sequence[Any]) -> TeleopConfig:
+        known = settings_of(TeleopConfig)
+        values = {parameter.name: parameter.value for parameter in parameters if parameter.name in known}
+        return checked(TeleopConfig, {**dataclasses.asdict(self._settings), **values})
+
+    def _check_parameters(self, parameters: Sequence[Any]) -> SetParametersResult:
+        try:
+            self._changed(parameters)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _take_parameters(self, parameters: Sequence[Any]) -> None:
+        self._settings = self._changed(parameters)
+
+    # Diagnostics
+
+    def _diagnose(self) -> None:
+        silence = time.monotonic() - self._arrival
+        if silence > SILENCE and not self.count_publishers(self._hands_topic):
+            self.problems.report(
+                "silence",
+                f"nobody publishes on {self._hands_topic}: start hand_recon, or remap hands to its topic",
+            )
+        problems = self.problems.active()
+        values = {
+            "engaged": str(self.teleop.engaged).lower(),
+            "released because": self.teleop.reason,
+            "last hand (s ago)": f"{silence:.2f}",
+            "transforms failed": str(self.hands.transform_failures),
+        }
+        status = DiagnosticStatus(
+            level=DiagnosticStatus.WARN if problems else DiagnosticStatus.OK,
+            name=self.get_fully_qualified_name().lstrip("/"),
+            message="; ".join(problems) or ("engaged" if self.teleop.engaged else f"released: {self.teleop.reason}"),
+            hardware_id=self._hands_topic,
+            values=[KeyValue(key=key, value=value) for key, value in values.items()],
+        )
+        stamp = self.get_clock().now().to_msg()
+        self._outputs["/diagnostics"].publish(DiagnosticArray(header=Header(stamp=stamp), status=[status]))
+
+    def close(self) -> None:
+        """Stop the robot where it moves, and destroy the node."""
+        self.teleop.stop("the node ends")
+        if self.context.ok():
+            self._tick()
+        self.destroy_node()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node until it is interrupted; 1 where its arguments cannot be used."""
+    from rclpy.signals import SignalHandlerOptions
+
+    node: HandTeleopNode | None = None
+    ended: list[int] = []
+    try:
+        # Own handlers: those of rclpy shut the context down, and the last command could not be published.
+        rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: ended.append(number))
+        node = HandTeleopNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while not ended:
+            executor.spin_once(timeout_sec=0.1)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except Exception as error:  # rcl has no public class for the arguments that it refuses
+        if node is not None:
+            raise
+        reason = str(error) if isinstance(error, ConfigError) else f"{error}: check the arguments and parameter files"
+        rclpy.logging.get_logger("hand_teleop").fatal(" ".join(reason.split()))
+        return 1
+    finally:
+        if node is not None:
+            node.close()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Transforms between frames from /tf, by tf2, and poses of messages as matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import Point, Pose, Quaternion
+
+from ..geometry.rotations import quaternion_matrices, quaternions
+from .frames import tf_name
+from .stamps import seconds
+
+
+def pose_matrix(pose: Pose) -> np.ndarray:
+    """A geometry_msgs/Pose as a matrix (4, 4); NaN where a number is not finite or the quaternion is zero."""
+    p, q = pose.position, pose.orientation
+    numbers = np.array([q.x, q.y, q.z, q.w])
+    if not np.isfinite([p.x, p.y, p.z, *numbers]).all() or np.linalg.norm(numbers) < 0.5:
+        return np.full((4, 4), np.nan)
+    result = np.eye(4)
+    result[:3, :3] = quaternion_matrices(numbers)
+    result[:3, 3] = p.x, p.y, p.z
+    return result
+
+
+def build_pose(matrix: np.ndarray) -> Pose:
+    """A matrix (4, 4) as a geometry_msgs/Pose."""
+    (x, y, z), (a, b, c, d) = matrix[:3, 3].tolist(), quaternions(matrix[:3, :3]).tolist()
+    return Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=a, y=b, z=c, w=d))
+
+
+class TransformError(Exception):
+    """A transform that is not known; the message names the frames."""
+
+
+class Transforms:
+    """What /tf and /tf_static say. Raises ImportError where tf2_ros is not installed.
+
+    Args:
+        node: whose executor receives the transforms. Nothing here waits for one.
+    """
+
+    def __init__(self, node: Any) -> None:
+        import tf2_ros
+
+        self._error = tf2_ros.TransformException
+        self._buffer = tf2_ros.Buffer()
+        self._listener = tf2_ros.TransformListener(self._buffer, node)
+
+    def lookup(self, target: str, source: str, stamp: Any) -> np.ndarray:
+        """The transform (4, 4) at ``stamp`` (builtin_interfaces/Time) that takes points from ``source`` to ``target``.
+
+        Raises TransformError where it is not known for that time.
+        """
+        from rclpy.time import Time
+
+        return self._lookup(target, source, Time.from_msg(stamp))[0]
+
+    def newest(self, target: str, source: str) -> tuple[np.ndarray, float]:
+        """The newest transform (4, 4), as :meth:`lookup`, and its time in seconds: 0 where all of it is static."""
+        from rclpy.time import Time
+
+        return self._lookup(target, source, Time())
+
+    def _lookup(self, target: str, source: str, time: Any) -> tuple[np.ndarray, float]:
+        try:
+            found = self._buffer.lookup_transform(tf_name(target), tf_name(source), time)
+        except self._error as error:
+            raise TransformError(f"no transform from {source!r} to {target!r}: {error}") from error
+        move, turn = found.transform.translation, found.transform.rotation
+        return pose_matrix(Pose(position=Point(x=move.x, y=move.y, z=move.z), orientation=turn)), seconds(
+            found.header.stamp
+        )
+
+    def clear(self) -> None:
+        """Forget the transforms that are not static, for a clock that has jumped back."""
+        self._buffer.clear()
