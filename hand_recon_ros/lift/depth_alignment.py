@@ -38,7 +38,7 @@ SURFACE_SIGMA = 0.004
 """Standard deviation, metres, of the skin of a hand about the mesh of its estimate."""
 SENSOR_SIGMA = 0.004
 """Standard deviation of a stereo camera's depth per square metre of it, 1/m: 4 mm at one metre."""
-_EFFECTIVE_POINTS = 200.0
+_EFFECTIVE_POINTS = 300.0
 """Neighbouring points have their errors in common: all of a hand count at most as much as so many independent ones."""
 
 

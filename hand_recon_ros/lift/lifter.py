@@ -48,7 +48,7 @@ _DEG = np.pi / 180.0
 _POSITION_FACTOR = 2.3
 """Error of the distance in clips of ``val`` relative to the standard deviation by the solver's information, which takes
 the errors of the landmarks for independent; about the same with and without the encoder."""
-_DEPTH_ITERATIONS = 4
+_DEPTH_ITERATIONS = 3
 """Gauss-Newton steps with a depth image, each with the points assigned anew."""
 _DEPTH_FACTOR, _DEPTH_STDDEV = 1.0, 0.0025
 """The factor with a depth image, and the standard deviation, metres, that is added to it: of a wrist under skin that
