@@ -84,7 +84,7 @@ def _is_flat(patch: DepthPatch, covered: np.ndarray) -> bool:
     return compared >= _MIN_POINTS and continues > _MAX_RING_SHARE * compared
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(eq=False)
 class SurfaceTerm:
     """What the depth image adds to the normal equations of one hand.
 
@@ -94,6 +94,7 @@ class SurfaceTerm:
         sigma: standard deviation of each point (N,), metres.
         scale: factor on the wrist's position that moves the hand along its ray to where the depth shows it.
         expected: how many of the points must lie on the hand's skin.
+        inliers: how many lay on it at the last step.
     """
 
     surface: HandSurface
@@ -101,11 +102,13 @@ class SurfaceTerm:
     sigma: np.ndarray
     scale: float
     expected: float
+    inliers: int = 0
 
     def add(self, template: Template, pose: Pose, posed: Posed, normal: np.ndarray, gradient: np.ndarray) -> None:
         """Add J^T J to ``normal`` (P, P) and J^T r to ``gradient`` (P,): the points' distances from the posed skin,
         together at most as much as ``_EFFECTIVE_POINTS`` independent ones."""
         skin, index, points, error = self._assigned(pose, posed)
+        self.inliers = int((np.abs(error) < 2.0 * _HUBER).sum())
         normals, sigma = skin.normals[index], self.sigma[points]
         robust = np.minimum(1.0, _HUBER / np.maximum(np.abs(error), 1e-9))
         weight = robust / sigma**2 * min(1.0, _EFFECTIVE_POINTS / max(len(index), 1))
@@ -114,10 +117,10 @@ class SurfaceTerm:
         normal += weighted.T @ rows
         gradient += weighted.T @ error
 
-    def fits(self, pose: Pose, posed: Posed) -> bool:
-        """Whether enough of the points lie on the posed skin."""
-        _, _, _, error = self._assigned(pose, posed)
-        return bool((np.abs(error) < 2.0 * _HUBER).sum() >= self.expected)
+    @property
+    def fits(self) -> bool:
+        """Whether enough of the points lay on the posed skin at the last step."""
+        return self.inliers >= self.expected
 
     def _assigned(self, pose: Pose, posed: Posed) -> tuple[PosedSurface, np.ndarray, np.ndarray, np.ndarray]:
         """The skin; the K vertices and the K points that belong together; and the distances (K,) along the normals."""

@@ -63,10 +63,9 @@ class HandSurface:
         if left:
             vertices = mirror_points(vertices)
         vertices = np.ascontiguousarray(vertices)
-        normals = np.zeros_like(vertices)
-        _vertex_normals(vertices, self.faces, normals)
-        towards = -np.sum(normals * vertices, axis=1) / np.linalg.norm(vertices, axis=1)
-        return PosedSurface(vertices, normals, self._comparable & (towards > _EDGE_ON))
+        normals, seen = np.zeros_like(vertices), self._comparable.copy()
+        _vertex_normals(vertices, self.faces, normals, seen)
+        return PosedSurface(vertices, normals, seen)
 
     def rows(
         self, template: Template, posed: Posed, surface: PosedSurface, vertices: np.ndarray, normals: np.ndarray
@@ -97,8 +96,9 @@ def nearest_vertices(points: np.ndarray, surface: PosedSurface, max_distance: fl
 
 
 @compiled
-def _vertex_normals(vertices, faces, normals):  # type: ignore[no-untyped-def]
-    """Write the unit normals (V, 3) of a mesh, the sums of its faces' normals by area."""
+def _vertex_normals(vertices, faces, normals, seen):  # type: ignore[no-untyped-def]
+    """Write the unit normals (V, 3) of a mesh, the sums of its faces' normals by area, and clear ``seen`` (V,) bool
+    where they point away from the camera."""
     for f in range(faces.shape[0]):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
         for i in range(3):
@@ -111,8 +111,13 @@ def _vertex_normals(vertices, faces, normals):  # type: ignore[no-untyped-def]
             normals[c, i] += value
     for v in range(normals.shape[0]):
         size = np.sqrt(normals[v, 0] ** 2 + normals[v, 1] ** 2 + normals[v, 2] ** 2)
+        towards, square = 0.0, 0.0
         for i in range(3):
             normals[v, i] /= max(size, 1e-12)
+            towards -= normals[v, i] * vertices[v, i]
+            square += vertices[v, i] ** 2
+        if towards <= _EDGE_ON * np.sqrt(square):
+            seen[v] = False
 
 
 @compiled

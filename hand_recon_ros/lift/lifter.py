@@ -149,7 +149,7 @@ class Lifter:
         template = self._template((side,))
         pose.wrist = pose.wrist * term.scale
         posed, information = _solve(template, evidence, pose, [shape], _DEPTH_ITERATIONS, term)
-        if not term.fits(pose, posed):
+        if not term.fits:
             return None
         hand = _finish(template, evidence, pose, posed, np.linalg.inv(information), 0, side)
         stddev = hand.position_stddev / _POSITION_FACTOR * _DEPTH_FACTOR
