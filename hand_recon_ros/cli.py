@@ -132,6 +132,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--encoder", help="measure an encoder alone, on crops of single images: its name, .onnx or .safetensors"
     )
+    sub.add_argument(
+        "--depth", action="store_true", help="of clips: each image with a depth image, rendered with noise"
+    )
     sub.add_argument("--detection", action="store_true", help="measure the detection of hands in single images")
     sub.add_argument(
         "--report", type=Path, metavar="DIR",
@@ -226,9 +229,15 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
 
 def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     if options.dataset == "pictures":
+        if options.depth:
+            raise CommandError("--depth is of --dataset synthetic")
         return _evaluate_pictures(options)
     if options.root or options.compare:
         raise CommandError("--root and --compare are of --dataset pictures")
+    if options.depth and (
+        options.detection or options.encoder or options.single_images or options.split.startswith("test-")
+    ):
+        raise CommandError("--depth is of clips: leave out --detection, --encoder and --single-images")
     if options.split == "demo" and (options.detection or options.encoder or options.single_images):
         raise CommandError("--split demo is a clip: leave out --detection, --encoder and --single-images")
     if options.detection:
@@ -245,6 +254,8 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
             others = "" if refined is None else f"   refined {refined:.3f}"
             others += "" if true is None else f"   ground truth {true:.3f}"
             print(f"{name:>16} {value:9.3f}   [{low:.3f}, {high:.3f}]{others}", file=sys.stderr)
+    for name, value in report.get("depth", {}).items():
+        print(f"{'depth ' + name:>28} {value:9.3f}" if value is not None else f"{name}: none", file=sys.stderr)
     if cases is not None:
         from .evaluation.report import write_report
 
@@ -318,7 +329,7 @@ def _evaluate_pipeline(options: argparse.Namespace, cases: list[Any] | None) -> 
         from .evaluation.images import evaluate_images
 
         return evaluate_images(reconstructor, options.split, options.frames, cases)
-    return evaluate_synthetic(reconstructor, options.split, options.frames, cases=cases)
+    return evaluate_synthetic(reconstructor, options.split, options.frames, cases=cases, depth=options.depth)
 
 
 def _report_folder(folder: Path) -> list[Any]:

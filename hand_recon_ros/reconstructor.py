@@ -25,6 +25,7 @@ from .interact.relative_translation import with_relative_translation
 from .landmarks.crops import tracking_box
 from .landmarks.exposure import brightened
 from .landmarks.observation import Observation
+from .lift.depth_patch import rendered_depth
 from .lift.evidence import in_view
 from .lift.lifted_hand import LiftedHand
 from .lift.lifter import Lifter
@@ -37,7 +38,8 @@ from .track.tracks import Tracks
 from .types import Camera, Frame, HandEstimate, Side, TwoHandEstimate
 
 _FLAT = np.tile(np.eye(3), (16, 1, 1))
-"""Rotations of a flat hand."""
+_FLAT_PLACE = np.array([0.0, 0.0, 0.5])
+"""Rotations and translation, metres, of a flat hand."""
 _SINGLE_IMAGE_ITERATIONS = 8
 """Gauss-Newton steps of the lifting in a single image, where no next one waits."""
 _SINGLE_IMAGE_CROPS = 3
@@ -149,7 +151,9 @@ class TwoHandReconstructor:
         """Forget all hands; track ids are not used again."""
         self._tracks.reset()
 
-    def __call__(self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0) -> TwoHandEstimate:
+    def __call__(
+        self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0, depth: np.ndarray | None = None
+    ) -> TwoHandEstimate:
         """Both hands in the next image of a stream.
 
         Args:
@@ -157,19 +161,23 @@ class TwoHandReconstructor:
             camera: the camera that took it. A camera of another size, lens or view starts tracking afresh.
             stamp: time of exposure, seconds. One before the last starts tracking afresh; where it does not advance, the
                 time of the call is used.
+            depth: of the same view, registered to the image: floats (H, W), metres along the optical axis; NaN, 0 or
+                infinite where it is not known. A hand that it shows has the scale source DEPTH.
 
-        Raises ValueError where the image does not fit the camera or is of another type.
+        Raises ValueError where image or depth do not fit the camera or are of another type.
         """
-        frame = _checked_frame(image_bgr, camera, stamp)
+        frame = _checked_frame(image_bgr, camera, stamp, depth)
         self._tracks.advance(frame)
         return self._or_on_the_cpu(lambda: self._reconstruct(frame, self._tracks))
 
-    def reconstruct_image(self, image_bgr: np.ndarray, camera: Camera) -> TwoHandEstimate:
+    def reconstruct_image(
+        self, image_bgr: np.ndarray, camera: Camera, depth: np.ndarray | None = None
+    ) -> TwoHandEstimate:
         """Both hands in a single image: a thorough search, and no tracking state used or kept.
 
         Arguments and errors as in calling the object.
         """
-        frame = _checked_frame(image_bgr, camera, 0.0)
+        frame = _checked_frame(image_bgr, camera, 0.0, depth)
         return self._or_on_the_cpu(lambda: self._reconstruct(frame))
 
     def reconstruct_people(self, image_bgr: np.ndarray, camera: Camera) -> list[TwoHandEstimate]:
@@ -261,7 +269,13 @@ class TwoHandReconstructor:
             frame.camera,
             [tracks.hands[observation.side].shape for observation in observations],
             max(iterations, _SINGLE_IMAGE_ITERATIONS) if single_image else iterations,
+            frame.depth,
         )
+        memories = [tracks.hands[hand.side].depth for hand in hands]
+        hands = [
+            hand if memory is None else memory.applied(hand, tracks.time)
+            for hand, memory in zip(hands, memories, strict=True)
+        ]
         hands = with_relative_translation(hands, observations)
         return {hand.side: hand for hand in hands if _is_usable(hand.side, hand.finite, "pose")}
 
@@ -305,8 +319,7 @@ class TwoHandReconstructor:
         camera = Camera.from_fov(640, 480, 60.0)
         observations = []
         for side in Side:
-            self.hand_model.mesh(side, _FLAT, np.zeros(10), np.zeros(3))
-            joints, _ = self.hand_model.kinematics(side).forward(_FLAT, np.zeros(10), np.array([0.0, 0.0, 0.5]))
+            joints, _ = self.hand_model.kinematics(side).forward(_FLAT, np.zeros(10), _FLAT_PLACE)
             pixels = camera.project(joints)
             observations.append(
                 Observation(
@@ -324,12 +337,18 @@ class TwoHandReconstructor:
         if self._encoder is not None:
             for seen in (observations[:1], observations):
                 self._encoder(np.zeros((480, 640, 3), dtype=np.uint8), seen, camera)
-        lifted = self._lifter(observations, camera, iterations=self.config.solver_iterations)
+        meshes = [rendered_depth(*self._flat_mesh(side), camera) for side in Side]
+        lifted = self._lifter(observations, camera, iterations=self.config.solver_iterations, depth=np.minimum(*meshes))
         hands = [
             hand_estimate(seen, hand, hand.keypoints[0], hand.rotations, self.hand_model, camera, track_id=0)
             for seen, hand in zip(observations, lifted, strict=True)
         ]
         self._refiner.warm_up(pair_of(hands), uncertainty_of(hands))
+
+    def _flat_mesh(self, side: Side) -> tuple[np.ndarray, np.ndarray]:
+        """Vertices and faces of a flat hand in front of the camera."""
+        vertices = self.hand_model.mesh(side, _FLAT, np.zeros(10), _FLAT_PLACE)
+        return vertices.astype(np.float64), self.hand_model.faces(side).astype(np.int64)
 
 
 class _Stopwatch:
@@ -353,7 +372,7 @@ def _is_usable(side: Side, finite: bool, what: str) -> bool:
     return finite
 
 
-def _checked_frame(image: np.ndarray, camera: Camera, stamp: float) -> Frame:
+def _checked_frame(image: np.ndarray, camera: Camera, stamp: float, depth: np.ndarray | None = None) -> Frame:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise ValueError(f"image must be a uint8 array (height, width, 3) in BGR order, got {what}")
@@ -362,4 +381,15 @@ def _checked_frame(image: np.ndarray, camera: Camera, stamp: float) -> Frame:
             f"the camera is {camera.width}x{camera.height} but the image is {image.shape[1]}x{image.shape[0]}: "
             "pass the intrinsics of this image size"
         )
-    return Frame(image=brightened(image), camera=camera, stamp=stamp)
+    return Frame(image=brightened(image), camera=camera, stamp=stamp, depth=_checked_depth(depth, image))
+
+
+def _checked_depth(depth: np.ndarray | None, image: np.ndarray) -> np.ndarray | None:
+    if depth is None:
+        return None
+    if not isinstance(depth, np.ndarray) or depth.dtype.kind != "f" or depth.shape != image.shape[:2]:
+        what = f"{depth.dtype} {depth.shape}" if isinstance(depth, np.ndarray) else type(depth).__name__
+        raise ValueError(
+            f"depth must be floats of the image's size {image.shape[:2]}, in metres and registered to it, got {what}"
+        )
+    return np.where((depth > 0.0) & np.isfinite(depth), depth, np.nan).astype(np.float32, copy=False)

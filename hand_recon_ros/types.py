@@ -53,11 +53,14 @@ class Frame:
         image: uint8 (H, W, 3), BGR.
         camera: of the image.
         stamp: time of exposure, seconds; only differences matter.
+        depth: registered to the image (H, W), float32, metres along the optical axis, NaN where it is not known; None
+            without a depth image.
     """
 
     image: np.ndarray
     camera: Camera
     stamp: float = 0.0
+    depth: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

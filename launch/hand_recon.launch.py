@@ -8,7 +8,10 @@ from launch_ros.actions import Node
 from hand_recon_ros.ros.launching import large_image_transport, parameter_arguments, parameter_values, share
 from launch import LaunchDescription
 
-PARAMETERS = ("autostart", "use_compressed", "fallback_fov", "publish_tf", "tf_prefix", "mirrored_input", "hand_model")
+PARAMETERS = (
+    *("autostart", "use_compressed", "use_depth", "depth_slop", "fallback_fov", "publish_tf", "tf_prefix"),
+    *("mirrored_input", "hand_model"),
+)
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -18,6 +21,9 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("namespace", default_value="", description="namespace of the node"),
             DeclareLaunchArgument("image", default_value="image", description="topic of the images"),
             DeclareLaunchArgument("camera_info", default_value="camera_info", description="topic of their calibration"),
+            DeclareLaunchArgument(
+                "depth", default_value="depth", description="topic of depth registered to the images"
+            ),
             *parameter_arguments(*PARAMETERS),
             DeclareLaunchArgument("rviz", default_value="false", description="show image, hands and frames in RViz"),
             *large_image_transport(),
@@ -31,6 +37,7 @@ def generate_launch_description() -> LaunchDescription:
                     ("image", image),
                     ("image/compressed", [image, "/compressed"]),
                     ("camera_info", LaunchConfiguration("camera_info")),
+                    ("depth", LaunchConfiguration("depth")),
                 ],
                 output="screen",
             ),

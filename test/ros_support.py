@@ -102,11 +102,15 @@ class ScriptedReconstructor:
         )
         self.delay = 0.0
         self.calls: list[tuple[tuple[int, ...], Camera, float]] = []
+        self.depths: list[np.ndarray | None] = []
         self.resets = 0
         self.warm_ups = 0
         self.settings: dict[str, Any] = {}
 
-    def __call__(self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0) -> TwoHandEstimate:
+    def __call__(
+        self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0, depth: np.ndarray | None = None
+    ) -> TwoHandEstimate:
+        self.depths.append(depth)
         self.calls.append((image_bgr.shape, camera, stamp))
         time.sleep(self.delay)
         return self.estimate(image_bgr, camera, stamp)

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from hand_recon_ros import Camera, HandEstimate, HandState, Side, TwoHandEstimate, TwoHandReconstructor
+from hand_recon_ros import Camera, HandEstimate, HandState, ScaleSource, Side, TwoHandEstimate, TwoHandReconstructor
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.evaluation import synthetic
 from hand_recon_ros.evaluation.penetration import PENETRATION
@@ -129,6 +129,22 @@ def test_frames_with_touching_hands_have_separate_figures(tmp_path, monkeypatch)
     assert 1.0 < estimate["pen_depth_touching_mm"] < 6.0 and true["pen_depth_touching_mm"] < 0.5
 
 
+def test_figures_of_depth_are_over_hands_that_have_it(clips):
+    """The right hand, moved by 3 mm along z, says DEPTH and 2 mm; the left one is right and says PRIOR."""
+
+    class WithDepth(Oracle):
+        def __call__(self, image, camera, stamp, depth):
+            assert depth.shape == image.shape[:2] and 0.01 < np.isnan(depth).mean() < 0.5
+            two = super().__call__(image, camera, stamp)
+            right = dataclasses.replace(two.right, scale_source=ScaleSource.DEPTH, position_stddev=0.002)
+            return dataclasses.replace(two, right=right, left=dataclasses.replace(two.left, position_stddev=0.01))
+
+    clip = load_clip(rendered_clip(clips, FRAMES, 5))
+    depth = synthetic.evaluate_synthetic(WithDepth(clip, (0.0, 0.0, 0.003)), "val", FRAMES, clips, depth=True)["depth"]
+    assert depth["ratio"] == 0.5 and depth["wrist_error_median_mm"] == pytest.approx(3.0, abs=1e-3)
+    assert depth["within_1_stddev"] == 0.0 and depth["within_2_stddev"] == 1.0
+
+
 def test_a_lost_hand_counts_as_not_found(clips):
     report = evaluated(clips, lose={(frame, Side.LEFT) for frame in range(5)})
     assert report["found"] == {"left": 0.75, "right": 1.0}
@@ -160,6 +176,20 @@ def test_golden_accuracy(clips):
     assert estimate["pa_mpjpe_mm"] < 12.0 and estimate["mpjpe_mm"] < 30.0
     assert estimate["wrist_error_mm"] < 90.0 and estimate["pck_0_1"] > 0.85
     assert interval[0] <= estimate["pa_mpjpe_mm"] <= interval[1]
+
+
+def test_depth_brings_the_wrists_of_a_clip_within_5_mm(clips):
+    """The real pipeline on the clip of the golden accuracy, with the depth of a noisy sensor."""
+    reconstructor = TwoHandReconstructor.from_config()
+    without = synthetic.evaluate_synthetic(reconstructor, "val", FRAMES, clips)
+    report = synthetic.evaluate_synthetic(reconstructor, "val", FRAMES, clips, depth=True)
+    assert "depth" not in without
+    depth = report["depth"]
+    print(depth, report["metrics"]["estimate"]["wrist_error_mm"], without["metrics"]["estimate"]["wrist_error_mm"])
+    assert depth["ratio"] > 0.9 and depth["wrist_error_median_mm"] < 6.0
+    assert depth["within_1_stddev"] > 0.4 and depth["within_2_stddev"] > 0.8
+    for name in ("wrist_error_mm", "mpjpe_mm"):
+        assert report["metrics"]["estimate"][name] < 0.75 * without["metrics"]["estimate"][name]
 
 
 def test_the_stated_uncertainty_of_the_distance_is_that_of_its_error(clips):

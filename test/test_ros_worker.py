@@ -55,7 +55,7 @@ class Bench:
         self.errors: list[str] = []
         self.problems = Problems(self.warnings.append, self.errors.append)
         self.counters = Counters()
-        self.inputs = Inputs("/image", "/camera_info", lambda: self.now, self.problems)
+        self.inputs = Inputs("/image", "/camera_info", "/depth", lambda: self.now, self.problems)
         self.outputs = RecordedOutputs()
         self.reconstructor = ScriptedReconstructor()
         self.parameters: Parameters = snapshot({})

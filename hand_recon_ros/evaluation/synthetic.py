@@ -12,8 +12,10 @@ import numpy as np
 
 from ..reconstructor import TwoHandReconstructor
 from ..runtime.model_files import cache_dir
+from ..skeleton import WRIST
 from ..synthetic import Clip, load_clip, rendered_clip
-from ..types import HandState, Side, TwoHandEstimate
+from ..synthetic.depth_sensor import sensed_depth, with_wall
+from ..types import HandState, ScaleSource, Side, TwoHandEstimate
 from . import metrics
 from .cases import Case
 from .figures import PER_HAND, PER_JOINT, HandErrors, image_figures, joint_figures, mesh_figures, summary
@@ -41,6 +43,7 @@ def evaluate_synthetic(
     frames: int = 300,
     clips: Path | None = None,
     cases: list[Case] | None = None,
+    depth: bool = False,
 ) -> dict[str, Any]:
     """Measure a reconstructor on the clips of a split.
 
@@ -58,12 +61,15 @@ def evaluate_synthetic(
         frames: length of each clip.
         clips: folder that caches the rendered clips (default: the user's cache).
         cases: where given, gets one entry for each frame.
+        depth: whether each image comes with a depth image, rendered and with the noise of a stereo camera. The report
+            then has ``depth``: the share of TRACKED hands with the scale source DEPTH, and over these the median of the
+            wrist's error, mm, and the share of errors along the ray within one and two ``position_stddev``.
 
     Returns the report that ``hand-recon evaluate --json`` prints; metrics that are not measured are None.
     """
     folder = clips or cache_dir() / "clips"
     rendered = [load_clip(rendered_clip(folder, frames, seed, view)) for view, seed in SPLITS[split]]
-    samples = [_measure(reconstructor, clip, cases) for clip in rendered]
+    samples = [_measure(reconstructor, clip, cases, depth) for clip in rendered]
     names = (*PER_HAND, *PER_PAIR, *PENETRATION, "jitter_mm", *TOUCHING, PER_JOINT)
     values, refined = (
         {name: np.concatenate([sample[when][name] for sample in samples]) for name in samples[0][when]}
@@ -79,12 +85,28 @@ def evaluate_synthetic(
         "protocol": "wrist root, not rescaled, joints of the mesh's own rig, TRACKED hands only",
         "config": dataclasses.asdict(reconstructor.config),
         "found": {side.label: float(tracked[:, side].mean()) for side in Side},
+        **({"depth": _depth_figures(refined)} if depth else {}),
         "refined_ratio": {"all": _share(changed, measured), "touching": _share(changed, measured & touching)},
         **summary(
             {name: values[name] for name in names},
             {name: values[f"true_{name}"] for name in (*PENETRATION, "pen_depth_touching_mm")},
             {name: refined[name] for name in names} if reconstructor.config.refine_steps > 0 else None,
         ),
+    }
+
+
+def _depth_figures(values: dict[str, np.ndarray]) -> dict[str, float | None]:
+    """The figures of hands with depth, from the per-frame values (N, 2) after the two-hand refinement."""
+    tracked = np.isfinite(values["wrist_error_mm"])
+    used = tracked & values["with_depth"]
+    if not used.any():
+        return {"ratio": 0.0, "wrist_error_median_mm": None, "within_1_stddev": None, "within_2_stddev": None}
+    scaled = values["ray_error_stddevs"][used]
+    return {
+        "ratio": float(used.sum() / tracked.sum()),
+        "wrist_error_median_mm": float(np.median(values["wrist_error_mm"][used])),
+        "within_1_stddev": float((scaled <= 1.0).mean()),
+        "within_2_stddev": float((scaled <= 2.0).mean()),
     }
 
 
@@ -99,6 +121,7 @@ class _Hands:
         self.joints, self.meshes = np.full((count, 2, 21, 3), np.nan), np.full((count, 2, vertices, 3), np.nan)
         self.pixels, self.tracked = np.full((count, 2, 21, 2), np.nan), np.zeros((count, 2), dtype=bool)
         self.refined = np.zeros(count, dtype=bool)
+        self.with_depth, self.stddevs = np.zeros((count, 2), dtype=bool), np.full((count, 2), np.nan)
 
     def add(self, frame: int, estimate: TwoHandEstimate) -> None:
         self.refined[frame] = estimate.refined
@@ -106,20 +129,26 @@ class _Hands:
             hand = estimate.hand(side)
             if hand.state == HandState.TRACKED:
                 self.tracked[frame, side] = True
+                self.with_depth[frame, side] = hand.scale_source == ScaleSource.DEPTH
+                self.stddevs[frame, side] = hand.position_stddev
                 self.joints[frame, side], self.pixels[frame, side] = hand.joints, hand.keypoints_2d
                 if len(hand.vertices) == self.meshes.shape[2]:
                     self.meshes[frame, side] = hand.vertices
 
 
 def _measure(
-    reconstructor: TwoHandReconstructor, clip: Clip, cases: list[Case] | None = None
+    reconstructor: TwoHandReconstructor, clip: Clip, cases: list[Case] | None = None, with_depth: bool = False
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Per-frame values of one clip before and after the two-hand refinement; ``cases`` are those after it."""
     vertices = clip.truth["vertices"].shape[-2]
     before, after = _Hands(len(clip), vertices), _Hands(len(clip), vertices)
     reconstructor.reset()
     for frame, image in enumerate(clip.images()):
-        estimate = reconstructor(image, clip.camera, stamp=float(clip.truth["stamps"][frame]))
+        depth = {}
+        if with_depth:
+            rng = np.random.default_rng([int(clip.truth["seed"]), frame])
+            depth["depth"] = sensed_depth(with_wall(clip.depth(frame)), clip.camera, rng)
+        estimate = reconstructor(image, clip.camera, stamp=float(clip.truth["stamps"][frame]), **depth)
         before.add(frame, estimate.before_refinement())
         after.add(frame, estimate)
     faces = [reconstructor.hand_model.faces(side) for side in Side]
@@ -166,6 +195,9 @@ def _values(
     result["jitter_touching_mm"] = np.where((touching[3:] | touching[:-3])[:, None], result["jitter_mm"], np.nan)
     for prefix in ("", "true_"):
         result[f"{prefix}pen_depth_touching_mm"] = result[f"{prefix}pen_depth_mm"][touching[frames]]
+    rays = truth["joints"][..., WRIST, :] / np.linalg.norm(truth["joints"][..., WRIST, :], axis=-1, keepdims=True)
+    along = np.abs(np.sum((joints - truth["joints"])[..., WRIST, :] * rays, axis=-1))
+    result |= {"with_depth": hands.with_depth & used, "ray_error_stddevs": along / hands.stddevs}
     return result | {"touching": touching, "refined": hands.refined}
 
 

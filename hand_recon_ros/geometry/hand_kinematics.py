@@ -64,6 +64,11 @@ class Pose:
     angles: np.ndarray
     betas: np.ndarray
 
+    def of(self, hand: int) -> Pose:
+        """A copy of one hand's, as a batch of its own."""
+        parts = (self.rotation, self.wrist, self.angles, self.betas)
+        return Pose(*(part[hand : hand + 1].copy() for part in parts))
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Posed:

@@ -65,6 +65,11 @@ class Evidence:
     wrist: np.ndarray
     wrist_precision: np.ndarray
 
+    def of(self, hand: int) -> Evidence:
+        """The evidence of one hand, as a batch of its own."""
+        parts = {field.name: getattr(self, field.name)[hand : hand + 1] for field in dataclasses.fields(self)}
+        return Evidence(**parts)
+
 
 def in_view(observations: Sequence[Observation], camera: Camera) -> list[Observation]:
     """The observations whose palms are in front of the camera: a fisheye lens also shows what is beside and behind it,

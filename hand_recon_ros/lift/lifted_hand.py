@@ -10,7 +10,7 @@ import numpy as np
 from ..geometry.hand_kinematics import NUM_BETAS
 from ..landmarks.observation import Observation
 from ..skeleton import NUM_JOINTS, NUM_KEYPOINTS
-from ..types import Side
+from ..types import ScaleSource, Side
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,6 +28,8 @@ class LiftedHand:
         position_stddev: standard deviation of the wrist along its ray, metres.
         betas_covariance: (10, 10).
         residual: root mean square reprojection error in units of the hand's extent in the image.
+        scale_source: where its distance and size come from.
+        image_wrist: where the wrist is by the image alone (3,), metres, of a hand that was fitted to a depth image.
     """
 
     side: Side
@@ -41,6 +43,8 @@ class LiftedHand:
     position_stddev: float
     betas_covariance: np.ndarray
     residual: float
+    scale_source: ScaleSource = ScaleSource.PRIOR
+    image_wrist: np.ndarray | None = None
 
     @property
     def finite(self) -> bool:

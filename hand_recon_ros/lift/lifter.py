@@ -10,6 +10,7 @@ two differ, so the result lies in the frame of the true, unmirrored camera.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,8 +35,10 @@ from ..hand_model import HandModel
 from ..hand_model.kinematics import template_of
 from ..landmarks.observation import Observation
 from ..skeleton import PALM, WRIST, mirror_points, mirror_rotations
-from ..types import Camera, Side
+from ..types import Camera, ScaleSource, Side
+from .depth_alignment import SurfaceTerm, aligned_terms
 from .evidence import PIXEL_SIGMA, Evidence, gather
+from .hand_surface import HandSurface
 from .lifted_hand import LiftedHand
 from .normal_equations import MAX_DEPTH, MIN_DEPTH, normal_equations
 from .shape_prior import ShapePrior
@@ -45,6 +48,11 @@ _DEG = np.pi / 180.0
 _POSITION_FACTOR = 2.3
 """Error of the distance in clips of ``val`` relative to the standard deviation by the solver's information, which takes
 the errors of the landmarks for independent; about the same with and without the encoder."""
+_DEPTH_ITERATIONS = 3
+"""Gauss-Newton steps with a depth image, each with the points assigned anew."""
+_DEPTH_FACTOR, _DEPTH_STDDEV = 1.0, 0.0025
+"""The factor with a depth image, and the standard deviation, metres, that is added to it: of a wrist under skin that
+differs from the model's."""
 DAMPING = 1e-3
 _MAX_ROTATION_STEP, _MAX_ANGLE_STEP = 0.6, 0.9
 
@@ -61,6 +69,7 @@ class Lifter:
         right, left = model.kinematics(Side.RIGHT), model.kinematics(Side.LEFT)
         self._kinematics = {Side.RIGHT: right, Side.LEFT: left.mirrored()}
         self._templates: dict[tuple[Side, ...], Template] = {}
+        self._surfaces = {side: HandSurface(model, side) for side in Side}
         self.iterations = iterations
 
     def __call__(
@@ -69,6 +78,7 @@ class Lifter:
         camera: Camera,
         shapes: Sequence[ShapePrior] | None = None,
         iterations: int = 0,
+        depth: np.ndarray | None = None,
     ) -> list[LiftedHand]:
         """Hands in the order of ``observations``.
 
@@ -80,13 +90,15 @@ class Lifter:
             camera: that took the image.
             shapes: prior of each hand's betas; the population's by default.
             iterations: Gauss-Newton steps; 0 takes the lifter's own number.
+            depth: registered to the image (H, W), metres along the optical axis, NaN where it is not known. A hand
+                that it does not show, or not where it can be by the image, is lifted without.
         """
         if not observations:
             return []
         shapes = shapes or [ShapePrior.population()] * len(observations)
         try:
             with np.errstate(invalid="ignore", over="ignore"):
-                hands = self._solved(observations, camera, shapes, iterations or self.iterations)
+                hands = self._solved(observations, camera, shapes, iterations or self.iterations, depth)
         except np.linalg.LinAlgError:
             hands = []
         if hands and all(hand.finite for hand in hands):
@@ -97,11 +109,16 @@ class Lifter:
         return [
             hand
             for observation, shape in zip(observations, shapes, strict=True)
-            for hand in self([observation], camera, [shape], iterations)
+            for hand in self([observation], camera, [shape], iterations, depth)
         ]
 
     def _solved(
-        self, observations: Sequence[Observation], camera: Camera, shapes: Sequence[ShapePrior], iterations: int
+        self,
+        observations: Sequence[Observation],
+        camera: Camera,
+        shapes: Sequence[ShapePrior],
+        iterations: int,
+        depth: np.ndarray | None,
     ) -> list[LiftedHand]:
         """All hands as one batch; raises LinAlgError where one of them is not finite or its system is singular."""
         sides = tuple(observation.side for observation in observations)
@@ -110,7 +127,35 @@ class Lifter:
         pose = _start(template, evidence, np.stack([shape.mean for shape in shapes]))
         posed, information = _solve(template, evidence, pose, shapes, iterations)
         covariance = np.linalg.inv(information)
-        return [_finish(template, evidence, pose, posed, covariance, i, side) for i, side in enumerate(sides)]
+        hands = [_finish(template, evidence, pose, posed, covariance, i, side) for i, side in enumerate(sides)]
+        if depth is None:
+            return hands
+        stddevs = [hand.position_stddev for hand in hands]
+        surfaces = [self._surfaces[side] for side in sides]
+        mirrored = [observation.shown_side == Side.LEFT for observation in observations]
+        terms = aligned_terms(surfaces, pose, posed, evidence.pixels, stddevs, mirrored, depth, camera)
+        for i, (side, term) in enumerate(zip(sides, terms, strict=True)):
+            if term is not None:
+                fitted = self._with_depth(side, evidence.of(i), pose.of(i), shapes[i], term)
+                hands[i] = (
+                    hands[i] if fitted is None else dataclasses.replace(fitted, image_wrist=hands[i].keypoints[0])
+                )
+        return hands
+
+    def _with_depth(
+        self, side: Side, evidence: Evidence, pose: Pose, shape: ShapePrior, term: SurfaceTerm
+    ) -> LiftedHand | None:
+        """One hand, a batch of its own, with its skin fitted to a depth image as well; None where it does not fit."""
+        template = self._template((side,))
+        pose.wrist = pose.wrist * term.scale
+        posed, information = _solve(template, evidence, pose, [shape], _DEPTH_ITERATIONS, term)
+        if not term.fits:
+            return None
+        hand = _finish(template, evidence, pose, posed, np.linalg.inv(information), 0, side)
+        stddev = hand.position_stddev / _POSITION_FACTOR * _DEPTH_FACTOR
+        return dataclasses.replace(
+            hand, position_stddev=float(np.hypot(stddev, _DEPTH_STDDEV)), scale_source=ScaleSource.DEPTH
+        )
 
     def _template(self, sides: tuple[Side, ...]) -> Template:
         if sides not in self._templates:
@@ -152,10 +197,16 @@ def _homogeneous(points: np.ndarray) -> np.ndarray:
 
 
 def _solve(
-    template: Template, evidence: Evidence, pose: Pose, shapes: Sequence[ShapePrior], iterations: int
+    template: Template,
+    evidence: Evidence,
+    pose: Pose,
+    shapes: Sequence[ShapePrior],
+    iterations: int,
+    surface: SurfaceTerm | None = None,
 ) -> tuple[Posed, np.ndarray]:
     """Gauss-Newton on ``pose`` in place; returns the forward kinematics of the solution, and the information matrix
-    (B, P, P) of the last step, linearised before it."""
+    (B, P, P) of the last step, linearised before it. ``surface`` is what a depth image adds,
+    of a batch of one hand."""
     batch = pose.wrist.shape[0]
     prior = np.zeros((batch, NUM_PARAMETERS))
     prior[:, ANGLES] = (1.0 / _PRIOR_SIGMA**2).reshape(45)
@@ -167,6 +218,8 @@ def _solve(
     posed = forward(template, pose)
     for _ in range(iterations):
         normal, gradient = normal_equations(template, evidence, posed)
+        if surface is not None:
+            surface.add(template, pose, posed, normal[0], gradient[0])
         gradient[:, ANGLES] += prior[:, ANGLES] * (pose.angles.reshape(batch, 45) - _PRIOR_MEAN.reshape(45))
         gradient[:, BETAS] += (shape_information @ (pose.betas - shape_mean)[..., None])[..., 0]
         distance_error = np.sum(ray * (pose.wrist - evidence.wrist), axis=-1, keepdims=True)

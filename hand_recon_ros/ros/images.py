@@ -116,6 +116,29 @@ def decode_compressed(message: Any, topic: str = "image/compressed") -> np.ndarr
     return np.ascontiguousarray(image[..., ::-1]) if swapped else image
 
 
+def decode_depth(message: Any, topic: str = "depth") -> np.ndarray:
+    """The depth in a sensor_msgs/Image of REP 118: 16UC1 in millimetres or 32FC1 in metres.
+
+    Returns float32 (H, W), metres, NaN where it is not known: where the message has 0, NaN or infinity. ``topic`` is
+    the name in error messages. Raises InputError.
+    """
+    order = ">" if message.is_bigendian else "<"
+    kinds = {"16UC1": "u2", "32FC1": "f4"}
+    if message.encoding not in kinds:
+        raise InputError(
+            "encoding",
+            f"{topic}: encoding {message.encoding!r} is not a depth image's, expected 16UC1 (millimetres) or 32FC1"
+            " (metres): remap depth",
+        )
+    _check_size(int(message.width), int(message.height), topic)
+    values = _pixels(message, 1, np.dtype(order + kinds[message.encoding]), topic)
+    depth = values.astype(np.float32)
+    if message.encoding == "16UC1":
+        depth *= np.float32(1e-3)
+    depth[~((depth > 0.0) & (depth < np.inf))] = np.nan
+    return depth
+
+
 def _check_size(width: int, height: int, topic: str) -> None:
     if width < MIN_IMAGE_SIZE or height < MIN_IMAGE_SIZE:
         raise InputError(

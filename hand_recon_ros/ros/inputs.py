@@ -9,6 +9,7 @@ from typing import Any
 
 from ..types import Frame
 from .cameras import CameraInfos
+from .depths import DepthImages
 from .frames import tf_name
 from .images import InputError, decode
 from .mailbox import Mailbox
@@ -51,18 +52,22 @@ class Inputs:
     Args:
         image_topic: full name of the images, for the log.
         info_topic: full name of their camera_info.
+        depth_topic: full name of the depth images.
         now: the node's clock, seconds.
-        problems: what is wrong with the messages is reported here, in the groups ``input``, ``stamp``, ``frame_id`` and
-            ``guess``.
+        problems: what is wrong with the messages is reported here, in the groups ``input``, ``depth``, ``stamp``,
+            ``frame_id`` and ``guess``.
     """
 
-    def __init__(self, image_topic: str, info_topic: str, now: Callable[[], float], problems: Problems) -> None:
+    def __init__(
+        self, image_topic: str, info_topic: str, depth_topic: str, now: Callable[[], float], problems: Problems
+    ) -> None:
         self._topic = image_topic
         self._now = now
         self._problems = problems
         self._mailbox: Mailbox[ReceivedImage] = Mailbox()
         self._clock = StampClock(image_topic, problems)
         self._infos = CameraInfos(image_topic, info_topic)
+        self._depths = DepthImages(image_topic, depth_topic, problems)
         self._info_topic = info_topic
         self._frame_id: str | None = None
         self._waiting_since: float | None = None
@@ -77,9 +82,15 @@ class Inputs:
         """The newest camera_info; None before the first."""
         return self._infos.newest
 
+    @property
+    def depth_image(self) -> Any | None:
+        """The newest depth image; None before the first."""
+        return self._depths.newest
+
     def open(self) -> None:
         """Accept messages; what came before is forgotten."""
         self._infos = CameraInfos(self._topic, self._info_topic)
+        self._depths.clear()
         self.restart()
         self._mailbox.open()
 
@@ -88,8 +99,9 @@ class Inputs:
         self._mailbox.close()
 
     def clear(self) -> None:
-        """Discard the image that waits."""
+        """Discard the image that waits, and the depth images."""
         self._mailbox.clear()
+        self._depths.clear()
 
     def restart(self) -> None:
         """The next image is the first of a stream."""
@@ -103,6 +115,10 @@ class Inputs:
     def add_camera_info(self, message: Any) -> None:
         """Store a sensor_msgs/CameraInfo; the subscription's callback."""
         self._infos.add(message)
+
+    def add_depth(self, message: Any) -> None:
+        """Store a depth image, a sensor_msgs/Image; the subscription's callback."""
+        self._depths.add(message)
 
     def take(self) -> ReceivedImage | None:
         """The newest image, waiting for it; None once the inputs are closed."""
@@ -131,7 +147,8 @@ class Inputs:
         )
         taken = self._clock.advance(stamp, image.arrival, now)
         same_camera = self._check_frame_id(header.frame_id)
-        frame = Frame(image=picture, camera=camera, stamp=taken.time)
+        depth = self._depths.depth(header, width, height, config.depth_slop) if config.use_depth else None
+        frame = Frame(image=picture, camera=camera, stamp=taken.time, depth=depth)
         return InputFrame(header, frame, taken.continues and same_camera, taken.latency_known)
 
     def _check_age(self, age: float, max_age: float) -> None:

@@ -75,7 +75,8 @@ class HandReconNode(LifecycleNode):
         self.image_name = self.resolve_topic_name(self.image_topic.name)
         self._info_name = self.resolve_topic_name(topics.CAMERA_INFO.name)
         self._connections = Connections(self, self.problems)
-        self.inputs = Inputs(self.image_name, self._info_name, self._connections.now, self.problems)
+        depth_name = self.resolve_topic_name(topics.DEPTH.name)
+        self.inputs = Inputs(self.image_name, self._info_name, depth_name, self._connections.now, self.problems)
         self._make_reconstructor = make_reconstructor
         self._reconstructor: Reconstructor | None = None
         self._outputs: Outputs | None = None
@@ -184,7 +185,7 @@ class HandReconNode(LifecycleNode):
 
     def _forget_input_problems(self) -> None:
         """Without images it is not known what is wrong with them."""
-        self.problems.forget("input", "stamp", "frame_id", "guess", "hand", "failure", "silence", "qos")
+        self.problems.forget("input", "depth", "stamp", "frame_id", "guess", "hand", "failure", "silence", "qos")
         self.counters.restart()
 
     def _clean_up(self) -> None:
@@ -202,6 +203,8 @@ class HandReconNode(LifecycleNode):
     def _subscribe(self) -> None:
         reliability = self._settings.node.image_reliability
         self._connections.subscribe(topics.CAMERA_INFO, self._take_camera_info, reliability)
+        if self._settings.node.use_depth:
+            self._connections.subscribe(topics.DEPTH, self.inputs.add_depth, reliability)
         self._connections.subscribe(self.image_topic, self._take_image, reliability)
 
     def _take_image(self, message: Any) -> None:

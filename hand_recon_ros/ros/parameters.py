@@ -51,6 +51,18 @@ class NodeConfig:
         high=60.0,
         live=True,
     )
+    use_depth: bool = setting(
+        False, "subscribe to depth, a depth image registered to the images, for the hands' position and size"
+    )
+    depth_slop: float = setting(
+        0.04,
+        "a depth image belongs to an image whose stamp differs by no more than this; without one the image alone is"
+        " used",
+        unit="s",
+        low=0.0,
+        high=1.0,
+        live=True,
+    )
     publish_tf: str = setting(
         "wrist",
         "transforms on /tf: none, the two wrists, or the finger joints as well",

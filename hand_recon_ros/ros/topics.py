@@ -70,7 +70,14 @@ CAMERA_INFO = Topic(
     depth=1,
     reliable=False,
 )
-INPUTS = (IMAGE, COMPRESSED, CAMERA_INFO)
+DEPTH = Topic(
+    "depth",
+    "sensor_msgs/Image",
+    "depth registered to the images (16UC1 in mm or 32FC1 in m; same size and frame_id), with `use_depth` true",
+    depth=1,
+    reliable=False,
+)
+INPUTS = (IMAGE, COMPRESSED, CAMERA_INFO, DEPTH)
 
 OUTPUTS = (
     Topic(

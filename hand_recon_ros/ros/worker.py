@@ -34,7 +34,9 @@ class Reconstructor(Protocol):
     device: str
     hand_model: Any
 
-    def __call__(self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0) -> TwoHandEstimate: ...
+    def __call__(
+        self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0, depth: np.ndarray | None = None
+    ) -> TwoHandEstimate: ...
 
     def reset(self) -> None: ...
 
@@ -221,7 +223,8 @@ class Worker:
         try:
             if not frame.continues:
                 self._reconstructor.reset()
-            return self._reconstructor(frame.frame.image, frame.frame.camera, frame.frame.stamp)
+            taken = frame.frame
+            return self._reconstructor(taken.image, taken.camera, taken.stamp, taken.depth)
         except Exception:
             # Its tracks may be half updated.
             self._reconstructor.reset()

@@ -12,7 +12,7 @@ from ..interact.estimates import bounding_box
 from ..landmarks.observation import Observation
 from ..lift.lifted_hand import LiftedHand
 from ..skeleton import mirror_points, wrist_pose
-from ..types import Camera, HandEstimate, HandState, ScaleSource, Side
+from ..types import Camera, HandEstimate, HandState, Side
 from .hand_track import HandTrack
 
 _FADING = 0.1
@@ -84,7 +84,7 @@ def hand_estimate(
         translation=translation,
         wrist_pose=wrist_pose(joints, side == Side.RIGHT),
         roi=bounding_box(keypoints_2d),
-        scale_source=ScaleSource.PRIOR,
+        scale_source=hand.scale_source,
         position_stddev=hand.position_stddev,
     )
 

@@ -70,6 +70,13 @@ class HandFilter:
         self.rotations = self.rotations @ rotation_matrices(gains[:, None] * remaining)
         return self.wrist, self.rotations
 
+    def shift(self, step: np.ndarray) -> None:
+        """Move the filter and its last measurement by ``step`` (3,), metres: a correction, not a motion of the hand."""
+        if self.wrist is not None:
+            self.wrist = self.wrist + step
+        if self._measured is not None:
+            self._measured = self._measured[0] + step, self._measured[1]
+
     def predict(self, time: float) -> tuple[np.ndarray, np.ndarray]:
         """Wrist and rotations at ``time`` (s) at constant velocity of the whole hand; the fingers keep their pose."""
         if self.wrist is None or self.rotations is None:

@@ -13,6 +13,7 @@ from ..landmarks.observation import Observation, RotatedBox
 from ..lift.lifted_hand import LiftedHand
 from ..lift.shape_prior import ShapePrior
 from ..types import HandState, Side
+from .depth_memory import DepthMemory
 from .filter import HandFilter
 from .image_track import ImageTrack
 
@@ -50,6 +51,7 @@ class HandTrack:
         state: TRACKED, PREDICTED or LOST.
         filter: One-Euro filter of the wrist and the joints.
         shape: posterior of the betas.
+        depth: what the last depth image corrected of its position; None before the first.
     """
 
     side: Side
@@ -60,6 +62,7 @@ class HandTrack:
     state: TrackState = dataclasses.field(default_factory=TrackState)
     filter: HandFilter = dataclasses.field(default_factory=HandFilter)
     shape: ShapePrior = dataclasses.field(default_factory=ShapePrior.population)
+    depth: DepthMemory | None = None
 
     @property
     def last_box(self) -> RotatedBox | None:
@@ -73,6 +76,7 @@ class HandTrack:
         self.track_id = track_id
         self.observation, self.lifted = None, None
         self.state, self.filter, self.shape = TrackState(), HandFilter(), ShapePrior.population()
+        self.depth = None
 
     def end(self) -> None:
         """The hand is no longer in this slot."""
@@ -100,6 +104,10 @@ class HandTrack:
         self.state.measured(time)
         self.lifted = hand
         self.shape = self.shape.updated(hand, seconds, self.observation.score)
+        correction = DepthMemory.of(hand, time)
+        if correction is not None:
+            self.filter.shift((self.depth or DepthMemory.none()).sudden(hand, time))
+            self.depth = correction
         return self.filter.update(
             hand.keypoints[0], hand.rotations, time, config.smoothing_cutoff, config.smoothing_speed
         )
