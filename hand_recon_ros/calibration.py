@@ -12,7 +12,7 @@ import numpy as np
 
 from .camera import Camera, CameraError
 
-__all__ = ["calibration_path", "read_calibration", "scaled_camera", "write_calibration"]
+__all__ = ["calibration_path", "camera_for_image", "read_calibration", "scaled_camera", "write_calibration"]
 
 
 def calibration_path(url: str) -> str:
@@ -100,6 +100,26 @@ def write_calibration(path: str | os.PathLike[str], camera: Camera, name: str = 
     }
     with open(path, "w", encoding="utf-8") as file:
         yaml.safe_dump(content, file, sort_keys=False)
+
+
+def camera_for_image(calibration: Camera, width: int, height: int, name: str) -> Camera:
+    """The camera of an image of ``width`` x ``height`` pixels: ``calibration`` scaled to its size.
+
+    Raises CameraError, with the ``name`` of the calibration, where the aspect ratio is another: such an image shows
+    another part of the scene, or is turned. One pixel and a half is left to rounding.
+    """
+    off = min(
+        abs(width - height * calibration.width / calibration.height),
+        abs(height - width * calibration.height / calibration.width),
+    )
+    if off < 1.5:
+        return scaled_camera(calibration, width, height)
+    turned = abs(height - width * calibration.width / calibration.height) < 1.5
+    how = ", which is turned (by its EXIF orientation?)" if turned else ""
+    raise CameraError(
+        f"calibration {name} is for {calibration.width}x{calibration.height}, but the image is {width}x{height}{how}:"
+        " expected the same aspect ratio; calibrate at this resolution, or give the images as the camera took them"
+    )
 
 
 def scaled_camera(camera: Camera, width: int, height: int) -> Camera:

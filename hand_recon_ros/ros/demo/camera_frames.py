@@ -57,6 +57,7 @@ class Prepared:
     number: int
     name: str
     captured: float | None
+    time: float | None
 
 
 class Preparer:
@@ -93,7 +94,7 @@ class Preparer:
             self._infos[source_size, size] = info
         quality = self._jpeg_quality
         message = build_image_message(image) if quality is None else build_compressed_image_message(image, quality)
-        return Prepared(message, info, item.number, item.name, item.captured)
+        return Prepared(message, info, item.number, item.name, item.captured, item.time)
 
 
 def build_camera_info(camera: Camera | None, width: int, height: int) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...config import ConfigError, setting
+from ...image_files import write_image
 from ..images import InputError, decode
 from ..parameters import declare, node_options
 
@@ -82,15 +83,11 @@ class Recorder:
         self._diagnostics.append((time.time(), data))
 
     def _on_image(self, message: Any) -> None:
-        import cv2
-
         stamp = message.header.stamp
         try:
-            image = decode(message)
-        except InputError as error:
+            write_image(self.out / "images" / f"{stamp.sec}.{stamp.nanosec:09d}.jpg", decode(message))
+        except (InputError, OSError) as error:
             self._node.get_logger().warning(str(error), once=True)
-            return
-        cv2.imwrite(str(self.out / "images" / f"{stamp.sec}.{stamp.nanosec:09d}.jpg"), image)
 
     @property
     def connected(self) -> bool:
