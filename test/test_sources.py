@@ -183,6 +183,75 @@ def test_bad_calibrations_are_named(tmp_path, content, text):
         read_calibration(tmp_path / "other.yaml")
 
 
+D14 = [0.4, -0.2, 1e-3, -5e-4, 0.02, 0.7, -0.1, 0.03, 0.01, -0.02, 0.015, 0.005, 0.05, -0.03]
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".xml", ".json"])
+@pytest.mark.parametrize("count", [0, 4, 5, 8, 12, 14])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("image_width", "image_height", "camera_matrix", "distortion_coefficients"),
+        ("image_Width", "image_Height", "Camera_Matrix", "Distortion_Coefficients"),
+        ("imageSize", "", "cameraMatrix", "distCoeffs"),
+        ("image_size", "", "K", "D"),
+    ],
+)
+def test_calibrations_of_opencv_are_read(tmp_path, suffix, count, names):
+    path, D = tmp_path / f"camera{suffix}", np.array(D14[:count])
+    storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
+    if names[1]:
+        storage.write(names[0], 640)
+        storage.write(names[1], 480)
+    else:
+        storage.write(names[0], np.array([640, 480]))
+    storage.write("calibration_time", "today")
+    storage.write(names[2], CAMERA.K)
+    if count:
+        storage.write(names[3], D[None])
+    storage.release()
+    camera = read_calibration(path)
+    assert (camera.width, camera.height) == (640, 480)
+    np.testing.assert_array_equal(camera.K, CAMERA.K)
+    expected = {0: "none", 4: "plumb_bob", 5: "plumb_bob"}.get(count, "rational_polynomial")
+    assert camera.distortion_model == expected
+    np.testing.assert_array_equal(camera.D[:count], D)
+    assert not np.any(camera.D[count:])
+
+
+def test_a_sequence_as_size_and_a_fisheye_of_opencv_are_read(tmp_path):
+    path = tmp_path / "camera.yml"
+    path.write_text(
+        "%YAML:1.0\n---\nimage_size: [ 640, 480 ]\nfisheye_model: 1\ncamera_matrix: !!opencv-matrix\n   rows: 3\n"
+        "   cols: 3\n   dt: d\n   data: [ 300., 0., 320., 0., 300., 240., 0., 0., 1. ]\n"
+        "distortion_coefficients: !!opencv-matrix\n   rows: 4\n   cols: 1\n   dt: d\n"
+        "   data: [ 0.1, 0.01, 0.001, 0.0001 ]\n"
+    )
+    camera = read_calibration(path)
+    assert (camera.width, camera.height, camera.distortion_model) == (640, 480, "equidistant")
+    np.testing.assert_array_equal(camera.D, [0.1, 0.01, 0.001, 0.0001])
+    path.write_text("%YAML:1.0\n---\nimage_size: [ 640, \ncamera_matrix: !!opencv-matrix\n  rows: ")
+    with pytest.raises(CameraError, match=r"camera\.yml: ") as error:
+        read_calibration(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("model", "own"), [("radtan", "plumb_bob"), ("equidistant", "equidistant")])
+def test_calibrations_of_kalibr_are_read(tmp_path, model, own):
+    path = tmp_path / "camchain.yaml"
+    path.write_text(
+        f"cam0:\n  camera_model: pinhole\n  intrinsics: [461.6, 460.3, 363.0, 248.1]\n  distortion_model: {model}\n"
+        "  distortion_coeffs: [-0.27, 0.06, 0.001, -0.002]\n  resolution: [752, 480]\n"
+    )
+    camera = read_calibration(path)
+    assert (camera.width, camera.height, camera.distortion_model) == (752, 480, own)
+    np.testing.assert_array_equal(camera.K, [[461.6, 0, 363.0], [0, 460.3, 248.1], [0, 0, 1]])
+    np.testing.assert_array_equal(camera.D[:4], [-0.27, 0.06, 0.001, -0.002])
+    path.write_text("cam0: {camera_model: omni}\n")
+    with pytest.raises(CameraError, match="camera_model: pinhole"):
+        read_calibration(path)
+
+
 def test_calibration_urls():
     assert calibration_path("/a/b.yaml") == "/a/b.yaml"
     assert calibration_path("file:///a/b%20c.yaml") == "/a/b c.yaml"
