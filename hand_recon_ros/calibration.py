@@ -72,7 +72,7 @@ def _is_file_storage(text: str) -> bool:
 
 
 def _file_storage(text: str) -> dict[str, Any]:
-    """What OpenCV's FileStorage has written, as the YAML of camera_calibration has it; raises cv2.error, SystemError."""
+    """What OpenCV's FileStorage has written, as that of camera_calibration; raises cv2.error, SystemError."""
     import cv2
 
     storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)

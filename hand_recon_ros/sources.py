@@ -117,11 +117,11 @@ def source_path(source: str) -> Path | None:
         return Path(unquote(urlparse(source).path))
     for given in (source, source.strip()):
         if os.path.exists(os.path.expanduser(given)) and not given.startswith("/dev/video"):
-            return Path(given).expanduser()
+            return Path(os.path.expanduser(given))
     source = source.strip()
     if re.fullmatch("[0-9]+", source) or source.startswith("/dev/video") or "://" in source:
         return None
-    return Path(source).expanduser()
+    return Path(os.path.expanduser(source))
 
 
 def _folder(path: Path) -> Photos:

@@ -17,6 +17,7 @@ from hand_recon_ros.ros.launching import (
     large_image_transport,
     value,
 )
+from hand_recon_ros.runtime.model_files import cache_dir
 from hand_recon_ros.synthetic import rendered_clip
 from launch import LaunchContext, LaunchDescription
 
@@ -26,7 +27,7 @@ PLAYER = {
     "rate": ("0.0", "images per second; 0: that of a video, 1 for photos, 30 for the clip"),
     "frames": ("300", "length of the rendered clip"),
     "seed": ("0", "which clip is rendered"),
-    "clips": ("~/.cache/hand_recon/clips", "folder of rendered clips"),
+    "clips": ("", "folder of rendered clips; empty: in the user's cache"),
 }
 
 
@@ -35,7 +36,7 @@ def player(context: LaunchContext) -> list[Action]:
     source, calibration = value(context, "input"), value(context, "camera_info_url")
     rate = float(value(context, "rate"))
     if not source:
-        folder = Path(value(context, "clips")).expanduser()
+        folder = Path(value(context, "clips") or cache_dir() / "clips")
         clip = rendered_clip(folder, int(value(context, "frames")), int(value(context, "seed")))
         source, calibration, rate = str(clip_source(clip)), str(clip / "camera.yaml"), rate or 30.0
     parameters = {"source": source, "camera_info_url": calibration, "rate": rate, "loop": True}

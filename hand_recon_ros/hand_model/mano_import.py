@@ -37,7 +37,7 @@ def import_mano(path: str | os.PathLike[str], out: str | os.PathLike[str] | None
     Raises:
         HandModelError: a file is missing, is not MANO's, or has unexpected contents.
     """
-    path = pathlib.Path(path).expanduser()
+    path = pathlib.Path(os.path.expanduser(path))
     folder = path if path.is_dir() else path.parent
     if not path.exists():
         raise HandModelError(f"{path}: no such file; expected MANO_RIGHT.pkl, from mano.is.tue.mpg.de, or its folder")
@@ -55,7 +55,7 @@ def import_mano(path: str | os.PathLike[str], out: str | os.PathLike[str] | None
     hands = {side: _read(source) for side, source in sources.items()}
     if "LEFT" in hands:
         _fix_left_shape(hands["LEFT"], hands["RIGHT"])
-    target = folder if out is None else pathlib.Path(out).expanduser()
+    target = folder if out is None else pathlib.Path(os.path.expanduser(out))
     target.mkdir(parents=True, exist_ok=True)
     for side, arrays in hands.items():
         np.savez_compressed(target / f"MANO_{side}.npz", **arrays)  # type: ignore[arg-type]

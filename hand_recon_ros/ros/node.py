@@ -24,7 +24,7 @@ from .diagnostics import Counters
 from .inputs import Inputs
 from .monitor import Monitor
 from .outputs import Outputs
-from .parameters import Parameters, as_meant_parameters, changed, declare, node_options
+from .parameters import Parameters, as_meant_parameters, changed, declare, node_options, refused_arguments
 from .problems import Problems
 from .transitions import NotReady, transition
 from .worker import STOP_TIMEOUT, Reconstructor, Worker
@@ -274,9 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # rcl has no public class for the arguments that it refuses
         if node is not None:
             raise
-        reason = str(error) if isinstance(error, ConfigError) else f"{error}: check the arguments and parameter files"
-        rclpy.logging.get_logger("hand_recon").fatal(" ".join(reason.split()))
-        return 1
+        return refused_arguments("hand_recon", error)
     finally:
         # A launch file's processes are interrupted twice: the second time must not end the clean-up half way.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -134,6 +134,15 @@ def node_options() -> dict[str, Any]:
     return {"automatically_declare_parameters_from_overrides": True}
 
 
+def refused_arguments(name: str, error: Exception) -> int:
+    """Log in one line why rcl refuses the arguments of the node ``name``; returns the exit status, 1."""
+    import rclpy
+
+    reason = str(error) if isinstance(error, ConfigError) else f"{error}: check the arguments and parameter files"
+    rclpy.logging.get_logger(name).fatal(" ".join(reason.split()))
+    return 1
+
+
 def snapshot(values: Mapping[str, Any]) -> Parameters:
     """Parameters of hand_recon from name -> value, missing ones at their defaults; raises ConfigError."""
     for name in values:

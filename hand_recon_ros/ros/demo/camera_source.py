@@ -15,7 +15,7 @@ from ...camera import CameraError
 from ...config import ConfigError, setting
 from ...image_files import printable
 from ...sources import ImageSource, SourceError, SourceImage, open_source
-from ..parameters import declare, node_options
+from ..parameters import declare, node_options, refused_arguments
 from .camera_frames import CameraModel, Prepared, Preparer, ahead
 
 _PREPARED = 4
@@ -233,11 +233,14 @@ def main(arguments: list[str] | None = None) -> int:
     from rclpy.signals import SignalHandlerOptions
 
     # Own handlers: rclpy's invalidate the context while a thread publishes.
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    node = rclpy.create_node("camera_source", **node_options())
+    try:
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+        node = rclpy.create_node("camera_source", **node_options())
+    except Exception as error:  # rcl has no public class for the arguments that it refuses
+        return refused_arguments("camera_source", error)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
 
