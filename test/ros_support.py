@@ -176,7 +176,9 @@ class NodeOnDds:
         rclpy.init(context=self._context)
         self.made: list[ScriptedReconstructor] = []
         self._make_reconstructor = make
-        overrides = [Parameter(name, value=value) for name, value in {"autostart": activate, **parameters}.items()]
+        # A subscription that follows the publishers' QoS may miss an image when they appear.
+        given = {"autostart": activate, "image_reliability": "best_effort", **parameters}
+        overrides = [Parameter(name, value=value) for name, value in given.items()]
         cli = ["--ros-args", *arguments] if arguments else None
         with contextlib.ExitStack() as undoing:
             undoing.callback(self._context.try_shutdown)

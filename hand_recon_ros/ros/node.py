@@ -50,6 +50,7 @@ class HandReconNode(LifecycleNode):
         image_topic, image_name: the topic of the images, and its full name.
         inputs: the images and camera_info received.
         worker: what processes them; None unless the node is active.
+        connections: its publishers and subscriptions.
 
     Raises ConfigError for start parameters that cannot be used.
     """
@@ -74,8 +75,8 @@ class HandReconNode(LifecycleNode):
         self.image_topic = topics.COMPRESSED if self._settings.node.use_compressed else topics.IMAGE
         self.image_name = self.resolve_topic_name(self.image_topic.name)
         self._info_name = self.resolve_topic_name(topics.CAMERA_INFO.name)
-        self._connections = Connections(self, self.problems)
-        self.inputs = Inputs(self.image_name, self._info_name, self._connections.now, self.problems)
+        self.connections = Connections(self, self.problems)
+        self.inputs = Inputs(self.image_name, self._info_name, self.connections.now, self.problems)
         self._make_reconstructor = make_reconstructor
         self._reconstructor: Reconstructor | None = None
         self._outputs: Outputs | None = None
@@ -118,7 +119,7 @@ class HandReconNode(LifecycleNode):
         self.get_logger().info("loading networks and solver; the first time this takes some seconds")
         self._reconstructor = self._make_reconstructor(self._settings.reconstructor)
         self._reconstructor.warm_up()
-        self._outputs = Outputs(self._connections, self._reconstructor.hand_model)
+        self._outputs = Outputs(self.connections, self._reconstructor.hand_model)
         device = describe_device(self._settings.reconstructor.device, self._reconstructor.device)
         self.get_logger().info(f"configured in {time.monotonic() - begin:.1f} s; {device}")
 
@@ -175,7 +176,7 @@ class HandReconNode(LifecycleNode):
             super().on_deactivate(state)
 
     def _stop(self) -> None:
-        self._connections.unsubscribe()
+        self.connections.unsubscribe()
         worker, self.worker = self.worker, None
         self.problems.forget("worker")
         if worker is not None and not worker.stop(STOP_TIMEOUT):
@@ -184,13 +185,13 @@ class HandReconNode(LifecycleNode):
 
     def _forget_input_problems(self) -> None:
         """Without images it is not known what is wrong with them."""
-        self.problems.forget("input", "stamp", "frame_id", "guess", "hand", "failure", "silence", "qos")
+        self.problems.forget("input", "stamp", "frame_id", "guess", "hand", "failure", "silence", "lost_images", "qos")
         self.counters.restart()
 
     def _clean_up(self) -> None:
         self._outputs = self._reconstructor = self._stuck = None
         self.problems.forget("worker")
-        self._connections.unpublish()
+        self.connections.unpublish()
 
     def close(self) -> None:
         """Stop the worker and destroy the node; for the end of the process."""
@@ -201,14 +202,15 @@ class HandReconNode(LifecycleNode):
 
     def _subscribe(self) -> None:
         reliability = self._settings.node.image_reliability
-        self._connections.subscribe(topics.CAMERA_INFO, self._take_camera_info, reliability)
-        self._connections.subscribe(self.image_topic, self._take_image, reliability)
+        self.connections.subscribe(topics.CAMERA_INFO, self._take_camera_info, reliability)
+        self.connections.subscribe(self.image_topic, self._take_image, reliability)
 
     def _take_image(self, message: Any) -> None:
         self.counters.receive()
         self.inputs.add_image(message)
 
     def _take_camera_info(self, message: Any) -> None:
+        self.counters.infos += 1
         self.problems.solved(f"qos.{self._info_name}")
         self.inputs.add_camera_info(message)
 
@@ -236,7 +238,7 @@ class HandReconNode(LifecycleNode):
             self._subscribe()
             self.get_logger().info(f"enabled: images from {self.image_name}")
         elif not request.data and self._enabled:
-            self._connections.unsubscribe()
+            self.connections.unsubscribe()
             self.inputs.clear()
             if not worker.pause():
                 response.message += "; the image in work takes long, the hands are forgotten after it"

@@ -29,10 +29,10 @@ class NodeConfig:
     use_compressed: bool = setting(False, "subscribe to image/compressed instead of image")
     rectified: bool = setting(False, "the images are rectified: use P of camera_info and no distortion")
     image_reliability: str = setting(
-        "best_effort",
-        "reliability requested from the camera; reliable loses no large images where no shared-memory profile is set,"
-        " and receives none from a best-effort publisher",
-        choices=("best_effort", "reliable"),
+        "auto",
+        "reliability requested from the camera: auto is what its publisher offers; reliable loses no large images where"
+        " no shared-memory profile is set, and receives none from a best-effort publisher",
+        choices=("auto", "best_effort", "reliable"),
     )
     fallback_fov: float = setting(
         0.0,
