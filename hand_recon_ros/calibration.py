@@ -113,8 +113,10 @@ def _in_own_names(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_kalibr(camera: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a camera in Kalibr's camchain.yaml."""
-    intrinsics, size = camera.get("intrinsics"), camera.get("resolution")
-    if camera.get("camera_model") != "pinhole" or len(intrinsics or ()) != 4 or len(size or ()) != 2:
+    intrinsics, size = (
+        each if isinstance(each := camera.get(name), Sequence) else () for name in ("intrinsics", "resolution")
+    )
+    if camera.get("camera_model") != "pinhole" or len(intrinsics) != 4 or len(size) != 2:
         raise CameraError(
             "cam0 needs camera_model: pinhole, intrinsics [fu, fv, pu, pv] and resolution [width, height]"
         )

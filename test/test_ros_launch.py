@@ -106,8 +106,8 @@ def test_only_what_is_given_goes_to_the_node() -> None:
     context = LaunchContext()
     arguments = arguments_of(ROOT / "launch" / "hand_recon.launch.py")
     given = {
-        "encoder": "none", "threads": "1", "use_sim_time": "true", "rectified": "true", "tf_prefix": "", "publish_tf": "off",
-        "fallback_fov": "60", "marker_rate": "5",
+        "encoder": "none", "threads": "1", "use_sim_time": "true", "rectified": "true", "tf_prefix": "",
+        "publish_tf": "off", "fallback_fov": "60", "marker_rate": "5",
     }  # fmt: skip
     context.launch_configurations.update(given)
     for argument in arguments:

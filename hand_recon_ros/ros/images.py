@@ -145,6 +145,7 @@ def _decode_planar(message: Any, encoding: str, topic: str) -> np.ndarray:
     data = np.frombuffer(message.data, dtype=np.uint8)
     luma = data[: step * height].reshape(height, step)[:, :width]
     chroma = data[step * height :].reshape(chroma_rows, chroma_step)
+    pairs: np.ndarray
     if interleaved:
         pairs = chroma[:, : width // columns * 2].reshape(height // rows, -1, 2)
     else:

@@ -97,6 +97,13 @@ class Preparer:
         return Prepared(message, info, item.number, item.name, item.captured, item.time)
 
 
+def time_step(last: Prepared, item: Prepared, period: float) -> float:
+    """Seconds from one image to the next: by the times of a video, else ``period``, as at its end and from photos."""
+    if last.time is None or item.time is None or item.time <= last.time:
+        return period
+    return item.time - last.time
+
+
 def build_camera_info(camera: Camera | None, width: int, height: int) -> Any:
     """A sensor_msgs/CameraInfo of ``camera``; None: its matrices are zero, which means not calibrated."""
     from sensor_msgs.msg import CameraInfo

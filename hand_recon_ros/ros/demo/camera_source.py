@@ -16,7 +16,7 @@ from ...config import ConfigError, setting
 from ...image_files import printable
 from ...sources import ImageSource, SourceError, SourceImage, open_source
 from ..parameters import declare, node_options, refused_arguments
-from .camera_frames import CameraModel, Prepared, Preparer, ahead
+from .camera_frames import CameraModel, Prepared, Preparer, ahead, time_step
 
 _PREPARED = 4
 
@@ -166,7 +166,7 @@ class CameraSource:
         items = self._prepared() if self.source.live else ahead(self._prepared(), _PREPARED, stop)
         for item in items:
             if last is not None:
-                due += self._step(last, item, period)
+                due += period if self.config.rate else time_step(last, item, period)
             last = item
             behind = time.monotonic() - due
             if behind > period > 0.0:
@@ -183,12 +183,6 @@ class CameraSource:
             if self.config.duration and time.monotonic() - start >= self.config.duration:
                 return
             self._publish(item)
-
-    def _step(self, last: Prepared, item: Prepared, period: float) -> float:
-        """Seconds from one image to the next: by the times of the video, unless a rate is set."""
-        if self.config.rate or last.time is None or item.time is None or item.time <= last.time:
-            return period
-        return item.time - last.time
 
     def _publish(self, item: Prepared) -> None:
         from builtin_interfaces.msg import Time
