@@ -62,4 +62,4 @@ def read_photograph(name: str) -> np.ndarray:
     try:
         return read_image(path)
     except OSError as error:
-        raise ConfigError(f"{error}; scikit-image 0.22 to 0.26 have it") from error
+        raise ConfigError(f"{path}: missing, or not an image; scikit-image 0.22 to 0.26 have it") from error

@@ -151,7 +151,7 @@ def _read(file: str) -> tuple[np.ndarray, float]:
     try:
         image = read_image(file)
     except OSError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(f"{file}: missing, or not an image ({error})") from error
     scale = min(1.0, _LARGEST / max(image.shape[:2]))
     if scale < 1.0:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
