@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .calibration import calibration_path, read_calibration, scaled_camera
+from .calibration import calibration_path, camera_for_image, read_calibration
 from .camera import Camera
+from .image_files import VideoWriter, printable, write_image
 from .overlay import draw_overlay
 from .reconstructor import TwoHandReconstructor
-from .sources import SourceError, Video, open_source
+from .sources import ImageSource, Photos, SourceError, SourceImage, open_source, source_path
 from .types import HandEstimate, Side, TwoHandEstimate
 
 
@@ -24,73 +26,123 @@ def reconstruct_source(
     calibration: str | None = None,
     all_people: bool = False,
 ) -> dict[str, Any]:
-    """Reconstruct every image of a file or folder into ``out``.
+    """Reconstruct every image of a file, a folder or a stream into ``out``.
 
-    Each photo has an overlay ``<name>.png`` and ``<name>.json``; a video is tracked and has ``overlay.mp4`` and
-    ``hands.jsonl``. Without a calibration file the camera has a field of view of ``fov_deg`` across its longer side,
-    degrees. With ``all_people`` the JSON of a photo is a list with the hands of each person, the operator first.
+    Each photo has an overlay ``<name>.png`` and ``<name>.json``; a video and a stream are tracked and have
+    ``overlay.mp4`` and ``hands.jsonl``. A webcam ends when it is interrupted. Without a calibration file the camera has
+    a field of view of ``fov_deg`` across its longer side, degrees. With ``all_people`` the JSON of a photo is a list
+    with the hands of each person, the operator first.
 
     Returns:
-        {"out", "images", "results": [{"image", "overlay", "json", "left", "right"}]}, with the states by side, of the
-        operator's hands, and with ``all_people`` the number of "people".
+        {"out", "images", "images_expected", "left_out": [{"image", "reason"}], "results": [{"image", "overlay", "json",
+        "left", "right"}]}: how many images were read, and are there, as far as that is known; what was not read, or not
+        whole; the states by side, of the operator's hands, and with ``all_people`` the number of "people".
 
-    Raises SourceError and CameraError.
+    Raises SourceError, CameraError, and OSError where a result cannot be written.
     """
-    import cv2
     from tqdm import tqdm
 
-    images = open_source(source)
-    given = Path(source).resolve()
-    if out.resolve() in (given, given.parent):
-        raise SourceError(f"{out}: results would be written among the images themselves; name another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    known = read_calibration(calibration_path(calibration)) if calibration else None
-    results, writer, lines = [], None, None
-    used: set[str] = set()
+    images = open_source(source, in_order=True)
+    results: list[dict[str, Any]] = []
     try:
-        for item in tqdm(images, desc="reconstruct", unit="image", disable=None):
-            height, width = item.image.shape[:2]
-            camera = scaled_camera(known, width, height) if known else Camera.from_fov(width, height, fov_deg)
-            if isinstance(images, Video):
-                if all_people:
-                    raise SourceError(f"{source}: the hands of all people are found in photos, not in videos")
-                people = [reconstructor(item.image, camera, stamp=item.number / images.rate)]
-                overlay, document = out / "overlay.mp4", out / "hands.jsonl"
-            else:
-                people = (
-                    reconstructor.reconstruct_people(item.image, camera)
-                    if all_people
-                    else [reconstructor.reconstruct_image(item.image, camera)]
-                )
-                name = Path(item.name)
-                stem = name.name if name.stem in used else name.stem  # a.jpg beside a.png
-                used.add(name.stem)
-                overlay, document = out / f"{stem}.png", out / f"{stem}.json"
-            picture = item.image
-            for estimate in people:
-                picture = draw_overlay(picture, estimate, camera)
-            records = [{"image": str(item.name), "number": item.number, **as_dict(one, camera)} for one in people]
-            if isinstance(images, Video):
-                if writer is None or lines is None:
-                    writer = cv2.VideoWriter(
-                        str(overlay), cv2.VideoWriter.fourcc(*"mp4v"), images.rate, (width, height)
-                    )
-                    lines = open(document, "w", encoding="utf-8")  # noqa: SIM115
-                writer.write(picture)
-                lines.write(json.dumps(records[0]) + "\n")
-            else:
-                cv2.imwrite(str(overlay), picture)
-                document.write_text(json.dumps(records if all_people else records[0]) + "\n", encoding="utf-8")
-            states = {side.label: records[0][side.label]["state"] if records else "LOST" for side in Side}
-            count = {"people": len(people)} if all_people else {}
-            results.append({"image": str(item.name), "overlay": str(overlay), "json": str(document), **states, **count})
+        given = source_path(source)
+        if given is not None and out.resolve() in (given.resolve(), given.resolve().parent):
+            raise SourceError(
+                f"{printable(out)}: results would be written among the images themselves; name another folder"
+            )
+        if all_people and not isinstance(images, Photos):
+            raise SourceError(f"{source}: the hands of all people are found in photos, not in videos")
+        out.mkdir(parents=True, exist_ok=True)
+        known = read_calibration(calibration_path(calibration)) if calibration else None
+
+        def camera_of(image: np.ndarray) -> Camera:
+            height, width = image.shape[:2]
+            if known is None:
+                return Camera.from_fov(width, height, fov_deg)
+            return camera_for_image(known, width, height, str(calibration))
+
+        progress = tqdm(images, desc="reconstruct", unit="image", disable=None)
+        if isinstance(images, Photos):
+            results = _photos(reconstructor, progress, out, camera_of, all_people)
+        else:
+            results = _video(reconstructor, progress, out, camera_of, images)
     finally:
-        if writer is not None:
-            writer.release()
-        if lines is not None:
-            lines.close()
         images.close()
-    return {"out": str(out), "images": len(results), "results": results}
+    return {
+        "out": str(out),
+        "images": len(results),
+        "images_expected": images.expected or len(results),
+        "left_out": [{"image": name, "reason": reason} for name, reason in images.left_out.items()],
+        "results": results,
+    }
+
+
+def _photos(
+    reconstructor: TwoHandReconstructor,
+    images: Iterable[SourceImage],
+    out: Path,
+    camera_of: Callable[[np.ndarray], Camera],
+    all_people: bool,
+) -> list[dict[str, Any]]:
+    results = []
+    used: set[str] = set()
+    for item in images:
+        camera = camera_of(item.image)
+        if all_people:
+            people = reconstructor.reconstruct_people(item.image, camera)
+        else:
+            people = [reconstructor.reconstruct_image(item.image, camera)]
+        name = Path(item.name)
+        stem = name.name if name.stem in used else name.stem  # a.jpg beside a.png
+        used.add(name.stem)
+        overlay, document = out / f"{stem}.png", out / f"{stem}.json"
+        picture = item.image
+        for estimate in people:
+            picture = draw_overlay(picture, estimate, camera)
+        records = [_record(item, estimate, camera) for estimate in people]
+        write_image(overlay, picture)
+        document.write_text(json.dumps(records if all_people else records[0]) + "\n", encoding="utf-8")
+        count = {"people": len(people)} if all_people else {}
+        results.append({**_result(item, overlay, document, records[0] if records else None), **count})
+    return results
+
+
+def _video(
+    reconstructor: TwoHandReconstructor,
+    images: Iterable[SourceImage],
+    out: Path,
+    camera_of: Callable[[np.ndarray], Camera],
+    source: ImageSource,
+) -> list[dict[str, Any]]:
+    results: list[dict[str, Any]] = []
+    overlay, document = out / "overlay.mp4", out / "hands.jsonl"
+    with (
+        VideoWriter(overlay, source.rate or 30.0, source.size) as video,
+        open(document, "w", encoding="utf-8") as lines,
+    ):
+        try:
+            for item in images:
+                camera = camera_of(item.image)
+                stamp = item.time if item.time is not None else item.captured
+                assert stamp is not None  # one of a video or of a camera
+                estimate = reconstructor(item.image, camera, stamp=stamp)
+                video.write(draw_overlay(item.image, estimate, camera))
+                record = _record(item, estimate, camera)
+                lines.write(json.dumps(record) + "\n")
+                results.append(_result(item, overlay, document, record))
+        except KeyboardInterrupt:
+            if not source.live:
+                raise
+    return results
+
+
+def _record(item: SourceImage, estimate: TwoHandEstimate, camera: Camera) -> dict[str, Any]:
+    return {"image": item.name, "number": item.number, **as_dict(estimate, camera)}
+
+
+def _result(item: SourceImage, overlay: Path, document: Path, record: dict[str, Any] | None) -> dict[str, Any]:
+    states = {side.label: record[side.label]["state"] if record else "LOST" for side in Side}
+    return {"image": item.name, "overlay": str(overlay), "json": str(document), **states}
 
 
 def as_dict(estimate: TwoHandEstimate, camera: Camera) -> dict[str, Any]:

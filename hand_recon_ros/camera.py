@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.polynomial import Polynomial
 
-DISTORTION_COEFFICIENTS = {"none": 0, "plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
-"""Supported distortion models (names of sensor_msgs/distortion_models) and how many coefficients each needs."""
+DISTORTION_COEFFICIENTS = {"none": 0, "plumb_bob": 5, "rational_polynomial": 14, "equidistant": 4}
+"""Supported distortion models (names of sensor_msgs/distortion_models) and how many coefficients each takes."""
 
+_OTHER_NAMES = {"fisheye": "equidistant", "radtan": "plumb_bob"}
+"""Names of the same models in OpenCV and in Kalibr."""
 _NEAR = 1e-6
 """Smallest z of a point in front of the camera: metres of a point, cosine of the angle to the axis of a direction."""
 _UNDISTORT_ITERATIONS = 20
@@ -38,7 +40,8 @@ class Camera:
         K: intrinsics (3, 3), pixels; the centre of the top left pixel is at (0, 0).
         width, height: image size in pixels.
         distortion_model: ``none``, ``plumb_bob``, ``rational_polynomial`` or ``equidistant``.
-        D: distortion coefficients in OpenCV's order (k1 k2 p1 p2 k3 [k4 k5 k6], or k1 k2 k3 k4 for equidistant).
+        D: distortion coefficients in OpenCV's order (k1 k2 p1 p2 k3 [k4 k5 k6 [s1 s2 s3 s4 [taux tauy]]], or
+            k1 k2 k3 k4 for equidistant).
         calibrated: False where the intrinsics are a guess; estimates then report it.
 
     Raises CameraError for impossible values (wrong shapes, NaN, a focal length that is not positive...).
@@ -66,17 +69,23 @@ class Camera:
             raise CameraError(f"K must be [[fx, s, cx], [0, fy, cy], [0, 0, 1]], got {K.tolist()}")
         if int(self.width) < 1 or int(self.height) < 1:
             raise CameraError(f"image size must be positive, got {self.width}x{self.height}")
-        if self.distortion_model not in DISTORTION_COEFFICIENTS:
+        model = _OTHER_NAMES.get(self.distortion_model, self.distortion_model)
+        if model == "plumb_bob" and D.size > 5 and np.any(D[5:]):  # some drivers' name for the longer model
+            model = "rational_polynomial"
+        if model not in DISTORTION_COEFFICIENTS:
             known = ", ".join(sorted(DISTORTION_COEFFICIENTS))
             raise CameraError(f"unknown distortion model {self.distortion_model!r}, expected one of: {known}")
         if not np.isfinite(D).all():
             raise CameraError(f"D holds a value that is not finite: {D.tolist()}")
-        needed = DISTORTION_COEFFICIENTS[self.distortion_model]
+        needed = DISTORTION_COEFFICIENTS[model]
         if D.size > needed and np.any(D[needed:]):
-            raise CameraError(f"{self.distortion_model} takes {needed} coefficients, got {D.size}: {D.tolist()}")
+            raise CameraError(f"{model} takes {needed} coefficients, got {D.size}: {D.tolist()}")
+        if model == "rational_polynomial" and not np.any(D[8:]):
+            needed = 8  # without thin prism and tilt
         D = np.pad(D[:needed], (0, max(0, needed - D.size)))
         K.flags.writeable = D.flags.writeable = False
-        for name, value in (("K", K), ("D", D), ("width", int(self.width)), ("height", int(self.height))):
+        values = {"K": K, "D": D, "width": int(self.width), "height": int(self.height), "distortion_model": model}
+        for name, value in values.items():
             object.__setattr__(self, name, value)
 
     @classmethod
@@ -102,8 +111,6 @@ class Camera:
         else:
             K, D = np.array(info.k, dtype=np.float64).reshape(3, 3), np.array(info.d, dtype=np.float64)
             model = info.distortion_model or "none"
-            if model == "plumb_bob" and D.size == 8:  # some drivers use this name for the eight-coefficient model
-                model = "rational_polynomial"
             if D.size == 0 and model in DISTORTION_COEFFICIENTS:
                 model = "none"
             if not info.distortion_model and np.any(D):
@@ -187,20 +194,33 @@ class Camera:
         if self.distortion_model == "equidistant":
             r = np.sqrt(r2)
             return x * _ratio(self._distorted_angle(np.arctan(r)), r)
-        _, _, p1, p2, *_ = self._coefficients
+        _, _, p1, p2 = self._coefficients[:4]
         tangential = 2 * x[..., :1] * x[..., 1:] * np.array([p1, p2]) + (r2 + 2 * x * x) * np.array([p2, p1])
-        return x * self._radial(r2) + tangential
+        distorted = x * self._radial(r2) + tangential
+        if self.D.size <= 8:
+            return distorted
+        s1, s2, s3, s4 = self._coefficients[8:12]
+        distorted = distorted + r2 * np.array([s1, s3]) + r2 * r2 * np.array([s2, s4])
+        tilted = distorted @ self._tilt[:, :2].T + self._tilt[:, 2]
+        return tilted[..., :2] / tilted[..., 2:]
+
+    @functools.cached_property
+    def _tilt(self) -> np.ndarray:
+        """Homography (3, 3) of a sensor that is tilted by taux and tauy (rad), as OpenCV's matTilt."""
+        (cx, cy), (sx, sy) = np.cos(self._coefficients[12:]), np.sin(self._coefficients[12:])
+        R = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]]) @ np.array([[1, 0, 0], [0, cx, sx], [0, -sx, cx]])
+        return np.array([[R[2, 2], 0, -R[0, 2]], [0, R[2, 2], -R[1, 2]], [0, 0, 1]]) @ R
 
     # Brown-Conrady: plumb_bob and rational_polynomial
 
     @functools.cached_property
     def _coefficients(self) -> np.ndarray:
-        """k1 k2 p1 p2 k3 k4 k5 k6, as OpenCV orders them."""
-        return np.pad(self.D, (0, 8 - self.D.size))
+        """k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4 taux tauy, as OpenCV orders them."""
+        return np.pad(self.D, (0, 14 - self.D.size))
 
     def _radial(self, r2: np.ndarray) -> np.ndarray:
         """Distorted over undistorted radius, at squared undistorted radii."""
-        k1, k2, _, _, k3, k4, k5, k6 = self._coefficients
+        k1, k2, _, _, k3, k4, k5, k6 = self._coefficients[:8]
         return (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
 
     def _undistort(self, x_d: np.ndarray) -> np.ndarray:
@@ -250,14 +270,14 @@ class Camera:
 
     def _radius_of_slope(self, slope: float) -> float:
         """Smallest radius at which the distorted radius r N(r^2) / M(r^2) grows by no more than ``slope``."""
-        k1, k2, _, _, k3, k4, k5, k6 = self._coefficients
+        k1, k2, _, _, k3, k4, k5, k6 = self._coefficients[:8]
         s, n, m = Polynomial([0, 1]), Polynomial([1, k1, k2, k3]), Polynomial([1, k4, k5, k6])
         return math.sqrt(_smallest_root(n * m + 2 * s * (n.deriv() * m - n * m.deriv()) - slope * m * m))
 
     @functools.cached_property
     def _pole(self) -> float:
         """Radius at which the rational model's denominator is zero."""
-        return math.sqrt(_smallest_root(Polynomial([1, *self._coefficients[5:]])))
+        return math.sqrt(_smallest_root(Polynomial([1, *self._coefficients[5:8]])))
 
     # Equidistant: the fisheye model of Kannala and Brandt (2006)
 

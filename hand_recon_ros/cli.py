@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("reconstruct", _reconstruct, "hands in a photo, a folder of photos or a video: overlays and JSON")
-    sub.add_argument("source", help="photo, folder or video file")
+    sub.add_argument("source", help="photo, folder, video file, URL of a stream, or index of a webcam")
     sub.add_argument(
         "--out", type=Path, default=Path("out/reconstruct"), help="folder for the results (default: %(default)s)"
     )
@@ -151,7 +151,9 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("import-mano", _import_mano, "convert MANO_RIGHT.pkl or MANO_LEFT.pkl to the pickle-free layout")
     sub.add_argument("file", type=Path)
-    sub.add_argument("--out", type=Path, help="file to write (default: beside the input, .npz)")
+    sub.add_argument(
+        "--out", type=Path, help="folder for MANO_RIGHT.npz and MANO_LEFT.npz (default: that of the input)"
+    )
 
     sub = command("models", _models, "the network files: list, fetch, verify")
     sub.add_argument("action", nargs="?", choices=("list", "fetch", "verify"), default="list")
@@ -191,13 +193,18 @@ def _plain(value: Any) -> Any:
 
 def _reconstruct(options: argparse.Namespace) -> dict[str, Any]:
     from .batch import reconstruct_source
+    from .image_files import printable
     from .reconstructor import TwoHandReconstructor
 
     reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
     summary = reconstruct_source(
         reconstructor, options.source, options.out, options.fov, options.calibration, options.all_people
     )
-    print(f"{summary['images']} images -> {options.out}", file=sys.stderr)
+    for left_out in summary["left_out"]:
+        print(f"left out: {printable(left_out['image'])}: {left_out['reason']}", file=sys.stderr)
+    read, expected = summary["images"], summary["images_expected"]
+    count = f"{read} images" if read == expected else f"{read} of {expected} images"
+    print(f"{count} -> {printable(options.out)}", file=sys.stderr)
     return summary
 
 

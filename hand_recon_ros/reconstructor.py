@@ -23,7 +23,7 @@ from .interact.estimates import pair_of, uncertainty_of, with_pair
 from .interact.refinement import load_refiner
 from .interact.relative_translation import with_relative_translation
 from .landmarks.crops import tracking_box
-from .landmarks.exposure import brightened
+from .landmarks.exposure import normalised
 from .landmarks.observation import Observation
 from .lift.depth_patch import rendered_depth
 from .lift.evidence import in_view
@@ -381,7 +381,7 @@ def _checked_frame(image: np.ndarray, camera: Camera, stamp: float, depth: np.nd
             f"the camera is {camera.width}x{camera.height} but the image is {image.shape[1]}x{image.shape[0]}: "
             "pass the intrinsics of this image size"
         )
-    return Frame(image=brightened(image), camera=camera, stamp=stamp, depth=_checked_depth(depth, image))
+    return Frame(image=normalised(image), camera=camera, stamp=stamp, depth=_checked_depth(depth, image))
 
 
 def _checked_depth(depth: np.ndarray | None, image: np.ndarray) -> np.ndarray | None:

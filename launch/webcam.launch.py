@@ -1,13 +1,17 @@
 """A webcam, the node hand_recon, and optionally RViz."""
 
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
+from launch.action import Action
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 
-from hand_recon_ros.ros.launching import large_image_transport, parameter_arguments, passed_on, share
-from launch import LaunchDescription
+from hand_recon_ros.ros.launching import (
+    camera_source,
+    checks,
+    hand_recon,
+    hand_recon_arguments,
+    large_image_transport,
+    value,
+)
+from launch import LaunchContext, LaunchDescription
 
 CAMERA = {
     "source": ("0", str, "webcam: its index or device file"),
@@ -18,41 +22,24 @@ CAMERA = {
 }
 
 
+def camera(context: LaunchContext) -> list[Action]:
+    return [camera_source(context, {name: kind(value(context, name)) for name, (_, kind, _) in CAMERA.items()})]
+
+
 def generate_launch_description() -> LaunchDescription:
-    cameras = [
-        DeclareLaunchArgument(name, default_value=value, description=text) for name, (value, _, text) in CAMERA.items()
+    arguments = [
+        *hand_recon_arguments(fallback_fov="60.0"),
+        *(
+            DeclareLaunchArgument(name, default_value=default, description=text)
+            for name, (default, _, text) in CAMERA.items()
+        ),
     ]
-    parameters = parameter_arguments("mirrored_input", "publish_tf")
     return LaunchDescription(
         [
-            DeclareLaunchArgument("namespace", default_value="", description="namespace of all nodes"),
-            *cameras,
-            DeclareLaunchArgument(
-                "fallback_fov",
-                default_value="60.0",
-                description="field of view of a webcam without calibration, across the longer image side [deg]",
-            ),
-            *parameters,
-            DeclareLaunchArgument("rviz", default_value="false", description="show image, hands and frames in RViz"),
+            *arguments,
+            checks(__file__, arguments),
             *large_image_transport(),
-            Node(
-                package="hand_recon_ros",
-                executable="camera_source",
-                name="camera_source",
-                namespace=LaunchConfiguration("namespace"),
-                parameters=[
-                    {
-                        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
-                        for name, (_, kind, _) in CAMERA.items()
-                    }
-                ],
-                output="screen",
-            ),
-            IncludeLaunchDescription(
-                PythonLaunchDescriptionSource(share("launch", "hand_recon.launch.py")),
-                launch_arguments=passed_on(
-                    "namespace", "params_file", "fallback_fov", "mirrored_input", "publish_tf", "rviz"
-                ).items(),
-            ),
+            OpaqueFunction(function=camera),
+            hand_recon(),
         ]
     )

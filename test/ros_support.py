@@ -302,7 +302,9 @@ class NodeOnDds(OnDds):
 
         self.made: list[ScriptedReconstructor] = []
         self._make_reconstructor = make
-        overrides = [Parameter(name, value=value) for name, value in {"autostart": activate, **parameters}.items()]
+        # A subscription that follows the publishers' QoS may miss an image when they appear.
+        given = {"autostart": activate, "image_reliability": "best_effort", **parameters}
+        overrides = [Parameter(name, value=value) for name, value in given.items()]
         cli = ["--ros-args", *arguments] if arguments else None
         super().__init__(
             lambda context: HandReconNode(self._make, context=context, parameter_overrides=overrides, cli_args=cli)

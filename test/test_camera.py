@@ -18,6 +18,10 @@ LENSES = {
     "rational_polynomial": [0.4, -0.2, 1e-3, -5e-4, 0.02, 0.7, -0.1, 0.03],
     "equidistant": [-0.02, 0.004, -0.002, 0.0003],
 }
+LONG = {  # rational_polynomial with thin prism, and with a tilted sensor too
+    "thin prism": [*LENSES["rational_polynomial"], 0.01, -0.02, 0.015, 0.005],
+    "tilted": [*LENSES["rational_polynomial"], 0.01, -0.02, 0.015, 0.005, 0.05, -0.03],
+}
 
 
 def camera(model, D=None):
@@ -47,6 +51,25 @@ def test_project_agrees_with_opencv(model):
     else:
         expected = cv2.projectPoints(points(), np.zeros(3), np.zeros(3), K, D)[0][:, 0]
     np.testing.assert_allclose(camera(model).project(points()), expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("lens", LONG)
+@pytest.mark.parametrize("model", ["rational_polynomial", "plumb_bob"])
+def test_thin_prism_and_tilt_are_those_of_opencv(lens, model):
+    D = np.array(LONG[lens])
+    long = camera(model, D)
+    assert long.distortion_model == "rational_polynomial"
+    expected = cv2.projectPoints(points(), np.zeros(3), np.zeros(3), K, D)[0][:, 0]
+    np.testing.assert_allclose(long.project(points()), expected, atol=1e-8)
+    pixels = np.stack(np.meshgrid(np.linspace(0, 639, 20), np.linspace(0, 479, 15)), axis=-1)
+    np.testing.assert_allclose(long.project(long.unproject(pixels) * 0.7), pixels, atol=1e-5)
+
+
+def test_a_fisheye_has_the_name_of_opencv_too():
+    info = camera_info(distortion_model="fisheye", d=LENSES["equidistant"])
+    for lens in (camera("fisheye", LENSES["equidistant"]), Camera.from_camera_info(info)):
+        assert lens.distortion_model == "equidistant"
+        np.testing.assert_array_equal(lens.project(points()), camera("equidistant").project(points()))
 
 
 @pytest.mark.parametrize("model", LENSES)

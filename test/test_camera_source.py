@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -24,7 +25,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 from hand_recon_ros import Camera  # noqa: E402
 from hand_recon_ros.calibration import scaled_camera, write_calibration  # noqa: E402
 from hand_recon_ros.ros.demo import camera_source  # noqa: E402
+from hand_recon_ros.ros.demo.camera_frames import CameraModel, Preparer, time_step  # noqa: E402
 from hand_recon_ros.ros.parameters import node_options  # noqa: E402
+from hand_recon_ros.sources import open_source  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 DOMAIN = 1 + os.getpid() % 100
@@ -261,3 +264,19 @@ def test_what_is_wrong_is_logged_in_one_line(start, photos, parameters, text):
     assert process.returncode == 1
     assert text in output
     assert len(output.strip().splitlines()) == 1 and "Traceback" not in output
+
+
+def test_a_video_is_played_by_its_own_times(tmp_path):
+    """Twice, as in a loop; photos and the step back to the beginning have the period of the rate."""
+    animation = cv2.Animation()
+    animation.frames = [np.full((48, 64, 3), 20 * i, dtype=np.uint8) for i in range(4)]
+    animation.durations = [30, 300, 100, 30]
+    cv2.imwriteanimation(str(tmp_path / "phone.gif"), animation)
+    source = open_source(str(tmp_path / "phone.gif"))
+    prepare = Preparer(CameraModel("", 60.0), 0, 0, None)
+    played = [prepare(item) for _ in range(2) for item in source]
+    steps = [time_step(a, b, 0.25) for a, b in itertools.pairwise(played)]
+    np.testing.assert_allclose(steps, [0.03, 0.3, 0.1, 0.25, 0.03, 0.3, 0.1], atol=1e-6)
+    cv2.imwrite(str(tmp_path / "a.png"), animation.frames[0])
+    (photo,) = map(prepare, open_source(str(tmp_path / "a.png")))
+    assert time_step(photo, photo, 0.25) == 0.25

@@ -1,14 +1,17 @@
 """The command line: its output, its files and its errors."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from hand_recon_ros import cli
+from hand_recon_ros import Camera, cli
+from hand_recon_ros.calibration import write_calibration
 from hand_recon_ros.hand_model import mano_import
 
 COMMANDS = ("reconstruct", "synth", "train", "evaluate", "benchmark", "import-mano", "models")
@@ -34,6 +37,53 @@ def test_reconstructing_photos(tmp_path, capsys):
         assert cv2.imread(result["overlay"]).shape == shape
         record = json.loads(open(result["json"]).read())
         assert record["calibrated"] is False and record["left"] == {"state": "LOST"}
+
+
+def test_what_was_not_read_is_counted_and_named(tmp_path, capsys):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    cv2.imwrite(str(photos / "a.png"), np.full((48, 64, 3), 90, dtype=np.uint8))
+    for name in (b"caf\xe9.jpg", b"phone.HEIC"):
+        (photos / os.fsdecode(name)).write_bytes(b"no picture")
+    assert cli.main(["reconstruct", str(photos), "--out", str(out), "--json"]) == 0
+    captured = capsys.readouterr()
+    summary = json.loads(captured.out)
+    assert (summary["images"], summary["images_expected"]) == (1, 3)
+    assert [Path(item["image"]).name for item in summary["left_out"]] == ["phone.HEIC", os.fsdecode(b"caf\xe9.jpg")]
+    assert r"caf\xe9.jpg: cannot be decoded" in captured.err and "1 of 3 images" in captured.err
+    (photos / "a.png").unlink()
+    assert cli.main(["reconstruct", str(photos), "--out", str(out)]) == 1
+    assert r"caf\xe9.jpg cannot be decoded" in capsys.readouterr().err
+
+
+def test_a_calibration_of_another_aspect_is_refused(tmp_path, capsys):
+    camera = Camera(K=np.array([[900.0, 0, 640], [0, 900, 360], [0, 0, 1]]), width=1280, height=720)
+    write_calibration(tmp_path / "camera.yaml", camera)
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((48, 64, 3), 90, dtype=np.uint8))
+    line = ["reconstruct", str(tmp_path / "a.png"), "--out", str(tmp_path / "out")]
+    assert cli.main([*line, "--calibration", str(tmp_path / "camera.yaml")]) == 1
+    error = capsys.readouterr().err
+    assert "is for 1280x720, but the image is 64x48" in error and error.count("\n") == 1
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_video_of_any_rate_has_an_overlay_and_its_own_times(tmp_path, capsys):
+    animation = cv2.Animation()
+    animation.frames = [np.full((48, 64, 3), 20 * i, dtype=np.uint8) for i in range(4)]
+    animation.durations = [30, 300, 300, 30]
+    cv2.imwriteanimation(str(tmp_path / "phone.gif"), animation)
+    fast = cv2.VideoWriter(str(tmp_path / "fast.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 119.997, (64, 48))
+    for _ in range(4):
+        fast.write(np.full((48, 64, 3), 90, dtype=np.uint8))
+    fast.release()
+    for name, stamps in (("phone.gif", [0, 0.03, 0.33, 0.63]), ("fast.avi", np.arange(4) / 119.997)):
+        out = tmp_path / name.partition(".")[0]
+        assert cli.main(["reconstruct", str(tmp_path / name), "--out", str(out), "--json"]) == 0
+        results = json.loads(capsys.readouterr().out)["results"]
+        video = cv2.VideoCapture(results[0]["overlay"])
+        assert video.isOpened() and int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 4
+        records = [json.loads(line) for line in (out / "hands.jsonl").read_text().splitlines()]
+        np.testing.assert_allclose([record["stamp"] for record in records], stamps, atol=1e-3)
 
 
 @pytest.mark.slow

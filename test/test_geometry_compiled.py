@@ -22,7 +22,7 @@ def doubled(vector, out):
 
 
 @pytest.mark.parametrize("writable", [True, False])
-def test_it_computes(monkeypatch, writable):
+def test_it_computes_and_says_where_it_compiles_every_time(monkeypatch, caplog, writable):
     functions = [total, doubled]
     if not writable:
         # Neither beside the source nor in a cache folder can anything be written, not even by root.
@@ -33,3 +33,4 @@ def test_it_computes(monkeypatch, writable):
     assert compiled(functions[0])(np.arange(5.0)) == 10.0
     double = compiled_ufunc("void(float64[:], float64[:])", "(n)->(n)")(functions[1])
     np.testing.assert_array_equal(double(np.ones((2, 3))), np.full((2, 3), 2.0))
+    assert ["set NUMBA_CACHE_DIR" in record.message for record in caplog.records] == ([] if writable else [True])

@@ -204,3 +204,17 @@ def test_what_is_not_there(pickled, tmp_path):
     (tmp_path / "hand.pkl").write_bytes(b"")
     with pytest.raises(HandModelError, match="must say which hand"):
         import_mano(tmp_path / "hand.pkl")
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("kind", ["csc", "csr", "coo", "lil"])
+@pytest.mark.parametrize("name", ["matrix", "array"])
+def test_a_hand_that_was_saved_again_is_read(tmp_path, protocol, kind, name):
+    sparse = pytest.importorskip("scipy.sparse")
+    right = hand_arrays(left=False)
+    again = {**right, "J_regressor": getattr(sparse, f"{kind}_{name}")(right["J_regressor"])}
+    again["posedirs"] = np.asfortranarray(right["posedirs"])
+    (tmp_path / "MANO_RIGHT.pkl").write_bytes(pickle.dumps(again, protocol=protocol))
+    with np.load(import_mano(tmp_path), allow_pickle=False) as stored:
+        for key in ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "f"):
+            np.testing.assert_allclose(stored[key], right[key], err_msg=key)

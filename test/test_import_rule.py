@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent / PACKAGE
 
 # From the bottom to the top, every subpackage a layer of its own: a module imports from its own layer and those below.
 LAYERS = (
-    *("skeleton", "camera", "types", "config", "calibration", "sources"),
+    *("skeleton", "camera", "types", "config", "image_files", "calibration", "sources"),
     *("geometry", "hand_model", "runtime", "landmarks", "detect", "encode", "lift", "interact", "track"),
     *("adapters", "teleop", "reconstructor", "overlay", "batch"),
     *("datasets", "models", "synthetic", "evaluation", "training"),

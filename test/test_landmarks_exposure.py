@@ -1,11 +1,11 @@
-"""Dark images are brightened, others are left as they are, and nothing changes abruptly in between."""
+"""Dark images are brightened, those in one channel become grey, others are left as they are, and nothing changes abruptly in between."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from hand_recon_ros.landmarks.exposure import brightened
+from hand_recon_ros.landmarks.exposure import brightened, in_grey, normalised
 
 
 def scene(bright):
@@ -44,3 +44,18 @@ def test_a_light_that_is_switched_off_slowly_changes_nothing_abruptly():
 def test_a_black_image_stays_nearly_black():
     assert brightened(np.zeros((90, 60, 3), np.uint8)).max() == 0
     assert brightened(np.full((90, 60, 3), 1, np.uint8)).max() < 60
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+@pytest.mark.parametrize("rest", [0.0, 0.3])
+def test_a_picture_in_one_channel_becomes_grey(channel, rest):
+    grey = scene(250)[..., 0]
+    image = np.rint(grey[..., None] * np.where(np.arange(3) == channel, 1.0, rest)).astype(np.uint8)
+    before = image.copy()
+    np.testing.assert_array_equal(normalised(image), np.repeat(grey[..., None], 3, axis=-1))
+    np.testing.assert_array_equal(image, before)
+
+
+def test_coloured_and_black_pictures_stay_as_they_are():
+    for image in (scene(250), np.zeros((90, 60, 3), np.uint8), np.full((90, 60, 3), (40, 90, 60), np.uint8)):
+        assert in_grey(image) is image

@@ -175,8 +175,7 @@ def test_stamps_in_the_future_are_processed_and_reported(dds: NodeOnDds) -> None
     dds.wait(lambda: len(hands) == 3, "all results")
     new = dds.warnings()[before:]
     assert len(new) == 1 and "s in the future" in new[0] and "clock" in new[0]
-    # A latency that cannot be is better than one that looks as if it could.
-    assert all(-61.0 < m.latency < -59.0 for m in hands)
+    assert all(np.isnan(m.latency) for m in hands)
     dds.process()
 
 

@@ -227,3 +227,15 @@ def test_arguments_that_ros_refuses_end_the_process_with_one_line(
     text = log.read_text()
     assert "Traceback" not in text
     assert len([line for line in text.splitlines() if "[FATAL]" in line]) == 1 and "check the arguments" in text
+
+
+@pytest.mark.parametrize("module", ["camera_source", "recorder"])
+@pytest.mark.parametrize(
+    "arguments", [("-p", "source:="), ("--params-file", "/nowhere.yaml"), ("-r", "__ns:=a//b")], ids=" ".join
+)
+def test_the_demonstration_ends_with_one_line_too(module: str, arguments: tuple[str, str]) -> None:
+    command = [sys.executable, "-m", f"hand_recon_ros.ros.demo.{module}", "--ros-args", *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    (line,) = (line for line in run.stderr.splitlines() if "[FATAL]" in line)
+    assert "check the arguments" in line

@@ -15,6 +15,7 @@ from builtin_interfaces.msg import Time  # noqa: E402
 from ros_support import CAMERA, HEIGHT, WIDTH, K, camera_info, image_message  # noqa: E402
 from sensor_msgs.msg import CompressedImage  # noqa: E402
 
+from hand_recon_ros.image_files import BitDepth  # noqa: E402
 from hand_recon_ros.ros.cameras import CameraInfos  # noqa: E402
 from hand_recon_ros.ros.images import InputError, decode  # noqa: E402
 
@@ -244,3 +245,110 @@ def test_a_jpeg_in_a_padded_buffer_is_whole(picture: np.ndarray) -> None:
 def test_an_odd_size_in_paired_chroma_is_bad_input(picture: np.ndarray) -> None:
     with pytest.raises(InputError, match="63x48"):
         decode(image_message(np.zeros((48, 63, 2), np.uint8), "yuv422_yuy2"))
+
+
+def yuv_planes(picture: np.ndarray) -> np.ndarray:
+    """Y, U and V (3, H, W) in studio range, BT.601."""
+    blue, green, red = np.moveaxis(picture.astype(float), -1, 0)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    chroma = [128 + (colour - luma) * scale * 224 / 255 for colour, scale in ((blue, 0.564), (red, 0.713))]
+    return np.clip(np.round([16 + luma * 219 / 255, *chroma]), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("padding", [0, 12])
+@pytest.mark.parametrize("encoding", ["nv12", "NV12", "nv21", "nv16", "nv61", "nv24", "nv42", "i420", "yuv420", "yv12"])
+def test_planar_yuv(picture: np.ndarray, encoding: str, padding: int) -> None:
+    luma, u, v = yuv_planes(picture)
+    kind = encoding.lower()
+    first, second = (v, u) if kind in ("nv21", "nv61", "nv42", "yv12") else (u, v)
+    columns = 1 if kind in ("nv24", "nv42") else 2
+    rows = 1 if kind in ("nv16", "nv61", "nv24", "nv42") else 2
+    first, second = first[::rows, ::columns], second[::rows, ::columns]
+    step = 64 + padding
+    planes = [(luma, step)]
+    if kind.startswith("nv"):
+        planes.append((np.stack([first, second], axis=-1).reshape(len(first), -1), step // columns * 2))
+    else:
+        planes += [(first, step // 2), (second, step // 2)]
+    data = b"".join(np.pad(p, ((0, 0), (0, s - p.shape[1])), constant_values=77).tobytes() for p, s in planes)
+    message = image_message(luma, encoding, step=step, data=array.array("B", data))
+    error = np.abs(decode(message).astype(int) - picture)
+    assert error.mean() < 4
+    with pytest.raises(InputError, match="truncated"):
+        decode(image_message(luma, encoding, step=step, data=array.array("B", data[:-1])))
+
+
+def test_an_odd_size_in_planar_yuv_is_bad_input() -> None:
+    with pytest.raises(InputError, match="63x48.*even size"):
+        decode(image_message(np.zeros((48, 63), np.uint8), "nv12"))
+
+
+def test_ten_bits_in_sixteen_are_not_black(picture: np.ndarray) -> None:
+    grey = picture[..., 1]
+    for bits in (10, 12, 14):
+        image = decode(image_message(grey.astype(np.uint16) << (bits - 8), "mono16"))
+        np.testing.assert_array_equal(image, np.repeat(grey[..., None], 3, axis=-1))
+    # The brightness of a stream does not jump where an image of it is dark.
+    depth = BitDepth()
+    bright = decode(image_message(grey.astype(np.uint16) << 4, "mono16"), depth=depth)
+    dark = decode(image_message(grey.astype(np.uint16) << 1, "mono16"), depth=depth)
+    np.testing.assert_array_equal(dark, bright >> 3)
+
+
+def test_infrared_through_compressed_is_not_black(picture: np.ndarray) -> None:
+    grey = picture[..., 1]
+    image = decode(compressed(grey.astype(np.uint16) << 2, text="mono16; png compressed mono16"))
+    np.testing.assert_array_equal(image, np.repeat(grey[..., None], 3, axis=-1))
+
+
+@pytest.mark.parametrize("text", ["16UC1; png compressed 16UC1", "16UC1; png compressed ", "16UC1", "png"])
+def test_depth_through_compressed_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="depth") as error:
+        decode(compressed(np.full((48, 64), 900, np.uint16), text=text), "/cam/depth")
+    assert error.value.kind == "encoding"
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "mono8"])
+def test_a_picture_file_in_a_raw_image_is_refused(encoding: str, extension: str) -> None:
+    small = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    data = cv2.imencode(extension, cv2.resize(small, (640, 480)))[1].tobytes()
+    shape = (480, 640) if encoding == "mono8" else (480, 640, 3)
+    size = int(np.prod(shape))
+    raw = image_message(np.zeros(shape, np.uint8), encoding, data=array.array("B", data.ljust(size, b"\0")))
+    with pytest.raises(InputError, match=rf"is a {'JPEG' if extension == '.jpg' else 'PNG'} file.*use_compressed"):
+        decode(raw)
+    # Pixels that only begin like one are pixels.
+    pixels = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    pixels.reshape(-1)[:3] = 0xFF, 0xD8, 0xFF
+    assert decode(image_message(pixels, encoding)).shape == (480, 640, 3)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+def test_bayer_through_compressed_has_its_colours(picture: np.ndarray, pattern: str, bits: int) -> None:
+    mosaic = np.empty(picture.shape[:2], np.uint8)
+    for index, colour in enumerate(pattern):
+        row, column = divmod(index, 2)
+        mosaic[row::2, column::2] = picture[row::2, column::2, "bgr".index(colour)]
+    encoding = f"bayer_{pattern}{bits}"
+    data = mosaic if bits == 8 else mosaic.astype(np.uint16) << 8
+    for text in (f"{encoding}; png compressed {encoding}", f"{encoding}; png compressed ", encoding):
+        error = np.abs(decode(compressed(data, text=text)).astype(int) - picture)[2:-2, 2:-2]
+        assert error.max() <= 4
+    # image_transport may convert it before the codec does its work.
+    np.testing.assert_array_equal(decode(compressed(picture, text=f"{encoding}; png compressed bgr8")), picture)
+
+
+def test_16_bit_colours_through_compressed(picture: np.ndarray) -> None:
+    wide = picture[..., ::-1].astype(np.uint16) << 8
+    np.testing.assert_array_equal(decode(compressed(wide, text="rgb16; png compressed rgb16")), picture)
+
+
+@pytest.mark.parametrize("tail", [b"\x12\x34" * 100, bytes(70000)])
+def test_a_jpeg_with_bytes_after_its_end_or_without_end_is_whole(picture: np.ndarray, tail: bytes) -> None:
+    data = cv2.imencode(".jpg", picture)[1].tobytes()
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    for whole in (data + tail, data[:-2]):
+        message = CompressedImage(format="jpeg", data=array.array("B", whole))
+        np.testing.assert_array_equal(decode(message), expected)

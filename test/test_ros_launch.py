@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
 
@@ -89,79 +90,166 @@ def test_what_launch_files_import_from_the_package_exists(file: pathlib.Path) ->
 
 @needs_launch
 @pytest.mark.parametrize("file", LAUNCH_FILES, ids=lambda file: file.name)
-def test_launch_arguments_are_few_and_described(file: pathlib.Path) -> None:
+def test_every_parameter_is_a_launch_argument(file: pathlib.Path) -> None:
     arguments = arguments_of(file)
-    assert 0 < len(arguments) <= 12
-    assert len({argument.name for argument in arguments}) == len(arguments)
+    names = [argument.name for argument in arguments]
+    assert len(set(names)) == len(names)
+    assert {*table(), "use_sim_time", "namespace", "params_file", "fixed_frame"} <= set(names)
     assert all(argument.description for argument in arguments)
 
 
 @needs_launch
-def test_defaults_of_launch_arguments_come_from_the_parameter_file(tmp_path: pathlib.Path) -> None:
-    from launch.utilities import perform_substitutions
-
+def test_only_what_is_given_goes_to_the_node() -> None:
+    from hand_recon_ros.ros.launching import given_parameters
     from launch import LaunchContext
 
-    file = tmp_path / "mine.yaml"
-    file.write_text("/**:\n  ros__parameters:\n    fallback_fov: 71.5\n    publish_tf: 'off'\n    autostart: false\n")
     context = LaunchContext()
-    context.launch_configurations["params_file"] = str(file)
-    values = {
-        argument.name: perform_substitutions(context, argument.default_value)
-        for argument in arguments_of(ROOT / "launch" / "hand_recon.launch.py")
-        if argument.name in table()
-    }
-    assert (values["fallback_fov"], values["publish_tf"], values["autostart"]) == ("71.5", "off", "false")
-    assert (values["tf_prefix"], values["mirrored_input"]) == ("human_", "false")
+    arguments = arguments_of(ROOT / "launch" / "hand_recon.launch.py")
+    given = {
+        "encoder": "none", "threads": "1", "use_sim_time": "true", "rectified": "true", "tf_prefix": "",
+        "publish_tf": "off", "fallback_fov": "60", "marker_rate": "5",
+    }  # fmt: skip
+    context.launch_configurations.update(given)
+    for argument in arguments:
+        argument.execute(context)
+    assert given_parameters(context) == {
+        "encoder": "none", "threads": 1, "use_sim_time": True, "rectified": True, "tf_prefix": "", "publish_tf": "off",
+        "fallback_fov": 60.0, "marker_rate": 5.0,
+    }  # fmt: skip
+
+
+@needs_launch
+def test_unknown_arguments_are_refused() -> None:
+    from hand_recon_ros.ros.launching import LaunchError, check_names
+
+    arguments = arguments_of(ROOT / "launch" / "hand_recon.launch.py")
+    check_names(["namespace", "threads"], arguments)
+    with pytest.raises(LaunchError, match="unknown launch argument 'fallback_fow'; did you mean 'fallback_fov'"):
+        check_names(["fallback_fow"], arguments)
+    with pytest.raises(LaunchError, match="--show-args"):
+        check_names(["xyz"], arguments)
+
+
+SCRIPT = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+service = LaunchService(argv=sys.argv[2:])
+arguments = [tuple(word.split(":=")) for word in sys.argv[2:]]
+source = PythonLaunchDescriptionSource(sys.argv[1])
+service.include_launch_description(
+    LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)])
+)
+sys.exit(service.run())
+"""
+
+
+@contextlib.contextmanager
+def launched(log: pathlib.Path, file: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A launch file, started as a process of its own."""
+    with open(log, "w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(ROOT / "launch" / file), *arguments],
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@needs_launch
+@pytest.mark.parametrize(
+    ("file", "argument", "text"),
+    [
+        ("hand_recon.launch.py", "rviz:=true", "rviz:=true needs the package rviz2"),
+        ("webcam.launch.py", "rviz:=1", "rviz:=true needs the package rviz2"),
+        ("hand_recon.launch.py", "thread:=1", "unknown launch argument 'thread'; did you mean 'threads'?"),
+    ],
+)
+def test_what_cannot_be_launched_is_said_before_anything_starts(tmp_path, file: str, argument: str, text: str) -> None:
+    with contextlib.suppress(ImportError):
+        from ament_index_python.packages import get_packages_with_prefixes
+
+        if "rviz2" in get_packages_with_prefixes() and "rviz" in argument:
+            pytest.skip("rviz2 is installed")
+    with launched(tmp_path / "log", file, argument) as process:
+        assert process.wait(60.0) == 1
+    output = (tmp_path / "log").read_text()
+    assert text in output and "process started" not in output
+
+
+@needs_launch
+def test_one_parameter_file_for_two_cameras(tmp_path: pathlib.Path) -> None:
+    """Each node has its own section, as with ros2 run."""
+    file = tmp_path / "two.yaml"
+    file.write_text(
+        "/**:\n  ros__parameters:\n    autostart: false\n    publish_tf: full\n"
+        "/left_cam/hand_recon:\n  ros__parameters:\n    tf_prefix: left_\n    publish_tf: wrist\n"
+        "/right_cam/hand_recon:\n  ros__parameters:\n    tf_prefix: right_\n"
+    )
+    names = ["tf_prefix", "publish_tf", "autostart", "threads"]
+    with contextlib.ExitStack() as stack:
+        for side in ("left", "right"):
+            arguments = (f"namespace:={side}_cam", f"params_file:={file}", "threads:=1")
+            stack.enter_context(launched(tmp_path / side, "hand_recon.launch.py", *arguments))
+        values = {side: parameters_of(f"/{side}_cam/hand_recon", names) for side in ("left", "right")}
+    assert values == {"left": ["left_", "wrist", False, 1], "right": ["right_", "full", False, 1]}
+
+
+def parameters_of(node_name: str, names: list[str]) -> list[Any]:
+    """Parameters of a running node."""
+    import rclpy
+    from rcl_interfaces.srv import GetParameters
+    from rclpy.context import Context
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.parameter import parameter_value_to_python
+
+    context = Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("client", context=context)
+    try:
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        client = node.create_client(GetParameters, f"{node_name}/get_parameters")
+        assert client.wait_for_service(60.0), node_name
+        future = client.call_async(GetParameters.Request(names=names))
+        executor.spin_until_future_complete(future, timeout_sec=10.0)
+        return [parameter_value_to_python(value) for value in future.result().values]
+    finally:
+        node.destroy_node()
+        context.try_shutdown()
+
+
+@needs_launch
+def test_a_camera_that_ends_ends_the_launch(tmp_path: pathlib.Path) -> None:
+    """A photo that cannot be read ends it at once; both nodes are in the namespace."""
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    arguments = ("autostart:=false", f"input:={tmp_path / 'bad.jpg'}", "namespace:=cam")
+    with launched(tmp_path / "log", "demo.launch.py", *arguments) as process:
+        process.wait(60.0)
+    output = (tmp_path / "log").read_text()
+    assert "bad.jpg cannot be decoded" in output
+    assert output.count("__ns:=/cam ") == 2 and "process has died" in output
 
 
 @needs_launch
 def test_a_real_launch_starts_the_node_and_ends_it(tmp_path: pathlib.Path) -> None:
     """autostart:=false, so that no network is loaded."""
-    script = (
-        "import sys; from launch import LaunchDescription, LaunchService;"
-        "from launch.actions import IncludeLaunchDescription as I;"
-        "from launch.launch_description_sources import PythonLaunchDescriptionSource as P;"
-        "service = LaunchService();"
-        "service.include_launch_description(LaunchDescription([I(P(sys.argv[1]),"
-        " launch_arguments=[('autostart', 'false'), ('fallback_fov', '60'), ('publish_tf', 'off')])]));"
-        "sys.exit(service.run())"
-    )
     log = tmp_path / "log"
-    with open(log, "w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, str(ROOT / "launch" / "hand_recon.launch.py")],
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-    try:
-        import rclpy
-        from rcl_interfaces.srv import GetParameters
-        from rclpy.context import Context
-        from rclpy.executors import SingleThreadedExecutor
-
-        context = Context()
-        rclpy.init(context=context)
-        node = rclpy.create_node("client", context=context)
-        executor = SingleThreadedExecutor(context=context)
-        executor.add_node(node)
-        client = node.create_client(GetParameters, "/hand_recon/get_parameters")
-        assert client.wait_for_service(60.0), log.read_text()
-        names = ["autostart", "fallback_fov", "publish_tf", "marker_rate"]
-        future = client.call_async(GetParameters.Request(names=names))
-        executor.spin_until_future_complete(future, timeout_sec=10.0)
-        autostart, fov, tf, rate = future.result().values
-        assert (autostart.bool_value, fov.double_value, tf.string_value) == (False, 60.0, "off")
-        assert rate.double_value == table()["marker_rate"][1]
-        node.destroy_node()
-        context.try_shutdown()
+    names = ["autostart", "fallback_fov", "publish_tf", "marker_rate", "use_sim_time", "encoder"]
+    arguments = ("autostart:=false", "fallback_fov:=60", "publish_tf:=off", "use_sim_time:=true", "encoder:=none")
+    with launched(log, "hand_recon.launch.py", *arguments) as process:
+        values = parameters_of("/hand_recon", names)
+        assert values == [False, 60.0, "off", table()["marker_rate"][1], True, "none"]
         # A terminal interrupts the whole process group: launch and the node.
         os.killpg(process.pid, signal.SIGINT)
         process.wait(60.0)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
     text = log.read_text()
     assert "Error" not in text and "Traceback" not in text, text
     assert "process has finished cleanly" in text

@@ -65,7 +65,8 @@ def test_the_life_cycle_loads_once_and_stops_on_deactivation() -> None:
         dds.wait(lambda: dds.publisher(Image, "image").get_subscription_count() == 0, "the subscription to end")
         dds.send(image_message())
         time.sleep(0.1)
-        assert len(hands) == 1
+        assert len(hands) == 2
+        assert hands[1].header == hands[0].header and [h.state for h in (hands[1].left, hands[1].right)] == [0, 0]
 
         assert change(Transition.TRANSITION_ACTIVATE) and state() == "active"
         assert len(dds.made) == 1, "nothing is loaded again on activate"
@@ -73,7 +74,7 @@ def test_the_life_cycle_loads_once_and_stops_on_deactivation() -> None:
         time.sleep(0.2)
         dds.send_info(camera_info())
         dds.process()
-        dds.wait(lambda: len(hands) == 2, "a result")
+        dds.wait(lambda: len(hands) == 3, "a result")
 
         assert change(Transition.TRANSITION_DEACTIVATE) and change(Transition.TRANSITION_CLEANUP)
         assert state() == "unconfigured"

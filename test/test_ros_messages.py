@@ -24,7 +24,7 @@ from hand_recon_ros.geometry.rotations import quaternions  # noqa: E402
 from hand_recon_ros.hand_model import from_mano_pose  # noqa: E402
 from hand_recon_ros.hand_model.named_angles import ANGLE_NAMES, angles_from_named  # noqa: E402
 from hand_recon_ros.ros import messages  # noqa: E402
-from hand_recon_ros.ros.frames import build_transforms, hand_poses, relative_poses  # noqa: E402
+from hand_recon_ros.ros.frames import build_transforms, continuous, hand_poses, relative_poses  # noqa: E402
 from hand_recon_ros.ros.images import build_compressed_image_message, build_image_message, decode  # noqa: E402
 from hand_recon_ros.ros.markers import HandMarkers  # noqa: E402
 from hand_recon_ros.skeleton import JOINT_NAMES, KEYPOINT_NAMES, KEYPOINT_PARENTS  # noqa: E402
@@ -286,3 +286,24 @@ def test_markers_are_deleted_once_when_their_hand_is_lost() -> None:
     assert not [m for m in markers.add(HEADER, estimate_of(right=False)).markers if m.action == Marker.DELETE]
     assert len(markers.delete(HEADER, markers.shown).markers) == 3
     assert not markers.shown
+
+
+def test_quaternions_stay_on_one_hemisphere() -> None:
+    last: dict[Side, np.ndarray] = {}
+    flips = 0
+    for angle in np.linspace(0.0, 4 * np.pi, 200):
+        turn = Rotation.from_rotvec([0.0, angle, 0.0]).as_matrix()
+        poses = hand_poses(estimate_of())
+        turned = {
+            side: dataclasses.replace(each, quaternions=quaternions(turn @ each.rotations))
+            for side, each in poses.items()
+        }
+        result = continuous(turned, last)
+        for side, each in result.items():
+            same = np.abs(np.sum(each.quaternions * turned[side].quaternions, axis=-1))
+            np.testing.assert_allclose(same, 1.0, atol=1e-12)
+            if side in last:
+                assert (np.sum(each.quaternions * last[side], axis=-1) > 0.9).all()
+                flips += int((np.sum(each.quaternions * turned[side].quaternions, axis=-1) < 0).any())
+        last = {side: each.quaternions for side, each in result.items()}
+    assert flips, "without that they would have changed their signs"

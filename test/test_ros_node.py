@@ -311,14 +311,15 @@ def test_set_enabled_pauses_and_goes_on(dds: NodeOnDds) -> None:
     dds.wait(lambda: images.get_subscription_count() == 0, "the node to leave")
     dds.send(image_message())
     time.sleep(0.2)
-    assert len(hands) == 1
+    assert [(m.left.state, m.right.state) for m in hands] == [(1, 1), (0, 0)], "the last word is LOST"
+    assert hands[1].header == hands[0].header and np.isnan(hands[1].latency)
     for _ in range(2):  # a second time changes nothing
         assert dds.call(SetBool, "/hand_recon/set_enabled", SetBool.Request(data=True)).success
     dds.wait(lambda: images.get_subscription_count() == 1, "the node to come back")
     dds.publisher(type(camera_info()), "camera_info")
     time.sleep(0.2)
     dds.process()
-    dds.wait(lambda: len(hands) == 2, "a result")
+    dds.wait(lambda: len(hands) == 3, "a result")
 
 
 def test_a_flood_is_dropped_counted_and_not_queued(dds: NodeOnDds) -> None:

@@ -84,7 +84,7 @@ def test_stamps_that_jump_back_start_again(stream: Stream) -> None:
 
 
 def test_stamps_of_a_recording_are_reported(stream: Stream) -> None:
-    assert stream.image(NOW - 1e8).latency_known
+    assert not stream.image(NOW - 1e8).latency_known
     assert stream.logged == [
         "/image: the stamp lies 100000000 s in the past: set use_sim_time for recordings, or synchronise the clocks of"
         " the camera and this machine (chrony, PTP)"

@@ -33,7 +33,7 @@ class RecordedOutputs:
 
     def __init__(self) -> None:
         self.published: list[tuple[InputFrame, TwoHandEstimate]] = []
-        self.deleted = 0
+        self.lost: list[Any] = []
         self.error: Exception | None = None
 
     def publish(self, frame: InputFrame, estimate: TwoHandEstimate, dropped: int, config: Any) -> float:
@@ -42,8 +42,8 @@ class RecordedOutputs:
         self.published.append((frame, estimate))
         return 0.01
 
-    def delete_markers(self, header: Any) -> None:
-        self.deleted += 1
+    def publish_lost(self, header: Any, dropped: int) -> None:
+        self.lost.append(header)
 
 
 class Bench:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import pathlib
 import subprocess
 import sys
+import tempfile
 import zipfile
 
 import pytest
@@ -143,3 +146,15 @@ def test_networks_without_their_files_are_an_error_with_the_way_out(tmp_path):
 
     with pytest.raises(mf.ModelFileError, match="hand-recon models fetch --dest"):
         HandNetworks.load(ReconstructorConfig(model_dir=str(tmp_path)))
+
+
+def test_a_user_without_home_has_a_cache(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4000000)  # of no passwd entry
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/tmp")
+    assert mf.cache_dir() == pathlib.Path("/tmp/hand_recon_4000000")
+    assert mf.search_folders()[0] == mf.cache_dir()
+    assert mf.search_folders("~/models") == [pathlib.Path("~/models")]
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert mf.cache_dir() == pathlib.Path("/home/somebody/.cache/hand_recon")

@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..image_files import read_image
 from .pictures import AnnotationError
 
 _VAL_SHARE = 0.1
@@ -287,9 +288,10 @@ def without_similar(pictures: Sequence[BoxedPicture], others: Iterable[Path]) ->
 
 def _thumbnail(path: Path) -> np.ndarray:
     """A picture as _THUMBNAIL x _THUMBNAIL gray values of zero mean and unit norm, to compare pictures by."""
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if image is None:
-        raise AnnotationError(f"{path} cannot be read as a picture")
+    try:
+        image = read_image(path, cv2.IMREAD_GRAYSCALE)
+    except OSError as error:
+        raise AnnotationError(f"{path} cannot be read as a picture ({error})") from error
     small = cv2.resize(image, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float64)
     small -= small.mean()
     return small / max(float(np.linalg.norm(small)), 1e-6)
@@ -312,9 +314,10 @@ def _numbers(fields: list[str], count: int, where: str) -> np.ndarray:
 
 
 def _size(path: Path, where: str) -> tuple[int, int]:
-    image = cv2.imread(str(path)) if path.is_file() else None
-    if image is None:
-        raise AnnotationError(f"{where}: its picture {path} is missing or cannot be read")
+    try:
+        image = read_image(path)
+    except OSError as error:
+        raise AnnotationError(f"{where}: its picture {path} is missing or cannot be read ({error})") from error
     return image.shape[1], image.shape[0]
 
 

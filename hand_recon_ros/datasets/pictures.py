@@ -19,9 +19,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
+from ..image_files import read_image
 from ..skeleton import NUM_KEYPOINTS
 from ..types import Camera, CameraError, Frame, Side
 
@@ -76,9 +76,10 @@ class AnnotatedPicture:
 
     def frame(self) -> Frame:
         """Read the picture; raises AnnotationError where it cannot be read or is not of the annotated size."""
-        image = cv2.imread(str(self.path))
-        if image is None:
-            raise AnnotationError(f"{self.path}: no picture that can be read")
+        try:
+            image = read_image(self.path)
+        except OSError as error:
+            raise AnnotationError(f"{self.path}: no picture that can be read ({error})") from error
         height, width = image.shape[:2]
         if self.size not in (None, (width, height)):
             raise AnnotationError(f"{self.path}: {width} x {height} pixels, but annotated as {self.size}")

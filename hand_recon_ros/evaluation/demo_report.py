@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..geometry.mesh_queries import touching
+from ..image_files import VideoWriter, write_image
 from ..types import HandState, Side
 from . import metrics
 from .recording import Recording, estimate, joints_of
@@ -106,8 +107,6 @@ def _mean(values: np.ndarray) -> float | None:
 
 def draw(recording: Recording, out: Path) -> int:
     """Write overlay.mp4 and contact_sheet.png into ``out``; returns the number of frames of the video."""
-    import cv2
-
     from ..hand_model import load_hand_model
     from ..overlay import contact_sheet, draw_overlay
 
@@ -123,17 +122,15 @@ def draw(recording: Recording, out: Path) -> int:
         picture = draw_overlay(image, estimate(record, hand_model), recording.camera(image))
         if writer is None:
             size = (picture.shape[1], picture.shape[0])
-            writer = cv2.VideoWriter(str(out / "overlay.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
-            if not writer.isOpened():
-                raise ReportError(f"{out / 'overlay.mp4'} cannot be written: this OpenCV cannot encode MPEG-4")
+            writer = VideoWriter(out / "overlay.mp4", rate, size)
         writer.write(fitted(picture, *size))
         count += 1
         if tuple(line["stamp"]) in wanted:
             sheet.append(picture)
     if writer is not None:
-        writer.release()
+        writer.close()
     if sheet:
-        cv2.imwrite(str(out / "contact_sheet.png"), contact_sheet(sheet, _SHEET_COLUMNS, _SHEET_WIDTH))
+        write_image(out / "contact_sheet.png", contact_sheet(sheet, _SHEET_COLUMNS, _SHEET_WIDTH))
     return count
 
 

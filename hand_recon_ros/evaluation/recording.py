@@ -12,6 +12,7 @@ import numpy as np
 
 from ..calibration import read_calibration
 from ..camera import Camera
+from ..image_files import read_image
 from ..skeleton import NUM_KEYPOINTS
 from ..sources import open_source
 from ..types import HandEstimate, HandState, ScaleSource, Side, TwoHandEstimate
@@ -149,10 +150,8 @@ class Recording:
                 yield line, item.image
 
     def _saved_images(self) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-        import cv2
-
         for line in self.sent:
             sec, nanosec = line["stamp"]
-            image = cv2.imread(str(self.run / "images" / f"{sec}.{nanosec:09d}.jpg"))
-            if image is not None:
-                yield line, image
+            path = self.run / "images" / f"{sec}.{nanosec:09d}.jpg"
+            if path.is_file():  # of the images that were received
+                yield line, read_image(path)

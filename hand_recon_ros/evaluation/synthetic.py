@@ -7,9 +7,9 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
+from ..image_files import read_image
 from ..reconstructor import TwoHandReconstructor
 from ..runtime.model_files import cache_dir
 from ..skeleton import WRIST
@@ -228,7 +228,4 @@ def _cases(
 
 def _picture(folder: Path, frame: int) -> np.ndarray:
     path = folder / "images" / f"{frame:06d}.png"
-    image = cv2.imread(str(path))
-    if image is None:
-        raise OSError(f"{path}: missing, or not an image")
-    return image
+    return read_image(path)

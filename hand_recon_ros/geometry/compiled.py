@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import numba as nb
 import numpy as np
+
+_log = logging.getLogger(__name__)
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -16,11 +19,12 @@ def compiled(function: Callable[..., Any]) -> Any:
     It compiles again for every other combination of types and layouts, so that a public wrapper must give it arrays of
     one layout: see :func:`float_array`. The machine code is cached beside the source, or else in the user's cache
     folder (or in ``NUMBA_CACHE_DIR``). Where none of them is writable, as in some containers, every process compiles
-    anew.
+    anew, and says so.
     """
     try:
         return nb.njit(cache=True, nogil=True)(function)
     except RuntimeError:
+        _warn_of_compiling()
         return nb.njit(nogil=True)(function)
 
 
@@ -41,6 +45,7 @@ def compiled_ufunc(signature: str, layout: str) -> Callable[[Callable[..., Any]]
             try:
                 return nb.guvectorize([signature], layout, cache=True)(function)
             except RuntimeError:
+                _warn_of_compiling()
                 return nb.guvectorize([signature], layout)(function)
 
         @functools.wraps(function)
@@ -50,6 +55,14 @@ def compiled_ufunc(signature: str, layout: str) -> Callable[[Callable[..., Any]]
         return call
 
     return decorate
+
+
+@functools.cache
+def _warn_of_compiling() -> None:
+    _log.warning(
+        "compiled code cannot be stored, neither beside the package nor in the user's cache: every start compiles"
+        " for some seconds; set NUMBA_CACHE_DIR to a folder that can be written"
+    )
 
 
 def float_array(array: np.ndarray, name: str, *shape: int | None) -> np.ndarray:

@@ -37,7 +37,7 @@ def import_mano(path: str | os.PathLike[str], out: str | os.PathLike[str] | None
     Raises:
         HandModelError: a file is missing, is not MANO's, or has unexpected contents.
     """
-    path = pathlib.Path(path).expanduser()
+    path = pathlib.Path(os.path.expanduser(path))
     folder = path if path.is_dir() else path.parent
     if not path.exists():
         raise HandModelError(f"{path}: no such file; expected MANO_RIGHT.pkl, from mano.is.tue.mpg.de, or its folder")
@@ -55,7 +55,7 @@ def import_mano(path: str | os.PathLike[str], out: str | os.PathLike[str] | None
     hands = {side: _read(source) for side, source in sources.items()}
     if "LEFT" in hands:
         _fix_left_shape(hands["LEFT"], hands["RIGHT"])
-    target = folder if out is None else pathlib.Path(out).expanduser()
+    target = folder if out is None else pathlib.Path(os.path.expanduser(out))
     target.mkdir(parents=True, exist_ok=True)
     for side, arrays in hands.items():
         np.savez_compressed(target / f"MANO_{side}.npz", **arrays)  # type: ignore[arg-type]
@@ -131,8 +131,8 @@ class _Selection(_Holder):
     kind = "chumpy.reordering.Select"
 
 
-class _SparseColumns(_Holder):
-    kind = "scipy.sparse.csc_matrix"
+class _Sparse(_Holder):
+    kind = "scipy.sparse"
 
 
 def _plain(value: Any) -> np.ndarray:
@@ -145,19 +145,43 @@ def _plain(value: Any) -> np.ndarray:
         chosen = _plain(value.state["a"]).reshape(-1)[np.asarray(_plain(value.state["idxs"]), dtype=np.int64)]
         shape = value.state.get("preferred_shape")
         return chosen if shape is None else chosen.reshape(tuple(int(n) for n in np.ravel(shape)))
-    if isinstance(value, _SparseColumns):
-        return _dense(value.state)
+    if isinstance(value, _Sparse):
+        return _dense(value.kind, value.state)
     raise TypeError(f"a {type(value).__name__} instead of an array")
 
 
-def _dense(state: dict[str, Any]) -> np.ndarray:
-    rows, columns = (int(n) for n in state["_shape"])
-    data, indices, starts = (np.asarray(state[name]) for name in ("data", "indices", "indptr"))
-    if len(starts) != columns + 1:
-        raise ValueError(f"{len(starts)} column starts for {columns} columns")
-    dense = np.zeros((rows, columns))
-    np.add.at(dense, (indices, np.repeat(np.arange(columns), np.diff(starts))), data)
+def _dense(kind: str, state: dict[str, Any]) -> np.ndarray:
+    """A sparse matrix of scipy as an array; ``kind`` is one of _SPARSE."""
+    shape = tuple(int(n) for n in state["_shape"])
+    data = state["data"]
+    if kind == "coo":
+        rows, columns = state["coords"] if "coords" in state else (state["row"], state["col"])
+    elif kind == "lil":
+        rows, columns = (
+            np.repeat(np.arange(shape[0]), [len(row) for row in state["rows"]]),
+            np.concatenate(state["rows"]),
+        )
+        data = np.concatenate(state["data"])
+    else:
+        starts, major = np.asarray(state["indptr"]), shape[kind == "csc"]
+        if len(starts) != major + 1:
+            raise ValueError(f"{len(starts)} starts for {major} {'columns' if kind == 'csc' else 'rows'}")
+        rows, columns = np.repeat(np.arange(major), np.diff(starts)), state["indices"]
+        if kind == "csc":
+            rows, columns = columns, rows
+    dense = np.zeros(shape)
+    np.add.at(dense, (np.asarray(rows, dtype=np.int64), np.asarray(columns, dtype=np.int64)), np.asarray(data))
     return dense
+
+
+_SPARSE = {kind: type(f"_Sparse_{kind}", (_Sparse,), {"kind": kind}) for kind in ("csc", "csr", "coo", "lil")}
+
+
+def _from_buffer(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: str = "C") -> np.ndarray:
+    """numpy's _frombuffer, by which protocol 5 makes an array of bytes."""
+    if order not in ("C", "F"):
+        raise HandModelError(f"an array in the order {order!r}")
+    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order="F" if order == "F" else "C")
 
 
 def _new_holder(kind: Any, *_: Any) -> _Holder:
@@ -182,8 +206,13 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): np.dtype,
     ("chumpy.ch", "Ch"): _Value,
     ("chumpy.reordering", "Select"): _Selection,
-    ("scipy.sparse.csc", "csc_matrix"): _SparseColumns,
-    ("scipy.sparse._csc", "csc_matrix"): _SparseColumns,
+    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+    **{
+        (f"scipy.sparse.{private}{kind}", f"{kind}_{name}"): holder
+        for kind, holder in _SPARSE.items()
+        for private in ("", "_")
+        for name in ("matrix", "array")
+    },
     ("builtins", "object"): object,
     ("builtins", "set"): set,
     ("copyreg", "_reconstructor"): _new_holder,

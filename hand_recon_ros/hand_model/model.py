@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import pathlib
 
 import numpy as np
@@ -177,7 +178,7 @@ def load_hand_model(path: str | pathlib.Path = "") -> HandModel:
     """
     if not str(path):
         return load_embedded()
-    path = pathlib.Path(path).expanduser()
+    path = pathlib.Path(os.path.expanduser(path))
     if path.is_dir():
         path = path / "MANO_RIGHT.npz"
     first = read_arrays(path)

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
 
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import qos_policy_name_from_kind
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from .problems import Problems
 from .topics import Topic
+
+_OVERRIDABLE = (
+    QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY,
+)  # fmt: skip
+
+
+@dataclasses.dataclass(eq=False)
+class _Subscription:
+    topic: Topic
+    name: str
+    callback: Callable[[Any], None]
+    reliability: str
+    qos: tuple[bool, bool] = (False, False)
+    handle: Any = None
 
 
 class Connections:
@@ -22,7 +37,7 @@ class Connections:
         self._node = node
         self._problems = problems
         self._publishers: list[Any] = []
-        self._subscriptions: list[Any] = []
+        self._subscriptions: list[_Subscription] = []
 
     @property
     def alive(self) -> bool:
@@ -57,26 +72,62 @@ class Connections:
         return publisher
 
     def subscribe(self, topic: Topic, callback: Callable[[Any], None], reliability: str) -> None:
-        """Subscribe to ``topic``."""
-        self._subscriptions.append(
-            self._node.create_subscription(
-                topic.message_type(),
-                topic.name,
-                callback,
-                topic.qos(reliability),
-                event_callbacks=SubscriptionEventCallbacks(
-                    incompatible_qos=functools.partial(
-                        self._refused_publisher, self._node.resolve_topic_name(topic.name)
-                    )
-                ),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            )
+        """Subscribe to ``topic``, with the QoS that its publishers offer where that is known: see :meth:`match`.
+
+        ``reliability`` is ``auto`` (that of the publishers), ``best_effort`` or ``reliable``.
+        """
+        name = self._node.resolve_topic_name(topic.name)
+        subscription = _Subscription(topic, name, callback, reliability)
+        self._subscriptions.append(subscription)
+        self._create(subscription)
+
+    def match(self) -> None:
+        """Subscribe again where the publishers offer another QoS than when they were last looked at.
+
+        A reliable publisher's large images arrive reliably only by a reliable subscription, and a message from before
+        only by a latched one. To be called once in a while: publishers come and go.
+        """
+        for subscription in self._subscriptions:
+            if self._offered(subscription) != subscription.qos:
+                self._node.destroy_subscription(subscription.handle)
+                self._create(subscription)
+
+    def publishers(self, topic: str) -> list[str]:
+        """The message type of each publisher on a topic, as ``sensor_msgs/msg/Image``."""
+        return [info.topic_type for info in self._node.get_publishers_info_by_topic(topic)]
+
+    def _offered(self, subscription: _Subscription) -> tuple[bool, bool]:
+        """Whether to subscribe reliable, and latched: a QoS that every publisher is compatible with."""
+        infos = self._node.get_publishers_info_by_topic(subscription.name)
+        offered = [] if self._is_overridden(subscription.name) else [info.qos_profile for info in infos]
+        latched = bool(offered) and all(qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in offered)
+        reliable = bool(offered) and all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in offered)
+        wanted = subscription.reliability
+        return wanted == "reliable" or (reliable and (latched or wanted == "auto")), latched
+
+    def _is_overridden(self, topic: str) -> bool:
+        """Whether the user has set the QoS of the subscription; rclpy has no public access to what was set."""
+        return any(name.startswith(f"qos_overrides.{topic}.subscription.") for name in self._node._parameter_overrides)
+
+    def _create(self, subscription: _Subscription) -> None:
+        subscription.qos = self._offered(subscription)
+        # As parameters they would keep the QoS of the first time.
+        overridden = self._is_overridden(subscription.name)
+        subscription.handle = self._node.create_subscription(
+            subscription.topic.message_type(),
+            subscription.topic.name,
+            subscription.callback,
+            subscription.topic.qos(*subscription.qos),
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=functools.partial(self._refused_publisher, subscription.name)
+            ),
+            qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE) if overridden else None,
         )
 
     def unsubscribe(self) -> None:
         """End all subscriptions."""
         while self._subscriptions:
-            self._node.destroy_subscription(self._subscriptions.pop())
+            self._node.destroy_subscription(self._subscriptions.pop().handle)
 
     def unpublish(self) -> None:
         """End all publishers."""
@@ -88,7 +139,7 @@ class Connections:
         self._problems.report(
             f"qos.{topic}",
             f"a publisher on {topic} offers an incompatible QoS ({policy}): no message will come from it; set"
-            " image_reliability to best_effort, or match the QoS with qos_overrides",
+            " image_reliability to auto, or match the QoS with qos_overrides",
         )
 
     def _refused_subscriber(self, topic: str, event: Any) -> None:

@@ -40,8 +40,8 @@ class Report:
 class Counters:
     """Counts images on their way through the node.
 
-    Each counter is written by one thread, and read by the diagnostics timer. ``states`` and ``calibrated`` are those
-    of the last estimate.
+    ``infos`` counts camera_info. Each counter is written by one thread, and read by the diagnostics timer. ``states``
+    and ``calibrated`` are those of the last estimate.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,6 +50,7 @@ class Counters:
         self._inferences: collections.deque[float] = collections.deque(maxlen=1000)
         self._unprocessed_since: float | None = None
         self.received = 0
+        self.infos = 0
         self.processed = 0
         self.refused = 0
         self.states = (HandState.LOST, HandState.LOST)

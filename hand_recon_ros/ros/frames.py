@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,20 @@ def hand_poses(estimate: TwoHandEstimate) -> dict[Side, HandPoses]:
     rotations[:, WRIST] = [hand.wrist_pose[:3, :3] for hand in hands]
     parts = rotations, keypoints, quaternions(rotations), pinch_distance(keypoints), grasp_closure(keypoints)
     return {hand.side: HandPoses(*each) for hand, *each in zip(hands, *parts, strict=True)}
+
+
+def continuous(poses: dict[Side, HandPoses], last: Mapping[Side, np.ndarray]) -> dict[Side, HandPoses]:
+    """``poses`` with each quaternion on the same hemisphere as in the ``last`` image, (21, 4) of each hand.
+
+    q and -q are one rotation; who interpolates or differentiates them needs those that are near.
+    """
+    result = {}
+    for side, each in poses.items():
+        if side in last:
+            opposite = np.sum(each.quaternions * last[side], axis=-1, keepdims=True) < 0.0
+            each = dataclasses.replace(each, quaternions=np.where(opposite, -each.quaternions, each.quaternions))
+        result[side] = each
+    return result
 
 
 def tf_name(frame_id: str) -> str:

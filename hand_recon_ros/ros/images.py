@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..image_files import BitDepth, ImageError, decode_image
+
 MIN_IMAGE_SIZE = 16
 """Smallest image side that is processed, pixels: a hand in a smaller image cannot be detected."""
 
@@ -34,9 +36,18 @@ _CONVERSIONS = {
     "bgra": "COLOR_BGRA2BGR",
     "rgba": "COLOR_RGBA2BGR",
 }
-_GENERIC = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}
+_PLANAR = {
+    # Columns and rows of luma for each of chroma, whether chroma is interleaved, and whether U is before V.
+    "nv12": (2, 2, True, True), "nv21": (2, 2, True, False),
+    "nv16": (2, 1, True, True), "nv61": (2, 1, True, False),
+    "nv24": (1, 1, True, True), "nv42": (1, 1, True, False),
+    "i420": (2, 2, False, True), "yuv420": (2, 2, False, True), "yuv420p": (2, 2, False, True),
+    "yv12": (2, 2, False, False),
+}  # fmt: skip
+_GENERIC = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8", "16UC3": "bgr16", "16UC4": "bgra16"}
 _DEPTH = {"16UC1", "16SC1", "32FC1", "64FC1"}
-_READ_DIRECTLY = "bgr8, rgb8, bgra8, rgba8, mono8, their 16-bit kinds, bayer_*, uyvy, yuyv"
+_READ_DIRECTLY = "bgr8, rgb8, bgra8, rgba8, mono8, their 16-bit kinds, bayer_*, uyvy, yuyv, nv12, nv21, i420"
+_PICTURE_FILES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG"}
 
 
 class InputError(ValueError):
@@ -50,35 +61,34 @@ class InputError(ValueError):
         self.kind = kind
 
 
-def decode(message: Any, topic: str = "image") -> np.ndarray:
+def decode(message: Any, topic: str = "image", depth: BitDepth | None = None) -> np.ndarray:
     """The picture in a sensor_msgs/Image or CompressedImage: uint8 (H, W, 3), BGR.
 
-    For ``bgr8`` the result is a view of the message's data. ``topic`` is the name in error messages.
-    Raises InputError.
+    For ``bgr8`` the result is a view of the message's data. ``topic`` is the name in error messages, ``depth`` that of
+    the 16-bit images of a stream (None: a single image). Raises InputError.
     """
-    return decode_compressed(message, topic) if hasattr(message, "format") else decode_raw(message, topic)
+    depth = depth or BitDepth()
+    return decode_compressed(message, topic, depth) if hasattr(message, "format") else decode_raw(message, topic, depth)
 
 
-def decode_raw(message: Any, topic: str = "image") -> np.ndarray:
+def decode_raw(message: Any, topic: str, depth: BitDepth) -> np.ndarray:
     """The picture in a sensor_msgs/Image, see :func:`decode`."""
     width, height = int(message.width), int(message.height)
     _check_size(width, height, topic)
-    encoding = _GENERIC.get(message.encoding, message.encoding)
-    if encoding in _CHANNELS_8:
-        pixels = _pixels(message, _CHANNELS_8[encoding], np.dtype(np.uint8), topic)
-    elif encoding in _CHANNELS_16:
-        order = np.dtype(">u2" if message.is_bigendian else "<u2")
-        pixels = (_pixels(message, _CHANNELS_16[encoding], order, topic) >> 8).astype(np.uint8)
-    else:
-        return _decode_by_cv_bridge(message, topic)
-    family = encoding.removesuffix("16").removesuffix("8")
-    if family == "bgr":
-        return pixels
-    import cv2
-
+    _refuse_picture_file(message, topic)
+    encoding = _GENERIC.get(message.encoding, message.encoding.lower())
     try:
-        return cv2.cvtColor(pixels, getattr(cv2, _CONVERSIONS[family]))
-    except cv2.error as error:
+        if encoding in _PLANAR:
+            return _decode_planar(message, encoding, topic)
+        if encoding in _CHANNELS_8:
+            pixels = _pixels(message, _CHANNELS_8[encoding], np.dtype(np.uint8), topic)
+        elif encoding in _CHANNELS_16:
+            order = np.dtype(">u2" if message.is_bigendian else "<u2")
+            pixels = depth.to_8_bits(_pixels(message, _CHANNELS_16[encoding], order, topic))
+        else:
+            return _decode_by_cv_bridge(message, topic)
+        return _to_bgr(pixels, encoding)
+    except _cv2_error() as error:
         raise InputError(
             "size",
             f"{topic}: image is {width}x{height}, which {message.encoding} cannot be (chroma comes in pairs of pixels):"
@@ -86,34 +96,107 @@ def decode_raw(message: Any, topic: str = "image") -> np.ndarray:
         ) from error
 
 
-def decode_compressed(message: Any, topic: str = "image/compressed") -> np.ndarray:
-    """The picture in a sensor_msgs/CompressedImage (JPEG, PNG and what else OpenCV reads), see :func:`decode`."""
+def _to_bgr(pixels: np.ndarray, encoding: str) -> np.ndarray:
+    """Pixels (H, W[, channels]) uint8 of an encoding, whose number of bits does not count, as BGR."""
+    family = encoding.removesuffix("16").removesuffix("8")
+    if family == "bgr":
+        return pixels
+    import cv2
+
+    return np.asarray(cv2.cvtColor(pixels, getattr(cv2, _CONVERSIONS[family])))
+
+
+def _cv2_error() -> type[Exception]:
+    """OpenCV's exception; OpenCV is imported only where it is needed."""
+    import cv2
+
+    return cv2.error
+
+
+def _refuse_picture_file(message: Any, topic: str) -> None:
+    """Some drivers put the bytes of a JPEG into a raw image: as pixels they are noise."""
+    head = bytes(message.data[:8])
+    for magic, name in _PICTURE_FILES.items():
+        if not head.startswith(magic):
+            continue
+        try:
+            decode_image(np.frombuffer(message.data, dtype=np.uint8))
+        except ImageError:
+            return
+        raise InputError(
+            "data",
+            f"{topic}: the data is a {name} file, expected pixels ({message.encoding}): publish it as"
+            " sensor_msgs/CompressedImage and set use_compressed, or let the driver decode it",
+        )
+
+
+def _decode_planar(message: Any, encoding: str, topic: str) -> np.ndarray:
+    """The picture of a YUV encoding whose luma precedes its chroma (BT.601 in studio range, as OpenCV expects)."""
+    import cv2
+
+    columns, rows, interleaved, u_first = _PLANAR[encoding]
+    width, height, step = int(message.width), int(message.height), int(message.step)
+    _check_step(message, width, topic)
+    if width % 2 or height % 2:
+        raise cv2.error("odd size")
+    chroma_step = step // columns * (2 if interleaved else 1)
+    chroma_rows = height // rows * (1 if interleaved else 2)
+    _check_length(message, step * height + chroma_step * chroma_rows, topic)
+    data = np.frombuffer(message.data, dtype=np.uint8)
+    luma = data[: step * height].reshape(height, step)[:, :width]
+    chroma = data[step * height :].reshape(chroma_rows, chroma_step)
+    pairs: np.ndarray
+    if interleaved:
+        pairs = chroma[:, : width // columns * 2].reshape(height // rows, -1, 2)
+    else:
+        pairs = np.stack(np.split(chroma[:, : width // columns], 2), axis=-1)
+    # Every kind as one of a quarter of the chroma, the only one that OpenCV converts.
+    pairs = pairs[:: 2 // rows, :: 2 // columns].reshape(height // 2, width)
+    conversion = cv2.COLOR_YUV2BGR_NV12 if u_first else cv2.COLOR_YUV2BGR_NV21
+    return np.asarray(cv2.cvtColor(np.concatenate([luma, pairs]), conversion))
+
+
+def decode_compressed(message: Any, topic: str, depth: BitDepth) -> np.ndarray:
+    """The picture in a sensor_msgs/CompressedImage (JPEG, PNG and what else OpenCV reads), see :func:`decode`.
+
+    Its format is "<encoding>; <codec> compressed <encoding of the codec's input>" by image_transport, which may be
+    shorter, or "jpeg" and the like.
+    """
     import cv2
 
     name = message.format
-    if "compressedDepth" in name:
+    original, _, codec = (part.strip() for part in name.partition(";"))
+    target = codec.split(" ")[-1] if "compressed" in codec.split(" ")[:-1] else ""
+    if "compressedDepth" in name or original in _DEPTH:
         raise InputError(
             "encoding", f"{topic}: format {name!r} is a depth image, expected a colour image: remap image/compressed"
         )
-    data = np.frombuffer(message.data, dtype=np.uint8)
-    if data.size == 0:
-        raise InputError("data", f"{topic}: the compressed image ({name!r}) holds no data: check the camera driver")
-    jpeg = data[:2].tobytes() == b"\xff\xd8"
-    # OpenCV fills the missing part of a truncated JPEG with grey, without an error. Some drivers pad with zeros.
-    complete = not jpeg or b"\xff\xd9" in data.tobytes().rstrip(b"\0")[-64:]
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # camera_info does not account for an EXIF rotation
-    image = cv2.imdecode(data, flags) if complete else None
-    if image is None:
-        state = "cannot be decoded" if complete else "is cut off (no end marker)"
+    try:
+        # As it is: camera_info does not account for an EXIF rotation either.
+        image = decode_image(np.frombuffer(message.data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    except ImageError as error:
+        state = "holds no data" if not len(message.data) else str(error)
         raise InputError(
             "data",
-            f"{topic}: the compressed image ({data.size} bytes, format {name!r}) {state}:"
+            f"{topic}: the compressed image ({len(message.data)} bytes, format {name!r}) {state}:"
             " expected a whole JPEG or PNG; check the driver and the network",
-        )
+        ) from error
     _check_size(image.shape[1], image.shape[0], topic)
-    # image_transport writes "<original>; <codec> compressed <the codec's input>"; OpenCV assumes bgr8 there.
-    swapped = name.split(" ")[-1] == "rgb8" and "compressed" in name
-    return np.ascontiguousarray(image[..., ::-1]) if swapped else image
+    mosaic = original.startswith("bayer_") and target in ("", original)
+    if image.dtype != np.uint8:
+        if image.dtype != np.uint16 or (image.ndim == 2 and not mosaic and "mono16" not in (original, target)):
+            raise InputError(
+                "encoding",
+                f"{topic}: the compressed image (format {name!r}) holds {image.dtype} values of one channel, as a depth"
+                " image does, expected a colour image: remap image/compressed, or let the driver say mono16",
+            )
+        image = depth.to_8_bits(image)
+    if image.ndim == 2:
+        known = mosaic and original.removesuffix("16").removesuffix("8") in _CONVERSIONS
+        return _to_bgr(image, original if known else "mono8")
+    # OpenCV assumes that the codec's input was bgr8.
+    order = slice(None, None, -1) if target.startswith("rgb") else slice(None)
+    return np.ascontiguousarray(image[..., :3][..., order])
 
 
 def decode_depth(message: Any, topic: str = "depth") -> np.ndarray:
@@ -152,23 +235,31 @@ def _pixels(message: Any, channels: int, kind: np.dtype[Any], topic: str) -> np.
     """A view (H, W[, channels]) of the message's data without the padding of its rows."""
     width, height, step = int(message.width), int(message.height), int(message.step)
     row = width * channels * kind.itemsize
-    if step < row or step % kind.itemsize:
-        raise InputError(
-            "step",
-            f"{topic}: step is {step} bytes, expected at least {row} ({width} pixels of {message.encoding}): fix step"
-            " in the driver",
-        )
-    size = len(message.data)
-    if size != step * height:
-        what = "truncated" if size < step * height else "too long"
-        raise InputError(
-            "data",
-            f"{topic}: data is {what}: {size} bytes, expected {step * height} (step {step} x height {height}): fix"
-            " the driver",
-        )
+    _check_step(message, row, topic, kind.itemsize)
+    _check_length(message, step * height, topic)
     rows = np.frombuffer(message.data, dtype=np.uint8).reshape(height, step)[:, :row]
     pixels = rows.view(kind)
     return pixels if channels == 1 else pixels.reshape(height, width, channels)
+
+
+def _check_step(message: Any, row: int, topic: str, unit: int = 1) -> None:
+    if message.step < row or message.step % unit:
+        raise InputError(
+            "step",
+            f"{topic}: step is {message.step} bytes, expected at least {row} ({message.width} pixels of"
+            f" {message.encoding}): fix step in the driver",
+        )
+
+
+def _check_length(message: Any, expected: int, topic: str) -> None:
+    size = len(message.data)
+    if size != expected:
+        what = "truncated" if size < expected else "too long"
+        raise InputError(
+            "data",
+            f"{topic}: data is {what}: {size} bytes, expected {expected} (step {message.step} x height"
+            f" {message.height}, {message.encoding}): fix the driver",
+        )
 
 
 def _decode_by_cv_bridge(message: Any, topic: str) -> np.ndarray:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..image_files import BitDepth
 from ..types import Frame
 from .cameras import CameraInfos
 from .depths import DepthImages
@@ -69,6 +70,7 @@ class Inputs:
         self._infos = CameraInfos(image_topic, info_topic)
         self._depths = DepthImages(image_topic, depth_topic, problems)
         self._info_topic = info_topic
+        self._depth = BitDepth()
         self._frame_id: str | None = None
         self._waiting_since: float | None = None
 
@@ -106,6 +108,7 @@ class Inputs:
     def restart(self) -> None:
         """The next image is the first of a stream."""
         self._clock.restart()
+        self._depth = BitDepth()
         self._frame_id = self._waiting_since = None
 
     def add_image(self, message: Any) -> None:
@@ -130,7 +133,7 @@ class Inputs:
         stamp = seconds(header.stamp)
         try:
             self._check_age(now - (stamp if self._clock.usable(stamp) else image.arrival), config.max_image_age)
-            picture = decode(image.message, self._topic)
+            picture = decode(image.message, self._topic, self._depth)
             height, width = picture.shape[:2]
             camera = self._infos.camera(header.stamp, width, height, config.rectified, config.fallback_fov)
         except InputError as error:

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import yaml
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.action import Action
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.launch_context import LaunchContext
-from launch.substitution import Substitution
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from ..config import read_yaml
-from .parameters import range_text, table
+from .parameters import as_meant, range_text, table
+
+NOT_GIVEN = "not given"
+"""Default of the launch arguments that pass nothing to a node unless they are given: its parameter file and its own
+defaults count then."""
 
 
-class FromParameterFile(Substitution):
-    """The value of a parameter in the file of the launch argument ``params_file``, else its default.
-
-    As the default of a launch argument it leaves both the file's values and those of the command line as they are.
-    """
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self._name = name
-
-    def describe(self) -> str:
-        return f"{self._name} in params_file"
-
-    def perform(self, context: LaunchContext) -> str:
-        values = read_yaml(LaunchConfiguration("params_file").perform(context))
-        value = values.get(self._name, table()[self._name][1])
-        return str(value).lower() if isinstance(value, bool) else str(value)
+class LaunchError(RuntimeError):
+    """Launch arguments that cannot be used; the message has one line."""
 
 
 def share(*parts: str) -> PathJoinSubstitution:
@@ -42,35 +35,168 @@ def share(*parts: str) -> PathJoinSubstitution:
     return PathJoinSubstitution([FindPackageShare("hand_recon_ros"), *parts])
 
 
-def parameter_arguments(*names: str) -> list[Action]:
-    """The launch arguments ``params_file`` and one for each of these parameters of hand_recon, with the same name."""
-    arguments: list[Action] = [
+def hand_recon_arguments(**defaults: str) -> list[DeclareLaunchArgument]:
+    """The launch arguments of every launch file with the node hand_recon: each of its parameters is one.
+
+    Args:
+        defaults: of parameters that a launch file sets where they are not given.
+    """
+    arguments = [
+        DeclareLaunchArgument("namespace", default_value="", description="namespace of all nodes"),
+        DeclareLaunchArgument("image", default_value="image", description="topic of the images"),
+        DeclareLaunchArgument("camera_info", default_value="camera_info", description="topic of their calibration"),
+        DeclareLaunchArgument("depth", default_value="depth", description="topic of depth registered to the images"),
         DeclareLaunchArgument(
-            "params_file", default_value=share("config", "hand_recon.yaml"), description="parameters of hand_recon"
-        )
+            "params_file",
+            default_value=NOT_GIVEN,
+            description="parameters of hand_recon, also of several nodes with a section for each",
+        ),
+        DeclareLaunchArgument(
+            "use_sim_time", default_value=NOT_GIVEN, description="the time of all nodes is that on /clock"
+        ),
+        DeclareLaunchArgument("rviz", default_value="false", description="show image, hands and frames in RViz"),
+        DeclareLaunchArgument(
+            "fixed_frame", default_value=NOT_GIVEN, description="fixed frame of RViz: the frame_id of the images"
+        ),
     ]
-    for name in names:
-        entry, _ = table()[name]
-        details = ", ".join(filter(None, [range_text(entry), entry.unit]))
+    for name, (entry, default) in table().items():
+        details = ", ".join(filter(None, [range_text(entry), entry.unit, f"its default: {default!r}"]))
         arguments.append(
             DeclareLaunchArgument(
                 name,
-                default_value=FromParameterFile(name),
-                description=entry.description + (f" [{details}]" if details else ""),
+                default_value=defaults.get(name, NOT_GIVEN),
+                description=f"{entry.description} [{details}]",
             )
         )
     return arguments
 
 
-def parameter_values(*names: str) -> list[Any]:
-    """The ``parameters`` of the node: the file, overridden by the arguments of :func:`parameter_arguments`."""
-    values = {name: ParameterValue(LaunchConfiguration(name), value_type=type(table()[name][1])) for name in names}
-    return [LaunchConfiguration("params_file"), values]
+def checks(file: str, arguments: list[DeclareLaunchArgument]) -> Action:
+    """What has to be known before anything starts: unknown arguments, and RViz that is not installed.
+
+    Args:
+        file: ``__file__`` of the launch file.
+        arguments: that it declares.
+    """
+
+    def check(context: LaunchContext) -> None:
+        # An included launch file has the arguments of the others beside its own.
+        if any(Path(word).name == Path(file).name for word in sys.argv):
+            check_names([word.partition(":=")[0] for word in context.argv if ":=" in word], arguments)
+        if is_set(context, "rviz"):
+            try:
+                get_package_prefix("rviz2")
+            except PackageNotFoundError:
+                raise LaunchError(
+                    "rviz:=true needs the package rviz2, which is not installed: install it"
+                    " (apt install ros-$ROS_DISTRO-rviz2), or leave out rviz"
+                ) from None
+
+    return OpaqueFunction(function=check)
 
 
-def passed_on(*names: str) -> Mapping[str, LaunchConfiguration]:
-    """Arguments of this launch file, for a launch file that it includes."""
-    return {name: LaunchConfiguration(name) for name in names}
+def check_names(given: list[str], arguments: list[DeclareLaunchArgument]) -> None:
+    """Raise LaunchError for a name that is none of the arguments: launch ignores it in silence."""
+    known = [argument.name for argument in arguments]
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "--show-args lists those there are"
+            raise LaunchError(f"unknown launch argument {name!r}; {hint}")
+
+
+def value(context: LaunchContext, name: str) -> str:
+    """The value of a launch argument."""
+    return str(LaunchConfiguration(name).perform(context))
+
+
+def is_set(context: LaunchContext, name: str) -> bool:
+    """The value of a launch argument that is true or false; one that is not given is false."""
+    return value(context, name).strip().lower() in ("true", "1", "yes", "on")
+
+
+def given_parameters(context: LaunchContext) -> dict[str, Any]:
+    """Name -> value of the parameters of hand_recon that are given as launch arguments, and no others."""
+    values: dict[str, Any] = {}
+    for name, (entry, default) in table().items():
+        text = value(context, name)
+        if text != NOT_GIVEN:
+            values[name] = text if isinstance(default, str) else as_meant(yaml.safe_load(text), entry, default)
+    return {**values, **sim_time(context)}
+
+
+def sim_time(context: LaunchContext) -> dict[str, Any]:
+    """The parameter use_sim_time, where it is given."""
+    return {} if value(context, "use_sim_time") == NOT_GIVEN else {"use_sim_time": is_set(context, "use_sim_time")}
+
+
+def hand_recon() -> Action:
+    """The node hand_recon, and RViz where that is wanted, by :func:`hand_recon_arguments`."""
+
+    def nodes(context: LaunchContext) -> list[Action]:
+        file, frame = value(context, "params_file"), value(context, "fixed_frame")
+        given = given_parameters(context)
+        actions: list[Action] = [
+            Node(
+                package="hand_recon_ros",
+                executable="hand_recon",
+                name="hand_recon",
+                namespace=LaunchConfiguration("namespace"),
+                # The file goes to the node as it is: rcl finds the sections that are for it.
+                parameters=[*([file] if file != NOT_GIVEN else []), *([_typed(given)] if given else [])],
+                remappings=_topics(),
+                output="screen",
+            )
+        ]
+        if is_set(context, "rviz"):
+            actions.append(
+                Node(
+                    package="rviz2",
+                    executable="rviz2",
+                    namespace=LaunchConfiguration("namespace"),
+                    parameters=[sim_time(context)] if sim_time(context) else [],
+                    arguments=[
+                        "-d",
+                        share("config", "hand_recon.rviz"),
+                        *(["-f", frame] if frame != NOT_GIVEN else []),
+                    ],
+                )
+            )
+        return actions
+
+    return OpaqueFunction(function=nodes)
+
+
+def camera_source(context: LaunchContext, parameters: Mapping[str, Any]) -> Node:
+    """The node camera_source on the topics that hand_recon subscribes to; where it ends, everything ends."""
+    return Node(
+        package="hand_recon_ros",
+        executable="camera_source",
+        name="camera_source",
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[_typed({**parameters, "compressed": is_set(context, "use_compressed"), **sim_time(context)})],
+        remappings=_topics(),
+        output="screen",
+        on_exit=Shutdown(reason="camera_source has ended"),
+    )
+
+
+def _typed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Launch reads a plain text as YAML: the source "0" would be a number."""
+    return {
+        name: ParameterValue(each, value_type=str) if isinstance(each, str) else each
+        for name, each in parameters.items()
+    }
+
+
+def _topics() -> list[tuple[str, Any]]:
+    image = LaunchConfiguration("image")
+    return [
+        ("image", image),
+        ("image/compressed", [image, "/compressed"]),
+        ("camera_info", LaunchConfiguration("camera_info")),
+        ("depth", LaunchConfiguration("depth")),
+    ]
 
 
 def large_image_transport() -> list[Action]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from .node import HandReconNode
 
 SILENCE = 5
-"""After this many seconds without images the monitor reports that nobody publishes them."""
+"""After this many seconds without images the monitor reports why, and the hands are LOST."""
+_LEAST_SHARE = 0.8
+"""Images per camera_info below which images are lost, over _WINDOW seconds."""
+_WINDOW = 5
 
 
 class Monitor:
@@ -24,6 +28,7 @@ class Monitor:
     def __init__(self, node: HandReconNode) -> None:
         self._node = node
         self._silent_seconds = 0
+        self._counts: collections.deque[tuple[int, int]] = collections.deque(maxlen=_WINDOW + 1)
         topic = topics.output("/diagnostics")
         self._publisher = node.create_publisher(DiagnosticArray, topic.name, topic.qos())
         # A steady clock: diagnostics are published also while simulated time is paused.
@@ -32,7 +37,9 @@ class Monitor:
     def _publish(self) -> None:
         node = self._node
         report = node.counters.report()
+        node.connections.match()
         self._check_silence(report.received_rate)
+        self._check_losses()
         if node.worker is not None:
             node.worker.check()
         status = build_status(
@@ -49,13 +56,51 @@ class Monitor:
         self._publisher.publish(message)
 
     def _check_silence(self, rate: float) -> None:
+        """Report after some seconds why no image comes; the hands are LOST then, once."""
         node = self._node
         if rate > 0:
             node.problems.solved("silence", f"qos.{node.image_name}")
         self._silent_seconds = self._silent_seconds + 1 if node.activity == "active" and rate == 0 else 0
-        if self._silent_seconds == SILENCE and not node.count_publishers(node.image_name):
-            node.problems.report(
-                "silence",
-                f"nobody publishes on {node.image_name}: start the camera driver, or remap {node.image_topic.name} to"
-                " its topic",
+        if self._silent_seconds < SILENCE:
+            return
+        node.problems.report("silence", self._reason())
+        if self._silent_seconds == SILENCE and node.worker is not None and node.counters.processed:
+            node.worker.reset_tracking()
+
+    def _reason(self) -> str:
+        """Why no image comes."""
+        node, name = self._node, self._node.image_name
+        wanted, other = topics.IMAGE, topics.COMPRESSED
+        if node.image_topic is topics.COMPRESSED:
+            wanted, other = other, wanted
+        remedy = f"set use_compressed to {str(wanted is topics.IMAGE).lower()}"
+        types = node.connections.publishers(name)
+        expected = wanted.type.replace("/", "/msg/")
+        if types and expected not in types:
+            return f"{name} carries {types[0]}, expected {expected}: {remedy}, or remap {wanted.name}"
+        if types:
+            return (
+                f"{name} has a publisher but no image came for {SILENCE} s: check the camera and its driver, and where"
+                " the images are large, that both processes use the Fast DDS profile (config/fastdds.xml)"
+            )
+        other_name = node.resolve_topic_name(other.name)
+        if node.connections.publishers(other_name):
+            return f"nobody publishes on {name}, but on {other_name}: {remedy}"
+        return f"nobody publishes on {name}: start the camera driver, or remap {wanted.name} to its topic"
+
+    def _check_losses(self) -> None:
+        """Report where camera_info comes more often than images: a driver publishes one with each image."""
+        node, counters = self._node, self._node.counters
+        if node.activity != "active":
+            self._counts.clear()
+            return
+        self._counts.append((counters.received, counters.infos))
+        images, infos = (last - first for first, last in zip(self._counts[0], self._counts[-1], strict=True))
+        if len(self._counts) == self._counts.maxlen:
+            node.problems.check(
+                "lost_images",
+                0 < images < _LEAST_SHARE * infos,
+                f"{images} images came on {node.image_name}, but {infos} camera_info: images are lost on the way; start"
+                " the camera driver with the Fast DDS profile (config/fastdds.xml), or let it publish reliable or"
+                " compressed images",
             )

@@ -24,7 +24,7 @@ from .diagnostics import Counters
 from .inputs import Inputs
 from .monitor import Monitor
 from .outputs import Outputs
-from .parameters import Parameters, as_meant_parameters, changed, declare, node_options
+from .parameters import Parameters, as_meant_parameters, changed, declare, node_options, refused_arguments
 from .problems import Problems
 from .transitions import NotReady, transition
 from .worker import STOP_TIMEOUT, Reconstructor, Worker
@@ -50,6 +50,7 @@ class HandReconNode(LifecycleNode):
         image_topic, image_name: the topic of the images, and its full name.
         inputs: the images and camera_info received.
         worker: what processes them; None unless the node is active.
+        connections: its publishers and subscriptions.
 
     Raises ConfigError for start parameters that cannot be used.
     """
@@ -74,9 +75,9 @@ class HandReconNode(LifecycleNode):
         self.image_topic = topics.COMPRESSED if self._settings.node.use_compressed else topics.IMAGE
         self.image_name = self.resolve_topic_name(self.image_topic.name)
         self._info_name = self.resolve_topic_name(topics.CAMERA_INFO.name)
-        self._connections = Connections(self, self.problems)
+        self.connections = Connections(self, self.problems)
         depth_name = self.resolve_topic_name(topics.DEPTH.name)
-        self.inputs = Inputs(self.image_name, self._info_name, depth_name, self._connections.now, self.problems)
+        self.inputs = Inputs(self.image_name, self._info_name, depth_name, self.connections.now, self.problems)
         self._make_reconstructor = make_reconstructor
         self._reconstructor: Reconstructor | None = None
         self._outputs: Outputs | None = None
@@ -119,7 +120,7 @@ class HandReconNode(LifecycleNode):
         self.get_logger().info("loading networks and solver; the first time this takes some seconds")
         self._reconstructor = self._make_reconstructor(self._settings.reconstructor)
         self._reconstructor.warm_up()
-        self._outputs = Outputs(self._connections, self._reconstructor.hand_model)
+        self._outputs = Outputs(self.connections, self._reconstructor.hand_model)
         device = describe_device(self._settings.reconstructor.device, self._reconstructor.device)
         self.get_logger().info(f"configured in {time.monotonic() - begin:.1f} s; {device}")
 
@@ -176,7 +177,7 @@ class HandReconNode(LifecycleNode):
             super().on_deactivate(state)
 
     def _stop(self) -> None:
-        self._connections.unsubscribe()
+        self.connections.unsubscribe()
         worker, self.worker = self.worker, None
         self.problems.forget("worker")
         if worker is not None and not worker.stop(STOP_TIMEOUT):
@@ -185,13 +186,15 @@ class HandReconNode(LifecycleNode):
 
     def _forget_input_problems(self) -> None:
         """Without images it is not known what is wrong with them."""
-        self.problems.forget("input", "depth", "stamp", "frame_id", "guess", "hand", "failure", "silence", "qos")
+        self.problems.forget(
+            "input", "depth", "stamp", "frame_id", "guess", "hand", "failure", "silence", "lost_images", "qos"
+        )
         self.counters.restart()
 
     def _clean_up(self) -> None:
         self._outputs = self._reconstructor = self._stuck = None
         self.problems.forget("worker")
-        self._connections.unpublish()
+        self.connections.unpublish()
 
     def close(self) -> None:
         """Stop the worker and destroy the node; for the end of the process."""
@@ -202,16 +205,17 @@ class HandReconNode(LifecycleNode):
 
     def _subscribe(self) -> None:
         reliability = self._settings.node.image_reliability
-        self._connections.subscribe(topics.CAMERA_INFO, self._take_camera_info, reliability)
+        self.connections.subscribe(topics.CAMERA_INFO, self._take_camera_info, reliability)
         if self._settings.node.use_depth:
-            self._connections.subscribe(topics.DEPTH, self.inputs.add_depth, reliability)
-        self._connections.subscribe(self.image_topic, self._take_image, reliability)
+            self.connections.subscribe(topics.DEPTH, self.inputs.add_depth, reliability)
+        self.connections.subscribe(self.image_topic, self._take_image, reliability)
 
     def _take_image(self, message: Any) -> None:
         self.counters.receive()
         self.inputs.add_image(message)
 
     def _take_camera_info(self, message: Any) -> None:
+        self.counters.infos += 1
         self.problems.solved(f"qos.{self._info_name}")
         self.inputs.add_camera_info(message)
 
@@ -239,7 +243,7 @@ class HandReconNode(LifecycleNode):
             self._subscribe()
             self.get_logger().info(f"enabled: images from {self.image_name}")
         elif not request.data and self._enabled:
-            self._connections.unsubscribe()
+            self.connections.unsubscribe()
             self.inputs.clear()
             if not worker.pause():
                 response.message += "; the image in work takes long, the hands are forgotten after it"
@@ -277,9 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # rcl has no public class for the arguments that it refuses
         if node is not None:
             raise
-        reason = str(error) if isinstance(error, ConfigError) else f"{error}: check the arguments and parameter files"
-        rclpy.logging.get_logger("hand_recon").fatal(" ".join(reason.split()))
-        return 1
+        return refused_arguments("hand_recon", error)
     finally:
         # A launch file's processes are interrupted twice: the second time must not end the clean-up half way.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..types import Side, TwoHandEstimate
+from ..types import HandEstimate, Side, TwoHandEstimate
 from . import messages, topics
 from .connections import Connections
-from .frames import HandPoses, build_transforms, hand_poses, tf_name
+from .frames import HandPoses, build_transforms, continuous, hand_poses, tf_name
 from .images import build_compressed_image_message, build_image_message
 from .inputs import InputFrame
 from .markers import HandMarkers
@@ -52,6 +52,8 @@ class Outputs:
             topic.name: connections.publisher(topic) for topic in topics.OUTPUTS if topic.name != "/diagnostics"
         }
         self._markers = HandMarkers()
+        self._quaternions: dict[Side, np.ndarray] = {}
+        self._shown = False
         self._marker_rate, self._debug_rate = RateLimit(), RateLimit()
 
     @property
@@ -70,7 +72,9 @@ class Outputs:
         """Publish the estimate of an image; returns its latency, seconds, NaN where that is not known."""
         header = frame.header
         height, width = frame.frame.image.shape[:2]
-        poses = hand_poses(estimate)
+        poses = continuous(hand_poses(estimate), self._quaternions)
+        self._quaternions = {side: each.quaternions for side, each in poses.items()}
+        self._shown = bool(poses)
         message = messages.build_hands_message(estimate, poses, header, self._hand_model, (width, height), dropped)
         latency = self._connections.now() - seconds(header.stamp) if frame.latency_known else math.nan
         message.latency = latency
@@ -93,11 +97,25 @@ class Outputs:
         self._publish_debug_image(frame, estimate, config)
         return latency
 
-    def delete_markers(self, header: Any) -> None:
-        """Delete the markers of both hands."""
-        message = self._markers.delete(header, self._markers.shown)
-        if message.markers:
-            self._publishers["~/markers"].publish(message)
+    def publish_lost(self, header: Any, dropped: int) -> None:
+        """Publish once that both hands are LOST, where they were not; ``header`` is that of the last image."""
+        if self._shown:
+            self._shown = False
+            lost = TwoHandEstimate(
+                HandEstimate.lost(Side.LEFT), HandEstimate.lost(Side.RIGHT), hand_model=self._hand_model.name
+            )
+            message = messages.build_hands_message(lost, {}, header, self._hand_model, (0, 0), dropped)
+            message.latency = math.nan
+            self._publishers["~/hands"].publish(message)
+            for side, hand in ((Side.LEFT, message.left), (Side.RIGHT, message.right)):
+                if self._subscribed(f"~/{side.label}/poses"):
+                    self._publishers[f"~/{side.label}/poses"].publish(messages.build_poses_message(header, hand))
+            if self._subscribed("~/meshes"):
+                self._publishers["~/meshes"].publish(messages.build_meshes_message(header, lost))
+        self._quaternions.clear()
+        markers = self._markers.delete(header, self._markers.shown)
+        if markers.markers:
+            self._publishers["~/markers"].publish(markers)
 
     def _subscribed(self, name: str) -> bool:
         publisher = self._publishers[name]

@@ -29,10 +29,10 @@ class NodeConfig:
     use_compressed: bool = setting(False, "subscribe to image/compressed instead of image")
     rectified: bool = setting(False, "the images are rectified: use P of camera_info and no distortion")
     image_reliability: str = setting(
-        "best_effort",
-        "reliability requested from the camera; reliable loses no large images where no shared-memory profile is set,"
-        " and receives none from a best-effort publisher",
-        choices=("best_effort", "reliable"),
+        "auto",
+        "reliability requested from the camera: auto is what its publisher offers; reliable loses no large images where"
+        " no shared-memory profile is set, and receives none from a best-effort publisher",
+        choices=("auto", "best_effort", "reliable"),
     )
     fallback_fov: float = setting(
         0.0,
@@ -144,6 +144,15 @@ def node_options() -> dict[str, Any]:
     before the parameters are declared, and only as parameters of that kind are they accessible.
     """
     return {"automatically_declare_parameters_from_overrides": True}
+
+
+def refused_arguments(name: str, error: Exception) -> int:
+    """Log in one line why rcl refuses the arguments of the node ``name``; returns the exit status, 1."""
+    import rclpy
+
+    reason = str(error) if isinstance(error, ConfigError) else f"{error}: check the arguments and parameter files"
+    rclpy.logging.get_logger(name).fatal(" ".join(reason.split()))
+    return 1
 
 
 def snapshot(values: Mapping[str, Any]) -> Parameters:

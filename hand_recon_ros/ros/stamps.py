@@ -84,7 +84,8 @@ class StampClock:
         if last is not None and continues:
             time = max(time, last.time + MIN_STEP)
         self._last = _Last(stamp, arrival, time)
-        return ImageTime(time, continues, latency_known=usable and now > 0.0)
+        plausible = -FUTURE_TOLERANCE <= now - stamp <= PAST_TOLERANCE
+        return ImageTime(time, continues, latency_known=usable and now > 0.0 and plausible)
 
     def _report(self, stamp: float, usable: bool, now: float) -> None:
         jump = stamp - self._last.stamp if usable and self._last is not None else 0.0
@@ -121,5 +122,5 @@ class StampClock:
             "future",
             now > 0.0 and age < -FUTURE_TOLERANCE,
             f"the stamp lies {-age:.2f} s in the future: the clocks of the camera and this machine differ, so latency"
-            " is wrong; synchronise them (chrony, PTP), or set use_sim_time for recordings",
+            " is unknown; synchronise them (chrony, PTP), or set use_sim_time for recordings",
         )

@@ -42,16 +42,17 @@ class Topic:
         package, name = self.type.split("/")
         return getattr(importlib.import_module(f"{package}.msg"), name)
 
-    def qos(self, reliability: str = "") -> Any:
-        """The rclpy QoSProfile; ``reliability`` (``reliable``, ``best_effort``) replaces the table's."""
+    def qos(self, reliable: bool | None = None, latched: bool | None = None) -> Any:
+        """The rclpy QoSProfile; ``reliable`` and ``latched`` replace the table's."""
         from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-        reliable = reliability == "reliable" if reliability else self.reliable
+        reliable = self.reliable if reliable is None else reliable
+        latched = self.latched if latched is None else latched
         return QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
             depth=self.depth,
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if self.latched else DurabilityPolicy.VOLATILE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
         )
 
 

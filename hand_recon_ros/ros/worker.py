@@ -127,7 +127,7 @@ class Worker:
         self._paused = False
 
     def reset_tracking(self, timeout: float = RESET_TIMEOUT) -> bool:
-        """Forget both hands and delete their markers.
+        """Forget both hands, say so in a last message, and delete their markers.
 
         Returns whether that is done; False where the image in work takes longer than ``timeout``, seconds: it is done
         after that image.
@@ -254,4 +254,4 @@ class Worker:
         self._counters.states = HandState.LOST, HandState.LOST
         self._counters.calibrated = None
         if self._header is not None and self._outputs.alive:
-            self._outputs.delete_markers(self._header)
+            self._outputs.publish_lost(self._header, self._inputs.dropped)

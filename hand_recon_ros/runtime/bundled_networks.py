@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ..config import ConfigError
@@ -15,7 +16,7 @@ def bundled_network(kind: str, name: str) -> Path:
     Raises ConfigError where there is no such file.
     """
     path = ASSETS / f"{kind}_{name}.onnx"
-    path = path if path.exists() else Path(name).expanduser()
+    path = path if path.exists() else Path(os.path.expanduser(name))
     if not path.is_file():
         bundled = sorted(file.stem.removeprefix(f"{kind}_") for file in ASSETS.glob(f"{kind}_*.onnx"))
         raise ConfigError(

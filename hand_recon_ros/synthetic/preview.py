@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from ..datasets.sample import Sample
+from ..image_files import write_image
 from ..skeleton import BONES
 
 _TINTS = np.array([[0, 0, 0], [255, 120, 0], [0, 80, 255], [0, 200, 0]], dtype=np.float32)
@@ -29,8 +30,7 @@ def contact_sheet(samples: Iterable[Sample], columns: int = 6, cell: int = 240) 
 
 def write_contact_sheet(path: str | Path, samples: Iterable[Sample], columns: int = 6, cell: int = 240) -> None:
     """Write :func:`contact_sheet` to a file. Raises OSError where it cannot be written."""
-    if not cv2.imwrite(str(path), contact_sheet(samples, columns, cell)):
-        raise OSError(f"cannot write {path}")
+    write_image(path, contact_sheet(samples, columns, cell))
 
 
 def overlay(sample: Sample) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..config import ConfigError
 from ..datasets.pair_crops import HandPicture
+from ..image_files import read_image
 from ..landmarks.crops import crop
 from ..landmarks.observation import RotatedBox
 from ..types import Side
@@ -154,9 +155,10 @@ def _is_single(entry: dict[str, Any]) -> bool:
 @functools.lru_cache(maxsize=2048)
 def _read(file: str) -> tuple[np.ndarray, float]:
     """The photograph at its reduced size, uint8 (H, W, 3) BGR, and the factor on its size."""
-    image = cv2.imread(file)
-    if image is None:
-        raise ConfigError(f"{file}: missing, or not an image")
+    try:
+        image = read_image(file)
+    except OSError as error:
+        raise ConfigError(f"{file}: missing, or not an image ({error})") from error
     scale = min(1.0, _LARGEST / max(image.shape[:2]))
     if scale < 1.0:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -57,6 +57,7 @@ class Prepared:
     number: int
     name: str
     captured: float | None
+    time: float | None
 
 
 class Preparer:
@@ -93,7 +94,14 @@ class Preparer:
             self._infos[source_size, size] = info
         quality = self._jpeg_quality
         message = build_image_message(image) if quality is None else build_compressed_image_message(image, quality)
-        return Prepared(message, info, item.number, item.name, item.captured)
+        return Prepared(message, info, item.number, item.name, item.captured, item.time)
+
+
+def time_step(last: Prepared, item: Prepared, period: float) -> float:
+    """Seconds from one image to the next: by the times of a video, else ``period``, as at its end and from photos."""
+    if last.time is None or item.time is None or item.time <= last.time:
+        return period
+    return item.time - last.time
 
 
 def build_camera_info(camera: Camera | None, width: int, height: int) -> Any:

@@ -9,14 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, Any
 
 from ...camera import CameraError
 from ...config import ConfigError, setting
+from ...image_files import printable
 from ...sources import ImageSource, SourceError, SourceImage, open_source
-from ..parameters import declare, node_options
-from .camera_frames import CameraModel, Prepared, Preparer, ahead
+from ..parameters import declare, node_options, refused_arguments
+from .camera_frames import CameraModel, Prepared, Preparer, ahead, time_step
 
 _PREPARED = 4
 
@@ -27,7 +27,11 @@ class CameraSourceConfig:
 
     source: str = setting("", "photo, folder of photos (sorted by name), video file, webcam index or stream URL")
     rate: float = setting(
-        0.0, "images per second; 0: that of the video or webcam, 1 for photos", unit="Hz", low=0.0, high=1000.0
+        0.0,
+        "images per second; 0: that of the webcam, the times that a video has, or 1 for photos",
+        unit="Hz",
+        low=0.0,
+        high=1000.0,
     )
     loop: bool = setting(False, "start again at the end of the photos or the video")
     repeat: int = setting(1, "how often each photo of a folder is published before the next", low=1, high=100000)
@@ -156,11 +160,14 @@ class CameraSource:
 
     def _publish_all(self, stop: threading.Event) -> None:
         period = 1.0 / self.rate if self.rate and not self.source.live else 0.0
-        late = 0
+        late, last = 0, None
         start = due = time.monotonic()
         # Decoding ahead does not delay publishing; a live image is published as soon as it is captured.
         items = self._prepared() if self.source.live else ahead(self._prepared(), _PREPARED, stop)
         for item in items:
+            if last is not None:
+                due += period if self.config.rate else time_step(last, item, period)
+            last = item
             behind = time.monotonic() - due
             if behind > period > 0.0:
                 # A burst of the late images would not have the requested rate.
@@ -176,7 +183,6 @@ class CameraSource:
             if self.config.duration and time.monotonic() - start >= self.config.duration:
                 return
             self._publish(item)
-            due += period
 
     def _publish(self, item: Prepared) -> None:
         from builtin_interfaces.msg import Time
@@ -203,12 +209,13 @@ class CameraSource:
                 yield prepared
 
     def _source_images(self) -> Iterator[SourceImage]:
-        reported: set[Path] = set()
+        reported: set[str] = set()
         while True:
             yield from self.source
-            for file in getattr(self.source, "unreadable", set()) - reported:
-                reported.add(file)
-                self._logger.warning(f"{file} cannot be read as an image and is left out")
+            for file, reason in self.source.left_out.items():
+                if file not in reported:
+                    reported.add(file)
+                    self._logger.warning(f"left out: {printable(file)}: {reason}")
             if not self.config.loop:
                 return
 
@@ -220,11 +227,14 @@ def main(arguments: list[str] | None = None) -> int:
     from rclpy.signals import SignalHandlerOptions
 
     # Own handlers: rclpy's invalidate the context while a thread publishes.
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    node = rclpy.create_node("camera_source", **node_options())
+    try:
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+        node = rclpy.create_node("camera_source", **node_options())
+    except Exception as error:  # rcl has no public class for the arguments that it refuses
+        return refused_arguments("camera_source", error)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
 

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ...sources import SourceError, open_source
+from ...sources import SourceError, open_source, source_path
 from .processes import Process, ProcessFailed, dds_environment, python_command
 
 _CLIP_RATE = 30.0
@@ -139,7 +139,8 @@ def make_plan(options: argparse.Namespace, clips: Path) -> Plan:
         )
     source = open_source(options.input)
     try:
-        path = options.input if source.live else str(Path(options.input).expanduser().resolve())
+        given = source_path(options.input)
+        path = options.input if given is None else str(given.resolve())
         count = 0 if source.live else sum(1 for _ in source)
     finally:
         source.close()

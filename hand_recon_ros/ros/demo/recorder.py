@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ...config import ConfigError, setting
+from ...image_files import write_image
 from ..images import InputError, decode
-from ..parameters import declare, node_options
+from ..parameters import declare, node_options, refused_arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,15 +83,11 @@ class Recorder:
         self._diagnostics.append((time.time(), data))
 
     def _on_image(self, message: Any) -> None:
-        import cv2
-
         stamp = message.header.stamp
         try:
-            image = decode(message)
-        except InputError as error:
+            write_image(self.out / "images" / f"{stamp.sec}.{stamp.nanosec:09d}.jpg", decode(message))
+        except (InputError, OSError) as error:
             self._node.get_logger().warning(str(error), once=True)
-            return
-        cv2.imwrite(str(self.out / "images" / f"{stamp.sec}.{stamp.nanosec:09d}.jpg"), image)
 
     @property
     def connected(self) -> bool:
@@ -123,11 +120,14 @@ def main(arguments: list[str] | None = None) -> int:
     from rclpy.signals import SignalHandlerOptions
 
     # Own handlers: the recording is written before the context is shut down.
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    node = rclpy.create_node("recorder", **node_options())
+    try:
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+        node = rclpy.create_node("recorder", **node_options())
+    except Exception as error:  # rcl has no public class for the arguments that it refuses
+        return refused_arguments("recorder", error)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
