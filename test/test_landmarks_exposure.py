@@ -1,4 +1,4 @@
-"""Dark images are brightened, those in one channel become grey, others are left as they are, and nothing changes abruptly in between."""
+"""Dark images are brightened, those in one channel become grey, others stay as they are; nothing changes abruptly."""
 
 from __future__ import annotations
 

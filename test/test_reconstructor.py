@@ -241,14 +241,14 @@ def test_a_depth_image_gives_scale_and_position(script, side):
     keypoints, depth = depth_of(side, 4)
     script(observe(keypoints, side))
     result = reconstructor(script)
-    plain, (with_depth, still) = (
+    plain, (with_depth, after) = (
         result.reconstruct_image(IMAGE, CAMERA).hand(side),
         [estimate.hand(side) for estimate in (
             result(IMAGE, CAMERA, stamp=1.0, depth=depth), result.reconstruct_image(IMAGE, CAMERA, depth),
         )],
     )  # fmt: skip
     assert plain.scale_source == ScaleSource.PRIOR
-    for found in (with_depth, still):
+    for found in (with_depth, after):
         assert found.scale_source == ScaleSource.DEPTH
         assert 0.0 < found.position_stddev < plain.position_stddev
         assert np.linalg.norm(found.joints[0] - keypoints[0]) < 0.005

@@ -1,4 +1,4 @@
-"""The QoS of the subscriptions follows the publishers', and it is said why no image comes, or not every one."""
+"""The QoS of the subscriptions follows the publishers', and the log states why no image comes, or not every one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not
 pytest.importorskip("tf2_msgs")
 
 import rclpy  # noqa: E402
+from hand_recon_ros.msg import Hand, TwoHands  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
 from ros_support import NodeOnDds, camera_info, image_message  # noqa: E402
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
-
-from hand_recon_ros.msg import Hand, TwoHands  # noqa: E402
 
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -107,7 +106,7 @@ def test_hands_are_lost_when_the_camera_stops() -> None:
         assert hands[1].header == hands[0].header
         assert ["no image came for 5 s" in text for text in dds.node.problems.active()] == [True]
         time.sleep(2.5)
-        assert len(hands) == 2, "it is said once"
+        assert len(hands) == 2, "it is reported once"
         dds.process()
         dds.wait(lambda: len(hands) == 3, "a result")
         dds.wait(lambda: not dds.node.problems.active(), "the end of the problem")

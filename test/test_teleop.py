@@ -193,7 +193,7 @@ def test_it_stops_once(reason: str) -> None:
     command = STOPS[reason](script)
     assert not command.twist.any() and command.pose is None and command.gripper is None
     assert not script.teleop.engaged and reason in script.teleop.reason
-    for _ in range(3):  # not by itself again, and nothing is said
+    for _ in range(3):  # not by itself again, and nothing is published
         assert script.see() is None
     assert script.teleop.reason == "ready" and reason in script.teleop.released_by
     script.teleop.request(True, script.now, script.settings)

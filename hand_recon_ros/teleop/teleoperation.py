@@ -38,7 +38,7 @@ class HandSample:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Command:
-    """What the robot is told.
+    """What is sent to the robot.
 
     Attributes:
         twist: linear (3) and angular (3) velocity, m/s and rad/s; all zero: stop.
