@@ -20,9 +20,17 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E
 from ros_support import NodeOnDds, camera_info, image_message  # noqa: E402
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 
+from hand_recon_ros.ros import monitor  # noqa: E402
+
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+@pytest.fixture(autouse=True)
+def soon_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The monitor waits for two seconds instead of five."""
+    monkeypatch.setattr(monitor, "SILENCE", 2)
 
 
 @contextlib.contextmanager
@@ -85,7 +93,7 @@ def test_a_durability_override_counts() -> None:
         (True, Image, "image/compressed", ["carries sensor_msgs/msg/Image", "use_compressed to false"]),
         (False, CompressedImage, "image/compressed", ["nobody publishes on /image, but on /image/compressed", "true"]),
         (True, Image, "image", ["nobody publishes on /image/compressed, but on /image", "false"]),
-        (False, Image, "image", ["/image has a publisher but no image came for 5 s"]),
+        (False, Image, "image", ["/image has a publisher but no image came for 2 s"]),
     ],
 )
 def test_why_no_image_comes_is_said(use_compressed: bool, kind: type, topic: str, words: list[str]) -> None:
@@ -104,7 +112,7 @@ def test_hands_are_lost_when_the_camera_stops() -> None:
         dds.wait(lambda: len(hands) == 2, "the last word", timeout=15.0)
         assert [(m.left.state, m.right.state) for m in hands] == [(Hand.TRACKED,) * 2, (Hand.LOST,) * 2]
         assert hands[1].header == hands[0].header
-        assert ["no image came for 5 s" in text for text in dds.node.problems.active()] == [True]
+        assert ["no image came for 2 s" in text for text in dds.node.problems.active()] == [True]
         time.sleep(2.5)
         assert len(hands) == 2, "it is reported once"
         dds.process()

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not built")
 pytest.importorskip("tf2_msgs")
 
+import rclpy  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from hand_recon_ros.msg import TwoHands  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
@@ -23,6 +25,7 @@ from ros_support import NodeOnDds, ScriptedReconstructor, camera_info, image_mes
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
+from hand_recon_ros.ros import node  # noqa: E402
 from hand_recon_ros.ros.outputs import Outputs  # noqa: E402
 from hand_recon_ros.ros.worker import Worker  # noqa: E402
 from hand_recon_ros.runtime.devices import DeviceError  # noqa: E402
@@ -224,3 +227,32 @@ def test_the_device_is_logged_and_one_that_is_not_there_is_an_error() -> None:
         assert dds.logged("ERROR") == [
             "cannot configure: device 'cuda' was asked for, but torch finds no CUDA device; use device 'cpu' or 'auto'"
         ]
+
+
+class Interrupted:
+    """An executor in which a callback calls rcl after a signal has shut the context down, or before."""
+
+    shut_down = True
+
+    def add_node(self, node):
+        pass
+
+    def spin(self):
+        if self.shut_down:
+            rclpy.shutdown()
+        raise RuntimeError("cannot use Destroyable because destruction was requested")
+
+
+@pytest.mark.parametrize("shut_down", [True, False])
+def test_a_callback_that_a_signal_interrupts_is_no_failure(monkeypatch, shut_down):
+    closed = []
+    monkeypatch.setattr(Interrupted, "shut_down", shut_down)
+    monkeypatch.setattr(node, "SingleThreadedExecutor", Interrupted)
+    monkeypatch.setattr(node, "HandReconNode", lambda: SimpleNamespace(close=lambda: closed.append(True)))
+    monkeypatch.setattr(node.signal, "signal", lambda *_: None)
+    if shut_down:
+        assert node.main([]) == 0
+    else:
+        with pytest.raises(RuntimeError, match="destruction"):
+            node.main([])
+    assert closed == [True] and not rclpy.ok()

@@ -19,7 +19,7 @@ from .networks import HandNetworks
 AUGMENTATIONS = ((0.0, 1.0, False), (0.0, 1.0, True), (math.radians(12), 1.08, False), (math.radians(-12), 1.08, True))
 """Rotation (rad), scale and mirroring of each crop relative to the box of the landmarks; first the box itself, then its
 mirror image."""
-_CONVERGED = 0.02
+_CONVERGED = 0.01
 """Boxes of successive crops more alike than this are the same: the last crop is not evaluated again."""
 
 

@@ -279,9 +279,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception as error:  # rcl has no public class for the arguments that it refuses
-        if node is not None:
+        if node is None:
+            return refused_arguments("hand_recon", error)
+        if rclpy.ok():
             raise
-        return refused_arguments("hand_recon", error)
+        # A signal has shut the context down in the middle of a callback, whose calls of rcl then fail.
     finally:
         # A launch file's processes are interrupted twice: the second time must not end the clean-up half way.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
