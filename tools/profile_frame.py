@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time of each step of a tracked frame, as the table of docs/performance.md.
+"""Time of each step of a tracked frame, as a table.
 
     .venv/bin/python tools/profile_frame.py [--frames N] [--threads N]
 
