@@ -240,7 +240,7 @@ def test_models_are_refused_where_the_priors_are_rendered(tmp_path, folders):
 @pytest.mark.slow
 def test_an_encoder_trains_with_foundation_priors(tmp_path):
     path = tmp_path / "recipe.yaml"
-    training = "{out: %s, priors: foundation, steps: 2, batch: 2, validation: 2, validate_every: 2, workers: 1}"
+    training = "{out: %s, priors: foundation, steps: 2, batch: 2, validation: 2, validate_every: 2, workers: 0}"
     path.write_text("encoder: {size: small, width: 32, layers: 1}\ntraining: " + training % (tmp_path / "run"))
     result = train_encoder(path)
     assert result["steps"] == 2 and np.isfinite(list(result["validation"].values())).all()
