@@ -45,36 +45,21 @@ def networks():
     return Landmarks()
 
 
-def test_a_converged_crop_is_not_evaluated_again(networks):
-    hand = networks.read_one(tracking_box(RIGHT))
+def test_a_hand_is_the_mean_of_its_crops_in_the_box_of_its_landmarks(networks):
+    hand = networks.read_one(moved(tracking_box(RIGHT), 0.1))
     ((merged, spread, right),) = averaged(networks, IMAGE, [hand], [[1.0]])
-    assert [mirrored for _, mirrored, _ in networks.crops] == [mirrored for _, _, mirrored in AUGMENTATIONS[1:]]
-    assert networks.crops[0][0] == hand.roi == merged.roi
-    # The hand's own keypoints count like those of the new crops, which are all displaced by their number.
-    np.testing.assert_allclose(merged.keypoints, (RIGHT + 3 * (RIGHT + len(networks.crops))) / len(AUGMENTATIONS))
-    assert spread.min() > 0
-    assert right == pytest.approx((1.0 + len(AUGMENTATIONS) * log_odds(0.9)) / (1 + len(AUGMENTATIONS)))
-
-
-@pytest.mark.parametrize("share", [0.05, 0.2])
-def test_a_hand_that_has_moved_in_its_crop_is_evaluated_in_the_box_of_its_landmarks(networks, share):
-    hand = networks.read_one(moved(tracking_box(RIGHT), share))
-    ((merged, _, _),) = averaged(networks, IMAGE, [hand], [[]])
     assert [mirrored for _, mirrored, _ in networks.crops] == [mirrored for _, _, mirrored in AUGMENTATIONS]
     assert networks.crops[0][0] == networks.crops[1][0] == merged.roi == tracking_box(RIGHT)
-
-
-def test_the_landmarks_of_a_mirrored_crop_are_not_those_of_the_first_augmentation(networks):
-    hand = dataclasses.replace(networks.read_one(tracking_box(RIGHT)), mirrored=True)
-    averaged(networks, IMAGE, [hand], [[]])
-    assert len(networks.crops) == len(AUGMENTATIONS)
+    np.testing.assert_allclose(merged.keypoints, RIGHT + len(networks.crops))
+    assert spread.max() < 1e-9  # all crops of one call are displaced alike
+    assert right == pytest.approx((1.0 + len(AUGMENTATIONS) * log_odds(0.9)) / (1 + len(AUGMENTATIONS)))
 
 
 def test_hands_are_averaged_as_each_by_itself(networks):
     left = networks.read_one(tracking_box(LEFT))
     right = dataclasses.replace(networks.read_one(moved(tracking_box(RIGHT), 0.1)), grey=True)
     results = averaged(networks, IMAGE, [left, right], [[-1.0], []])
-    assert [grey for _, _, grey in networks.crops] == [False] * 3 + [True] * 4
+    assert [grey for _, _, grey in networks.crops] == [False] * 4 + [True] * 4
     assert [one.roi for one, _, _ in results] == [tracking_box(LEFT), tracking_box(RIGHT)]
     assert results[0][2] < 0 < results[1][2]
     # The crop for the encoder shows a right hand: that of a left one is mirrored.

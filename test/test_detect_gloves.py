@@ -113,10 +113,9 @@ def test_a_single_image_has_a_hand_that_is_seen_only_without_colours(side, turne
     assert result.hands[side.other] is None
     np.testing.assert_allclose(result.hands[side].hand.keypoints, hand.keypoints)
     assert result.hands[side].hand.grey
-    # Three rotations in either way, then two crops of the hand and those of the augmentation, the first of which is the
-    # last of these two.
+    # Three rotations in either way, then two crops of the hand and those of the augmentation.
     crops = networks.taken()
-    assert [one.grey for one in crops] == [False] * 3 + [True] * (3 + 2 + len(AUGMENTATIONS) - 1)
+    assert [one.grey for one in crops] == [False] * 3 + [True] * (3 + 2 + len(AUGMENTATIONS))
     assert [one.roi for one in crops[:3]] == [one.roi for one in crops[3:6]]
     assert alike(crops[0].roi, networks.detected(hand), 1e-6)
     assert [one.mirrored for one in crops[-len(AUGMENTATIONS) :]] == [False, True, False, True]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from ..landmarks.crops import alike
 from ..landmarks.landmarks import HandLandmarks
 from ..landmarks.observation import RotatedBox
 from ..types import Side
@@ -19,8 +17,6 @@ from .networks import HandNetworks
 AUGMENTATIONS = ((0.0, 1.0, False), (0.0, 1.0, True), (math.radians(12), 1.08, False), (math.radians(-12), 1.08, True))
 """Rotation (rad), scale and mirroring of each crop relative to the box of the landmarks; first the box itself, then its
 mirror image."""
-_CONVERGED = 0.01
-"""Boxes of successive crops more alike than this are the same: the last crop is not evaluated again."""
 
 
 def averaged(
@@ -41,27 +37,19 @@ def averaged(
         the hand, with the features for the encoder of the crop in its box; the root mean square distance (21,) of each
         keypoint from its mean over the crops, pixels; and the mean log odds of a right hand, earlier crops included.
     """
-    first = [_first_crop(hand) for hand in hands]
-    todo = [AUGMENTATIONS if crop is None else AUGMENTATIONS[1:] for crop in first]
-    bases = [hand.next_roi() if crop is None else crop.roi for hand, crop in zip(hands, first, strict=True)]
+    bases = [hand.next_roi() for hand in hands]
     rois = [
         RotatedBox(base.center, base.size * scale, base.angle + turn)
-        for base, augmentations in zip(bases, todo, strict=True)
-        for turn, scale, _ in augmentations
+        for base in bases
+        for turn, scale, _ in AUGMENTATIONS
     ]
-    mirrored = [mirror for augmentations in todo for _, _, mirror in augmentations]
-    grey = [hand.grey for hand, augmentations in zip(hands, todo, strict=True) for _ in augmentations]
-    crops = iter(networks.read(image, rois, mirrored, grey))
-    result = []
-    for hand, crop, augmentations, earlier in zip(hands, first, todo, evidence, strict=True):
-        known = [] if crop is None else [crop]
-        result.append(_mean(hand, [*known, *itertools.islice(crops, len(augmentations))], earlier))
-    return result
-
-
-def _first_crop(hand: HandLandmarks) -> HandLandmarks | None:
-    """The landmarks of the first augmentation where they are known already: the last crop's, if it was converged."""
-    return hand if not hand.mirrored and alike(hand.roi, hand.next_roi(), _CONVERGED) else None
+    mirrored = [mirror for _, _, mirror in AUGMENTATIONS] * len(hands)
+    crops = networks.read(image, rois, mirrored, [hand.grey for hand in hands for _ in AUGMENTATIONS])
+    count = len(AUGMENTATIONS)
+    return [
+        _mean(hand, crops[count * number : count * (number + 1)], earlier)
+        for number, (hand, earlier) in enumerate(zip(hands, evidence, strict=True))
+    ]
 
 
 def _mean(
