@@ -124,7 +124,7 @@ def test_precision_is_float32_where_bfloat16_differs(monkeypatch):
     for precision in ("f32", "bf16"):
         with monkeypatch.context() as patch:
             options = {**config, "INFERENCE_PRECISION_HINT": precision}
-            patch.setattr(openvino_session, "cpu_config", lambda _, cache, options=options: options)
+            patch.setattr(openvino_session, "cpu_config", lambda *_, options=options: options)
             sessions[precision] = EncoderSession(path, HandOutputs)
     networks, stream = HandNetworks.load(ReconstructorConfig()), SampleStream("val", 90210)
     samples = [stream[number] for number in range(8)]

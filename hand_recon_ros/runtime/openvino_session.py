@@ -57,17 +57,14 @@ class OpenVinoSession(ImageBuffers):
         outputs: Sequence[int] | None = None,
         input_range: tuple[float, float] = (0.0, 1.0),
     ) -> None:
-        core = openvino.Core()
         model = image_model(path, feature_layers, outputs, input_range)
         super().__init__(np.zeros((capacity, *list(model.inputs[0].shape)[1:]), dtype=np.uint8))
         self._output_count = len(model.outputs)
         self._streams = min(_STREAMS, threads, capacity)
-        _number(model)
-        self._alone = self._requests(core.compile_model(model, "CPU", cpu_config(threads, cache=cache)))
+        self._alone = self._requests(_compiled(model, threads, cache=cache))
         self._side_by_side = self._alone
         if self._streams > 1:
-            config = cpu_config(threads, self._streams, cache)
-            self._side_by_side = self._requests(core.compile_model(model, "CPU", config))
+            self._side_by_side = self._requests(_compiled(model, threads, self._streams, cache))
 
     def run(self, count: int = 1, fill: Callable[[int], None] | None = None) -> list[tuple[np.ndarray, ...]]:
         """Outputs of each of the first ``count`` inputs, without the batch axis."""
@@ -111,9 +108,7 @@ class OpenVinoNetwork:
     """
 
     def __init__(self, model: openvino.Model, threads: int, cache: str = "") -> None:
-        _number(model)
-        config = cpu_config(threads, cache=cache)
-        self.request = openvino.Core().compile_model(model, "CPU", config).create_infer_request()
+        self.request = _compiled(model, threads, cache=cache).create_infer_request()
         self._count = len(model.outputs)
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -122,6 +117,13 @@ class OpenVinoNetwork:
             self.request.set_tensor(name, openvino.Tensor(np.ascontiguousarray(array)))
         self.request.infer()
         return [self.request.get_output_tensor(index).data.copy() for index in range(self._count)]
+
+
+def _compiled(model: openvino.Model, threads: int, streams: int = 1, cache: str = "") -> openvino.CompiledModel:
+    """The model compiled for the CPU, or read from the folder ``cache``; options as of :func:`cpu_config`."""
+    if cache:
+        _number(model)
+    return openvino.Core().compile_model(model, "CPU", cpu_config(threads, streams, cache))
 
 
 def _number(model: openvino.Model) -> None:
