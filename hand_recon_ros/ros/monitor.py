@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .node import HandReconNode
 
 SILENCE = 5
-"""After this many seconds without images the monitor reports why, and the hands are LOST."""
+"""After this many seconds without input a node reports why."""
 _LEAST_SHARE = 0.8
 """Images per camera_info below which images are lost, over _WINDOW seconds."""
 _WINDOW = 5
@@ -56,7 +56,7 @@ class Monitor:
         self._publisher.publish(message)
 
     def _check_silence(self, rate: float) -> None:
-        """Report after some seconds why no image comes; the hands are LOST then, once."""
+        """Report after SILENCE seconds why no image comes; the hands are LOST then, once."""
         node = self._node
         if rate > 0:
             node.problems.solved("silence", f"qos.{node.image_name}")

@@ -29,14 +29,12 @@ from ..config import ConfigError, checked, settings_of
 from ..teleop.teleoperation import Command, EngageError, Teleoperation
 from . import topics
 from .frames import tf_name
-from .parameters import as_meant_parameters, declare, node_options
+from .monitor import SILENCE
+from .parameters import as_meant_parameters, declare, node_options, refused_arguments
 from .problems import Problems
 from .teleop_hands import TeleopHands
 from .teleop_parameters import TeleopConfig
 from .transforms import TransformError, Transforms, build_pose, pose_matrix
-
-SILENCE = 5
-"""After this many seconds without hands the node reports that nobody publishes them."""
 
 
 class HandTeleopNode(Node):
@@ -282,9 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # rcl has no public class for the arguments that it refuses
         if node is not None:
             raise
-        reason = str(error) if isinstance(error, ConfigError) else f"{error}: check the arguments and parameter files"
-        rclpy.logging.get_logger("hand_teleop").fatal(" ".join(reason.split()))
-        return 1
+        return refused_arguments("hand_teleop", error)
     finally:
         if node is not None:
             node.close()
