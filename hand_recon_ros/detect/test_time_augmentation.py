@@ -37,6 +37,12 @@ def averaged(
         the hand, with the features for the encoder of the crop in its box; the root mean square distance (21,) of each
         keypoint from its mean over the crops, pixels; and the mean log odds of a right hand, earlier crops included.
     """
+    crops = augmented(networks, image, hands)
+    return [_mean(*each) for each in zip(hands, crops, evidence, strict=True)]
+
+
+def augmented(networks: HandNetworks, image: np.ndarray, hands: Sequence[HandLandmarks]) -> list[list[HandLandmarks]]:
+    """The landmarks of each hand in the crops of AUGMENTATIONS, in their order."""
     bases = [hand.next_roi() for hand in hands]
     rois = [
         RotatedBox(base.center, base.size * scale, base.angle + turn)
@@ -46,10 +52,7 @@ def averaged(
     mirrored = [mirror for _, _, mirror in AUGMENTATIONS] * len(hands)
     crops = networks.read(image, rois, mirrored, [hand.grey for hand in hands for _ in AUGMENTATIONS])
     count = len(AUGMENTATIONS)
-    return [
-        _mean(hand, crops[count * number : count * (number + 1)], earlier)
-        for number, (hand, earlier) in enumerate(zip(hands, evidence, strict=True))
-    ]
+    return [crops[start : start + count] for start in range(0, len(crops), count)]
 
 
 def _mean(

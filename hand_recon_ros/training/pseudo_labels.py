@@ -24,7 +24,7 @@ from ..detect.duplicates import part_of, same_hand
 from ..detect.networks import HandNetworks
 from ..detect.new_hands import VISIBLE
 from ..detect.ssd import box_iou
-from ..detect.test_time_augmentation import AUGMENTATIONS
+from ..detect.test_time_augmentation import augmented
 from ..detect.views import tiles, turned
 from ..landmarks.crops import alike, tracking_box
 from ..landmarks.landmarks import UNSTEADY, HandLandmarks
@@ -274,10 +274,7 @@ def _found(
 
 def _averaged(networks: HandNetworks, image: np.ndarray, hand: HandLandmarks) -> LabelledHand | None:
     """A hand from several crops and mirror images of crops; None where they do not show a hand alike."""
-    base = hand.next_roi()
-    rois = [RotatedBox(base.center, base.size * scale, base.angle + turn) for turn, scale, _ in AUGMENTATIONS]
-    mirrored = [mirror for _, _, mirror in AUGMENTATIONS]
-    crops = networks.read(image, rois, mirrored)
+    (crops,) = augmented(networks, image, [hand])
     points = np.stack([crop.keypoints for crop in crops])
     keypoints = points.mean(axis=0)
     extent = float(np.ptp(keypoints, axis=0).max())
@@ -286,7 +283,7 @@ def _averaged(networks: HandNetworks, image: np.ndarray, hand: HandLandmarks) ->
     if presence < _HAND_LIKE or spread > UNSTEADY * extent or extent < _SMALLEST:
         return None
     right = np.array([crop.right for crop in crops])
-    side = _side(right, np.array(mirrored)) if presence >= _PRESENT_WITH_SIDE else None
+    side = _side(right, np.array([crop.mirrored for crop in crops])) if presence >= _PRESENT_WITH_SIDE else None
     return LabelledHand(
         side, tracking_box(keypoints), keypoint_box(keypoints), presence, float(right.mean()), keypoints
     )
