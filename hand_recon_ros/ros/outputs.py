@@ -83,16 +83,8 @@ class Outputs:
         for side, hand in ((Side.LEFT, message.left), (Side.RIGHT, message.right)):
             if side in poses:
                 self._publishers[f"~/{side.label}/wrist"].publish(messages.build_wrist_message(header, hand))
-            if self._subscribed(f"~/{side.label}/poses"):
-                self._publishers[f"~/{side.label}/poses"].publish(messages.build_poses_message(header, hand))
         self._publish_tf(header, estimate, poses, config)
-        if self._subscribed("~/joint_states"):
-            angles = messages.build_joint_state_message(header, estimate, self._hand_model)
-            self._publishers["~/joint_states"].publish(angles)
-        if self._subscribed("~/meshes"):
-            self._publishers["~/meshes"].publish(messages.build_meshes_message(header, estimate))
-        if self._subscribed("~/points"):
-            self._publishers["~/points"].publish(messages.build_points_message(header, estimate))
+        self._publish_subscribed(header, estimate, message)
         self._publish_markers(header, estimate, config)
         self._publish_debug_image(frame, estimate, config)
         return latency
@@ -107,15 +99,24 @@ class Outputs:
             message = messages.build_hands_message(lost, {}, header, self._hand_model, (0, 0), dropped)
             message.latency = math.nan
             self._publishers["~/hands"].publish(message)
-            for side, hand in ((Side.LEFT, message.left), (Side.RIGHT, message.right)):
-                if self._subscribed(f"~/{side.label}/poses"):
-                    self._publishers[f"~/{side.label}/poses"].publish(messages.build_poses_message(header, hand))
-            if self._subscribed("~/meshes"):
-                self._publishers["~/meshes"].publish(messages.build_meshes_message(header, lost))
+            self._publish_subscribed(header, lost, message)
         self._quaternions.clear()
         markers = self._markers.delete(header, self._markers.shown)
         if markers.markers:
             self._publishers["~/markers"].publish(markers)
+
+    def _publish_subscribed(self, header: Any, estimate: TwoHandEstimate, message: Any) -> None:
+        """Publish poses, angles, meshes and points where somebody subscribes; ``message`` is that of ~/hands."""
+        for side, hand in ((Side.LEFT, message.left), (Side.RIGHT, message.right)):
+            if self._subscribed(f"~/{side.label}/poses"):
+                self._publishers[f"~/{side.label}/poses"].publish(messages.build_poses_message(header, hand))
+        if self._subscribed("~/joint_states"):
+            angles = messages.build_joint_state_message(header, estimate, self._hand_model)
+            self._publishers["~/joint_states"].publish(angles)
+        if self._subscribed("~/meshes"):
+            self._publishers["~/meshes"].publish(messages.build_meshes_message(header, estimate))
+        if self._subscribed("~/points"):
+            self._publishers["~/points"].publish(messages.build_points_message(header, estimate))
 
     def _subscribed(self, name: str) -> bool:
         publisher = self._publishers[name]
