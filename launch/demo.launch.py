@@ -6,17 +6,9 @@
 from pathlib import Path
 
 from launch.action import Action
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
 
 from hand_recon_ros.ros.demo.launcher import clip_source
-from hand_recon_ros.ros.launching import (
-    camera_source,
-    checks,
-    hand_recon,
-    hand_recon_arguments,
-    large_image_transport,
-    value,
-)
+from hand_recon_ros.ros.launching import camera_source, description, value
 from hand_recon_ros.runtime.model_files import cache_dir
 from hand_recon_ros.synthetic import rendered_clip
 from launch import LaunchContext, LaunchDescription
@@ -44,19 +36,4 @@ def player(context: LaunchContext) -> list[Action]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    arguments = [
-        *hand_recon_arguments(fallback_fov="60.0"),
-        *(
-            DeclareLaunchArgument(name, default_value=default, description=text)
-            for name, (default, text) in PLAYER.items()
-        ),
-    ]
-    return LaunchDescription(
-        [
-            *arguments,
-            checks(__file__, arguments),
-            *large_image_transport(),
-            OpaqueFunction(function=player),
-            hand_recon(),
-        ]
-    )
+    return description(__file__, PLAYER, player, fallback_fov="60.0")

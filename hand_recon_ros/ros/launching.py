@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.action import Action
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.launch_context import LaunchContext
+from launch.launch_description import LaunchDescription
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -197,6 +198,27 @@ def _topics() -> list[tuple[str, Any]]:
         ("camera_info", LaunchConfiguration("camera_info")),
         ("depth", LaunchConfiguration("depth")),
     ]
+
+
+def description(
+    file: str,
+    own: Mapping[str, tuple[str, str]] | None = None,
+    source: Callable[[LaunchContext], list[Action]] | None = None,
+    **defaults: str,
+) -> LaunchDescription:
+    """A launch file with the node hand_recon.
+
+    Args:
+        file: ``__file__`` of the launch file.
+        own: arguments beside those of hand_recon: name -> default and description.
+        source: makes the actions that start where the images come from; None: they are there already.
+        defaults: of parameters that the launch file sets where they are not given.
+    """
+    arguments = hand_recon_arguments(**defaults)
+    for name, (default, text) in (own or {}).items():
+        arguments.append(DeclareLaunchArgument(name, default_value=default, description=text))
+    sources = [] if source is None else [OpaqueFunction(function=source)]
+    return LaunchDescription([*arguments, checks(file, arguments), *large_image_transport(), *sources, hand_recon()])
 
 
 def large_image_transport() -> list[Action]:
