@@ -135,11 +135,9 @@ class Lifter:
         mirrored = [observation.shown_side == Side.LEFT for observation in observations]
         terms = aligned_terms(surfaces, pose, posed, evidence.pixels, stddevs, mirrored, depth, camera)
         for i, (side, term) in enumerate(zip(sides, terms, strict=True)):
-            if term is not None:
-                fitted = self._with_depth(side, evidence.of(i), pose.of(i), shapes[i], term)
-                hands[i] = (
-                    hands[i] if fitted is None else dataclasses.replace(fitted, image_wrist=hands[i].keypoints[0])
-                )
+            fitted = None if term is None else self._with_depth(side, evidence.of(i), pose.of(i), shapes[i], term)
+            if fitted is not None:
+                hands[i] = dataclasses.replace(fitted, image_wrist=hands[i].keypoints[0])
         return hands
 
     def _with_depth(

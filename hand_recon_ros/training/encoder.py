@@ -151,13 +151,9 @@ class EncoderTrainer(Trainer):
         if options.priors == "foundation":
             folders = options.segmentation_model, options.depth_model
             foundation = functools.partial(FoundationPriors.load, self.hand_model, *folders)
-        if split != "train":
-            return CropDataset(
-                split, options.seed, self.hand_model, corrupted, stem, options.cache, foundation=foundation
-            )  # fmt: skip
+        varied = (options.distinct, self._photographs, options.photograph_share) if split == "train" else (0, None, 0.0)
         return CropDataset(
-            split, options.seed, self.hand_model, corrupted, stem, options.cache, options.distinct,
-            self._photographs, options.photograph_share, foundation,
+            split, options.seed, self.hand_model, corrupted, stem, options.cache, *varied, foundation
         )  # fmt: skip
 
     def batches(self, last: int) -> DataLoader[Any]:
