@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from evidence import MODEL, hand, observe
-from test_reconstructor import Script, reconstructor
+from scripted_pipeline import Script, reconstructor
 
 from hand_recon_ros import Camera, HandEstimate, HandState, Side, TwoHandEstimate
 from hand_recon_ros.encode.crop_frame import CropFrame

@@ -5,52 +5,24 @@ import pathlib
 
 import numpy as np
 import pytest
-from evidence import CAMERA, MODEL, hand, observe
+from evidence import CAMERA, hand, observe
+from scripted_pipeline import IMAGE, Script, reconstructor
 
 from hand_recon_ros import Camera, HandState, ScaleSource, Side, TwoHandReconstructor
-from hand_recon_ros.config import ConfigError, ReconstructorConfig, checked
+from hand_recon_ros.config import ConfigError
 from hand_recon_ros.geometry.rotations import rotation_matrices
 from hand_recon_ros.landmarks.landmarks import HandLandmarks
 from hand_recon_ros.landmarks.observation import RotatedBox
 from hand_recon_ros.runtime.devices import DeviceError
 from hand_recon_ros.skeleton import mirror_points, wrist_pose
-from hand_recon_ros.synthetic.rasterizer import rasterize
 from hand_recon_ros.track.image_track import ImageTrack
-from hand_recon_ros.track.locator import Located
 
 PHOTOS = pathlib.Path(__file__).resolve().parents[2] / "shared" / "real_photos"
-IMAGE = np.zeros((480, 640, 3), dtype=np.uint8)
-
-
-class Script:
-    """A locator whose observations are set by the test."""
-
-    networks = None
-
-    def __init__(self):
-        self.observations, self.configs, self.tracks = (), [], []
-
-    def __call__(self, *observations):
-        self.observations = observations
-
-    def locate(self, frame, tracks, config):
-        self.configs.append(config)
-        self.tracks.append(tracks)
-        return Located(sorted(self.observations, key=lambda observation: observation.side), {})
-
-    def search(self, frame, config):
-        return Located(sorted(self.observations, key=lambda observation: observation.side), {})
 
 
 @pytest.fixture
 def script():
     return Script()
-
-
-def reconstructor(script, **settings):
-    # Without a time limit, so that the result does not depend on how busy the machine is.
-    defaults = {"encoder": "none", "refiner": "none", "smoothing_cutoff": 0.0, "refine_budget": 0.0}
-    return TwoHandReconstructor(checked(ReconstructorConfig, {**defaults, **settings}), locator=script)
 
 
 def test_an_empty_image_has_two_lost_slots(script):
@@ -228,54 +200,6 @@ def test_the_device_is_checked(script):
     assert reconstructor(script, device="auto").device == reconstructor(script, device="cpu").device == "cpu"
     with pytest.raises(DeviceError, match="set device to 'auto' or 'cpu'"):
         reconstructor(script, device="cuda")
-
-
-def depth_of(side, seed):
-    rotations, betas, translation, keypoints = hand(seed, side)
-    vertices = MODEL.mesh(side, rotations, betas, translation)
-    return keypoints, np.minimum(rasterize(vertices, MODEL.faces(side), CAMERA).depth, np.float32(1.2))
-
-
-@pytest.mark.parametrize("side", Side)
-def test_a_depth_image_gives_scale_and_position(script, side):
-    keypoints, depth = depth_of(side, 4)
-    script(observe(keypoints, side))
-    result = reconstructor(script)
-    plain, (with_depth, after) = (
-        result.reconstruct_image(IMAGE, CAMERA).hand(side),
-        [estimate.hand(side) for estimate in (
-            result(IMAGE, CAMERA, stamp=1.0, depth=depth), result.reconstruct_image(IMAGE, CAMERA, depth),
-        )],
-    )  # fmt: skip
-    assert plain.scale_source == ScaleSource.PRIOR
-    for found in (with_depth, after):
-        assert found.scale_source == ScaleSource.DEPTH
-        assert 0.0 < found.position_stddev < plain.position_stddev
-        assert np.linalg.norm(found.joints[0] - keypoints[0]) < 0.005
-    unknown = np.where(np.arange(480)[:, None] % 2 == 0, 0.0, np.inf) * np.ones((1, 640))
-    result.reset()
-    assert result(IMAGE, CAMERA, stamp=2.0, depth=unknown).hand(side).scale_source == ScaleSource.PRIOR
-
-
-def test_a_hand_does_not_jump_when_depth_images_end(script):
-    keypoints, depth = depth_of(Side.RIGHT, 5)
-    script(observe(keypoints, Side.RIGHT))
-    result = reconstructor(script)
-    wrists, stddevs = [], []
-    for frame in range(40):
-        right = result(IMAGE, CAMERA, stamp=frame / 30.0, depth=depth if frame < 20 else None).right
-        wrists.append(right.joints[0])
-        stddevs.append(right.position_stddev)
-    assert np.linalg.norm(np.diff(wrists[5:], axis=0), axis=1).max() < 0.003
-    assert np.all(np.diff(stddevs[20:]) > -1e-6) and stddevs[-1] > 2.0 * stddevs[19]
-
-
-@pytest.mark.parametrize(
-    "depth", [np.zeros((480, 640), np.uint16), np.zeros((240, 320), np.float32), np.zeros((480, 640, 1)), [[1.0]]]
-)
-def test_depth_of_another_type_or_size_is_refused(script, depth):
-    with pytest.raises(ValueError, match=r"depth must be floats of the image's size \(480, 640\), in metres"):
-        reconstructor(script)(IMAGE, CAMERA, depth=depth)
 
 
 def test_settings(script, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from evidence import CAMERA, MODEL, observe
-from test_reconstructor import IMAGE, Script, reconstructor
+from scripted_pipeline import IMAGE, Script, reconstructor
 
 from hand_recon_ros import Camera, HandState, Side, TwoHandReconstructor
 from hand_recon_ros.config import ConfigError

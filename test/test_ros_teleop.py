@@ -15,141 +15,19 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not built")
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
-from geometry_msgs.msg import PoseStamped, TransformStamped, TwistStamped  # noqa: E402
+from geometry_msgs.msg import PoseStamped  # noqa: E402
 from hand_recon_ros.msg import Hand, TwoHands  # noqa: E402
+from poses import matrix  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
-from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
-from rclpy.time import Time  # noqa: E402
 from ros_support import OnDds  # noqa: E402
 from scipy.spatial.transform import Rotation  # noqa: E402
-from std_msgs.msg import Bool, Float64  # noqa: E402
-from std_srvs.srv import SetBool, Trigger  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+from teleop_support import Teleop, running  # noqa: E402
 
 from hand_recon_ros.config import ConfigError  # noqa: E402
 from hand_recon_ros.ros import topics  # noqa: E402
 from hand_recon_ros.ros.teleop import HandTeleopNode  # noqa: E402
-from hand_recon_ros.ros.transforms import TransformError, build_pose, pose_matrix  # noqa: E402
-
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-WIDE: dict[str, Any] = {
-    "max_linear_velocity": 10.0,
-    "max_angular_velocity": 20.0,
-    "max_linear_step": 1.0,
-    "max_angular_step": 3.0,
-    "timeout": 1.0,
-}
-"""Limits that do not hold the target back, and a timeout that a busy machine does not exceed."""
-
-
-def matrix(position: Any = (0.0, 0.0, 0.5), turn: Any = (0.0, 0.0, 0.0)) -> np.ndarray:
-    result = np.eye(4)
-    result[:3, :3] = Rotation.from_rotvec(turn).as_matrix()
-    result[:3, 3] = position
-    return result
-
-
-class ScriptedTransforms:
-    """In place of /tf: a fixed transform of the camera and one of the tool, which may be missing."""
-
-    def __init__(self) -> None:
-        self.camera: np.ndarray | None = np.eye(4)
-        self.tool: np.ndarray | None = np.eye(4)
-        self.asked: list[tuple[str, str, float]] = []
-        self.clears = 0
-
-    def lookup(self, target: str, source: str, stamp: Any) -> np.ndarray:
-        self.asked.append((target, source, stamp.sec + stamp.nanosec * 1e-9))
-        return self._known(self.camera)
-
-    def newest(self, target: str, source: str) -> tuple[np.ndarray, float]:
-        self.asked.append((target, source, 0.0))
-        return self._known(self.tool), 0.0
-
-    def clear(self) -> None:
-        self.clears += 1
-
-    @staticmethod
-    def _known(transform: np.ndarray | None) -> np.ndarray:
-        if transform is None:
-            raise TransformError("no transform from 'camera' to 'base': scripted")
-        return transform
-
-
-class Teleop(OnDds):
-    """The node on DDS, a hand that the test moves, and what the node has published."""
-
-    def __init__(self, transforms: ScriptedTransforms | None = None, **parameters: Any) -> None:
-        overrides = [Parameter(name, value=value) for name, value in {**WIDE, **parameters}.items()]
-        arguments: dict[str, Any] = {} if transforms is None else {"make_transforms": lambda _: transforms}
-        super().__init__(lambda context: HandTeleopNode(context=context, parameter_overrides=overrides, **arguments))
-        self.targets: list[PoseStamped] = self.listen(PoseStamped, "/hand_teleop/target", 1000)
-        self.twists: list[TwistStamped] = self.listen(TwistStamped, "/hand_teleop/twist", 1000)
-        self.grips: list[Float64] = self.listen(Float64, "/hand_teleop/gripper", 1000)
-        self.engaged: list[Bool] = self.listen(Bool, "/hand_teleop/engaged", LATCHED)
-
-    def show(
-        self, hand: np.ndarray | None, times: int = 1, age: float = 0.0, frame: str = "camera", **fields: Any
-    ) -> None:
-        """Publish the right hand, or that it is LOST, ``times`` times at about 50 Hz, and see that it arrived."""
-        for _ in range(times):
-            message = TwoHands(calibrated=True)
-            message.left.side, message.right.side = Hand.LEFT, Hand.RIGHT
-            message.header.frame_id = frame
-            stamp = self.client.get_clock().now().nanoseconds - round(age * 1e9)
-            message.header.stamp = Time(nanoseconds=stamp).to_msg()
-            if hand is not None:
-                message.right.state, message.right.track_id = Hand.TRACKED, 1
-                message.right.wrist = build_pose(hand)
-                message.right.pinch_distance = 0.06
-                for name, value in fields.items():
-                    setattr(message.right, name, value)
-            self.add_to(message)
-            self.publisher(TwoHands, "hands").publish(message)
-            time.sleep(0.02)
-
-    def add_to(self, message: TwoHands) -> None:
-        """For subclasses: change a message before it is sent."""
-
-    def move(self, start: np.ndarray, end: np.ndarray, steps: int = 10) -> None:
-        """The hand moves evenly on a straight line; its rotation is that of ``end``."""
-        for part in np.linspace(0.0, 1.0, steps + 1):
-            between = end.copy()
-            between[:3, 3] = (1.0 - part) * start[:3, 3] + part * end[:3, 3]
-            self.show(between)
-
-    def engage(self, engage: bool = True) -> Any:
-        return self.call(SetBool, "/hand_teleop/engage", SetBool.Request(data=engage))
-
-    def start_at(self, pose: np.ndarray, frame: str = "") -> None:
-        message = PoseStamped(pose=build_pose(pose))
-        message.header.frame_id = frame
-        self.publisher(PoseStamped, "hand_teleop/start_pose").publish(message)
-        self.wait(lambda: self.node.teleop.motion.placed, "the start pose")
-
-    def settle(self, position: Any) -> None:
-        """Wait for a target at ``position``, while the hand stays."""
-        self.wait(lambda: self.targets and np.allclose(self.at(-1), position, atol=1e-6), f"a target at {position}")
-
-    def at(self, index: int) -> np.ndarray:
-        return pose_matrix(self.targets[index].pose)[:3, 3]
-
-    def speeds(self) -> np.ndarray:
-        """Linear and angular speed of each twist (N, 2)."""
-        vectors = [
-            [[t.twist.linear.x, t.twist.linear.y, t.twist.linear.z],
-             [t.twist.angular.x, t.twist.angular.y, t.twist.angular.z]]
-            for t in self.twists
-        ]  # fmt: skip
-        return np.linalg.norm(np.array(vectors).reshape(-1, 2, 3), axis=2)
-
-    def stopped(self) -> None:
-        """Wait for the end of commands; the last one is a zero twist, and only that one."""
-        self.wait(lambda: not self.engaged[-1].data, "the release")
-        self.wait(lambda: len(self.twists) and not self.speeds()[-1].any(), "the last twist")
-        counts = len(self.twists), len(self.targets), len(self.grips)
-        time.sleep(0.15)
-        assert (len(self.twists), len(self.targets), len(self.grips)) == counts, "nothing after the stop"
+from hand_recon_ros.ros.transforms import build_pose, pose_matrix  # noqa: E402
 
 
 @pytest.fixture
@@ -224,15 +102,6 @@ def test_limits_hold() -> None:
             assert np.linalg.norm(after[:3, 3] - before[:3, 3]) <= 0.012 + 1e-9
             turn = Rotation.from_matrix(after[:3, :3] @ before[:3, :3].T).magnitude()
             assert turn <= 0.03 + 1e-7
-
-
-def running(teleop: Teleop) -> None:
-    """The target follows the hand."""
-    teleop.start_at(np.eye(4))
-    teleop.show(matrix(), 3)
-    assert teleop.engage().success
-    teleop.move(matrix(), matrix((0.05, 0.0, 0.5)), 4)
-    teleop.settle((0.05, 0.0, 0.0))
 
 
 FAULTS = {
@@ -346,104 +215,6 @@ def test_the_gripper_and_its_calibration(teleop: Teleop) -> None:
             lambda closed=closed: teleop.grips and abs(teleop.grips[-1].data - closed) < 1e-4, f"a gripper at {closed}"
         )
     assert all(0.0 <= m.data <= 1.0 for m in teleop.grips)
-
-
-def test_commands_are_in_the_target_frame_at_the_images_stamp() -> None:
-    transforms = ScriptedTransforms()
-    # The camera looks along the base's x: its x is the base's -y.
-    transforms.camera = np.array([[0, 0, 1, 0.2], [-1, 0, 0, 0.1], [0, -1, 0, 1.0], [0, 0, 0, 1.0]])
-    transforms.tool = matrix((0.5, 0.0, 0.4), (3.0, 0.0, 0.0))
-    with Teleop(transforms, target_frame="base", tool_frame="tool") as teleop:
-        teleop.show(matrix(), 3)
-        assert teleop.engage().success
-        teleop.wait(lambda: teleop.targets, "a target")
-        np.testing.assert_allclose(pose_matrix(teleop.targets[0].pose), transforms.tool, atol=1e-9)
-        teleop.move(matrix(), matrix((0.1, 0.0, 0.5)))
-        teleop.settle((0.5, -0.1, 0.4))
-        assert {m.header.frame_id for m in teleop.targets} == {"base"}
-        cameras = [(target, source) for target, source, stamp in transforms.asked if stamp > 0]
-        assert set(cameras) == {("base", "camera")} and len(cameras) == 14
-        assert ("base", "tool", 0.0) in transforms.asked
-
-
-def test_transforms_that_fail_stop_it_and_are_counted_and_said_once() -> None:
-    transforms = ScriptedTransforms()
-    with Teleop(transforms, target_frame="base", tf_wait=0.05) as teleop:
-        diagnostics = teleop.listen(DiagnosticArray, "/diagnostics")
-        running(teleop)
-        transforms.camera = None
-        teleop.show(matrix((0.05, 0.0, 0.5)), 5)
-        teleop.stopped()
-        teleop.wait(lambda: teleop.node.hands.transform_failures == 5, "five failures")
-        assert len([t for t in teleop.warnings() if "the hand cannot be transformed: no transform" in t]) == 1
-        assert not teleop.engage().success
-        seen = teleop.wait(
-            lambda: [m.status[0] for m in diagnostics if "cannot be transformed" in m.status[0].message], "diagnostics"
-        )[0]
-        assert seen.level == DiagnosticStatus.WARN
-        assert {v.key: v.value for v in seen.values}["transforms failed"] == "5"
-        transforms.camera = np.eye(4)
-        teleop.show(matrix((0.05, 0.0, 0.5)), 3)
-        assert teleop.engage().success
-        assert not teleop.node.problems.active()
-
-
-def test_a_transform_that_comes_late_is_waited_for() -> None:
-    transforms = ScriptedTransforms()
-    with Teleop(transforms, target_frame="base", tf_wait=0.5) as teleop:
-        running(teleop)
-        transforms.camera = None
-        teleop.show(matrix((0.06, 0.0, 0.5)), 3)
-        transforms.camera = np.eye(4)
-        teleop.settle((0.06, 0.0, 0.0))
-        assert teleop.engaged[-1].data and teleop.node.hands.transform_failures == 0
-
-
-def test_without_the_tools_transform_it_does_not_engage() -> None:
-    transforms = ScriptedTransforms()
-    transforms.tool = None
-    with Teleop(transforms, target_frame="base", tool_frame="tool", clutch="always") as teleop:
-        teleop.show(matrix(), 5)
-        assert not teleop.twists
-        assert len([t for t in teleop.warnings() if "it is not known where the robot is" in t]) == 1
-        transforms.tool = matrix((1.0, 0.0, 0.0))
-        teleop.show(matrix(), 3)
-        teleop.settle((1.0, 0.0, 0.0))
-
-
-def test_real_transforms() -> None:
-    tf2_ros = pytest.importorskip("tf2_ros")
-    from tf2_msgs.msg import TFMessage
-
-    with Teleop(target_frame="base", tool_frame="tool") as teleop:
-        assert tf2_ros.Buffer
-        mount, tool = TransformStamped(child_frame_id="camera"), TransformStamped(child_frame_id="tool")
-        mount.header.frame_id = tool.header.frame_id = "base"
-        pose = build_pose(np.array([[0, 0, 1, 0.2], [-1, 0, 0, 0.1], [0, -1, 0, 1.0], [0, 0, 0, 1.0]]))
-        mount.transform.translation.x, mount.transform.rotation = 0.2, pose.orientation
-        tool.transform.translation.x, tool.transform.rotation.w = 0.7, 1.0
-        static = teleop.publisher(TFMessage, "/tf_static", QoSProfile(depth=10, durability=LATCHED.durability))
-        teleop.show(matrix(), 5)
-        assert not teleop.engage().success
-        static.publish(TFMessage(transforms=[mount]))
-        moving = teleop.publisher(TFMessage, "/tf", 100)
-
-        def robot(age: float = 0.0) -> None:
-            stamp = teleop.client.get_clock().now().nanoseconds - round(age * 1e9)
-            tool.header.stamp = Time(nanoseconds=stamp).to_msg()
-            moving.publish(TFMessage(transforms=[tool]))
-
-        robot(age=3.0)
-        teleop.show(matrix(), 5)
-        answer = teleop.engage()
-        assert not answer.success and "s old" in answer.message
-        robot()
-        teleop.show(matrix(), 5)
-        assert teleop.engage().success
-        teleop.wait(lambda: teleop.targets, "a target")
-        np.testing.assert_allclose(teleop.at(0), (0.7, 0.0, 0.0), atol=1e-9)
-        teleop.move(matrix(), matrix((0.1, 0.0, 0.5)))
-        teleop.settle((0.7, -0.1, 0.0))
 
 
 def test_topics_and_services_are_those_of_the_table(teleop: Teleop) -> None:

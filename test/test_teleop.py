@@ -7,6 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
+from poses import matrix
 from scipy.spatial.transform import Rotation
 
 from hand_recon_ros.config import ConfigError
@@ -20,13 +21,6 @@ FREE = TeleopSettings(
 )
 """Limits so wide that the target is where it should be after every step."""
 PERIOD = 1 / 30
-
-
-def pose(position: object = (0.0, 0.0, 0.5), turn: object = (0.0, 0.0, 0.0)) -> np.ndarray:
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_rotvec(turn).as_matrix()
-    matrix[:3, 3] = position
-    return matrix
 
 
 class Script:
@@ -43,7 +37,7 @@ class Script:
             stamp=self.now - late,
             state=HandState.TRACKED,
             track_id=1,
-            pose=pose() if hand is None else hand,
+            pose=matrix() if hand is None else hand,
             pinch_distance=0.06,
             clutch_distance=0.06,
         )
@@ -60,9 +54,9 @@ def angle(rotation: np.ndarray) -> float:
 
 def test_the_target_follows_the_relative_motion() -> None:
     script = Script(dataclasses.replace(FREE, scale=0.5))
-    start = pose((0.4, -0.2, 0.9), (0.3, 2.0, -0.5))
+    start = matrix((0.4, -0.2, 0.9), (0.3, 2.0, -0.5))
     script.teleop.place(start)
-    hand = pose((0.1, 0.2, 0.7), (1.0, 0.2, 0.1))
+    hand = matrix((0.1, 0.2, 0.7), (1.0, 0.2, 0.1))
     command = script.see(hand)
     np.testing.assert_allclose(command.pose, start, atol=1e-12)  # no jump to the hand
     np.testing.assert_allclose(command.twist, 0.0, atol=1e-12)
@@ -82,35 +76,35 @@ def test_the_target_follows_the_relative_motion() -> None:
 
 def test_engaging_again_does_not_jump() -> None:
     script = Script(dataclasses.replace(FREE, clutch="service"))
-    script.teleop.place(pose((0.3, 0.0, 0.3)))
+    script.teleop.place(matrix((0.3, 0.0, 0.3)))
     assert script.see() is None  # not engaged yet
     script.teleop.request(True, script.now, script.settings)
-    script.see(pose((0.05, 0.0, 0.5)))
+    script.see(matrix((0.05, 0.0, 0.5)))
     held = script.teleop.motion.pose
     np.testing.assert_allclose(held[:3, 3], (0.35, 0.0, 0.3))
     script.teleop.request(False, script.now, script.settings)
     stop = script.teleop.advance(PERIOD, script.settings)
     assert stop.pose is None and stop.gripper is None and not stop.twist.any()
     for x in (0.1, 0.15, 0.2):  # the hand goes elsewhere meanwhile
-        assert script.see(pose((x, 0.0, 0.5), (0.0, x, 0.0))) is None
+        assert script.see(matrix((x, 0.0, 0.5), (0.0, x, 0.0))) is None
     script.teleop.request(True, script.now, script.settings)
-    np.testing.assert_allclose(script.see(pose((0.2, 0.0, 0.5), (0.0, 0.2, 0.0))).pose, held, atol=1e-12)
-    np.testing.assert_allclose(script.see(pose((0.2, 0.01, 0.5), (0.0, 0.2, 0.0))).pose[1, 3], 0.01)
+    np.testing.assert_allclose(script.see(matrix((0.2, 0.0, 0.5), (0.0, 0.2, 0.0))).pose, held, atol=1e-12)
+    np.testing.assert_allclose(script.see(matrix((0.2, 0.01, 0.5), (0.0, 0.2, 0.0))).pose[1, 3], 0.01)
 
 
 def test_without_a_start_there_is_a_twist_and_no_target() -> None:
     script = Script()
     script.see()
-    command = script.see(pose((0.01, 0.0, 0.5)))
+    command = script.see(matrix((0.01, 0.0, 0.5)))
     assert command.pose is None
     np.testing.assert_allclose(command.twist, [0.3, 0, 0, 0, 0, 0], atol=1e-12)
 
 
 def test_the_start_is_found_at_every_engagement() -> None:
-    poses = iter([pose((1.0, 0.0, 0.0)), pose((2.0, 0.0, 0.0))])
+    poses = iter([matrix((1.0, 0.0, 0.0)), matrix((2.0, 0.0, 0.0))])
     script = Script(find_start=lambda: next(poses))
     assert script.see().pose[0, 3] == 1.0
-    assert script.see(pose((0.01, 0.0, 0.5))).pose[0, 3] == pytest.approx(1.01)
+    assert script.see(matrix((0.01, 0.0, 0.5))).pose[0, 3] == pytest.approx(1.01)
     script.lose()
     assert script.see().pose[0, 3] == 2.0
 
@@ -138,8 +132,8 @@ def test_velocity_limits_hold_and_the_goal_is_reached() -> None:
     script = Script(TeleopSettings(clutch="always"))
     limits = script.settings
     script.teleop.place(np.eye(4))
-    script.see(pose())
-    goal = pose((0.06, 0.06, 0.5), (0.0, 0.0, 0.9))
+    script.see(matrix())
+    goal = matrix((0.06, 0.06, 0.5), (0.0, 0.0, 0.9))
     before = script.teleop.motion.pose
     for _ in range(30):
         command = script.see(goal)
@@ -156,8 +150,8 @@ def test_velocity_limits_hold_and_the_goal_is_reached() -> None:
 def test_a_late_output_is_no_large_step() -> None:
     script = Script(TeleopSettings(clutch="always"))
     script.teleop.place(np.eye(4))
-    script.see(pose())
-    script.see(pose((0.09, 0.0, 0.5)))
+    script.see(matrix())
+    script.see(matrix((0.09, 0.0, 0.5)))
     before = script.teleop.motion.pose
     after = script.teleop.advance(2.0, script.settings).pose
     assert np.linalg.norm(after[:3, 3] - before[:3, 3]) == pytest.approx(script.settings.max_linear_step)
@@ -166,8 +160,8 @@ def test_a_late_output_is_no_large_step() -> None:
 def test_steps_never_pass_the_goal() -> None:
     generator = np.random.default_rng(2)
     for _ in range(50):
-        start = pose(generator.normal(size=3), generator.normal(size=3))
-        goal = pose(generator.normal(size=3), generator.normal(size=3))
+        start = matrix(generator.normal(size=3), generator.normal(size=3))
+        goal = matrix(generator.normal(size=3), generator.normal(size=3))
         np.testing.assert_allclose(step_towards(start, goal, 100.0, 4.0), goal, atol=1e-9)
         half = step_towards(start, goal, 0.1, 0.2)
         left = np.linalg.norm(goal[:3, 3] - half[:3, 3]), angle(goal[:3, :3] @ half[:3, :3].T)
@@ -180,7 +174,7 @@ STOPS = {
     "LOST": lambda script: script.lose(),
     "lost and found": lambda script: script.see(track_id=2),
     "jump back": lambda script: script.see(late=0.05),
-    "jumps": lambda script: script.see(pose((0.3, 0.0, 0.5))),
+    "jumps": lambda script: script.see(matrix((0.3, 0.0, 0.5))),
 }
 
 
@@ -189,7 +183,7 @@ def test_it_stops_once(reason: str) -> None:
     script = Script(dataclasses.replace(FREE, clutch="service"))
     script.see()
     script.teleop.request(True, script.now, script.settings)
-    assert script.see(pose((0.01, 0.0, 0.5))).twist[0] > 0
+    assert script.see(matrix((0.01, 0.0, 0.5))).twist[0] > 0
     command = STOPS[reason](script)
     assert not command.twist.any() and command.pose is None and command.gripper is None
     assert not script.teleop.engaged and reason in script.teleop.reason
@@ -231,10 +225,10 @@ def test_a_predicted_hand_holds_the_goal() -> None:
     script = Script()
     script.teleop.place(np.eye(4))
     script.see()
-    script.see(pose((0.02, 0.0, 0.5)))
+    script.see(matrix((0.02, 0.0, 0.5)))
     for x in (0.04, 0.06):
-        assert script.see(pose((x, 0.0, 0.5)), state=HandState.PREDICTED).pose[0, 3] == pytest.approx(0.02)
-    assert script.see(pose((0.03, 0.0, 0.5))).pose[0, 3] == pytest.approx(0.03)
+        assert script.see(matrix((x, 0.0, 0.5)), state=HandState.PREDICTED).pose[0, 3] == pytest.approx(0.02)
+    assert script.see(matrix((0.03, 0.0, 0.5))).pose[0, 3] == pytest.approx(0.03)
     assert Script().see(state=HandState.PREDICTED) is None  # and does not engage
 
 
@@ -243,7 +237,7 @@ def test_a_message_again_changes_nothing() -> None:
     script.teleop.place(np.eye(4))
     script.see()
     stamp = script.now
-    assert script.see(pose((0.1, 0.0, 0.5)), stamp=stamp).pose[0, 3] == 0.0
+    assert script.see(matrix((0.1, 0.0, 0.5)), stamp=stamp).pose[0, 3] == 0.0
     assert script.teleop.engaged
 
 
@@ -290,8 +284,8 @@ def test_a_pinch_moves_the_target_while_it_lasts() -> None:
     script.teleop.place(np.eye(4))
     assert script.see(clutch_distance=0.06) is None
     np.testing.assert_allclose(script.see(clutch_distance=0.01).pose, np.eye(4))
-    assert script.see(pose((0.02, 0.0, 0.5)), clutch_distance=0.03).pose[0, 3] == pytest.approx(0.02)
-    assert not script.see(pose((0.04, 0.0, 0.5)), clutch_distance=0.06).twist.any()
+    assert script.see(matrix((0.02, 0.0, 0.5)), clutch_distance=0.03).pose[0, 3] == pytest.approx(0.02)
+    assert not script.see(matrix((0.04, 0.0, 0.5)), clutch_distance=0.06).twist.any()
     assert script.teleop.motion.pose[0, 3] == pytest.approx(0.02)
     np.testing.assert_allclose(script.see(clutch_distance=0.01).pose[0, 3], 0.02)
     script.lose()
