@@ -45,7 +45,7 @@ class Shown:
 
     @property
     def box(self) -> RotatedBox:
-        return self.landmarks.next_roi()
+        return self.landmarks.next_roi
 
     def found(self, *crops: float, **detectors: float) -> FoundHand:
         return FoundHand(self.landmarks, list(crops) or [log_odds(self.right)], detectors)

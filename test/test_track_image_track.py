@@ -17,10 +17,10 @@ def test_the_search_box_moves_ahead_at_constant_velocity(rate):
     size = track.predicted_roi(step).size
     track.follow(hand(OPEN_HAND * 100 + [300.0 * step, 0]), 0.9, step)
     np.testing.assert_allclose(track.velocity, [300.0, 0.0])
-    lead = np.array(track.predicted_roi(2 * step).center) - np.array(track.hand.next_roi().center)
+    lead = np.array(track.predicted_roi(2 * step).center) - np.array(track.hand.next_roi.center)
     np.testing.assert_allclose(lead, [300.0 * step, 0], atol=1e-9)
     # After a pause it goes on for longer, but not farther than a hand that turns back would allow.
-    lead = np.array(track.predicted_roi(10.0).center) - np.array(track.hand.next_roi().center)
+    lead = np.array(track.predicted_roi(10.0).center) - np.array(track.hand.next_roi.center)
     np.testing.assert_allclose(lead, [0.3 * track.hand.size, 0], atol=1e-6)
     assert track.predicted_roi(2 * step).size == pytest.approx(size)
 

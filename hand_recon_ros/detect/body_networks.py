@@ -47,10 +47,11 @@ class BodyNetworks:
         networks = cls(
             detector=open_with(detector, input_range=(-1.0, 1.0)),
             pose=open_with(pose, outputs=_POSE_OUTPUTS),
-            recrop=open_with(recrop),
+            recrop=open_with(recrop, capacity=len(Side)),
         )
         for session in (networks.detector, networks.pose, networks.recrop):
-            session.run(1)
+            for count in range(1, len(session.inputs) + 1):
+                session.run(count)
         return networks
 
     def detect(self, image: np.ndarray, threshold: float = 0.5, view: RotatedBox | None = None) -> list[BodyDetection]:
@@ -69,16 +70,17 @@ class BodyNetworks:
 
     def hands(self, image: np.ndarray, pose: BodyPose) -> tuple[BodyHand | None, BodyHand | None]:
         """Left and right hand of a person with the boxes of their crops; None where the wrist is not visible."""
-        left, right = (self._hand(image, pose, side) for side in Side)
-        return left, right
+        hands = [hand_from_pose(pose, side) for side in Side]
+        visible = [hand for hand in hands if hand is not None]
 
-    def _hand(self, image: np.ndarray, pose: BodyPose, side: Side) -> BodyHand | None:
-        hand = hand_from_pose(pose, side)
-        if hand is None:
-            return None
-        # One hand at a time: of a batch of two, OpenVINO's result for the second is wrong with this network.
-        crop(image, hand.roi, self.recrop.inputs[0])
-        return corrected(hand, self.recrop.run(1)[0][0], self.recrop.size)
+        def fill(index: int) -> None:
+            crop(image, visible[index].roi, self.recrop.inputs[index])
+
+        outputs = iter(self.recrop.run(len(visible), fill))
+        left, right = (
+            None if hand is None else corrected(hand, next(outputs)[0], self.recrop.size) for hand in hands
+        )
+        return left, right
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

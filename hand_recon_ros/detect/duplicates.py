@@ -41,7 +41,7 @@ def is_palm_of(palm: PalmDetection, hand: HandLandmarks) -> bool:
     # Detections are square, also of palms that are edge-on.
     center, reach = (low + high) / 2, (high - low).max() / 2
     overlap = box_iou(np.concatenate([center - reach, center + reach]), palm.box[None])[0]
-    turn = abs((palm.roi.angle - hand.next_roi().angle + np.pi) % (2 * np.pi) - np.pi)
+    turn = abs((palm.roi.angle - hand.next_roi.angle + np.pi) % (2 * np.pi) - np.pi)
     return bool(overlap > PALM_OVERLAP and turn < np.pi / 4)
 
 

@@ -77,7 +77,7 @@ def decided(networks: HandNetworks, image: np.ndarray, found: FoundHands, config
     if all(kept) or networks.pair is None:
         return ImageHands(kept, {})
     side, one = next((side, hand) for side, hand in zip(Side, kept, strict=True) if hand is not None)
-    other = second_hand(networks.detect_pair, image, one.hand.next_roi())
+    other = second_hand(networks.detect_pair, image, one.hand.next_roi)
     if other is not None:
         return ImageHands(kept, {side.other: other.roi}, pair=True)
     box = _beside(one, side, [*rejected, *found.without_landmarks])
@@ -125,7 +125,7 @@ def _beside(one: ImageHand, side: Side, predictions: Sequence[Prediction]) -> Ro
     """The box of the surest prediction of a hand that is certain, elsewhere than the one hand of ``side`` that was
     found, of similar size and not clearly of the same side; None without one."""
     sign = 1 if side == Side.RIGHT else -1
-    own = one.hand.next_roi()
+    own = one.hand.next_roi
     others = [
         prediction
         for prediction in predictions
@@ -178,7 +178,7 @@ def _augmented(
         if clear and present and steady:
             result.append(ImageHand(hand, right, spread))
         else:
-            result.append(Prediction("landmarks", hand.next_roi(), score or 0.0, right))
+            result.append(Prediction("landmarks", hand.next_roi, score or 0.0, right))
     return result
 
 
@@ -189,7 +189,7 @@ def _evidence(hand: HandLandmarks, score: float) -> float:
 
 def _pair_score(networks: HandNetworks, image: np.ndarray, hand: HandLandmarks) -> float:
     """The pair detector's score of this hand in a region around it."""
-    return max((other.score for other in of_hand(networks.detect_pair, image, hand.next_roi())), default=0.0)
+    return max((other.score for other in of_hand(networks.detect_pair, image, hand.next_roi)), default=0.0)
 
 
 def _worst(chosen: tuple[int | None, int | None], hands: Sequence[ImageHand | Prediction | None]) -> int | None:

@@ -129,7 +129,7 @@ class FoundHands:
 
 def predicts(person: Sequence[Prediction], hand: HandLandmarks) -> bool:
     """Whether a person's pose predicts this hand."""
-    own = hand.next_roi()
+    own = hand.next_roi
     return any(prediction.score >= LIKELY and same_box(prediction.roi, own) for prediction in person)
 
 

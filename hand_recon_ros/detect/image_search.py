@@ -141,7 +141,7 @@ class _ImageSearch:
 
     def _regions(self) -> list[RotatedBox]:
         """Regions around the hands found so far, alone and together, and around detections without a hand."""
-        boxes = [found.hand.next_roi() for found in self.found.hands]
+        boxes = [found.hand.next_roi for found in self.found.hands]
         regions = [region_of(boxes)] if len(boxes) == 2 and overlap(*boxes) else []
         regions += [around(box) for box in boxes]
         weak = [roi for roi in self.weak if not any(same_box(box, roi) for box in boxes)]
@@ -161,7 +161,7 @@ class _ImageSearch:
         Each hand is one prediction's at most: the boxes of clasped hands are near each other.
         """
         boxes = [prediction.roi for prediction in predictions]
-        known = matched(boxes, [found.hand.next_roi() for found in self.found.hands])
+        known = matched(boxes, [found.hand.next_roi for found in self.found.hands])
         for i, prediction in enumerate(predictions):
             right = 0.0
             if i in known:
@@ -197,7 +197,7 @@ class _ImageSearch:
 
     def _is_on_a_hand(self, roi: RotatedBox) -> bool:
         """Whether a box is on a hand that was found."""
-        return any(on_one_hand(roi, found.hand.next_roi()) for found in self.found.hands)
+        return any(on_one_hand(roi, found.hand.next_roi) for found in self.found.hands)
 
     def _evaluated(self, prediction: Prediction) -> tuple[FoundHand | None, float]:
         """The hand in a predicted box, if the landmark network finds one that was not found before; and its log odds of
@@ -236,10 +236,10 @@ class _ImageSearch:
         for _ in range(2):
             going_on = [i for i, seen in enumerate(crops) if not self._is_decided(seen)]
             last = [crops[i][-1] for i in going_on]
-            rois = [hand.next_roi() for hand in last]
+            rois = [hand.next_roi for hand in last]
             again = self.networks.read(self.image, rois, grey=[hand.grey for hand in last])
             for i, hand in zip(going_on, again, strict=True):
-                if stay and not same_box(first[i].roi, hand.next_roi()):
+                if stay and not same_box(first[i].roi, hand.next_roi):
                     hand = crops[i][-1]
                 crops[i].append(hand)
         for seen, of_palm in zip(crops, detected, strict=True):

@@ -155,7 +155,7 @@ def evaluate(
             found.append((hand, evidence + _signed(proposal.evidence, config)))
     kept = _without_duplicates([hand for hand, _ in found], known)
     hands = [found[index] for index in kept][:free]
-    read = matched(list(proposals.sure.values()), [hand.next_roi() for hand, _ in hands])
+    read = matched(list(proposals.sure.values()), [hand.next_roi for hand, _ in hands])
     boxes = {side: box for index, (side, box) in enumerate(proposals.sure.items()) if index not in read}
     return NewHands(hands, boxes, proposals.operator, proposals.wrists)
 
@@ -194,7 +194,7 @@ def _of_operator(
         return [], max(rois, key=lambda roi: roi.size, default=None), ()
     if person is None:
         return [], None, ()
-    new = [hand for hand in person.hands if not any(same_box(hand.roi, other.next_roi()) for other in known)]
+    new = [hand for hand in person.hands if not any(same_box(hand.roi, other.next_roi) for other in known)]
     wrists = tuple(hand.roi for hand in person.hands if hand.visibility >= VISIBLE)
     return [Proposal(hand.roi, body_evidence(hand)) for hand in new], person.pose.next_roi, wrists
 
@@ -213,7 +213,7 @@ def _of_pair(
 ) -> tuple[list[Proposal], dict[Side, RotatedBox]]:
     """Hands near a followed one, or in the whole image every other turn; and by side, where no hand is followed, those
     that are certain."""
-    known = [hand.next_roi() for hand, _ in followed]
+    known = [hand.next_roi for hand, _ in followed]
     near = known and turn % 2 == 0
     start = around(known[0]) if near else whole(image.shape[1], image.shape[0])
     hands = in_region(networks.detect_pair, image, start)
@@ -263,8 +263,8 @@ def _evaluated_otherwise(
 def _second_pass(networks: HandNetworks, image: np.ndarray, hands: list[HandLandmarks]) -> list[HandLandmarks]:
     """Hands evaluated again in their own boxes, where those differ from the boxes of the first evaluation."""
     result = list(hands)
-    stale = [index for index, hand in enumerate(hands) if not alike(hand.roi, hand.next_roi(), _SAME_CROP)]
-    rois, grey = [hands[index].next_roi() for index in stale], [hands[index].grey for index in stale]
+    stale = [index for index, hand in enumerate(hands) if not alike(hand.roi, hand.next_roi, _SAME_CROP)]
+    rois, grey = [hands[index].next_roi for index in stale], [hands[index].grey for index in stale]
     again = networks.read(image, rois, grey=grey)
     for index, hand in zip(stale, again, strict=True):
         result[index] = hand

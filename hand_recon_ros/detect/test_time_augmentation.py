@@ -43,7 +43,7 @@ def averaged(
 
 def augmented(networks: HandNetworks, image: np.ndarray, hands: Sequence[HandLandmarks]) -> list[list[HandLandmarks]]:
     """The landmarks of each hand in the crops of AUGMENTATIONS, in their order."""
-    bases = [hand.next_roi() for hand in hands]
+    bases = [hand.next_roi for hand in hands]
     rois = [
         RotatedBox(base.center, base.size * scale, base.angle + turn)
         for base in bases

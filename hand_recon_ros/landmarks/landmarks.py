@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import cv2
@@ -50,11 +51,12 @@ class HandLandmarks:
     mirrored: bool = False
     grey: bool = False
 
-    @property
+    @functools.cached_property
     def size(self) -> float:
         """Extent of the hand in the image: the larger side of the box around its keypoints, pixels."""
         return float(max(np.ptp(self.keypoints, axis=0).max(), 1e-6))
 
+    @functools.cached_property
     def next_roi(self) -> RotatedBox:
         """The box of the next crop of this hand."""
         return tracking_box(self.keypoints)
@@ -118,9 +120,12 @@ def _run(
     def fill(index: int) -> None:
         buffer = session.inputs[index]
         roi, mirrored, grey = crops[index]
+        if mirrored and index > 0 and crops[index - 1] == (roi, False, grey):
+            cv2.flip(session.inputs[index - 1], 1, buffer)
+            return
         crop(image, roi, buffer)
         if mirrored:
-            buffer[:] = buffer[:, ::-1].copy()
+            cv2.flip(buffer, 1, buffer)
         if grey:
             buffer[:] = cv2.cvtColor(buffer, cv2.COLOR_BGR2GRAY)[..., None]
 

@@ -52,7 +52,7 @@ class ImageTrack:
 
     def predicted_roi(self, time: float) -> RotatedBox:
         """The box in which to evaluate the landmark network at ``time`` (s), at constant velocity."""
-        roi = self.hand.next_roi()
+        roi = self.hand.next_roi
         motion = self.velocity * (time - self.time)
         lead = motion * min(1.0, _MAX_LEAD * self.hand.size / max(float(np.linalg.norm(motion)), 1e-9))
         return RotatedBox((roi.center[0] + float(lead[0]), roi.center[1] + float(lead[1])), roi.size, roi.angle)
@@ -78,7 +78,7 @@ class ImageTrack:
     def agreement(self, hand: HandLandmarks, right: float, time: float) -> float:
         """Log probability that landmarks of the image at ``time`` (s) belong to this track, by handedness and place."""
         handedness = log_odds(right) * (1 if self.evidence > 0 else -1)
-        offset = np.asarray(hand.next_roi().center) - np.asarray(self.predicted_roi(time).center)
+        offset = np.asarray(hand.next_roi.center) - np.asarray(self.predicted_roi(time).center)
         distance = float(np.sum((offset / (0.2 * self.hand.size)) ** 2))
         return math.log(max(hand.presence, 1e-6)) + handedness / 2 - distance / 2
 

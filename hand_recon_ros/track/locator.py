@@ -110,7 +110,7 @@ class HandLocator:
         strayed = [index for index, hand in enumerate(hands) if _off_centre(hand) > _STRAYED]
         again = self.networks.read(
             image,
-            [hands[index].next_roi() for index in strayed],
+            [hands[index].next_roi for index in strayed],
             [mirrored[index] for index in strayed],
             [grey[index] for index in strayed],
         )
@@ -135,7 +135,7 @@ class HandLocator:
             return False
         (image, slot) = images[0]
         other = None if slot is None else tracks.hands[slot.other].last_box
-        own = image.hand.next_roi()
+        own = image.hand.next_roi
         if other is None or not overlap(own, other):
             return False
         certain = still_second(self.networks.detect_pair, frame.image, own, other) is not None
@@ -182,7 +182,7 @@ class HandLocator:
                 tracks.search.propose(proposals, tracks.time)
                 return NewHands([], {})
         new = evaluate(self.networks, frame.image, followed, proposals, config)
-        own = [one for one in new.hands if not tracks.search.is_of_another(one[0].next_roi(), tracks.time)]
+        own = [one for one in new.hands if not tracks.search.is_of_another(one[0].next_roi, tracks.time)]
         return dataclasses.replace(new, hands=own)
 
 
@@ -237,4 +237,4 @@ def _observation(
 
 def _off_centre(hand: HandLandmarks) -> float:
     """Distance between the box of the crop and the hand's own box, as a part of the box's size."""
-    return math.dist(hand.next_roi().center, hand.roi.center) / hand.roi.size
+    return math.dist(hand.next_roi.center, hand.roi.center) / hand.roi.size

@@ -267,7 +267,7 @@ def _found(
         for hand in sorted(going_on, key=lambda hand: -hand.presence):
             if not any(same_hand(hand.keypoints, other.keypoints) for other in kept):
                 kept.append(hand)
-        hands = networks.read(image, [hand.next_roi() for hand in kept])
+        hands = networks.read(image, [hand.next_roi for hand in kept])
     found = [_averaged(networks, image, hand) for hand in hands if hand.presence >= _HAND_LIKE]
     return _distinct([hand for hand in found if hand is not None])
 
