@@ -70,8 +70,10 @@ def test_a_network_for_images_is_that_of_openvino(name):
             assert np.abs(a - b).max() <= 3e-4 * max(1.0, np.abs(b).max())
 
 
-def test_several_images_are_a_batch():
-    session = open_session(find_model(HAND_LANDMARKS), device="torch", capacity=3, feature_layers=STEMS)
+@pytest.mark.parametrize("device", ["cpu", "torch"])
+@pytest.mark.parametrize("name", [*FILES, "pairs"])
+def test_several_images_are_as_each_by_itself(name, device):
+    session = open_session(file_of(name), device=device, capacity=3, **OPTIONS.get(name, {}))
     images = smooth_images(3, session.size, seed=1)
     filled = []
 

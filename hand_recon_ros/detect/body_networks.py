@@ -77,9 +77,7 @@ class BodyNetworks:
             crop(image, visible[index].roi, self.recrop.inputs[index])
 
         outputs = iter(self.recrop.run(len(visible), fill))
-        left, right = (
-            None if hand is None else corrected(hand, next(outputs)[0], self.recrop.size) for hand in hands
-        )
+        left, right = (None if hand is None else corrected(hand, next(outputs)[0], self.recrop.size) for hand in hands)
         return left, right
 
 

@@ -245,6 +245,8 @@ def _interpolate(node: openvino.Node, attributes: dict[str, Any]) -> Operation:
 def _strided_slice(node: openvino.Node, attributes: dict[str, Any]) -> Operation:
     masks = {name: list(attributes[f"{name}_mask"]) for name in ("begin", "end", "new_axis", "shrink_axis", "ellipsis")}
     _require(node, not any(masks["new_axis"]) and not any(masks["ellipsis"]), "a new axis or an ellipsis")
+    shape = node.get_input_partial_shape(0)
+    of_batch = len(shape) > 1 and shape[0].is_static and int(shape[0].get_length()) == 1
 
     def given(name: str, axis: int) -> bool:
         return axis < len(masks[name]) and bool(masks[name][axis])
@@ -258,6 +260,9 @@ def _strided_slice(node: openvino.Node, attributes: dict[str, Any]) -> Operation
                 start %= data.shape[axis]
                 parts.append(slice(start, start + 1, 1))
                 dropped.append(axis)
+                continue
+            if axis == 0 and of_batch and (start, stop, step) == (0, 1, 1):
+                parts.append(slice(None))  # the whole batch
                 continue
             parts.append(slice(None if given("begin", axis) else start, None if given("end", axis) else stop, step))
         result = _sliced(data, parts)
