@@ -3,6 +3,7 @@
 PYTHON ?= python3.11
 INPUT ?=
 OUT ?= out
+JOBS ?= 2
 
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
@@ -42,8 +43,8 @@ lint: setup ## ruff (rules and format) and mypy
 	@"$(BIN)/ruff" format --check --quiet .
 	@"$(BIN)/mypy"
 
-pytest: setup ## tests only; ARGS="test/test_camera.py -k project" picks some
-	@"$(BIN)/pytest" $(ARGS)
+pytest: setup ## tests only; ARGS="test/test_camera.py -k project" picks some, JOBS=1 runs one at a time
+	@"$(BIN)/pytest" -p xdist -n $(JOBS) --dist loadfile $(ARGS)
 
 bench: setup ## latency and throughput, beside installed peers; also in out/bench.json
 	@mkdir -p "$(OUT)"
