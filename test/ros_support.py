@@ -286,7 +286,8 @@ class OnDds:
 class NodeOnDds(OnDds):
     """The node hand_recon on DDS.
 
-    ``make`` makes the node's reconstructors, and may raise; ``made`` are those it has made so far.
+    ``make`` makes the node's reconstructors, and may raise; ``made`` are those it has made so far. ``make_transforms``
+    makes what replaces tf2.
     """
 
     def __init__(
@@ -294,11 +295,13 @@ class NodeOnDds(OnDds):
         activate: bool = True,
         arguments: tuple[str, ...] = (),
         make: Callable[[Any], ScriptedReconstructor] = ScriptedReconstructor,
+        make_transforms: Callable[[Any], Any] | None = None,
         **parameters: Any,
     ) -> None:
         from rclpy.parameter import Parameter
 
         from hand_recon_ros.ros.node import HandReconNode
+        from hand_recon_ros.ros.transforms import Transforms
 
         self.made: list[ScriptedReconstructor] = []
         self._make_reconstructor = make
@@ -307,7 +310,9 @@ class NodeOnDds(OnDds):
         overrides = [Parameter(name, value=value) for name, value in given.items()]
         cli = ["--ros-args", *arguments] if arguments else None
         super().__init__(
-            lambda context: HandReconNode(self._make, context=context, parameter_overrides=overrides, cli_args=cli)
+            lambda context: HandReconNode(
+                self._make, make_transforms or Transforms, context=context, parameter_overrides=overrides, cli_args=cli
+            )
         )
         if activate:
             self.wait(lambda: self.node.state == "active", "the node to be active")

@@ -38,6 +38,7 @@ class ScriptedTransforms:
         self.tool: np.ndarray | None = np.eye(4)
         self.asked: list[tuple[str, str, float]] = []
         self.clears = 0
+        self.closed = False
 
     def lookup(self, target: str, source: str, stamp: Any) -> np.ndarray:
         self.asked.append((target, source, stamp.sec + stamp.nanosec * 1e-9))
@@ -49,6 +50,9 @@ class ScriptedTransforms:
 
     def clear(self) -> None:
         self.clears += 1
+
+    def close(self) -> None:
+        self.closed = True
 
     @staticmethod
     def _known(transform: np.ndarray | None) -> np.ndarray:

@@ -26,6 +26,8 @@ from .monitor import Monitor
 from .outputs import Outputs
 from .parameters import Parameters, as_meant_parameters, changed, declare, node_options, refused_arguments
 from .problems import Problems
+from .target_frame import TargetFrame
+from .transforms import Transforms
 from .transitions import NotReady, transition
 from .worker import STOP_TIMEOUT, Reconstructor, Worker
 
@@ -42,6 +44,7 @@ class HandReconNode(LifecycleNode):
 
     Args:
         make_reconstructor: called in configure with the settings of the reconstruction.
+        make_transforms: called in configure with the node where there is a target_frame.
         arguments: of rclpy.lifecycle.LifecycleNode, such as ``namespace`` or ``parameter_overrides``.
 
     Attributes:
@@ -56,7 +59,10 @@ class HandReconNode(LifecycleNode):
     """
 
     def __init__(
-        self, make_reconstructor: Callable[[ReconstructorConfig], Reconstructor] = load_reconstructor, **arguments: Any
+        self,
+        make_reconstructor: Callable[[ReconstructorConfig], Reconstructor] = load_reconstructor,
+        make_transforms: Callable[[Any], Transforms] = Transforms,
+        **arguments: Any,
     ) -> None:
         super().__init__("hand_recon", **node_options(), **arguments)
         logger = self.get_logger()
@@ -80,6 +86,7 @@ class HandReconNode(LifecycleNode):
         self.inputs = Inputs(self.image_name, self._info_name, depth_name, self.connections.now, self.problems)
         self._make_reconstructor = make_reconstructor
         self._reconstructor: Reconstructor | None = None
+        self._make_transforms = make_transforms
         self._outputs: Outputs | None = None
         self.worker: Worker | None = None
         self._stuck: Worker | None = None
@@ -120,7 +127,8 @@ class HandReconNode(LifecycleNode):
         self.get_logger().info("loading networks and solver; the first time this takes some seconds")
         self._reconstructor = self._make_reconstructor(self._settings.reconstructor)
         self._reconstructor.warm_up()
-        self._outputs = Outputs(self.connections, self._reconstructor.hand_model)
+        target = TargetFrame.of(self, self._settings.node.target_frame, self.problems, self._make_transforms)
+        self._outputs = Outputs(self.connections, self._reconstructor.hand_model, target)
         device = describe_device(self._settings.reconstructor.device, self._reconstructor.device)
         self.get_logger().info(f"configured in {time.monotonic() - begin:.1f} s; {device}")
 
@@ -187,11 +195,13 @@ class HandReconNode(LifecycleNode):
     def _forget_input_problems(self) -> None:
         """Without images it is not known what is wrong with them."""
         self.problems.forget(
-            "input", "depth", "stamp", "frame_id", "guess", "hand", "failure", "silence", "lost_images", "qos"
+            "input", "depth", "stamp", "frame_id", "guess", "hand", "failure", "silence", "lost_images", "qos", "tf"
         )
         self.counters.restart()
 
     def _clean_up(self) -> None:
+        if self._outputs is not None:
+            self._outputs.close()
         self._outputs = self._reconstructor = self._stuck = None
         self.problems.forget("worker")
         self.connections.unpublish()

@@ -18,6 +18,7 @@ from .inputs import InputFrame
 from .markers import HandMarkers
 from .parameters import NodeConfig
 from .stamps import seconds
+from .target_frame import TargetFrame
 
 
 class RateLimit:
@@ -43,11 +44,13 @@ class Outputs:
     Args:
         connections: creates the publishers.
         hand_model: of the reconstructor.
+        target: takes the hands to the frame in which they are published; None: that of the images.
     """
 
-    def __init__(self, connections: Connections, hand_model: Any) -> None:
+    def __init__(self, connections: Connections, hand_model: Any, target: TargetFrame | None = None) -> None:
         self._connections = connections
         self._hand_model = hand_model
+        self._target = target
         self._publishers: dict[str, Any] = {
             topic.name: connections.publisher(topic) for topic in topics.OUTPUTS if topic.name != "/diagnostics"
         }
@@ -61,6 +64,11 @@ class Outputs:
         """Whether messages can be published; False once the process is interrupted."""
         return self._connections.alive
 
+    def close(self) -> None:
+        """Receive no more transforms; the publishers are the connections'."""
+        if self._target is not None:
+            self._target.close()
+
     def publish_topology(self) -> None:
         """Publish the latched triangles of both meshes."""
         rest = np.tile(np.eye(3), (16, 1, 1)), np.zeros(10), np.zeros(3)
@@ -70,8 +78,9 @@ class Outputs:
 
     def publish(self, frame: InputFrame, estimate: TwoHandEstimate, dropped: int, config: NodeConfig) -> float:
         """Publish the estimate of an image; returns its latency, seconds, NaN where that is not known."""
-        header = frame.header
-        height, width = frame.frame.image.shape[:2]
+        header, seen, height, width = frame.header, estimate, *frame.frame.image.shape[:2]
+        if self._target is not None:
+            header, estimate = self._target(header, seen, config.tf_wait)
         poses = continuous(hand_poses(estimate), self._quaternions)
         self._quaternions = {side: each.quaternions for side, each in poses.items()}
         self._shown = bool(poses)
@@ -83,19 +92,21 @@ class Outputs:
         for side, hand in ((Side.LEFT, message.left), (Side.RIGHT, message.right)):
             if side in poses:
                 self._publishers[f"~/{side.label}/wrist"].publish(messages.build_wrist_message(header, hand))
-        self._publish_tf(header, estimate, poses, config)
+        self._publish_tf(frame.header, seen, poses if seen is estimate else hand_poses(seen), config)
         self._publish_subscribed(header, estimate, message)
         self._publish_markers(header, estimate, config)
-        self._publish_debug_image(frame, estimate, config)
+        self._publish_debug_image(frame, seen, config)
         return latency
 
     def publish_lost(self, header: Any, dropped: int) -> None:
         """Publish once that both hands are LOST, where they were not; ``header`` is that of the last image."""
+        lost = TwoHandEstimate(
+            HandEstimate.lost(Side.LEFT), HandEstimate.lost(Side.RIGHT), hand_model=self._hand_model.name
+        )
+        if self._target is not None:
+            header, lost = self._target(header, lost, 0.0)
         if self._shown:
             self._shown = False
-            lost = TwoHandEstimate(
-                HandEstimate.lost(Side.LEFT), HandEstimate.lost(Side.RIGHT), hand_model=self._hand_model.name
-            )
             message = messages.build_hands_message(lost, {}, header, self._hand_model, (0, 0), dropped)
             message.latency = math.nan
             self._publishers["~/hands"].publish(message)

@@ -63,6 +63,14 @@ class NodeConfig:
         high=1.0,
         live=True,
     )
+    target_frame: str = setting(
+        "",
+        "frame in which the hands are published, such as the robot's base, by tf2 at the image's stamp; empty: that of"
+        " the images",
+    )
+    tf_wait: float = setting(
+        0.02, "how long an image waits for the transform to target_frame", unit="s", low=0.0, high=1.0, live=True
+    )
     publish_tf: str = setting(
         "wrist",
         "transforms on /tf: none, the two wrists, or the finger joints as well",
@@ -84,6 +92,8 @@ class NodeConfig:
                 f"tf_prefix {self.tf_prefix!r} cannot begin a frame name: use letters, digits and _ . ~ - /, not"
                 " starting with /"
             )
+        if not _FRAME_CHARACTERS.fullmatch(self.target_frame):
+            raise ConfigError(f"target_frame {self.target_frame!r} is no frame name: use letters, digits and _ . ~ - /")
 
 
 @dataclasses.dataclass(frozen=True)

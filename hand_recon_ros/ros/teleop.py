@@ -34,7 +34,7 @@ from .parameters import as_meant_parameters, declare, node_options, refused_argu
 from .problems import Problems
 from .teleop_hands import TeleopHands
 from .teleop_parameters import TeleopConfig
-from .transforms import TransformError, Transforms, build_pose, pose_matrix
+from .transforms import TransformError, Transforms, build_pose, pose_matrix, transforms_to
 
 
 class HandTeleopNode(Node):
@@ -59,7 +59,7 @@ class HandTeleopNode(Node):
         self.teleop = Teleoperation(self._find_start)
         try:
             self._settings = declare(self, TeleopConfig, ignore_unknown=True)
-            transforms = self._make_transforms(make_transforms)
+            transforms = transforms_to(self._settings.target_frame, self, make_transforms)
         except ConfigError:
             self.destroy_node()
             raise
@@ -89,17 +89,6 @@ class HandTeleopNode(Node):
             f"the {self._settings.side} hand of {self._hands_topic} moves the target in"
             f" {self._settings.target_frame or 'the frame of the camera'}; clutch: {self._settings.clutch}"
         )
-
-    def _make_transforms(self, make: Callable[[Any], Transforms]) -> Transforms | None:
-        if not self._settings.target_frame:
-            return None
-        try:
-            return make(self)
-        except ImportError as error:
-            raise ConfigError(
-                f"target_frame needs tf2_ros, which cannot be imported ({error}): install it, or leave target_frame"
-                " empty to command in the frame of the camera"
-            ) from error
 
     def _publisher(self, topic: topics.Topic) -> Any:
         overrides = QoSOverridingOptions.with_default_policies() if topic.overridable else None

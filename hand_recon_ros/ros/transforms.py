@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Point, Pose, Quaternion
 
+from ..config import ConfigError
 from ..geometry.rotations import quaternion_matrices, quaternions
 from .frames import tf_name
 from .stamps import seconds
@@ -32,6 +34,22 @@ def build_pose(matrix: np.ndarray) -> Pose:
 
 class TransformError(Exception):
     """A transform that is not known; the message names the frames."""
+
+
+def transforms_to(target_frame: str, node: Any, make: Callable[[Any], Transforms]) -> Transforms | None:
+    """The transforms that a node with this ``target_frame`` needs; None where that is empty.
+
+    Raises ConfigError where tf2_ros is not installed. ``make`` is :class:`Transforms`, or what replaces it in tests.
+    """
+    if not target_frame:
+        return None
+    try:
+        return make(node)
+    except ImportError as error:
+        raise ConfigError(
+            f"target_frame needs tf2_ros, which cannot be imported ({error}): install it, or leave target_frame empty,"
+            " for the frame of the camera"
+        ) from error
 
 
 class Transforms:
@@ -76,3 +94,7 @@ class Transforms:
     def clear(self) -> None:
         """Forget the transforms that are not static, for a clock that has jumped back."""
         self._buffer.clear()
+
+    def close(self) -> None:
+        """Receive no more transforms."""
+        self._listener.unregister()

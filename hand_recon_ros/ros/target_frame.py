@@ -1,0 +1,111 @@
+"""Hands in another frame than the camera's, by tf2 at the image's stamp."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..types import HandEstimate, TwoHandEstimate
+from .problems import Problems
+from .stamps import seconds
+from .transforms import TransformError, Transforms, transforms_to
+
+_POLL = 0.002
+
+
+class TargetFrame:
+    """Takes estimates from the frame of their images to one frame.
+
+    Args:
+        frame: to which they are taken.
+        transforms: between frames.
+        problems: a transform that is missing is reported here, as ``tf``.
+
+    Attributes:
+        failures: images whose transform was not known in time.
+    """
+
+    def __init__(self, frame: str, transforms: Transforms, problems: Problems) -> None:
+        self.frame = frame
+        self.failures = 0
+        self._transforms = transforms
+        self._problems = problems
+        self._stamp = 0.0
+
+    @classmethod
+    def of(
+        cls, node: Any, frame: str, problems: Problems, make_transforms: Callable[[Any], Transforms]
+    ) -> TargetFrame | None:
+        """That of a node; None where ``frame`` is empty. Raises ConfigError where tf2_ros is not installed."""
+        transforms = transforms_to(frame, node, make_transforms)
+        return None if transforms is None else cls(frame, transforms, problems)
+
+    def __call__(self, header: Any, estimate: TwoHandEstimate, wait: float) -> tuple[Any, TwoHandEstimate]:
+        """Header and estimate of an image in this frame.
+
+        Without a transform both hands are LOST there: what is published in this frame is never in another. ``wait``:
+        how long to wait for a transform that is newer than those that have come, seconds.
+        """
+        header = type(header)(stamp=header.stamp, frame_id=header.frame_id)
+        source, header.frame_id = header.frame_id, self.frame
+        hands = estimate.left, estimate.right
+        if not any(hand.found for hand in hands):
+            return header, estimate
+        try:
+            matrix = self._lookup(source, header.stamp, wait)
+        except TransformError as error:
+            self.failures += 1
+            self._problems.report("tf", f"the hands are not published: {error}")
+            left, right = (HandEstimate.lost(hand.side, hand.since_measurement) for hand in hands)
+        else:
+            self._problems.solved("tf")
+            left, right = (transformed(hand, matrix) for hand in hands)
+        return header, dataclasses.replace(estimate, left=left, right=right, unrefined=None)
+
+    def close(self) -> None:
+        """Receive no more transforms."""
+        self._transforms.close()
+
+    def _lookup(self, source: str, stamp: Any, wait: float) -> np.ndarray:
+        if seconds(stamp) < self._stamp:
+            self._transforms.clear()  # of a clock that has jumped back
+        self._stamp = seconds(stamp)
+        end = time.monotonic() + wait
+        while True:
+            try:
+                return self._transforms.lookup(self.frame, source, stamp)
+            except TransformError:
+                if time.monotonic() + _POLL > end:
+                    raise
+            time.sleep(_POLL)
+
+
+def transformed(hand: HandEstimate, matrix: np.ndarray) -> HandEstimate:
+    """A hand in another frame; ``matrix`` (4, 4) takes points to it. A LOST hand stays as it is."""
+    if not hand.found:
+        return hand
+    turn, shift = matrix[:3, :3], matrix[:3, 3]
+    joints = hand.joints @ turn.T + shift
+    # The hand model turns about its wrist, which is at ``joints[0]``: this much of it is not translation.
+    offset = hand.joints[0] - hand.translation
+    return dataclasses.replace(
+        hand,
+        joints=joints,
+        mesh=_moved(hand.mesh, turn, shift),
+        rotations=np.concatenate([(turn @ hand.rotations[0])[None], hand.rotations[1:]]),
+        translation=joints[0] - offset,
+        wrist_pose=matrix @ hand.wrist_pose,
+    )
+
+
+def _moved(mesh: Callable[[], np.ndarray], turn: np.ndarray, shift: np.ndarray) -> Callable[[], np.ndarray]:
+    def moved() -> np.ndarray:
+        vertices = mesh()
+        result: np.ndarray = (vertices @ turn.T + shift).astype(vertices.dtype)
+        return result
+
+    return moved
