@@ -267,3 +267,14 @@ def test_where_tracks_overlap_each_keeps_its_own_hand_or_ends(stage):
         found = [observation for observation in pair if observation is not None]
         assert len({observation.side for observation in found}) == len(found)
     assert pair[0] is None and stream.track_id(Side.RIGHT) == 2
+
+
+@pytest.mark.parametrize("size", [40.0, 100.0])
+def test_a_part_of_a_followed_hand_is_no_other_hand(stage, size):
+    """Such as a finger that is detected as a hand; what is more than half as large in the same place is a hand."""
+    networks, stream = stage
+    networks.shown = [Shown((300, 320), 0.97, size=160.0)]
+    stream.locate(frame())
+    networks.shown.append(Shown((300, 290), 0.03, size=size))
+    found = [stream.locate(frame())[Side.LEFT] is not None for _ in range(20)]
+    assert any(found) == (size > 50.0)
