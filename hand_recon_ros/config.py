@@ -35,6 +35,8 @@ class Setting:
     def check(self, name: str, value: Any, default: Any) -> Any:
         """``value`` in the type of ``default``; raises ConfigError where it is of another kind or out of range."""
         kind = type(default)
+        if value is False and "off" in self.choices:
+            value = "off"  # YAML reads a bare off as false
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if type(value) is not kind:
@@ -101,6 +103,10 @@ def _sections(content: dict[Any, Any], name: str = "") -> Iterator[tuple[str, di
             yield from _sections(value, str(key).rsplit("/", 1)[-1])
 
 
+SMOOTHING = {"off": (0.0, 0.0), "low_lag": (1.0, 150.0), "balanced": (1.0, 65.0), "smooth": (1.0, 20.0)}
+"""Minimum cutoff (Hz) and speed coefficient of the One-Euro filters, by name."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ReconstructorConfig:
     """Settings of :class:`hand_recon_ros.TwoHandReconstructor`."""
@@ -153,12 +159,21 @@ class ReconstructorConfig:
         0.015, "time limit of the two-hand refinement in a stream, after which the best result is taken; 0: no limit",
         unit="s", low=0.0, high=1.0, live=True,
     )  # fmt: skip
+    smoothing: str = setting(
+        "custom", "how much steadiness is bought with lag, by name; custom: the next two numbers are used",
+        choices=(*SMOOTHING, "custom"), live=True,
+    )  # fmt: skip
     smoothing_cutoff: float = setting(
-        2.0, "One-Euro minimum cutoff frequency; 0 switches smoothing off", unit="Hz", low=0.0, high=100.0, live=True
+        1.0, "One-Euro minimum cutoff frequency; 0 switches smoothing off", unit="Hz", low=0.0, high=100.0, live=True
     )
     smoothing_speed: float = setting(
-        40.0, "One-Euro speed coefficient: how fast smoothing gives way to motion", low=0.0, high=1000.0, live=True
+        65.0, "One-Euro speed coefficient: how fast smoothing gives way to motion", low=0.0, high=1000.0, live=True
     )
     max_prediction_time: float = setting(
         0.15, "how long an unseen hand is predicted at constant velocity", unit="s", low=0.0, high=0.15, live=True
     )
+
+    @property
+    def one_euro(self) -> tuple[float, float]:
+        """Minimum cutoff (Hz) and speed coefficient of the One-Euro filters."""
+        return SMOOTHING.get(self.smoothing, (self.smoothing_cutoff, self.smoothing_speed))

@@ -107,3 +107,23 @@ def test_the_interval_of_a_reduction():
     assert 0.15 < low < 0.2 < high < 0.25
     low, high = reduction_interval(before, rng.permutation(before))
     assert low < 0.0 < high
+
+
+def moving(stamps: np.ndarray) -> np.ndarray:
+    """Keypoints (T, 21, 3) that swing in all directions."""
+    phases = np.arange(63).reshape(21, 3)
+    return hand() + 0.1 * np.sin(2.0 * stamps[:, None, None] + phases)
+
+
+@pytest.mark.parametrize("delay", [-0.01, 0.0, 0.02])
+def test_lag_is_the_delay_whatever_the_offset_and_the_gaps(delay):
+    stamps = np.cumsum(np.random.default_rng(0).uniform(0.02, 0.05, 120))
+    predicted = moving(stamps - delay) + hand(3)
+    predicted[40:50] = np.nan
+    assert metrics.lag(predicted, moving(stamps), stamps) == pytest.approx(1000 * delay, abs=0.2)
+
+
+def test_without_motion_or_without_hands_there_is_no_lag():
+    still = np.tile(hand(), (10, 1, 1))
+    assert np.isnan(metrics.lag(still, still, np.arange(10.0)))
+    assert np.isnan(metrics.lag(np.full_like(still, np.nan), still, np.arange(10.0)))

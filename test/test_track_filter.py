@@ -68,6 +68,40 @@ def test_a_fast_hand_is_followed_closely():
     assert np.linalg.norm(result[-1][0] - wrists[-1]) < 0.006
 
 
+def test_motion_across_the_image_lets_no_noise_of_the_depth_through():
+    n, rng = 120, np.random.default_rng(3)
+    wrists = np.array([-0.5, 0.0, 0.6]) + np.linspace(0, 1.0, n)[:, None] * np.array([1.0, 0.0, 0.0])  # 0.25 m/s
+    rays = wrists / np.linalg.norm(wrists, axis=1, keepdims=True)
+    noise = rng.normal(0, 0.008, n)
+    result = run((1.0, 40.0), wrists + noise[:, None] * rays, np.tile(np.eye(3), (n, 16, 1, 1)))
+    error = np.array([wrist for wrist, _ in result])[20:] - wrists[20:]
+    along = (error * rays[20:]).sum(axis=1)
+    assert np.diff(along).std() < 0.5 * np.diff(noise[20:]).std()
+    assert np.linalg.norm(error - along[:, None] * rays[20:], axis=1).max() < 0.012
+
+
+def test_a_jump_of_the_depth_is_limited_and_stated():
+    rest = np.tile([0.1, 0.05, 0.5], (30, 1))
+    rest[20] *= 1.3  # 15 cm farther in one image
+    filtered = HandFilter()
+    jumps, wrists = [], []
+    for frame, wrist in enumerate(rest):
+        wrists.append(filtered.update(wrist, np.tile(np.eye(3), (16, 1, 1)), frame / 30, 2.0, 40.0)[0])
+        jumps.append(filtered.jump)
+    assert np.linalg.norm(wrists[20] - rest[0]) < 0.04
+    assert jumps[20] == pytest.approx(0.3 * np.linalg.norm(rest[0]) - 0.038, abs=0.001)
+    assert not any(jumps[:20]) and np.linalg.norm(wrists[-1] - rest[0]) < 0.01
+
+
+@pytest.mark.parametrize("rate", [15.0, 30.0, 60.0])
+def test_pushing_to_the_camera_and_back_is_no_jump(rate):
+    filtered = HandFilter()
+    for time in np.arange(0.0, 3.0, 1.0 / rate):
+        wrist = np.array([0.1, 0.0, 0.5 + 0.08 * np.sin(2 * np.pi * 1.5 * time)])  # up to 0.75 m/s
+        filtered.update(wrist, np.tile(np.eye(3), (16, 1, 1)), time, 2.0, 40.0)
+        assert filtered.jump == 0.0
+
+
 def test_results_stay_rotations():
     wrists, rotations, _ = resting(100, np.random.default_rng(2))
     for _, r in run((1.0, 1.0), wrists, rotations):

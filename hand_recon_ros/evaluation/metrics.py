@@ -7,12 +7,14 @@ name stands for.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..geometry.alignment import procrustes
 from ..skeleton import MIDDLE_MCP, WRIST
 
-__all__ = ["joint_errors", "mpjpe", "mrrpe", "pa_mpjpe", "point_errors", "wrist_error"]
+__all__ = ["joint_errors", "lag", "mpjpe", "mrrpe", "pa_mpjpe", "point_errors", "wrist_error"]
 
 _MM = 1000.0
 
@@ -74,6 +76,23 @@ def wrist_error(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Distance of the wrists in the camera frame, mm: the error of the absolute position."""
     predicted, truth = _pair(predicted, truth)
     return np.linalg.norm(predicted[..., WRIST, :] - truth[..., WRIST, :], axis=-1) * _MM
+
+
+def lag(predicted: np.ndarray, truth: np.ndarray, stamps: np.ndarray) -> float:
+    """Milliseconds by which predicted keypoints (T, N, 3) follow the true ones at ``stamps`` (T,), seconds.
+
+    To the first order the error of a delayed keypoint is -lag * velocity beside a constant offset: this is the slope of
+    the errors over the velocities. Images with NaN are left out; NaN where no velocity changes.
+    """
+    predicted, truth = _pair(predicted, truth)
+    velocity = np.gradient(truth, stamps, axis=0)
+    error = predicted - truth
+    known = np.isfinite(error).all(axis=(-2, -1)) & np.isfinite(velocity).all(axis=(-2, -1))
+    if not known.any():
+        return math.nan
+    velocity, error = (each[known] - each[known].mean(axis=0) for each in (velocity, error))
+    changes = float((velocity**2).sum())
+    return -float((velocity * error).sum()) / changes * _MM if changes > 0.0 else math.nan
 
 
 def _pair(

@@ -50,10 +50,11 @@ def evaluate_synthetic(
     Each clip is a stream with its own stamps. Errors are over TRACKED hands: root-relative ones from the wrist, not
     rescaled; PA with scale and without reflection; MRRPE over frames with both hands TRACKED; PCK relative to the
     larger side of the true box; penetration over the pairs of MRRPE, beside that of the ground truth in the same
-    frames. Figures are of the hands before the two-hand refinement, and after it unless it is disabled; those named
-    ``touching`` are over frames in which the true hands touch, jitter also around them. ``found`` is the share of true
-    hands that were TRACKED, ``refined_ratio`` the share of frames with both hands TRACKED that were refined. Intervals
-    are 95 % bootstrap percentiles over frames.
+    frames; jitter is the length of the third difference of a keypoint's positions, lag that of :func:`metrics.lag` over
+    each hand of a clip. Figures are of the hands before the two-hand refinement, and after it unless it is disabled;
+    those named ``touching`` are over frames in which the true hands touch, jitter also around them. ``found`` is the
+    share of true hands that were TRACKED, ``refined_ratio`` the share of frames with both hands TRACKED that were
+    refined. Intervals are 95 % bootstrap percentiles over frames.
 
     Args:
         reconstructor: is reset before every clip.
@@ -70,7 +71,7 @@ def evaluate_synthetic(
     folder = clips or cache_dir() / "clips"
     rendered = [load_clip(rendered_clip(folder, frames, seed, view)) for view, seed in SPLITS[split]]
     samples = [_measure(reconstructor, clip, cases, depth) for clip in rendered]
-    names = (*PER_HAND, *PER_PAIR, *PENETRATION, "jitter_mm", *TOUCHING, PER_JOINT)
+    names = (*PER_HAND, *PER_PAIR, *PENETRATION, "jitter_mm", "lag_ms", *TOUCHING, PER_JOINT)
     values, refined = (
         {name: np.concatenate([sample[when][name] for sample in samples]) for name in samples[0][when]}
         for when in range(2)
@@ -190,6 +191,9 @@ def _values(
     for prefix, penetration in zip(("", "true_"), penetrations.pooled(), strict=True):
         result |= {prefix + name: penetration[name] for name in PENETRATION}
     result["jitter_mm"] = np.linalg.norm(np.diff(joints, n=3, axis=0), axis=-1).mean(axis=-1) * 1e3
+    result["lag_ms"] = np.array(
+        [metrics.lag(joints[:, side], truth["joints"][:, side], truth["stamps"]) for side in Side]
+    )
     touching = np.zeros(count, dtype=bool)
     touching[frames] = result["true_contact_ratio"] == 1.0
     result["jitter_touching_mm"] = np.where((touching[3:] | touching[:-3])[:, None], result["jitter_mm"], np.nan)

@@ -12,6 +12,10 @@ from ..geometry.rotations import rotation_matrices, rotation_vectors
 _DERIVATIVE_CUTOFF = 1.0  # Hz, as in the One-Euro paper
 TURNING_SHARE = 0.1
 """How much of the speed coefficient (1/m) counts for turning (1/rad): the lever of a hand, in metres."""
+_MAX_ACCELERATION = 30.0
+"""Of a wrist along its ray, m/s^2: a measured change of its speed beyond that is an error of the depth."""
+_DEPTH_NOISE = 0.005
+"""Noise of the measured depth that is allowed beside it, metres."""
 _MAX_STEP = 0.5
 """A longer pause (s) between two measurements starts the filters afresh."""
 
@@ -27,6 +31,12 @@ class HandFilter:
     """One-Euro filter of one hand (Casiez, Roussel, Vogel, CHI 2012): the wrist in R3, each joint on SO(3).
 
     On SO(3) the low-pass step is geodesic: R <- R exp(gain log(R^T measured)).
+
+    Attributes:
+        wrist, rotations: the last result; None before the first.
+        velocity, angular_velocity: of the wrist (3,), m/s, and of each joint (16, 3), rad/s.
+        time: of the last measurement, seconds.
+        jump: by how much the last measured distance differs from what is possible, metres.
     """
 
     wrist: np.ndarray | None = None
@@ -34,6 +44,7 @@ class HandFilter:
     velocity: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(3))
     angular_velocity: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((16, 3)))
     time: float = 0.0
+    jump: float = 0.0
     _measured: tuple[np.ndarray, np.ndarray] | None = None
 
     def update(
@@ -44,13 +55,17 @@ class HandFilter:
         Args:
             wrist, rotations: the measurement at ``time``, metres.
             time: seconds.
-            cutoff: Hz, of a hand at rest; 0 switches the filter off.
+            cutoff: Hz, of a hand at rest; 0 switches the filter off, and the limit to the change of the distance.
             speed: by how much the cutoff grows per m/s of the wrist, and by ``TURNING_SHARE`` of it per rad/s of a
                 joint.
         """
-        step = time - self.time
-        before, self._measured, self.time = self._measured, (wrist, rotations), time
-        if self.wrist is None or self.rotations is None or before is None or not 0.0 < step <= _MAX_STEP:
+        step, before, self.jump = time - self.time, self._measured, 0.0
+        if not 0.0 < step <= _MAX_STEP:
+            before = None
+        if before is not None and cutoff > 0.0:
+            wrist = self._without_jump(wrist, before[0], step)
+        self._measured, self.time = (wrist, rotations), time
+        if self.wrist is None or self.rotations is None or before is None:
             self.velocity, self.angular_velocity = np.zeros(3), np.zeros((16, 3))
             self.wrist, self.rotations = wrist, rotations
             return wrist, rotations
@@ -63,12 +78,36 @@ class HandFilter:
         if cutoff == 0.0:
             self.wrist, self.rotations = wrist, rotations
             return wrist, rotations
-        gain = _gain(cutoff + speed * np.linalg.norm(self.velocity), step)
+        gain = self._wrist_gain(wrist, cutoff, speed, step)
         turning = np.linalg.norm(self.angular_velocity, axis=-1)
         gains = _gain(cutoff + TURNING_SHARE * speed * turning, step)
-        self.wrist = self.wrist + gain * (wrist - self.wrist)
+        self.wrist = self.wrist + gain @ (wrist - self.wrist)
         self.rotations = self.rotations @ rotation_matrices(gains[:, None] * remaining)
         return self.wrist, self.rotations
+
+    def _without_jump(self, wrist: np.ndarray, before: np.ndarray, step: float) -> np.ndarray:
+        """The measured wrist, moved along its ray to where a hand can be after ``step`` (s).
+
+        Where fingers are hidden the measured depth changes by up to 15 cm from one image to the next.
+        """
+        ray = wrist / max(float(np.linalg.norm(wrist)), 1e-9)
+        change = float(ray @ (wrist - before - self.velocity * step))
+        limit = _MAX_ACCELERATION * step**2 + _DEPTH_NOISE
+        excess = change - min(max(change, -limit), limit)
+        self.jump = abs(excess)
+        return wrist - excess * ray
+
+    def _wrist_gain(self, wrist: np.ndarray, cutoff: float, speed: float, step: float) -> np.ndarray:
+        """Smoothing factors (3, 3) of the wrist: along its ray by the speed along it, across by the speed across.
+
+        A camera measures the depth ten times worse than the rest: the noise of that must not pass because the hand
+        moves across the image.
+        """
+        ray = wrist / max(float(np.linalg.norm(wrist)), 1e-9)
+        along = float(ray @ self.velocity)
+        across = float(np.linalg.norm(self.velocity - along * ray))
+        gains = _gain(cutoff + speed * np.array([abs(along), across]), step)
+        return gains[1] * np.eye(3) + (gains[0] - gains[1]) * np.outer(ray, ray)
 
     def shift(self, step: np.ndarray) -> None:
         """Move the filter and its last measurement by ``step`` (3,), metres: a correction, not a motion of the hand."""

@@ -108,6 +108,7 @@ class HandTrack:
         if correction is not None:
             self.filter.shift((self.depth or DepthMemory.none()).sudden(hand, time))
             self.depth = correction
-        return self.filter.update(
-            hand.keypoints[0], hand.rotations, time, config.smoothing_cutoff, config.smoothing_speed
-        )
+        filtered = self.filter.update(hand.keypoints[0], hand.rotations, time, *config.one_euro)
+        if self.filter.jump > 0.0:
+            self.lifted = dataclasses.replace(hand, position_stddev=math.hypot(hand.position_stddev, self.filter.jump))
+        return filtered
