@@ -30,7 +30,8 @@ needs_launch = pytest.mark.skipif(not HAS_LAUNCH, reason="launch is not installe
 
 
 def test_there_is_a_launch_file_for_each_use() -> None:
-    assert [file.name for file in LAUNCH_FILES] == ["demo.launch.py", "hand_recon.launch.py", "webcam.launch.py"]
+    uses = ["demo", "hand_recon", "multi_camera", "webcam"]
+    assert [file.name for file in LAUNCH_FILES] == [f"{use}.launch.py" for use in uses]
 
 
 @pytest.mark.parametrize("file", LAUNCH_FILES, ids=lambda file: file.name)
@@ -170,6 +171,8 @@ def launched(log: pathlib.Path, file: str, *arguments: str) -> Iterator[subproce
         ("hand_recon.launch.py", "rviz:=true", "rviz:=true needs the package rviz2"),
         ("webcam.launch.py", "rviz:=1", "rviz:=true needs the package rviz2"),
         ("hand_recon.launch.py", "thread:=1", "unknown launch argument 'thread'; did you mean 'threads'?"),
+        ("multi_camera.launch.py", "camera:=left", "unknown launch argument 'camera'; did you mean 'cameras'?"),
+        ("multi_camera.launch.py", "cameras:=left left", "cameras must be different names"),
     ],
 )
 def test_what_cannot_be_launched_is_said_before_anything_starts(tmp_path, file: str, argument: str, text: str) -> None:
@@ -200,6 +203,15 @@ def test_one_parameter_file_for_two_cameras(tmp_path: pathlib.Path) -> None:
             stack.enter_context(launched(tmp_path / side, "hand_recon.launch.py", *arguments))
         values = {side: parameters_of(f"/{side}_cam/hand_recon", names) for side in ("left", "right")}
     assert values == {"left": ["left_", "wrist", False, 1], "right": ["right_", "full", False, 1]}
+
+
+@needs_launch
+def test_each_camera_has_a_node_in_its_namespace_with_frames_of_its_own(tmp_path: pathlib.Path) -> None:
+    arguments = ("cameras:=left right", "namespace:=robot", "autostart:=false", "publish_tf:=full")
+    names = ["tf_prefix", "publish_tf", "autostart"]
+    with launched(tmp_path / "log", "multi_camera.launch.py", *arguments):
+        values = {name: parameters_of(f"/robot/{name}/hand_recon", names) for name in ("left", "right")}
+    assert values == {name: [f"{name}_human_", "full", False] for name in ("left", "right")}
 
 
 def parameters_of(node_name: str, names: list[str]) -> list[Any]:
