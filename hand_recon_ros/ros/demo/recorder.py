@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ...config import ConfigError, setting
+from ...conversions.images import InputError
 from ...image_files import write_image
-from ..images import InputError, decode
+from ..images import decode
 from ..parameters import declare, node_options, refused_arguments
 
 
@@ -54,10 +55,9 @@ class Recorder:
 
     def __init__(self, node: Any) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
+        from hand_recon_ros.msg import TwoHands
         from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
         from sensor_msgs.msg import Image
-
-        from hand_recon_ros.msg import TwoHands
 
         self.config = declare(node, RecorderConfig)
         self.out = Path(self.config.out)
@@ -97,7 +97,6 @@ class Recorder:
     def write(self) -> int:
         """Write the recording; returns the number of TwoHands messages."""
         from diagnostic_msgs.msg import DiagnosticArray
-
         from hand_recon_ros.msg import TwoHands
 
         _write_lines(self.out / "hands.jsonl", TwoHands, self.hands)
