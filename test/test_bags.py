@@ -294,6 +294,14 @@ def test_other_sources_of_the_intrinsics(bench: Bench, capsys: pytest.CaptureFix
         bench.run(file, calibration=str(bench.folder / "camera.yaml"), camera_info="/elsewhere")
 
 
+def test_a_camera_info_of_zeros_is_said_once(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    zeros = info_of(CAMERA, 1.0)
+    zeros.k, zeros.p = np.zeros(9), np.zeros(12)
+    summary = bench.run(bench.write([(INFO_TOPIC, 1.0, zeros), grey(1.0), grey(1.1)]))
+    assert (summary["images"], summary["calibrated"]) == (2, 0)
+    assert capsys.readouterr().err.count(f"{INFO_TOPIC} is all zeros (not calibrated): intrinsics are guessed") == 1
+
+
 @pytest.mark.parametrize(
     ("topic", "expected"),
     [
@@ -378,6 +386,8 @@ def test_full_transforms_with_a_prefix(bench: Bench) -> None:
         (["--image", INFO_TOPIC, "--out", "{folder}/o.mcap"], ["carries sensor_msgs/msg/CameraInfo", TOPIC]),
         (["--image", TOPIC, "--camera-info", "/x", "--out", "{folder}/o.mcap"], ["no topic /x", INFO_TOPIC]),
         (["--image", TOPIC, "--depth", "/y", "--out", "{folder}/o.mcap"], ["no topic /y"]),
+        (["--image", TOPIC, "--fov", "0", "--out", "{folder}/o.mcap"], ["field of view"]),
+        (["--image", TOPIC, "--tf-prefix", "/x", "--out", "{folder}/o.mcap"], ["--tf-prefix '/x' cannot begin"]),
         (["--image", TOPIC, "--out", "{file}"], ["is the recording itself"]),
         (["--image", TOPIC, "--out", "{folder}/there.mcap"], ["exists already"]),
         (["--image", TOPIC, "--out", "{folder}/o.bag"], ["must end in .mcap"]),

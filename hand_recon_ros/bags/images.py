@@ -58,6 +58,7 @@ class RecordedImages:
         self._options = options
         self._time = 0.0
         self.problems = Problems(_warn, _warn, self._clock)
+        Camera.from_fov(2, 2, options.fov_deg)  # raises CameraError now, and not for the first image
         self._stream = ImageStream(topic, self.problems)
         self._known = read_calibration(calibration_path(options.calibration)) if options.calibration else None
         with contextlib.ExitStack() as stack:
@@ -105,6 +106,11 @@ class RecordedImages:
         # A stamp is compared with itself: the recorder's clock may be another than the camera's.
         now = seconds(header.stamp) or self._time
         frame = self._stream.frame(message, self._time, now, camera_of, depth_of)
+        self.problems.check(
+            "guess",
+            self.info_topic is not None and not frame.frame.camera.calibrated,
+            f"{self.info_topic} is all zeros (not calibrated): intrinsics are {_guess(self._options.fov_deg)}",
+        )
         return frame, self._cameras.data(header, log_time)
 
 
@@ -121,11 +127,12 @@ def _info_topic(recording: Recording, image_topic: str, options: ImageOptions) -
     if recording.kind(topic) == INFO_TYPE and recording.count(topic):
         return topic
     others = ", ".join(recording.topics(INFO_TYPE)) or "none"
-    _warn(
-        f"{topic} was not recorded (topics with camera_info: {others}): intrinsics are guessed from a field of view of"
-        f" {options.fov_deg:g} degrees, and metres are only as good as that"
-    )
+    _warn(f"{topic} was not recorded (topics with camera_info: {others}): intrinsics are {_guess(options.fov_deg)}")
     return None
+
+
+def _guess(fov_deg: float) -> str:
+    return f"guessed from a field of view of {fov_deg:g} degrees, and metres are only as good as that"
 
 
 def _warn(text: str) -> None:

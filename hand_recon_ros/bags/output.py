@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from .. import __version__
+from ..conversions.frame_prefix import prefix_fault
 from ..conversions.frames import build_transforms, continuous, hand_poses
 from ..conversions.hands import fill_hands
 from ..conversions.stream import InputFrame
@@ -62,6 +63,9 @@ class HandsFile:
         self._hand_model = hand_model
         self._publish_tf, self._tf_prefix = publish_tf, tf_prefix
         self._quaternions: dict[Side, np.ndarray] = {}
+        fault = prefix_fault(tf_prefix)
+        if fault:
+            raise BagError(f"--tf-prefix {fault}")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._file = open(self._part, "xb")
