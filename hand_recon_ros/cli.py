@@ -238,6 +238,8 @@ def _reconstruct(options: argparse.Namespace) -> dict[str, Any]:
 
 def _bag(options: argparse.Namespace) -> dict[str, Any]:
     if options.check:
+        if options.image or options.out:
+            raise CommandError("--check takes a file that this command has written: leave out --image and --out")
         return _check_bag(options)
     if options.image is None or options.out is None:
         raise CommandError("needs --image TOPIC and --out OUT.mcap, or --check")

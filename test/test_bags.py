@@ -382,6 +382,7 @@ def test_full_transforms_with_a_prefix(bench: Bench) -> None:
     ("arguments", "words"),
     [
         ([], ["--image TOPIC and --out"]),
+        (["--check", "--image", TOPIC], ["--check", "leave out --image"]),
         (["--image", "/nothing", "--out", "{folder}/o.mcap"], ["no topic /nothing", TOPIC]),
         (["--image", INFO_TOPIC, "--out", "{folder}/o.mcap"], ["carries sensor_msgs/msg/CameraInfo", TOPIC]),
         (["--image", TOPIC, "--camera-info", "/x", "--out", "{folder}/o.mcap"], ["no topic /x", INFO_TOPIC]),
