@@ -19,7 +19,8 @@ EXTRAS = {
         "scipy>=1.11", "smplx>=0.1.28", "tensorboard>=2.15", "torch>=2.3", "transformers>=4.45",
     ],
     "eval": ["manifold3d>=3", "matplotlib", "scikit-image>=0.22", "scipy>=1.11", "trimesh"],
-    "dev": ["hand_recon_ros[train,eval]", "hypothesis", "mypy", "pytest", "ruff"],
+    "bags": ["mcap>=1.2", "rosbags>=0.11"],
+    "dev": ["hand_recon_ros[train,eval,bags]", "hypothesis", "mcap-ros2-support", "mypy", "pytest", "ruff"],
 }  # fmt: skip
 
 setup(
@@ -30,8 +31,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["hand_recon_ros", "hand_recon_ros.*"]),
-    package_data={"hand_recon_ros": ["assets/**/*", "py.typed"]},
+    packages=[*find_packages(include=["hand_recon_ros", "hand_recon_ros.*"]), "hand_recon_ros.message_definitions"],
+    # The definitions are embedded in the recordings that `hand-recon bag` writes.
+    package_dir={"hand_recon_ros.message_definitions": "msg"},
+    package_data={"hand_recon_ros": ["assets/**/*", "py.typed"], "hand_recon_ros.message_definitions": ["*.msg"]},
     install_requires=[
         "numba>=0.58",
         "numpy>=1.26",

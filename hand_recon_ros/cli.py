@@ -17,6 +17,7 @@ from . import __version__
 from .runtime.devices import DEVICES
 
 _FAILURE, _USAGE = 1, 2
+_SHOWN_FAULTS = 20
 
 
 class CommandError(RuntimeError):
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package in ("", "hand_recon_ros"):
             raise
-        extra = "train" if options.command == "train" else "eval" if package != "torch" else "train"
+        extra = {"train": "train", "bag": "bags"}.get(options.command, "eval" if package != "torch" else "train")
         print(
             f"hand-recon {options.command}: needs {package}, which is not installed: "
             f"pip install 'hand_recon_ros[{extra}]'",
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:
+    from .bags.messages import BagError
     from .camera import CameraError
     from .config import ConfigError
     from .datasets.pictures import AnnotationError
@@ -61,7 +63,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from .sources import SourceError
 
     return (
-        CommandError, AnnotationError, CameraError, ConfigError, DeviceError, HandModelError, ModelFileError,
+        CommandError, AnnotationError, BagError, CameraError, ConfigError, DeviceError, HandModelError, ModelFileError,
         SessionError, SourceError, OSError,
     )  # fmt: skip
 
@@ -90,6 +92,32 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--calibration", help="camera calibration YAML (format of ROS camera_calibration)")
     sub.add_argument(
         "--all-people", action="store_true", help="hands of every person in a photo: the JSON is a list, operator first"
+    )
+
+    sub = command("bag", _bag, "hands in a ROS 2 recording, without ROS: an MCAP file with TwoHands messages")
+    sub.add_argument("recording", type=Path, help="folder of rosbag2, .mcap or .db3")
+    sub.add_argument("--image", metavar="TOPIC", help="sensor_msgs/Image or CompressedImage to reconstruct")
+    sub.add_argument("--out", type=Path, metavar="OUT.mcap", help="file to write; none is written over")
+    sub.add_argument("--camera-info", metavar="TOPIC", help="calibration (default: camera_info beside the images)")
+    sub.add_argument("--calibration", help="camera calibration YAML, used instead of camera_info")
+    sub.add_argument(
+        "--fov", type=float, default=60.0, help="field of view where no calibration is there (deg, %(default)s)"
+    )
+    sub.add_argument("--rectified", action="store_true", help="the images are rectified: use P of camera_info")
+    sub.add_argument("--depth", metavar="TOPIC", help="depth images registered to the images")
+    sub.add_argument(
+        "--depth-slop", type=float, default=0.04, metavar="S",
+        help="highest difference of the stamps of image and depth image (s, %(default)s)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--publish-tf", choices=("off", "wrist", "full"), default="wrist", help="transforms on /tf (%(default)s)"
+    )
+    sub.add_argument("--tf-prefix", default="human_", help="prefix of the frames on /tf (%(default)s)")
+    sub.add_argument("--with-images", action="store_true", help="copy the images and their camera_info to the output")
+    sub.add_argument("--config", help="YAML file with settings")
+    sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one setting")
+    sub.add_argument(
+        "--check", action="store_true", help="check a file that this command has written, and reconstruct nothing"
     )
 
     sub = command("synth", _synth, "render a clip of two hands with exact ground truth")
@@ -206,6 +234,52 @@ def _reconstruct(options: argparse.Namespace) -> dict[str, Any]:
     count = f"{read} images" if read == expected else f"{read} of {expected} images"
     print(f"{count} -> {printable(options.out)}", file=sys.stderr)
     return summary
+
+
+def _bag(options: argparse.Namespace) -> dict[str, Any]:
+    if options.check:
+        if options.image or options.out:
+            raise CommandError("--check takes a file that this command has written: leave out --image and --out")
+        return _check_bag(options)
+    if options.image is None or options.out is None:
+        raise CommandError("needs --image TOPIC and --out OUT.mcap, or --check")
+    from .bags.images import ImageOptions, RecordedImages
+    from .bags.output import check_output
+    from .bags.reconstruct import reconstruct_recording
+    from .image_files import printable
+    from .reconstructor import TwoHandReconstructor
+
+    check_output(options.recording, options.out)
+    how = ImageOptions(
+        options.camera_info, options.calibration, options.fov, options.rectified, options.depth, options.depth_slop
+    )
+    with RecordedImages(options.recording, options.image, how) as images:
+        reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
+        summary = reconstruct_recording(
+            reconstructor, images, options.out, options.publish_tf, options.tf_prefix, options.with_images
+        )
+    for each in summary["left_out"]:
+        print(f"left out: image {each['image']}, stamp {each['stamp']:.3f}: {each['reason']}", file=sys.stderr)
+    read, expected = summary["images"], summary["images_expected"]
+    count = f"{read} images" if read == expected else f"{read} of {expected} images"
+    print(f"{count}, {_found(summary)} -> {printable(options.out)}", file=sys.stderr)
+    return summary
+
+
+def _check_bag(options: argparse.Namespace) -> dict[str, Any]:
+    from .bags.check import check_hands_file
+    from .image_files import printable
+
+    report = check_hands_file(options.recording)
+    name, faults = printable(options.recording), report["faults"]
+    if faults:
+        raise CommandError("\n".join([f"{name}: faults: {len(faults)}", *faults[:_SHOWN_FAULTS]]))
+    print(f"{name}: {report['images']} images, {_found(report)}: no fault", file=sys.stderr)
+    return report
+
+
+def _found(report: dict[str, Any]) -> str:
+    return ", ".join(f"{side} hand in {count}" for side, count in report["found"].items())
 
 
 def _synth(options: argparse.Namespace) -> dict[str, Any]:

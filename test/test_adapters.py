@@ -170,7 +170,7 @@ def test_a_message_gives_the_same_as_its_estimate(side: Side) -> None:
     from ros_support import HEIGHT, WIDTH, estimate_of, hand_model
     from std_msgs.msg import Header
 
-    from hand_recon_ros.ros.frames import hand_poses
+    from hand_recon_ros.conversions.frames import hand_poses
     from hand_recon_ros.ros.messages import build_hands_message
 
     both = estimate_of()

@@ -142,10 +142,10 @@ def test_recorded_messages_give_the_estimates_back():
     pytest.importorskip("hand_recon_ros.msg")
     from std_msgs.msg import Header
 
+    from hand_recon_ros.conversions.frames import hand_poses
     from hand_recon_ros.geometry.joint_angles import rotations_from_angles
     from hand_recon_ros.hand_model import load_hand_model
     from hand_recon_ros.ros.demo.recorder import to_plain
-    from hand_recon_ros.ros.frames import hand_poses
     from hand_recon_ros.ros.messages import build_hands_message
     from hand_recon_ros.skeleton import wrist_pose
 

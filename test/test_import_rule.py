@@ -15,9 +15,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent / PACKAGE
 LAYERS = (
     *("skeleton", "camera", "types", "config", "image_files", "calibration", "sources"),
     *("geometry", "hand_model", "runtime", "landmarks", "detect", "encode", "lift", "interact", "track"),
-    *("adapters", "teleop", "reconstructor", "overlay", "batch"),
+    *("adapters", "teleop", "conversions", "reconstructor", "overlay", "batch"),
     *("datasets", "models", "synthetic", "evaluation", "training"),
-    *("cli", "ros"),
+    *("bags", "cli", "ros"),
 )
 LAYER = {name: index for index, name in enumerate(LAYERS)}
 
@@ -86,7 +86,7 @@ def violation(importer: str, module: str) -> str:
     if is_ros(module) and importer != "ros":
         return f"{module}: only ros/ knows ROS"
     parts = module.split(".")
-    if parts[0] in TRAINING_PACKAGES and importer in RUN_TIME:
+    if parts[0] in TRAINING_PACKAGES and importer in RUN_TIME | {"bags"}:
         return f"{parts[0]} is not installed on a robot"
     if parts[0] != PACKAGE or len(parts) < 2 or parts[1] == "msg":
         return ""
@@ -95,8 +95,8 @@ def violation(importer: str, module: str) -> str:
         return ""  # a name of the package itself (__version__), or the same layer
     if LAYER[imported] > LAYER[importer]:
         return f"{imported} lies above {importer}"
-    if importer == "ros" and imported in NOT_AT_RUN_TIME | {"cli"}:
-        return f"ros must not depend on {imported}"
+    if importer in ("ros", "bags") and imported in NOT_AT_RUN_TIME | {"cli"}:
+        return f"{importer} must not depend on {imported}"
     if importer in KNOW_NO_PIPELINE and imported in PIPELINE:
         return f"{importer} must not depend on {imported}"
     return ""
@@ -154,6 +154,10 @@ def test_imports_go_downwards(path: pathlib.Path) -> None:
         ("ros", "from ..msg import Hand", True),
         ("detect", "from ..msg import Hand", False),
         ("cli", "import rclpy", False),
+        ("bags", "from ..conversions.images import decode", True),
+        ("bags", "from sensor_msgs.msg import Image", False),
+        ("bags", "from ..evaluation import metrics", False),
+        ("conversions", "from cv_bridge import CvBridge", False),
     ],
 )
 def test_the_rule_itself(importer: str, source: str, allowed: bool) -> None:

@@ -71,13 +71,16 @@ def test_hand_recon_reconstructs_a_picture(picture: pathlib.Path, tmp_path: path
     [
         (["synth", "--frames", "1"], "scipy", "eval"),
         (["evaluate", "--encoder", "small", "--frames", "1"], "torch", "train"),
+        (["bag", "recording.mcap", "--image", "/image"], "rosbags", "bags"),
         (["train", "detector", "--config", str(ROOT / "config" / "train" / "detector.yaml")], "torch", "train"),
     ],
 )
 def test_a_command_that_needs_an_extra_names_it(
     arguments: list[str], package: str, extra: str, tmp_path: pathlib.Path
 ) -> None:
-    out = ["--out", str(tmp_path / "clip")] if arguments[0] == "synth" else []
+    (tmp_path / "recording.mcap").touch()
+    outputs = {"synth": "clip", "bag": "hands.mcap"}
+    out = ["--out", str(tmp_path / outputs[arguments[0]])] if arguments[0] in outputs else []
     run = f"sys.exit(main({[*arguments, *out]!r}))"
     done = subprocess.run(
         command("from hand_recon_ros.cli import main", run), capture_output=True, text=True, cwd=tmp_path, timeout=300.0

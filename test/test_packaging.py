@@ -90,6 +90,27 @@ def test_every_message_is_built_and_its_dependencies_are_declared() -> None:
             assert package in declared and re.search(rf"find_package\({package} REQUIRED\)", cmake), package
 
 
+def test_the_message_definitions_are_installed_with_the_library(tmp_path: pathlib.Path) -> None:
+    build = [
+        "setup.py",
+        "-q",
+        "egg_info",
+        "--egg-base",
+        str(tmp_path),
+        "build_py",
+        "--build-lib",
+        str(tmp_path / "lib"),
+    ]
+    done = subprocess.run([sys.executable, *build], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    code = "from hand_recon_ros.bags.messages import definition_folder; print(definition_folder())"
+    found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "lib", capture_output=True, text=True)
+    folder = tmp_path / "lib" / "hand_recon_ros" / "message_definitions"
+    assert found.stdout.strip() == str(folder), found.stderr
+    for path in (ROOT / "msg").glob("*.msg"):
+        assert (folder / path.name).read_bytes() == path.read_bytes()
+
+
 def imported_packages(path: pathlib.Path) -> set[str]:
     """Top-level names of what a file imports, in functions too; relative imports left out."""
     found = set()
@@ -111,6 +132,7 @@ EXTRAS_OF = {
     # The figures of a trained network before its export need what trains it.
     "evaluation": ("eval", "train"),
     "gpu": ("cuda",),
+    "bags": ("bags",),
 }
 """Extras that a layer may use beside the run-time packages; every other layer runs without any."""
 
@@ -146,7 +168,7 @@ def test_the_run_time_imports_only_what_setup_installs() -> None:
 
 def test_an_extra_installs_what_training_and_evaluation_import() -> None:
     extras = literal(ROOT / "setup.py", "EXTRAS")
-    assert isinstance(extras, dict) and set(extras) == {"cuda", "train", "eval", "dev"}
+    assert isinstance(extras, dict) and set(extras) == {"cuda", "train", "eval", "bags", "dev"}
     for layer, file, name in third_party_imports():
         lines = [line for extra in EXTRAS_OF.get(layer, ()) for line in extras[extra]]
         declared = requirement_names([*setup_list("install_requires"), *lines])

@@ -14,10 +14,9 @@ pytest.importorskip("rclpy")
 from ros_support import HEIGHT, WIDTH, image_message  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
-from hand_recon_ros.ros import depths  # noqa: E402
-from hand_recon_ros.ros.depths import DepthImages  # noqa: E402
-from hand_recon_ros.ros.images import InputError, decode_depth  # noqa: E402
-from hand_recon_ros.ros.problems import Problems  # noqa: E402
+from hand_recon_ros.conversions.depths import PATIENCE, DepthImages  # noqa: E402
+from hand_recon_ros.conversions.images import InputError, decode_depth  # noqa: E402
+from hand_recon_ros.conversions.problems import Problems  # noqa: E402
 
 
 @pytest.fixture
@@ -85,7 +84,8 @@ class Depths:
     def __init__(self) -> None:
         self.log: list[str] = []
         self.problems = Problems(self.log.append, self.log.append)
-        self.images = DepthImages("/cam/color", "/cam/depth", self.problems)
+        self.now = 100.0
+        self.images = DepthImages("/cam/color", "/cam/depth", self.problems, lambda: self.now)
 
     def add(self, stamp: float, depth: float = 0.5, encoding: str = "32FC1", **fields: Any) -> None:
         size = fields.pop("size", (HEIGHT, WIDTH))
@@ -163,14 +163,12 @@ def test_a_slash_before_the_frame_id_is_the_same_frame() -> None:
     assert camera.value(1.0) == pytest.approx(0.5)
 
 
-def test_depth_that_never_fits_in_time_is_said_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(depths.time, "monotonic", lambda: now[0])
+def test_depth_that_never_fits_in_time_is_said_after_a_while() -> None:
     camera = Depths()
     assert camera.value(1.0) is None
-    now[0] += depths.PATIENCE - 0.1
+    camera.now += PATIENCE - 0.1
     assert camera.value(2.0) is None and camera.log == []
-    now[0] += 0.2
+    camera.now += 0.2
     assert camera.value(3.0) is None
     assert "no depth image comes" in camera.log[0] and "/cam/depth" in camera.log[0] and "use_depth" in camera.log[0]
     camera.add(3.967)

@@ -15,9 +15,10 @@ from builtin_interfaces.msg import Time  # noqa: E402
 from ros_support import CAMERA, HEIGHT, WIDTH, K, camera_info, image_message  # noqa: E402
 from sensor_msgs.msg import CompressedImage  # noqa: E402
 
+from hand_recon_ros.conversions.cameras import CameraInfos  # noqa: E402
+from hand_recon_ros.conversions.images import InputError  # noqa: E402
 from hand_recon_ros.image_files import BitDepth  # noqa: E402
-from hand_recon_ros.ros.cameras import CameraInfos  # noqa: E402
-from hand_recon_ros.ros.images import InputError, decode  # noqa: E402
+from hand_recon_ros.ros.images import decode  # noqa: E402
 
 
 @pytest.fixture

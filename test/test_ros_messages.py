@@ -12,7 +12,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not built")
 
 from builtin_interfaces.msg import Time  # noqa: E402
-from geometry_msgs.msg import Pose  # noqa: E402
+from geometry_msgs.msg import Pose, TransformStamped  # noqa: E402
 from hand_recon_ros.msg import Hand  # noqa: E402
 from ros_support import HEIGHT, WIDTH, estimate_of, hand_estimate, hand_model  # noqa: E402
 from scipy.spatial.transform import Rotation  # noqa: E402
@@ -20,11 +20,12 @@ from sensor_msgs.msg import PointField  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 from visualization_msgs.msg import Marker  # noqa: E402
 
+from hand_recon_ros.conversions.frames import build_transforms, continuous, hand_poses, relative_poses  # noqa: E402
+from hand_recon_ros.conversions.hands import clipped_box, is_finite  # noqa: E402
 from hand_recon_ros.geometry.rotations import quaternions  # noqa: E402
 from hand_recon_ros.hand_model import from_mano_pose  # noqa: E402
 from hand_recon_ros.hand_model.named_angles import ANGLE_NAMES, angles_from_named  # noqa: E402
 from hand_recon_ros.ros import messages  # noqa: E402
-from hand_recon_ros.ros.frames import build_transforms, continuous, hand_poses, relative_poses  # noqa: E402
 from hand_recon_ros.ros.images import build_compressed_image_message, build_image_message, decode  # noqa: E402
 from hand_recon_ros.ros.markers import HandMarkers  # noqa: E402
 from hand_recon_ros.skeleton import JOINT_NAMES, KEYPOINT_NAMES, KEYPOINT_PARENTS  # noqa: E402
@@ -125,8 +126,7 @@ def test_a_predicted_hand_has_its_age() -> None:
     ],
 )
 def test_roi_lies_inside_the_image(box: tuple[float, ...], expected: tuple[int, ...]) -> None:
-    roi = messages.build_roi(box, 100, 50)
-    assert (roi.x_offset, roi.y_offset, roi.width, roi.height) == expected
+    assert clipped_box(box, 100, 50) == expected
 
 
 def test_wrist_and_poses() -> None:
@@ -210,16 +210,17 @@ def test_images_come_back_as_they_went() -> None:
 @pytest.mark.parametrize("field", ["joints", "wrist_pose", "rotations", "betas", "keypoints_2d", "translation"])
 def test_values_that_are_not_finite_are_noticed(field: str) -> None:
     hand = hand_estimate(Side.LEFT)
-    assert messages.is_finite(hand)
+    assert is_finite(hand)
     values = np.array(getattr(hand, field))
     values.flat[3 % values.size] = np.nan
-    assert not messages.is_finite(dataclasses.replace(hand, **{field: values}))
-    assert messages.is_finite(HandEstimate.lost(Side.LEFT))
+    assert not is_finite(dataclasses.replace(hand, **{field: values}))
+    assert is_finite(HandEstimate.lost(Side.LEFT))
 
 
 def test_transforms_of_the_wrist() -> None:
     estimate = estimate_of()
-    (sent,) = build_transforms(HEADER, estimate.left, hand_poses(estimate)[Side.LEFT], "human_", full=False)
+    poses = {Side.LEFT: hand_poses(estimate)[Side.LEFT]}
+    (sent,) = build_transforms(TransformStamped, HEADER, estimate, poses, "human_", "wrist")
     assert (sent.header, sent.child_frame_id) == (HEADER, "human_left_wrist")
     position = sent.transform.translation
     np.testing.assert_allclose([position.x, position.y, position.z], estimate.left.joints[0])
@@ -229,7 +230,7 @@ def test_transforms_of_the_wrist() -> None:
 def test_the_transforms_of_a_whole_hand_chain_to_its_keypoints(side: Side) -> None:
     estimate = estimate_of()
     poses = hand_poses(estimate)[side]
-    sent = build_transforms(HEADER, estimate.hand(side), poses, "x_", full=True)
+    sent = build_transforms(TransformStamped, HEADER, estimate, {side: poses}, "x_", "full")
     names = [f"x_{side.label}_{name}" for name in KEYPOINT_NAMES]
     assert [t.child_frame_id for t in sent] == names
     assert all(t.header.stamp == HEADER.stamp for t in sent)
@@ -243,6 +244,16 @@ def test_the_transforms_of_a_whole_hand_chain_to_its_keypoints(side: Side) -> No
         np.testing.assert_allclose(world[name][:3, 3], joint, atol=1e-9)
         np.testing.assert_allclose(world[name][:3, :3], rotation, atol=1e-9)
     assert set(JOINT_NAMES) <= set(KEYPOINT_NAMES)
+
+
+def test_there_are_no_transforms_of_a_guess_and_none_without_a_parent() -> None:
+    estimate = estimate_of()
+    poses = hand_poses(estimate)
+    guess = dataclasses.replace(estimate, calibrated=False)
+    assert len(build_transforms(TransformStamped, HEADER, estimate, poses, "x_", "wrist")) == 2
+    assert build_transforms(TransformStamped, HEADER, estimate, poses, "x_", "off") == []
+    assert build_transforms(TransformStamped, HEADER, guess, poses, "x_", "wrist") == []
+    assert build_transforms(TransformStamped, Header(frame_id="/"), estimate, poses, "x_", "wrist") == []
 
 
 def test_relative_hand_poses_a_straight_finger_do_not_turn() -> None:

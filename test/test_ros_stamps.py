@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hand_recon_ros.ros.problems import Problems
-from hand_recon_ros.ros.stamps import ImageTime, StampClock
+from hand_recon_ros.conversions.problems import Problems
+from hand_recon_ros.conversions.stamps import ImageTime, StampClock
 
 NOW = 1.8e9
 PERIOD = 1 / 30

@@ -16,10 +16,11 @@ pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not
 
 from ros_support import K, ScriptedReconstructor, camera_info, estimate_of, image_message  # noqa: E402
 
+from hand_recon_ros.conversions.problems import Problems  # noqa: E402
+from hand_recon_ros.conversions.stream import InputFrame  # noqa: E402
 from hand_recon_ros.ros.diagnostics import STALL_AFTER, Counters  # noqa: E402
-from hand_recon_ros.ros.inputs import InputFrame, Inputs  # noqa: E402
+from hand_recon_ros.ros.inputs import Inputs  # noqa: E402
 from hand_recon_ros.ros.parameters import Parameters, snapshot  # noqa: E402
-from hand_recon_ros.ros.problems import Problems  # noqa: E402
 from hand_recon_ros.ros.worker import Worker  # noqa: E402
 from hand_recon_ros.types import HandState, TwoHandEstimate  # noqa: E402
 

@@ -12,7 +12,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-from .problems import Problems
+from ..conversions.problems import Problems
 from .topics import Topic
 
 _OVERRIDABLE = (

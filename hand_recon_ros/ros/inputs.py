@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..image_files import BitDepth
-from ..types import Frame
-from .cameras import CameraInfos
-from .depths import DepthImages
-from .frames import tf_name
-from .images import InputError, decode
+import numpy as np
+
+from ..camera import Camera
+from ..conversions.cameras import CameraInfos
+from ..conversions.depths import DepthImages
+from ..conversions.images import InputError
+from ..conversions.problems import Problems
+from ..conversions.stamps import seconds
+from ..conversions.stream import ImageStream, InputFrame
+from .images import decode
 from .mailbox import Mailbox
 from .parameters import NodeConfig
-from .problems import Problems
-from .stamps import StampClock, seconds
 
 CAMERA_INFO_PATIENCE = 1.0
 """How long images may come without camera_info before that is reported, seconds: at the start one may overtake it."""
@@ -28,23 +30,6 @@ class ReceivedImage:
 
     message: Any
     arrival: float
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class InputFrame:
-    """An image that can be processed.
-
-    Attributes:
-        header: the std_msgs/Header of its message, which every output carries.
-        frame: picture, camera and time; the time is the stamp's unless that cannot be used.
-        continues: False where tracking starts again: another frame_id, or time that jumps back.
-        latency_known: whether the node's clock minus the stamp is the image's age.
-    """
-
-    header: Any
-    frame: Frame
-    continues: bool
-    latency_known: bool
 
 
 class Inputs:
@@ -66,12 +51,10 @@ class Inputs:
         self._now = now
         self._problems = problems
         self._mailbox: Mailbox[ReceivedImage] = Mailbox()
-        self._clock = StampClock(image_topic, problems)
+        self._stream = ImageStream(image_topic, problems, decode)
         self._infos = CameraInfos(image_topic, info_topic)
         self._depths = DepthImages(image_topic, depth_topic, problems)
         self._info_topic = info_topic
-        self._depth = BitDepth()
-        self._frame_id: str | None = None
         self._waiting_since: float | None = None
 
     @property
@@ -107,9 +90,8 @@ class Inputs:
 
     def restart(self) -> None:
         """The next image is the first of a stream."""
-        self._clock.restart()
-        self._depth = BitDepth()
-        self._frame_id = self._waiting_since = None
+        self._stream.restart()
+        self._waiting_since = None
 
     def add_image(self, message: Any) -> None:
         """Store the newest sensor_msgs/Image or CompressedImage; the subscription's callback."""
@@ -131,11 +113,16 @@ class Inputs:
         """The frame of an image; None where the image cannot be used, which is reported."""
         header, now = image.message.header, self._now()
         stamp = seconds(header.stamp)
+
+        def camera_of(width: int, height: int) -> Camera:
+            return self._infos.camera(header.stamp, width, height, config.rectified, config.fallback_fov)
+
+        def depth_of(width: int, height: int) -> np.ndarray | None:
+            return self._depths.depth(header, width, height, config.depth_slop) if config.use_depth else None
+
         try:
-            self._check_age(now - (stamp if self._clock.usable(stamp) else image.arrival), config.max_image_age)
-            picture = decode(image.message, self._topic, self._depth)
-            height, width = picture.shape[:2]
-            camera = self._infos.camera(header.stamp, width, height, config.rectified, config.fallback_fov)
+            self._check_age(now - (stamp if self._stream.usable(stamp) else image.arrival), config.max_image_age)
+            frame = self._stream.frame(image.message, image.arrival, now, camera_of, depth_of)
         except InputError as error:
             if error.kind != "no_camera_info" or self._waited_for_camera_info():
                 self._problems.report(f"input.{error.kind}", str(error))
@@ -144,15 +131,11 @@ class Inputs:
         self._problems.solved("input")
         self._problems.check(
             "guess",
-            not camera.calibrated,
+            not frame.frame.camera.calibrated,
             f"{self._topic}: intrinsics are a guess from fallback_fov: metres are only as good as it is, and no"
             " transforms are published; publish a camera_info with a calibration",
         )
-        taken = self._clock.advance(stamp, image.arrival, now)
-        same_camera = self._check_frame_id(header.frame_id)
-        depth = self._depths.depth(header, width, height, config.depth_slop) if config.use_depth else None
-        frame = Frame(image=picture, camera=camera, stamp=taken.time, depth=depth)
-        return InputFrame(header, frame, taken.continues and same_camera, taken.latency_known)
+        return frame
 
     def _check_age(self, age: float, max_age: float) -> None:
         if 0.0 < max_age < age:
@@ -167,22 +150,3 @@ class Inputs:
         if self._waiting_since is None:
             self._waiting_since = now
         return now - self._waiting_since >= CAMERA_INFO_PATIENCE
-
-    def _check_frame_id(self, frame_id: str) -> bool:
-        """Whether the image is in the frame of the last one."""
-        same = self._frame_id in (None, frame_id)
-        self._frame_id = frame_id
-        name = tf_name(frame_id)
-        self._problems.check(
-            "frame_id.empty",
-            not name,
-            f"{self._topic}: frame_id is empty, expected the camera's optical frame: no transforms are published; set"
-            " frame_id in the driver",
-        )
-        self._problems.check(
-            "frame_id.slash",
-            bool(name) and name != frame_id,
-            f"{self._topic}: frame_id {frame_id!r} starts with a slash, which tf2 refuses: transforms are published in"
-            f" {name!r}; remove the slash in the driver",
-        )
-        return same

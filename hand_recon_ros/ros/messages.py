@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 import array
-import math
 from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Point, PoseArray, PoseStamped
-from sensor_msgs.msg import JointState, PointCloud2, PointField, RegionOfInterest
+from sensor_msgs.msg import JointState, PointCloud2, PointField
 from shape_msgs.msg import Mesh, MeshTriangle
 
 from hand_recon_ros.msg import Hand, TwoHandMeshes, TwoHands
 
+from ..conversions.frames import HandPoses
+from ..conversions.hands import fill_hands
 from ..hand_model.named_angles import ANGLE_NAMES, named_angles
-from ..skeleton import wrist_rotation
 from ..types import HandEstimate, Side, TwoHandEstimate
-from .frames import HandPoses
-
-
-def fault_of(hand: HandEstimate) -> str:
-    """Why a hand cannot be published, as the end of a sentence; empty where it can, as for every LOST hand."""
-    if not is_finite(hand):
-        return "holds values that are not finite"
-    try:
-        if hand.found:
-            wrist_rotation(hand.joints, right=hand.side == Side.RIGHT)
-    except ValueError as error:
-        return f"has no orientation ({error})"
-    return ""
-
-
-def is_finite(hand: HandEstimate) -> bool:
-    """Whether every number of a found hand is finite; True for a LOST hand."""
-    numbers = (
-        hand.joints, hand.joint_scores, hand.keypoints_2d, hand.rotations, hand.betas,
-        hand.translation, hand.wrist_pose, hand.roi, hand.score, hand.side_score, hand.position_stddev,
-    )  # fmt: skip
-    return not hand.found or all(np.isfinite(value).all() for value in numbers)
 
 
 def build_hands_message(
@@ -48,62 +26,10 @@ def build_hands_message(
     size: tuple[int, int],
     dropped: int,
 ) -> TwoHands:
-    """The TwoHands message, without ``latency``, which is set when it is published.
-
-    Args:
-        estimate: both hands; a LOST one has only its side and the time since its last measurement.
-        poses: of the hands that are found, see :func:`frames.hand_poses`.
-        header: the image's.
-        hand_model: converts rotations to MANO's pose vector.
-        size: width and height of the image, pixels; regions of interest are clipped to it.
-        dropped: images dropped so far.
-    """
-    message = TwoHands(
-        header=header,
-        hand_model=estimate.hand_model,
-        calibrated=bool(estimate.calibrated),
-        refined=bool(estimate.refined),
-        inference_time=float(estimate.timings.get("total", 0.0)),
-        dropped=dropped & 0xFFFFFFFF,
-    )
-    for slot, hand in ((message.left, estimate.left), (message.right, estimate.right)):
-        slot.side, slot.state = int(hand.side), int(hand.state)
-        whole, fraction = divmod(max(hand.since_measurement, 0.0), 1.0)
-        slot.since_measurement.sec, slot.since_measurement.nanosec = int(whole), int(fraction * 1e9)
-        if hand.found:
-            _fill(slot, hand, poses[hand.side], hand_model, size)
+    """The message of ~/hands without ``latency``, which is set when it is published, see :func:`fill_hands`."""
+    message = TwoHands()
+    fill_hands(message, estimate, poses, header, hand_model, size, dropped)
     return message
-
-
-def _fill(slot: Hand, hand: HandEstimate, poses: HandPoses, hand_model: Any, size: tuple[int, int]) -> None:
-    # Setting the 21 poses that the message is constructed with takes half the time of 21 new ones.
-    for pose, p, q in zip(slot.joints, poses.positions.tolist(), poses.quaternions.tolist(), strict=True):
-        position, orientation = pose.position, pose.orientation
-        position.x, position.y, position.z = p
-        orientation.x, orientation.y, orientation.z, orientation.w = q
-    slot.wrist = slot.joints[0]
-    slot.track_id = int(hand.track_id)
-    slot.score, slot.side_score = float(hand.score), float(hand.side_score)
-    slot.roi = build_roi(hand.roi, *size)
-    slot.joint_scores = np.asarray(hand.joint_scores, dtype=np.float32)
-    slot.keypoints_2d = np.asarray(hand.keypoints_2d, dtype=np.float32).reshape(-1)
-    slot.scale_source = int(hand.scale_source)
-    slot.position_stddev = float(hand.position_stddev)
-    slot.pose = np.asarray(hand_model.to_mano_pose(hand.rotations), dtype=np.float32)
-    slot.betas = np.asarray(hand.betas, dtype=np.float32)
-    slot.translation.x, slot.translation.y, slot.translation.z = np.asarray(hand.translation, dtype=np.float64).tolist()
-    slot.pinch_distance = float(poses.pinch_distance)
-    slot.grasp_closure = float(poses.grasp_closure)
-
-
-def build_roi(box: tuple[float, float, float, float], width: int, height: int) -> RegionOfInterest:
-    """The pixels of an image of ``width`` x ``height`` that a box (x, y, width, height) covers, whole or in part."""
-    left, top = (min(max(math.floor(v), 0), size) for v, size in zip(box[:2], (width, height), strict=True))
-    right, bottom = (
-        min(max(math.ceil(start + length), 0), size)
-        for start, length, size in zip(box[:2], box[2:], (width, height), strict=True)
-    )
-    return RegionOfInterest(x_offset=left, y_offset=top, width=max(right - left, 0), height=max(bottom - top, 0))
 
 
 def build_wrist_message(header: Any, hand: Hand) -> PoseStamped:

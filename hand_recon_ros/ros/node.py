@@ -17,6 +17,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_srvs.srv import SetBool, Trigger
 
 from ..config import ConfigError, ReconstructorConfig
+from ..conversions.problems import Problems
 from ..runtime.devices import describe_device
 from . import topics
 from .connections import Connections
@@ -25,7 +26,6 @@ from .inputs import Inputs
 from .monitor import Monitor
 from .outputs import Outputs
 from .parameters import Parameters, as_meant_parameters, changed, declare, node_options, refused_arguments
-from .problems import Problems
 from .target_frame import TargetFrame
 from .transforms import Transforms
 from .transitions import NotReady, transition

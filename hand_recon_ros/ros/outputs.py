@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from ..conversions.frames import HandPoses, build_transforms, continuous, hand_poses
+from ..conversions.stamps import seconds
+from ..conversions.stream import InputFrame
 from ..types import HandEstimate, Side, TwoHandEstimate
 from . import messages, topics
 from .connections import Connections
-from .frames import HandPoses, build_transforms, continuous, hand_poses, tf_name
 from .images import build_compressed_image_message, build_image_message
-from .inputs import InputFrame
 from .markers import HandMarkers
 from .parameters import NodeConfig
-from .stamps import seconds
 from .target_frame import TargetFrame
 
 
@@ -137,16 +137,11 @@ class Outputs:
         self, header: Any, estimate: TwoHandEstimate, poses: dict[Side, HandPoses], config: NodeConfig
     ) -> None:
         publisher = self._publishers["/tf"]
-        # With guessed intrinsics a transform would be wrong by metres, and without a frame_id it has no parent.
-        if publisher is None or config.publish_tf == "off" or not estimate.calibrated or not tf_name(header.frame_id):
+        if publisher is None:
             return
-        transforms = [
-            transform
-            for side, each in poses.items()
-            for transform in build_transforms(
-                header, estimate.hand(side), each, config.tf_prefix, full=config.publish_tf == "full"
-            )
-        ]
+        from geometry_msgs.msg import TransformStamped
+
+        transforms = build_transforms(TransformStamped, header, estimate, poses, config.tf_prefix, config.publish_tf)
         if transforms:
             publisher.publish(publisher.msg_type(transforms=transforms))
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from ..config import ConfigError, ReconstructorConfig, Setting, checked, setting, settings_of
+from ..conversions.frame_names import is_frame_name, prefix_fault
 
 T = TypeVar("T")
-
-_FRAME_CHARACTERS = re.compile(r"[A-Za-z0-9_./~-]*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,12 +85,10 @@ class NodeConfig:
     def __post_init__(self) -> None:
         if 0.0 < self.fallback_fov < 1.0:
             raise ConfigError(f"fallback_fov must be 0 (off) or lie in [1, 175] deg, got {self.fallback_fov!r}")
-        if not _FRAME_CHARACTERS.fullmatch(self.tf_prefix) or self.tf_prefix.startswith("/"):
-            raise ConfigError(
-                f"tf_prefix {self.tf_prefix!r} cannot begin a frame name: use letters, digits and _ . ~ - /, not"
-                " starting with /"
-            )
-        if not _FRAME_CHARACTERS.fullmatch(self.target_frame):
+        fault = prefix_fault(self.tf_prefix)
+        if fault:
+            raise ConfigError(f"tf_prefix {fault}")
+        if not is_frame_name(self.target_frame):
             raise ConfigError(f"target_frame {self.target_frame!r} is no frame name: use letters, digits and _ . ~ - /")
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..conversions.problems import Problems
+from ..conversions.stamps import seconds
 from ..types import HandEstimate, TwoHandEstimate
-from .problems import Problems
-from .stamps import seconds
 from .transforms import TransformError, Transforms, transforms_to
 
 _POLL = 0.002

@@ -26,12 +26,12 @@ from std_msgs.msg import Bool, Float64, Header
 from std_srvs.srv import SetBool, Trigger
 
 from ..config import ConfigError, checked, settings_of
+from ..conversions.frames import tf_name
+from ..conversions.problems import Problems
 from ..teleop.teleoperation import Command, EngageError, Teleoperation
 from . import topics
-from .frames import tf_name
 from .monitor import SILENCE
 from .parameters import as_meant_parameters, declare, node_options, refused_arguments
-from .problems import Problems
 from .teleop_hands import TeleopHands
 from .teleop_parameters import TeleopConfig
 from .transforms import TransformError, Transforms, build_pose, pose_matrix, transforms_to

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ..conversions.frames import tf_name
+from ..conversions.problems import Problems
+from ..conversions.stamps import seconds
 from ..teleop.teleoperation import EngageError, HandSample
 from ..types import HandState
-from .frames import tf_name
-from .problems import Problems
-from .stamps import seconds
 from .teleop_parameters import TeleopConfig
 from .transforms import TransformError, Transforms, pose_matrix
 

@@ -9,9 +9,9 @@ import numpy as np
 from geometry_msgs.msg import Point, Pose, Quaternion
 
 from ..config import ConfigError
+from ..conversions.frames import tf_name
+from ..conversions.stamps import seconds
 from ..geometry.rotations import quaternion_matrices, quaternions
-from .frames import tf_name
-from .stamps import seconds
 
 
 def pose_matrix(pose: Pose) -> np.ndarray:

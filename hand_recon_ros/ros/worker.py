@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 import traceback
@@ -13,13 +12,14 @@ import numpy as np
 
 from ..camera import Camera
 from ..config import ReconstructorConfig
-from ..types import HandEstimate, HandState, Side, TwoHandEstimate
+from ..conversions.hands import publishable
+from ..conversions.problems import Problems
+from ..conversions.stream import InputFrame
+from ..types import HandState, TwoHandEstimate
 from .diagnostics import STALL_AFTER, Counters
-from .inputs import InputFrame, Inputs, ReceivedImage
-from .messages import fault_of
+from .inputs import Inputs, ReceivedImage
 from .outputs import Outputs
 from .parameters import Parameters, live_changes
-from .problems import Problems
 
 STOP_TIMEOUT = 5.0
 """How long :meth:`Worker.stop` waits for the image in work, seconds."""
@@ -211,7 +211,7 @@ class Worker:
         if frame is None:
             return False
         self._header = frame.header
-        estimate = self._without_bad_hands(self._reconstruct(frame))
+        estimate = publishable(self._reconstruct(frame), self._problems)
         if self._done:
             return True
         latency = self._outputs.publish(frame, estimate, self._inputs.dropped, parameters.node)
@@ -229,20 +229,6 @@ class Worker:
             # Its tracks may be half updated.
             self._reconstructor.reset()
             raise
-
-    def _without_bad_hands(self, estimate: TwoHandEstimate) -> TwoHandEstimate:
-        """``estimate`` with every hand that cannot be published made LOST; the other hand stays."""
-        hands = []
-        for side in Side:
-            hand = estimate.hand(side)
-            fault = fault_of(hand)
-            self._problems.check(
-                f"hand.{side.label}",
-                bool(fault),
-                f"the estimate of the {side.label} hand {fault}: it is published as LOST; please report this",
-            )
-            hands.append(HandEstimate.lost(side) if fault else hand)
-        return dataclasses.replace(estimate, left=hands[Side.LEFT], right=hands[Side.RIGHT])
 
     def _reset_if_requested(self) -> None:
         """Forget both hands; the caller holds the lock."""

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ...config import ConfigError, setting
+from ...conversions.images import InputError
 from ...image_files import write_image
-from ..images import InputError, decode
+from ..images import decode
 from ..parameters import declare, node_options, refused_arguments
 
 

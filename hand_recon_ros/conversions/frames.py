@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -80,24 +80,42 @@ def relative_poses(poses: HandPoses) -> tuple[np.ndarray, np.ndarray]:
     return positions, local
 
 
-def build_transforms(header: Any, hand: HandEstimate, poses: HandPoses, prefix: str, full: bool) -> list[Any]:
-    """geometry_msgs/TransformStamped of the wrist, and with ``full`` of the 20 other keypoints, of a found hand.
+def build_transforms(
+    make: Callable[[], Any],
+    header: Any,
+    estimate: TwoHandEstimate,
+    poses: Mapping[Side, HandPoses],
+    prefix: str,
+    publish_tf: str,
+) -> list[Any]:
+    """The geometry_msgs/TransformStamped of /tf for an image.
 
     The parent of the wrist is the image's frame (``header.frame_id``), that of another keypoint its neighbour towards
-    the wrist.
-    """
-    from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
-    from std_msgs.msg import Header
+    the wrist. There are none for guessed intrinsics, with which a transform would be wrong by metres, nor for images
+    without a frame_id, which have no parent.
 
-    names = frame_names(prefix, hand)
-    positions, orientations = relative_poses(poses) if full else (poses.positions[:1], poses.quaternions[:1])
-    return [
-        TransformStamped(
-            header=Header(stamp=header.stamp, frame_id=names[KEYPOINT_PARENTS[k]] if k else tf_name(header.frame_id)),
-            child_frame_id=names[k],
-            transform=Transform(
-                translation=Vector3(x=p[0], y=p[1], z=p[2]), rotation=Quaternion(x=q[0], y=q[1], z=q[2], w=q[3])
-            ),
-        )
-        for k, (p, q) in enumerate(zip(positions.tolist(), orientations.tolist(), strict=True))
-    ]
+    Args:
+        make: an empty TransformStamped.
+        header: the image's.
+        estimate: of the image.
+        poses: of the hands that are found, see :func:`hand_poses`.
+        prefix: of the name of every frame.
+        publish_tf: ``off``, ``wrist``, or ``full``: the 20 other keypoints as well.
+    """
+    if publish_tf == "off" or not estimate.calibrated or not tf_name(header.frame_id):
+        return []
+    result = []
+    for side, each in poses.items():
+        names = frame_names(prefix, estimate.hand(side))
+        full = publish_tf == "full"
+        positions, orientations = relative_poses(each) if full else (each.positions[:1], each.quaternions[:1])
+        for k, (p, q) in enumerate(zip(positions.tolist(), orientations.tolist(), strict=True)):
+            message = make()
+            message.header.stamp = header.stamp
+            message.header.frame_id = names[KEYPOINT_PARENTS[k]] if k else tf_name(header.frame_id)
+            message.child_frame_id = names[k]
+            move, turn = message.transform.translation, message.transform.rotation
+            move.x, move.y, move.z = p
+            turn.x, turn.y, turn.z, turn.w = q
+            result.append(message)
+    return result

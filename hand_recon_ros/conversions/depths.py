@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,14 @@ class DepthImages:
         image_topic: full name of the colour images, for the log.
         depth_topic: full name of the depth images.
         problems: what is wrong with the depth images is reported here, in the group ``depth``.
+        clock: for how long depth images have been missing, seconds.
     """
 
-    def __init__(self, image_topic: str, depth_topic: str, problems: Problems) -> None:
+    def __init__(
+        self, image_topic: str, depth_topic: str, problems: Problems, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._image_topic, self._topic = image_topic, depth_topic
+        self._clock = clock
         self._problems = problems
         self._messages: tuple[Any, ...] = ()
         self._missing_since: float | None = None
@@ -104,7 +109,7 @@ class DepthImages:
             )
 
     def _report_missing(self, offset: float | None, slop: float) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if self._missing_since is None:
             self._missing_since = now
         if now - self._missing_since < PATIENCE:
