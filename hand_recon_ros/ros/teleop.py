@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import signal
 import statistics
 import sys
 import time
@@ -12,13 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseStamped, TwistStamped, Vector3
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -30,8 +27,9 @@ from ..teleop.teleoperation import Command, EngageError, Teleoperation
 from . import topics
 from .frames import tf_name
 from .monitor import SILENCE
-from .parameters import as_meant_parameters, declare, node_options, refused_arguments
+from .parameters import as_meant_parameters, declare, node_options
 from .problems import Problems
+from .running import run
 from .teleop_hands import TeleopHands
 from .teleop_parameters import TeleopConfig
 from .transforms import TransformError, Transforms, build_pose, pose_matrix
@@ -261,31 +259,7 @@ class HandTeleopNode(Node):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is interrupted; 1 where its arguments cannot be used."""
-    from rclpy.signals import SignalHandlerOptions
-
-    node: HandTeleopNode | None = None
-    ended: list[int] = []
-    try:
-        # Own handlers: those of rclpy shut the context down, and the last command could not be published.
-        rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda number, _: ended.append(number))
-        node = HandTeleopNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        while not ended:
-            executor.spin_once(timeout_sec=0.1)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except Exception as error:  # rcl has no public class for the arguments that it refuses
-        if node is not None:
-            raise
-        return refused_arguments("hand_teleop", error)
-    finally:
-        if node is not None:
-            node.close()
-        rclpy.try_shutdown()
-    return 0
+    return run("hand_teleop", HandTeleopNode, arguments)
 
 
 if __name__ == "__main__":
