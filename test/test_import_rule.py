@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent / PACKAGE
 LAYERS = (
     *("skeleton", "camera", "types", "config", "image_files", "calibration", "sources"),
     *("geometry", "hand_model", "runtime", "landmarks", "detect", "encode", "lift", "interact", "track"),
-    *("adapters", "teleop", "reconstructor", "overlay", "batch"),
+    *("adapters", "message_estimates", "teleop", "reconstructor", "overlay", "batch"),
     *("datasets", "models", "synthetic", "evaluation", "training"),
     *("cli", "ros"),
 )

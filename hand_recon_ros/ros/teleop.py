@@ -23,6 +23,7 @@ from std_msgs.msg import Bool, Float64, Header
 from std_srvs.srv import SetBool, Trigger
 
 from ..config import ConfigError, checked, settings_of
+from ..message_estimates import pose_matrix
 from ..teleop.teleoperation import Command, EngageError, Teleoperation
 from . import topics
 from .frames import tf_name
@@ -32,7 +33,7 @@ from .problems import Problems
 from .running import run
 from .teleop_hands import TeleopHands
 from .teleop_parameters import TeleopConfig
-from .transforms import TransformError, Transforms, build_pose, pose_matrix
+from .transforms import TransformError, Transforms, build_pose
 
 
 class HandTeleopNode(Node):

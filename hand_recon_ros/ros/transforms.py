@@ -7,21 +7,10 @@ from typing import Any
 import numpy as np
 from geometry_msgs.msg import Point, Pose, Quaternion
 
-from ..geometry.rotations import quaternion_matrices, quaternions
+from ..geometry.rotations import quaternions
+from ..message_estimates import pose_matrix
 from .frames import tf_name
 from .stamps import seconds
-
-
-def pose_matrix(pose: Pose) -> np.ndarray:
-    """A geometry_msgs/Pose as a matrix (4, 4); NaN where a number is not finite or the quaternion is zero."""
-    p, q = pose.position, pose.orientation
-    numbers = np.array([q.x, q.y, q.z, q.w])
-    if not np.isfinite([p.x, p.y, p.z, *numbers]).all() or np.linalg.norm(numbers) < 0.5:
-        return np.full((4, 4), np.nan)
-    result = np.eye(4)
-    result[:3, :3] = quaternion_matrices(numbers)
-    result[:3, 3] = p.x, p.y, p.z
-    return result
 
 
 def build_pose(matrix: np.ndarray) -> Pose:
