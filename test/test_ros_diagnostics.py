@@ -156,7 +156,7 @@ def test_nothing_is_lost_between_threads() -> None:
 def test_a_rate_limit_keeps_the_mean_rate() -> None:
     pytest.importorskip("rclpy")
     pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not built")
-    from hand_recon_ros.ros.outputs import RateLimit
+    from hand_recon_ros.ros.drawings import RateLimit
 
     clock = Clock()
     limit = RateLimit(clock)
