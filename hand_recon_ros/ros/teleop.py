@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import statistics
 import sys
 import time
@@ -13,7 +11,6 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseStamped, TwistStamped, Vector3
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
@@ -22,13 +19,14 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Bool, Float64, Header
 from std_srvs.srv import SetBool, Trigger
 
-from ..config import ConfigError, checked, settings_of
+from ..config import ConfigError
 from ..message_estimates import pose_matrix
 from ..teleop.teleoperation import Command, EngageError, Teleoperation
 from . import topics
 from .frames import tf_name
+from .live_parameters import LiveParameters
 from .monitor import SILENCE
-from .parameters import as_meant_parameters, declare, node_options
+from .parameters import node_options
 from .problems import Problems
 from .running import run
 from .teleop_hands import TeleopHands
@@ -57,14 +55,11 @@ class HandTeleopNode(Node):
         self.problems = Problems(logger.warning, logger.error)
         self.teleop = Teleoperation(self._find_start)
         try:
-            self._settings = declare(self, TeleopConfig, ignore_unknown=True)
+            self._live = LiveParameters(self, TeleopConfig)
             transforms = self._make_transforms(make_transforms)
         except ConfigError:
             self.destroy_node()
             raise
-        self.add_pre_set_parameters_callback(functools.partial(as_meant_parameters, kind=TeleopConfig))
-        self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(self._take_parameters)
 
         self.hands = TeleopHands(self._settings.target_frame, transforms, self.problems)
         self._arrival = self._ticked = time.monotonic()
@@ -88,6 +83,10 @@ class HandTeleopNode(Node):
             f"the {self._settings.side} hand of {self._hands_topic} moves the target in"
             f" {self._settings.target_frame or 'the frame of the camera'}; clutch: {self._settings.clutch}"
         )
+
+    @property
+    def _settings(self) -> TeleopConfig:
+        return self._live.config
 
     def _make_transforms(self, make: Callable[[Any], Transforms]) -> Transforms | None:
         if not self._settings.target_frame:
@@ -184,7 +183,7 @@ class HandTeleopNode(Node):
         if command.gripper is not None:
             self._outputs["~/gripper"].publish(Float64(data=command.gripper))
 
-    # Services and parameters
+    # Services
 
     def _engage(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         try:
@@ -208,21 +207,6 @@ class HandTeleopNode(Node):
             return response
 
         return callback
-
-    def _changed(self, parameters: Sequence[Any]) -> TeleopConfig:
-        known = settings_of(TeleopConfig)
-        values = {parameter.name: parameter.value for parameter in parameters if parameter.name in known}
-        return checked(TeleopConfig, {**dataclasses.asdict(self._settings), **values})
-
-    def _check_parameters(self, parameters: Sequence[Any]) -> SetParametersResult:
-        try:
-            self._changed(parameters)
-        except ConfigError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        return SetParametersResult(successful=True)
-
-    def _take_parameters(self, parameters: Sequence[Any]) -> None:
-        self._settings = self._changed(parameters)
 
     # Diagnostics
 
