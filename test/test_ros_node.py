@@ -134,8 +134,8 @@ def test_a_lost_hand_keeps_its_slot_and_ends_everything_else(dds: NodeOnDds) -> 
 
 def test_a_loss_is_shown_at_once_whatever_the_marker_rate(dds: NodeOnDds) -> None:
     markers = dds.listen(MarkerArray, "/hand_recon/markers")
-    assert dds.set_parameters(marker_rate=1.0).successful
     dds.process()
+    assert dds.set_parameters(marker_rate=1.0).successful
     dds.process()
     dds.reconstructor.estimate = lambda image, camera, stamp: estimate_of(right=False, stamp=stamp)
     dds.process()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,15 +22,16 @@ class RateLimit:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._next = 0.0
+        self._last = -math.inf
 
     def due(self, rate: float) -> bool:
         """Whether a message may be published now, at ``rate`` per second; if so it is counted."""
-        now = self._clock()
-        if now < self._next:
+        now, period = self._clock(), 1.0 / rate
+        late = now - self._last - period
+        if late < 0.0:
             return False
         # From the planned time and not from now: so the mean is the rate, also where the source's rate is no multiple.
-        self._next = max(self._next + 1.0 / rate, now)
+        self._last = now - late if late < period else now
         return True
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseStamped, TwistStamped, Vector3
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -23,9 +22,10 @@ from ..config import ConfigError
 from ..message_estimates import pose_matrix
 from ..teleop.teleoperation import Command, EngageError, Teleoperation
 from . import topics
+from .diagnostics import build_diagnostics
 from .frames import tf_name
 from .live_parameters import LiveParameters
-from .monitor import SILENCE
+from .monitor import SILENCE, why_no_hands
 from .parameters import node_options
 from .problems import Problems
 from .running import run
@@ -213,26 +213,16 @@ class HandTeleopNode(Node):
     def _diagnose(self) -> None:
         silence = time.monotonic() - self._arrival
         if silence > SILENCE and not self.count_publishers(self._hands_topic):
-            self.problems.report(
-                "silence",
-                f"nobody publishes on {self._hands_topic}: start hand_recon, or remap hands to its topic",
-            )
-        problems = self.problems.active()
+            self.problems.report("silence", why_no_hands(self._hands_topic))
         values = {
             "engaged": str(self.teleop.engaged).lower(),
             "released because": self.teleop.reason,
             "last hand (s ago)": f"{silence:.2f}",
-            "transforms failed": str(self.hands.transform_failures),
+            "transforms failed": self.hands.transform_failures,
         }
-        status = DiagnosticStatus(
-            level=DiagnosticStatus.WARN if problems else DiagnosticStatus.OK,
-            name=self.get_fully_qualified_name().lstrip("/"),
-            message="; ".join(problems) or ("engaged" if self.teleop.engaged else f"released: {self.teleop.reason}"),
-            hardware_id=self._hands_topic,
-            values=[KeyValue(key=key, value=value) for key, value in values.items()],
-        )
-        stamp = self.get_clock().now().to_msg()
-        self._outputs["/diagnostics"].publish(DiagnosticArray(header=Header(stamp=stamp), status=[status]))
+        summary = "engaged" if self.teleop.engaged else f"released: {self.teleop.reason}"
+        message = build_diagnostics(self, self._hands_topic, summary, values, self.problems.active())
+        self._outputs["/diagnostics"].publish(message)
 
     def close(self) -> None:
         """Stop the robot where it moves, and destroy the node."""
