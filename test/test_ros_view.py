@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 import subprocess
 import sys
@@ -403,11 +404,16 @@ def test_markers_are_deleted_when_the_node_ends() -> None:
 
 
 @pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)], ids=["SIGINT", "SIGTERM"])
-def test_the_process_ends_by_a_signal(signals: tuple[signal.Signals, ...]) -> None:
-    command = [sys.executable, "-m", "hand_recon_ros.ros.view", "--ros-args"]
+def test_the_process_has_a_low_priority_and_ends_by_a_signal(signals: tuple[signal.Signals, ...]) -> None:
+    command = [sys.executable, "-m", "hand_recon_ros.ros.view", "--ros-args", "-p", "niceness:=3"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert "hands from /hands" in process.stderr.readline()
+    expected = min(os.getpriority(os.PRIO_PROCESS, 0) + 3, 19)
+    end = time.monotonic() + 10.0
+    while os.getpriority(os.PRIO_PROCESS, process.pid) != expected:
+        assert time.monotonic() < end, "its priority is not lowered"
+        time.sleep(0.02)
     for number in signals:
         process.send_signal(number)
     assert process.wait(30) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -117,6 +118,11 @@ class HandReconViewNode(Node):
     @property
     def _settings(self) -> ViewConfig:
         return self._live.config
+
+    @property
+    def niceness(self) -> int:
+        """By how much the priority of its process is to be lowered."""
+        return self._settings.niceness
 
     @property
     def subscribed(self) -> tuple[bool, bool]:
@@ -257,7 +263,13 @@ class HandReconViewNode(Node):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is interrupted; 1 where its arguments cannot be used."""
-    return run("hand_recon_view", HandReconViewNode, arguments)
+
+    def make() -> HandReconViewNode:
+        node = HandReconViewNode()
+        os.nice(node.niceness)
+        return node
+
+    return run("hand_recon_view", make, arguments)
 
 
 if __name__ == "__main__":

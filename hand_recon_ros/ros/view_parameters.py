@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..config import ReconstructorConfig, same_setting
+from ..config import ReconstructorConfig, same_setting, setting
 from .parameters import NodeConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class ViewConfig:
-    """All parameters of hand_recon_view: those of hand_recon with the same meaning, so that one file serves both.
+    """All parameters of hand_recon_view; most are hand_recon's with the same meaning, so that one file serves both.
 
     Raises ConfigError where a value cannot be used.
     """
@@ -29,6 +29,12 @@ class ViewConfig:
     marker_rate: float = same_setting(NodeConfig, "marker_rate")
     debug_image_rate: float = same_setting(NodeConfig, "debug_image_rate")
     debug_image_quality: int = same_setting(NodeConfig, "debug_image_quality")
+    niceness: int = setting(
+        10,
+        "by how much the priority of the process is lowered, so that drawing takes no processor that hand_recon needs",
+        low=0,
+        high=19,
+    )
 
     def __post_init__(self) -> None:
         NodeConfig(fallback_fov=self.fallback_fov)  # raises
