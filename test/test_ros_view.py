@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,72 +13,18 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not built")
 
-from hand_recon_ros.msg import TwoHands  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import ReliabilityPolicy  # noqa: E402
-from rclpy.time import Time  # noqa: E402
-from ros_support import CAMERA, HEIGHT, WIDTH, OnDds, camera_info, estimate_of, hand_model, image_message  # noqa: E402
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
-from std_msgs.msg import Header  # noqa: E402
-from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
+from ros_support import CAMERA, HEIGHT, WIDTH, estimate_of, hand_model, image_message  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from view_support import COMPRESSED, DEBUG_IMAGE, MARKERS, PICTURE, View  # noqa: E402
+from visualization_msgs.msg import Marker  # noqa: E402
 
 from hand_recon_ros.camera import Camera  # noqa: E402
-from hand_recon_ros.config import ConfigError  # noqa: E402
 from hand_recon_ros.message_estimates import two_hand_estimate  # noqa: E402
 from hand_recon_ros.overlay import draw_overlay  # noqa: E402
-from hand_recon_ros.ros import monitor, topics  # noqa: E402
-from hand_recon_ros.ros.frames import hand_poses  # noqa: E402
+from hand_recon_ros.ros import topics  # noqa: E402
 from hand_recon_ros.ros.images import build_compressed_image_message, decode  # noqa: E402
-from hand_recon_ros.ros.messages import build_hands_message  # noqa: E402
-from hand_recon_ros.ros.view import HandReconViewNode  # noqa: E402
 from hand_recon_ros.types import HandEstimate, Side, TwoHandEstimate  # noqa: E402
-
-MARKERS = MarkerArray, "/hand_recon_view/markers"
-DEBUG_IMAGE = Image, "/hand_recon_view/debug_image"
-COMPRESSED = CompressedImage, "/hand_recon_view/debug_image/compressed"
-PICTURE = np.kron(np.random.default_rng(0).integers(0, 255, (6, 8, 3)), np.ones((40, 40, 1))).astype(np.uint8)
-
-
-class View(OnDds):
-    """The node on DDS, and the messages that it gets."""
-
-    def __init__(self, arguments: tuple[str, ...] = (), **parameters: Any) -> None:
-        # A subscription that follows the publishers' QoS may miss an image when they appear.
-        given = {"marker_rate": 240.0, "debug_image_rate": 240.0, "image_reliability": "best_effort", **parameters}
-        overrides = [Parameter(name, value=value) for name, value in given.items()]
-        cli = ["--ros-args", *arguments] if arguments else None
-        super().__init__(
-            lambda context: HandReconViewNode(context=context, parameter_overrides=overrides, cli_args=cli)
-        )
-
-    def hands(self, estimate: TwoHandEstimate, stamp: float, **fields: Any) -> TwoHands:
-        """Publish hands and see that they arrived; returns the message."""
-        header = Header(stamp=Time(nanoseconds=round(stamp * 1e9)).to_msg(), frame_id="camera")
-        message = build_hands_message(estimate, hand_poses(estimate), header, hand_model(), (WIDTH, HEIGHT), dropped=0)
-        for name, value in fields.items():
-            setattr(message, name, value)
-        self.send(message, "hands", self.node.hands)
-        return message
-
-    def image(self, stamp: float, message: Any = None, topic: str = "image") -> None:
-        """Publish an image and see that it arrived."""
-        message = image_message(PICTURE) if message is None else message
-        message.header.stamp = Time(nanoseconds=round(stamp * 1e9)).to_msg()
-        self.send(message, topic, self.node.images)
-
-    def send(self, message: Any, topic: str, arrivals: Any) -> None:
-        publisher, count = self.publisher(type(message), topic), arrivals.count
-        publisher.publish(message)
-        self.wait(lambda: arrivals.count > count, f"the message on {topic}")
-
-    def info(self, camera: Camera = CAMERA) -> None:
-        """Publish the calibration; it arrives before an image that is sent later."""
-        self.publisher(CameraInfo, "camera_info").publish(camera_info(camera))
-        time.sleep(0.2)
-
-    def settle(self) -> None:
-        """Wait until what was sent has been drawn, where it is."""
-        time.sleep(0.3)
 
 
 @pytest.fixture
@@ -211,64 +153,6 @@ def test_rates_are_limited_and_a_loss_is_shown_at_once() -> None:
         view.wait(lambda: len(markers) >= shown + 2, "more markers")
 
 
-def test_hands_that_cannot_be_drawn_are_left_out(view: View) -> None:
-    markers = view.listen(*MARKERS)
-    message = view.hands(estimate_of(), 1.0)
-    for fields, reason in (
-        ({"left": changed(message.left, betas=np.full(10, np.nan, np.float32))}, "the left hand holds values"),
-        ({"right": changed(message.right, state=7)}, "cannot be drawn: 7 is not a valid HandState"),
-        ({"hand_model": "mano"}, "of the hand model 'mano', and this node has 'webxr_generic'"),
-    ):
-        before = len(markers)
-        view.hands(estimate_of(), 2.0, **fields)
-        view.wait(lambda reason=reason: [text for text in view.node.problems.active() if reason in text], f"{reason!r}")
-        view.settle()
-        actions = [(m.ns, m.id, m.action) for array in markers[before:] for m in array.markers]
-        if "left" in fields:
-            assert {("left", 0, Marker.DELETE), ("right", 0, Marker.ADD)} <= set(actions)
-        elif "right" in fields:
-            assert actions == []
-        else:
-            assert {(side, part, Marker.ADD) for side in ("left", "right") for part in (1, 2)} == set(actions)
-    view.hands(estimate_of(), 3.0)
-    view.wait(lambda: not view.node.problems.active(), "the end of the problems")
-
-
-def changed(message: Any, **fields: Any) -> Any:
-    for name, value in fields.items():
-        setattr(message, name, value)
-    return message
-
-
-def test_what_is_wrong_with_images_is_said(view: View) -> None:
-    raw = view.listen(*DEBUG_IMAGE)
-
-    def problem(*words: str) -> None:
-        view.wait(lambda: [t for t in view.node.problems.active() if all(word in t for word in words)], f"{words}")
-
-    def both(number: int, message: Any = None) -> None:
-        view.image(number, message)
-        view.hands(estimate_of(), number)
-
-    both(1)
-    view.settle()
-    assert view.node.problems.active() == [], "the camera_info may be on its way"
-    time.sleep(1.0)
-    both(2)
-    problem("there is no /camera_info for the images on /image", "fallback_fov")
-    view.info(Camera(K=CAMERA.K, width=640, height=480))
-    both(3)
-    problem("/camera_info 640x480 does not match image 320x240")
-    view.info()
-    both(4, image_message(step=5))
-    problem("step is 5 bytes")
-    assert not raw
-    both(5)
-    view.wait(lambda: raw, "a good image")
-    assert view.node.problems.active() == []
-    assert len([text for text in view.warnings() if "step is 5" in text]) == 1
-
-
 def test_a_guessed_camera_draws_as_hand_recon_does() -> None:
     with View(fallback_fov=60) as view:
         raw = view.listen(*DEBUG_IMAGE)
@@ -300,34 +184,6 @@ def mirrored(estimate: TwoHandEstimate) -> TwoHandEstimate:
         return dataclasses.replace(hand, keypoints_2d=[WIDTH - 1.0, 0.0] + [-1.0, 1.0] * hand.keypoints_2d)
 
     return dataclasses.replace(estimate, left=of(estimate.left), right=of(estimate.right))
-
-
-def test_why_nothing_is_drawn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor, "SILENCE", 1)
-    with View() as view:
-
-        def problem(text: str) -> None:
-            view.wait(lambda: [t for t in view.node.problems.active() if text in t], text)
-
-        time.sleep(2.5)
-        assert view.node.problems.active() == [], "nobody watches"
-        raw = view.listen(*DEBUG_IMAGE)
-        problem("nobody publishes on /hands: start hand_recon, or remap hands to its topic")
-        problem("nobody publishes on /image: start the camera driver, or remap image to its topic")
-        view.info()
-        end = time.monotonic() + 10.0
-        reason = "no image on /image has the stamp of hands on /hands"
-        number = 0
-        while time.monotonic() < end and not any(reason in text for text in view.node.problems.active()):
-            number += 1
-            view.image(number)
-            view.hands(estimate_of(), number + 0.5)
-            time.sleep(0.1)
-        problem(reason)
-        view.image(1000)
-        view.hands(estimate_of(), 1000)
-        view.wait(lambda: raw and not view.node.problems.active(), "all is well")
-        view.unlisten(raw)
 
 
 def test_topics_are_those_of_the_table(view: View) -> None:
@@ -371,56 +227,3 @@ def best_effort() -> Any:
     from rclpy.qos import QoSProfile
 
     return QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-
-
-def test_parameters_that_cannot_be_used_are_refused(view: View) -> None:
-    for values, words in (
-        ({"marker_rate": 0.0}, "marker_rate"),
-        ({"fallback_fov": 0.5}, "fallback_fov must be 0 (off)"),
-        ({"use_compressed": True}, "read-only"),
-    ):
-        result = view.set_parameters(**values)
-        assert not result.successful and words in result.reason
-    assert view.set_parameters(debug_image_quality=50, fallback_fov=70).successful
-
-
-def test_start_parameters_that_cannot_be_used_are_refused() -> None:
-    for values, words in (
-        ({"hand_model": "/no/such.npz"}, "no such hand model"),
-        ({"marker_rate": 0.5}, "marker_rate"),
-    ):
-        with pytest.raises(ConfigError, match=words):
-            View(**values)
-
-
-def test_markers_are_deleted_when_the_node_ends() -> None:
-    with View() as view:
-        markers = view.listen(*MARKERS)
-        view.hands(estimate_of(), 1.0)
-        view.wait(lambda: markers, "markers")
-        view.node.close()
-        view.wait(lambda: len(markers) == 2, "the last message")
-        assert {(m.ns, m.action) for m in markers[1].markers} == {("left", Marker.DELETE), ("right", Marker.DELETE)}
-
-
-@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)], ids=["SIGINT", "SIGTERM"])
-def test_the_process_has_a_low_priority_and_ends_by_a_signal(signals: tuple[signal.Signals, ...]) -> None:
-    command = [sys.executable, "-m", "hand_recon_ros.ros.view", "--ros-args", "-p", "niceness:=3"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    assert "hands from /hands" in process.stderr.readline()
-    expected = min(os.getpriority(os.PRIO_PROCESS, 0) + 3, 19)
-    end = time.monotonic() + 10.0
-    while os.getpriority(os.PRIO_PROCESS, process.pid) != expected:
-        assert time.monotonic() < end, "its priority is not lowered"
-        time.sleep(0.02)
-    for number in signals:
-        process.send_signal(number)
-    assert process.wait(30) == 0
-    assert process.stderr.read() == ""
-
-
-def test_the_process_refuses_bad_arguments() -> None:
-    command = [sys.executable, "-m", "hand_recon_ros.ros.view", "--ros-args", "-p", "marker_rate:=0"]
-    bad = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert bad.returncode == 1 and "marker_rate must lie in" in bad.stderr and "Traceback" not in bad.stderr

@@ -61,8 +61,8 @@ class Connections:
                 f"{topic.name} is off: {topic.type} cannot be imported ({error}); install {package}"
             )
             return None
-        lifecycle = isinstance(self._node, LifecycleNode)
-        create = self._node.create_lifecycle_publisher if lifecycle else self._node.create_publisher
+        node = self._node
+        create = node.create_lifecycle_publisher if isinstance(node, LifecycleNode) else node.create_publisher
         publisher = create(
             kind,
             topic.name,
@@ -138,8 +138,8 @@ class Connections:
 
     def unpublish(self) -> None:
         """End all publishers."""
-        lifecycle = isinstance(self._node, LifecycleNode)
-        destroy = self._node.destroy_lifecycle_publisher if lifecycle else self._node.destroy_publisher
+        node = self._node
+        destroy = node.destroy_lifecycle_publisher if isinstance(node, LifecycleNode) else node.destroy_publisher
         while self._publishers:
             destroy(self._publishers.pop())
 

@@ -100,4 +100,5 @@ class Drawings:
             self._publishers[DEBUG_IMAGE_COMPRESSED].publish(build_compressed_image_message(overlay, quality, header))
 
     def _subscribed(self, name: str) -> bool:
-        return bool(self._publishers[name].get_subscription_count() > 0)
+        publisher = self._publishers[name]  # None where its message is not installed
+        return publisher is not None and publisher.get_subscription_count() > 0

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from .problems import Problems
 from .running import run
 from .stamp_pairs import StampPairs
 from .view_parameters import ViewConfig
+from .worker import describe
 
 
 @dataclasses.dataclass
@@ -105,7 +106,7 @@ class HandReconViewNode(Node):
 
         self.connections = Connections(self, self.problems)
         self._hands_connection = Connections(self, self.problems)
-        publishers = {
+        publishers: dict[str, Any] = {
             topic.name: self.connections.publisher(topic, self._match if topic.lazy else None)
             for topic in topics.VIEW_OUTPUTS
         }
@@ -138,7 +139,7 @@ class HandReconViewNode(Node):
         if any(watched) != any(before):
             if any(watched):
                 self.hands.last = time.monotonic()
-                self._hands_connection.subscribe(topics.HANDS, self._take_hands, "reliable")
+                self._hands_connection.subscribe(topics.HANDS, self._guarded(self._take_hands), "reliable")
             else:
                 self._hands_connection.unsubscribe()
                 self.problems.forget("silence.hands", "hands", f"qos.{self._hands_name}")
@@ -156,9 +157,22 @@ class HandReconViewNode(Node):
         self._bit_depth = BitDepth()
         reliability = self._settings.image_reliability
         self.connections.subscribe(topics.CAMERA_INFO, self._infos.add, reliability)
-        self.connections.subscribe(self.image_topic, self._take_image, reliability)
+        self.connections.subscribe(self.image_topic, self._guarded(self._take_image), reliability)
 
     # Input
+
+    def _guarded(self, take: Callable[[Any], None]) -> Callable[[Any], None]:
+        """A callback that goes on where a message makes the other one fail, which is reported."""
+
+        def callback(message: Any) -> None:
+            try:
+                take(message)
+                self.problems.solved("failure")
+            except Exception as error:
+                text = f"what came cannot be drawn: {describe(error)}; please report this"
+                self.problems.report("failure", text, error=True)
+
+        return callback
 
     def _take_hands(self, message: Any) -> None:
         self.hands.add()
@@ -233,8 +247,8 @@ class HandReconViewNode(Node):
         self.connections.match()
         self._hands_connection.match()
         hands, images = self.subscribed
-        if hands and self.hands.silent() and not self.count_publishers(self._hands_name):
-            self.problems.report("silence.hands", monitor.why_no_hands(self._hands_name))
+        alone = hands and self.hands.silent() and not self.count_publishers(self._hands_name)
+        self.problems.check("silence.hands", alone, monitor.why_no_hands(self._hands_name))
         if images and self.images.silent():
             self.problems.report("silence.images", monitor.why_no_image(self))
         if images and self.pairs.silent() and not self.images.silent() and not self.hands.silent():
