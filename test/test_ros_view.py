@@ -199,7 +199,7 @@ def test_topics_are_those_of_the_table(view: View) -> None:
     view.wait(lambda: view.node.subscribed == (True, True), "the subscriptions")
     subscribed = dict(view.node.get_subscriber_names_and_types_by_node("hand_recon_view", "/"))
     for topic in topics.VIEW_INPUTS:
-        if topic is not topics.COMPRESSED:  # in place of the images
+        if topic is not topics.VIEW_COMPRESSED:  # in place of the images
             assert subscribed[full(topic.name)] == [topic.type.replace("/", "/msg/")]
     assert watching == []
 

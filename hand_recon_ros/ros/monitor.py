@@ -105,7 +105,7 @@ def why_no_image(node: ImageNode) -> str:
     """Why no image comes to a node, and what to do."""
     name = node.image_name
     wanted, other = topics.IMAGE, topics.COMPRESSED
-    if node.image_topic is topics.COMPRESSED:
+    if node.image_topic.name == topics.COMPRESSED.name:
         wanted, other = other, wanted
     remedy = f"set use_compressed to {str(wanted is topics.IMAGE).lower()}"
     types = node.connections.publishers(name)

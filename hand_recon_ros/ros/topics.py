@@ -199,7 +199,9 @@ def output(name: str) -> Topic:
     return next(topic for topic in OUTPUTS if topic.name == name)
 
 
-VIEW_INPUTS = (HANDS, IMAGE, COMPRESSED, CAMERA_INFO)
+# hand_recon takes the newest image only. The view needs each one of which hands may come, also while it draws.
+VIEW_IMAGE, VIEW_COMPRESSED = (dataclasses.replace(topic, depth=5) for topic in (IMAGE, COMPRESSED))
+VIEW_INPUTS = (HANDS, VIEW_IMAGE, VIEW_COMPRESSED, CAMERA_INFO)
 VIEW_OUTPUTS = (
     *(output(name) for name in ("~/markers", "~/debug_image", "~/debug_image/compressed")),
     Topic(

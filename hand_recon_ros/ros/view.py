@@ -92,7 +92,7 @@ class HandReconViewNode(Node):
         # Compiled now and not at the first hands.
         self._hand_model.mesh(Side.LEFT, np.tile(np.eye(3), (16, 1, 1)), np.zeros(10), np.zeros(3))
 
-        self.image_topic = topics.COMPRESSED if self._settings.use_compressed else topics.IMAGE
+        self.image_topic = topics.VIEW_COMPRESSED if self._settings.use_compressed else topics.VIEW_IMAGE
         self.image_name = self.resolve_topic_name(self.image_topic.name)
         self._info_name = self.resolve_topic_name(topics.CAMERA_INFO.name)
         self._hands_name = self.resolve_topic_name(topics.HANDS.name)
