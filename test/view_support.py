@@ -59,9 +59,10 @@ class View(OnDds):
         self.wait(lambda: arrivals.count > count, f"the message on {topic}")
 
     def info(self, camera: Camera = CAMERA) -> None:
-        """Publish the calibration; it arrives before an image that is sent later."""
-        self.publisher(CameraInfo, "camera_info").publish(camera_info(camera))
-        time.sleep(0.2)
+        """Publish the calibration and see that it arrived."""
+        publisher, before = self.publisher(CameraInfo, "camera_info"), self.node.camera_info
+        publisher.publish(camera_info(camera))
+        self.wait(lambda: self.node.camera_info is not before, "camera_info")
 
     def settle(self) -> None:
         """Wait until what was sent has been drawn, where it is."""

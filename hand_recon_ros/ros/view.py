@@ -130,6 +130,11 @@ class HandReconViewNode(Node):
         """Whether the node subscribes to the hands, and to the images."""
         return any(self._watched), self._watched[1]
 
+    @property
+    def camera_info(self) -> Any | None:
+        """The newest camera_info; None before the first."""
+        return self._infos.newest
+
     # Who watches
 
     def _match(self, _: Any) -> None:
