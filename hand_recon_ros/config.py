@@ -60,6 +60,16 @@ def settings_of(config: Any) -> dict[str, tuple[Setting, Any]]:
     return {field.name: (field.metadata["setting"], field.default) for field in dataclasses.fields(config)}
 
 
+def same_setting(config: Any, name: str, description: str = "") -> Any:
+    """A dataclass field with the setting and default of the field ``name`` of another config dataclass.
+
+    ``description`` replaces the other's where it is not empty.
+    """
+    entry, default = settings_of(config)[name]
+    entry = dataclasses.replace(entry, description=description or entry.description)
+    return dataclasses.field(default=default, metadata={"setting": entry})
+
+
 def checked(kind: type[T], values: Mapping[str, Any]) -> T:
     """An instance of the config dataclass ``kind``; raises ConfigError for unknown names and bad values."""
     known = settings_of(kind)

@@ -174,6 +174,7 @@ class OnDds:
             self.node = make(self._context)
             undoing.pop_all()
         self.client = rclpy.create_node("client", context=self._context)
+        self._ending = threading.Event()
         self._executors: list[Any] = []
         self._threads: list[threading.Thread] = []
         for node in (self.node, self.client):
@@ -190,12 +191,13 @@ class OnDds:
         self._marks = 0
         self.wait(lambda: self.client.count_publishers("/rosout") > 1, "the log's topic")
 
-    @staticmethod
-    def _spin(executor: Any) -> None:
+    def _spin(self, executor: Any) -> None:
         from rclpy.executors import ExternalShutdownException
 
         try:
-            executor.spin()
+            # Not spin(): where another thread shuts an executor down as a callback ends, rclpy raises InvalidHandle.
+            while not self._ending.is_set():
+                executor.spin_once(timeout_sec=0.2)
         except ExternalShutdownException:
             pass
 
@@ -203,9 +205,10 @@ class OnDds:
         return self
 
     def __exit__(self, *_: Any) -> None:
+        self._ending.set()
         for executor, thread in zip(self._executors, self._threads, strict=True):
-            executor.shutdown()
             thread.join(5.0)
+            executor.shutdown()
         self._executors.clear()
         self.node.close()
         self.client.destroy_node()

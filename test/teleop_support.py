@@ -16,8 +16,9 @@ from ros_support import OnDds
 from std_msgs.msg import Bool, Float64
 from std_srvs.srv import SetBool
 
+from hand_recon_ros.conversions.estimates import pose_matrix
 from hand_recon_ros.ros.teleop import HandTeleopNode
-from hand_recon_ros.ros.transforms import TransformError, build_pose, pose_matrix
+from hand_recon_ros.ros.transforms import TransformError, build_pose
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 WIDE: dict[str, Any] = {

@@ -189,6 +189,17 @@ def test_a_process_is_waited_for_and_stopped(tmp_path):
     assert "rate: 1.5" in (tmp_path / "child.yaml").read_text()
 
 
+def test_a_process_gets_its_namespace_and_remappings(tmp_path):
+    name, environment = module(tmp_path, "import sys\nprint(*sys.argv[1:], sep='\\n')\n")
+    remappings = {"hands": "hand_recon/hands", "image": "/image"}
+    with processes.Process("child", name, {}, tmp_path, "/ns", environment, remappings) as child:
+        child.wait_for_end(timeout=20.0)
+    assert child.text().splitlines() == [
+        "--ros-args", "--params-file", str(tmp_path / "child.yaml"),
+        "-r", "__ns:=/ns", "-r", "hands:=hand_recon/hands", "-r", "image:=/image",
+    ]  # fmt: skip
+
+
 def test_a_process_that_ignores_signals_is_killed(tmp_path, monkeypatch):
     ignore = "import signal, time\nfor n in (2, 15):\n    signal.signal(n, signal.SIG_IGN)\n"
     text = ignore + "print('ready', flush=True)\ntime.sleep(60)\n"

@@ -80,15 +80,20 @@ def test_every_node_is_documented_with_its_parameters_and_topics():
     from hand_recon_ros.ros import topics
     from hand_recon_ros.ros.parameters import table
     from hand_recon_ros.ros.teleop_parameters import TeleopConfig
+    from hand_recon_ros.ros.view_parameters import ViewConfig
 
     page = (ROOT / "docs" / "nodes.md").read_text(encoding="utf-8")
     executables = re.findall(r"^add_command\(\"lib/\S+ (\w+)", (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE)
-    assert {"hand_recon", "hand_teleop"} <= set(executables)
+    assert {"hand_recon", "hand_recon_view", "hand_teleop"} <= set(executables)
     for name in executables:
         assert f"\n## {name}\n" in page
-    section = page.split("\n## hand_teleop\n")[1].split("\n## ")[0]
-    for name in [*table(TeleopConfig), *topics.TELEOP_SERVICES, *(t.name for t in topics.TELEOP_OUTPUTS)]:
-        assert f"| `{name}` |" in section
+    for node, names in (
+        ("hand_teleop", [*table(TeleopConfig), *topics.TELEOP_SERVICES, *(t.name for t in topics.TELEOP_OUTPUTS)]),
+        ("hand_recon_view", [*table(ViewConfig), *(t.name for t in (*topics.VIEW_INPUTS, *topics.VIEW_OUTPUTS))]),
+    ):
+        section = page.split(f"\n## {node}\n")[1].split("\n## ")[0]
+        for name in names:
+            assert f"| `{name}` |" in section
 
 
 def test_renewing_replaces_what_is_between_the_markers():

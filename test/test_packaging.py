@@ -227,7 +227,7 @@ def test_the_facade_names_what_it_offers() -> None:
         hand_recon_ros.no_such_name  # noqa: B018
 
 
-@pytest.mark.parametrize("command", ["hand_recon", "hand_teleop", "camera_source", "demo_recorder"])
+@pytest.mark.parametrize("command", ["hand_recon", "hand_recon_view", "hand_teleop", "camera_source", "demo_recorder"])
 def test_executables_are_where_ros2_run_looks(command: str) -> None:
     prefixes = pytest.importorskip("ament_index_python.packages")
     try:

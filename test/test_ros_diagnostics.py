@@ -156,7 +156,7 @@ def test_nothing_is_lost_between_threads() -> None:
 def test_a_rate_limit_keeps_the_mean_rate() -> None:
     pytest.importorskip("rclpy")
     pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not built")
-    from hand_recon_ros.ros.outputs import RateLimit
+    from hand_recon_ros.ros.drawings import RateLimit
 
     clock = Clock()
     limit = RateLimit(clock)
@@ -166,3 +166,17 @@ def test_a_rate_limit_keeps_the_mean_rate() -> None:
         clock.now += 1 / 30
     assert 198 <= passed <= 202
     assert limit.due(1000.0)
+
+
+def test_a_rate_limit_has_no_bursts_and_follows_its_rate() -> None:
+    pytest.importorskip("rclpy")
+    pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not built")
+    from hand_recon_ros.ros.drawings import RateLimit
+
+    clock = Clock()
+    limit = RateLimit(clock)
+    assert [limit.due(0.1), limit.due(0.1)] == [True, False]
+    clock.now += 100.0
+    assert [limit.due(0.1), limit.due(0.1)] == [True, False], "nor after a pause"
+    clock.now += 0.1
+    assert [limit.due(0.1), limit.due(20.0)] == [False, True], "a new rate counts at once"

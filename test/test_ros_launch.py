@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
@@ -59,6 +60,8 @@ def test_rviz_shows_topics_the_node_has() -> None:
     displays = config["Visualization Manager"]["Displays"]
     shown = {d["Class"].split("/")[1]: d["Topic"]["Value"] for d in displays if "Topic" in d and d["Enabled"]}
     published = {t.name.replace("~", "hand_recon"): t.type for t in topics.OUTPUTS}
+    of_view = {t.name.replace("~", "hand_recon"): t.type for t in topics.VIEW_OUTPUTS}
+    assert {of_view[shown[display]] for display in ("MarkerArray", "Image")} <= set(published.values())
     assert published[shown["MarkerArray"]] == "visualization_msgs/MarkerArray"
     assert published[shown["Image"]] == "sensor_msgs/Image"
     assert any(d["Class"] == "rviz_default_plugins/TF" and d["Enabled"] for d in displays)
@@ -185,6 +188,60 @@ def test_what_cannot_be_launched_is_said_before_anything_starts(tmp_path, file: 
         assert process.wait(60.0) == 1
     output = (tmp_path / "log").read_text()
     assert text in output and "process started" not in output
+
+
+RVIZ = """#!{python}
+import rclpy
+rclpy.init()
+node = rclpy.create_node("rviz2")
+with open("{file}", "w") as file:
+    print(*(node.resolve_topic_name("hand_recon/" + topic) for topic in ("markers", "debug_image")), file=file)
+"""
+
+
+@needs_launch
+@pytest.mark.parametrize(("view", "node"), [("false", "hand_recon"), ("true", "hand_recon_view")])
+def test_rviz_shows_what_the_view_draws(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, view: str, node: str
+) -> None:
+    """A node in the place of RViz writes the topics that it would subscribe to."""
+    shown = tmp_path / "shown"
+    for file, text in (
+        ("share/ament_index/resource_index/packages/rviz2", ""),
+        ("lib/rviz2/rviz2", RVIZ.format(python=sys.executable, file=shown)),
+    ):
+        path = tmp_path / file
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", os.pathsep.join([str(tmp_path), os.environ["AMENT_PREFIX_PATH"]]))
+    arguments = ("rviz:=true", f"view:={view}", "autostart:=false", "namespace:=cam")
+    with launched(tmp_path / "log", "hand_recon.launch.py", *arguments) as process:
+        end = time.monotonic() + 60.0
+        while not (shown.exists() and shown.read_text()):
+            assert time.monotonic() < end, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(60.0)
+    assert shown.read_text().split() == [f"/cam/{node}/markers", f"/cam/{node}/debug_image"]
+
+
+@needs_launch
+def test_the_view_starts_beside_the_node_with_the_same_parameters(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "all.yaml"
+    file.write_text("/**:\n  ros__parameters:\n    autostart: false\n    debug_image_quality: 33\n")
+    names = ["marker_rate", "fallback_fov", "debug_image_quality", "use_sim_time"]
+    arguments = ("view:=true", f"params_file:={file}", "marker_rate:=5", "fallback_fov:=60", "threads:=1",
+                 "namespace:=cam", "image:=/camera/image", "use_sim_time:=true")  # fmt: skip
+    with launched(tmp_path / "log", "hand_recon.launch.py", *arguments) as process:
+        for node in ("hand_recon", "hand_recon_view"):
+            assert parameters_of(f"/cam/{node}", names) == [5.0, 60.0, 33, True]
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(60.0)
+    text = (tmp_path / "log").read_text()
+    assert "hands from /cam/hand_recon/hands, images from /camera/image" in text
+    assert "Error" not in text and "Traceback" not in text and "is ignored" not in text, text
+    assert text.count("process has finished cleanly") == 2
 
 
 @needs_launch

@@ -286,6 +286,15 @@ def test_markers_hold_the_mesh_and_follow_it() -> None:
     assert all(m.header == HEADER and m.color.a > 0 and m.lifetime.sec == 3 for m in (mesh, bones, points))
 
 
+def test_a_hand_without_a_mesh_has_the_other_markers() -> None:
+    estimate = estimate_of(left=False)
+    bare = dataclasses.replace(estimate.right, mesh=lambda: np.zeros((0, 3)), faces=np.zeros((0, 3), dtype=np.int32))
+    markers = HandMarkers()
+    assert [m.id for m in markers.add(HEADER, dataclasses.replace(estimate, right=bare)).markers] == [1, 2]
+    assert [m.id for m in markers.add(HEADER, estimate).markers] == [0, 1, 2]
+    assert [m.id for m in markers.delete(HEADER, markers.shown).markers] == [0, 1, 2]
+
+
 def test_markers_are_deleted_once_when_their_hand_is_lost() -> None:
     markers = HandMarkers()
     markers.add(HEADER, estimate_of())

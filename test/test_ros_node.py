@@ -134,8 +134,8 @@ def test_a_lost_hand_keeps_its_slot_and_ends_everything_else(dds: NodeOnDds) -> 
 
 def test_a_loss_is_shown_at_once_whatever_the_marker_rate(dds: NodeOnDds) -> None:
     markers = dds.listen(MarkerArray, "/hand_recon/markers")
-    assert dds.set_parameters(marker_rate=1.0).successful
     dds.process()
+    assert dds.set_parameters(marker_rate=1.0).successful
     dds.process()
     dds.reconstructor.estimate = lambda image, camera, stamp: estimate_of(right=False, stamp=stamp)
     dds.process()
@@ -146,7 +146,7 @@ def test_a_loss_is_shown_at_once_whatever_the_marker_rate(dds: NodeOnDds) -> Non
 
 
 def test_lazy_topics_cost_nothing_without_subscribers(dds: NodeOnDds, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hand_recon_ros.ros import outputs
+    from hand_recon_ros.ros import drawings, outputs
 
     for subscription in list(dds.client.subscriptions):
         if subscription.topic_name.startswith("/hand_recon"):
@@ -160,9 +160,9 @@ def test_lazy_topics_cost_nothing_without_subscribers(dds: NodeOnDds, monkeypatc
         (outputs.messages, "build_joint_state_message"),
         (outputs.messages, "build_meshes_message"),
         (outputs.messages, "build_points_message"),
-        (outputs, "build_image_message"),
-        (outputs, "build_compressed_image_message"),
-        (outputs.HandMarkers, "add"),
+        (drawings, "build_image_message"),
+        (drawings, "build_compressed_image_message"),
+        (drawings.HandMarkers, "add"),
     ):
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("built without a subscriber"))
     processed = dds.node.counters.processed

@@ -109,3 +109,20 @@ def test_descriptors_carry_range_unit_and_read_only() -> None:
     assert threads.read_only
     tf = table_of.descriptor("publish_tf", *entries["publish_tf"])
     assert tf.additional_constraints == "one of: off, wrist, full"
+
+
+def test_other_nodes_pass_over_the_parameters_of_hand_recon_in_a_shared_file(capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("rclpy")
+    from rclpy.context import Context
+    from ros_support import OnDds
+
+    from hand_recon_ros.ros.teleop import HandTeleopNode
+
+    def make(context: Context) -> HandTeleopNode:
+        arguments = ["--ros-args", "--params-file", str(ROOT / "config" / "hand_recon.yaml"), "-p", "skale:=2.0"]
+        return HandTeleopNode(context=context, cli_args=arguments)
+
+    with OnDds(make) as dds:
+        assert not dds.node.has_parameter("skale") and not dds.node.has_parameter("autostart")
+    lines = [line for line in capfd.readouterr().err.splitlines() if "is ignored" in line]
+    assert len(lines) == 1 and "unknown parameter 'skale' is ignored; did you mean 'scale'?" in lines[0]

@@ -25,9 +25,10 @@ from std_srvs.srv import Trigger  # noqa: E402
 from teleop_support import Teleop, running  # noqa: E402
 
 from hand_recon_ros.config import ConfigError  # noqa: E402
+from hand_recon_ros.conversions.estimates import pose_matrix  # noqa: E402
 from hand_recon_ros.ros import topics  # noqa: E402
 from hand_recon_ros.ros.teleop import HandTeleopNode  # noqa: E402
-from hand_recon_ros.ros.transforms import build_pose, pose_matrix  # noqa: E402
+from hand_recon_ros.ros.transforms import build_pose  # noqa: E402
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from rclpy.qos import QoSProfile  # noqa: E402
 from rclpy.time import Time  # noqa: E402
 from teleop_support import LATCHED, ScriptedTransforms, Teleop, running  # noqa: E402
 
-from hand_recon_ros.ros.transforms import build_pose, pose_matrix  # noqa: E402
+from hand_recon_ros.conversions.estimates import pose_matrix  # noqa: E402
+from hand_recon_ros.ros.transforms import build_pose  # noqa: E402
 
 
 def test_commands_are_in_the_target_frame_at_the_images_stamp() -> None:

@@ -14,6 +14,7 @@ from hand_recon_ros.ros import parameters, topics
 from hand_recon_ros.ros.demo.camera_source import CameraSourceConfig
 from hand_recon_ros.ros.demo.recorder import RecorderConfig
 from hand_recon_ros.ros.teleop_parameters import TeleopConfig
+from hand_recon_ros.ros.view_parameters import ViewConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ("README.md", "docs/nodes.md")
@@ -24,6 +25,8 @@ def blocks() -> dict[str, str]:
     return {
         "topics": topics.markdown_tables(),
         "parameters": parameters.markdown_table(),
+        "view_topics": topics.markdown_tables(topics.VIEW_INPUTS, topics.VIEW_OUTPUTS, {}),
+        "view": parameters.markdown_table(ViewConfig),
         "teleop_topics": topics.markdown_tables(topics.TELEOP_INPUTS, topics.TELEOP_OUTPUTS, topics.TELEOP_SERVICES),
         "teleop": parameters.markdown_table(TeleopConfig),
         "camera_source": parameters.markdown_table(CameraSourceConfig),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ import numpy as np
 
 from ..calibration import read_calibration
 from ..camera import Camera
+from ..conversions.estimates import two_hand_estimate
+from ..hand_model import HandModel
 from ..image_files import read_image
 from ..skeleton import NUM_KEYPOINTS
 from ..sources import open_source
-from ..types import HandEstimate, HandState, ScaleSource, Side, TwoHandEstimate
+from ..types import TwoHandEstimate
 
 Stamp = tuple[int, int]
 
@@ -41,61 +43,16 @@ def joints_of(hand: dict[str, Any]) -> np.ndarray:
     return np.array(points, dtype=np.float64).reshape(NUM_KEYPOINTS, 3)
 
 
-def pose_matrix(pose: dict[str, Any]) -> np.ndarray:
-    """A recorded geometry_msgs/Pose as a homogeneous matrix (4, 4)."""
-    from scipy.spatial.transform import Rotation
-
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_quat([pose["orientation"][axis] for axis in "xyzw"]).as_matrix()
-    matrix[:3, 3] = [pose["position"][axis] for axis in "xyz"]
-    return matrix
+def as_message(value: Any) -> Any:
+    """What was recorded of a message, with its fields as attributes."""
+    if isinstance(value, dict):
+        return types.SimpleNamespace(**{name: as_message(part) for name, part in value.items()})
+    return [as_message(part) for part in value] if isinstance(value, list) else value
 
 
-def hand_estimate(hand: dict[str, Any], hand_model: Any) -> HandEstimate:
-    """The estimate of a recorded Hand message; its mesh is posed from the message's parameters."""
-    side, state = Side(hand["side"]), HandState(hand["state"])
-    duration = hand["since_measurement"]
-    since = duration["sec"] + duration["nanosec"] * 1e-9
-    if state == HandState.LOST:
-        return HandEstimate.lost(side, since)
-    rotations = hand_model.from_mano_pose(np.array(hand["pose"], dtype=np.float64))
-    betas = np.array(hand["betas"], dtype=np.float64)
-    translation = np.array([hand["translation"][axis] for axis in "xyz"], dtype=np.float64)
-    roi = hand["roi"]
-    return HandEstimate(
-        side=side,
-        state=state,
-        score=hand["score"],
-        side_score=hand["side_score"],
-        track_id=hand["track_id"],
-        since_measurement=since,
-        joints=joints_of(hand),
-        joint_scores=np.array(hand["joint_scores"]),
-        keypoints_2d=np.array(hand["keypoints_2d"]).reshape(NUM_KEYPOINTS, 2),
-        mesh=functools.partial(hand_model.mesh, side, rotations, betas, translation),
-        faces=hand_model.faces(side),
-        rotations=rotations,
-        betas=betas,
-        translation=translation,
-        wrist_pose=pose_matrix(hand["wrist"]),
-        roi=(roi["x_offset"], roi["y_offset"], roi["width"], roi["height"]),
-        scale_source=ScaleSource(hand["scale_source"]),
-        position_stddev=hand["position_stddev"],
-    )
-
-
-def estimate(record: dict[str, Any], hand_model: Any) -> TwoHandEstimate:
-    """The estimate of a recorded TwoHands message."""
-    sec, nanosec = stamp_of(record)
-    return TwoHandEstimate(
-        left=hand_estimate(record["left"], hand_model),
-        right=hand_estimate(record["right"], hand_model),
-        stamp=sec + nanosec * 1e-9,
-        hand_model=record["hand_model"],
-        calibrated=record["calibrated"],
-        refined=record["refined"],
-        timings={"total": record["inference_time"]},
-    )
+def estimate(record: dict[str, Any], hand_model: HandModel) -> TwoHandEstimate:
+    """The estimate of a recorded TwoHands message; its meshes are posed from the message's parameters."""
+    return two_hand_estimate(as_message(record), hand_model)
 
 
 def received_by_node(path: Path, namespace: str) -> int | None:

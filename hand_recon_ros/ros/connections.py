@@ -1,4 +1,4 @@
-"""The publishers and subscriptions of the node, created from the topic table; an incompatible QoS is reported."""
+"""The publishers and subscriptions of a node, created from the topic tables; an incompatible QoS is reported."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
@@ -33,7 +34,7 @@ class _Subscription:
 class Connections:
     """Creates and destroys the publishers and subscriptions of a node."""
 
-    def __init__(self, node: LifecycleNode, problems: Problems) -> None:
+    def __init__(self, node: Node, problems: Problems) -> None:
         self._node = node
         self._problems = problems
         self._publishers: list[Any] = []
@@ -48,8 +49,10 @@ class Connections:
         """The node's clock, seconds."""
         return float(self._node.get_clock().now().nanoseconds * 1e-9)
 
-    def publisher(self, topic: Topic) -> Any | None:
-        """A lifecycle publisher of ``topic``; None, which is logged, where its message is not installed."""
+    def publisher(self, topic: Topic, matched: Callable[[Any], None] | None = None) -> Any | None:
+        """A publisher of ``topic``, of the lifecycle kind where the node is; None, which is logged, where its message
+        is not installed. ``matched`` is called when subscribers come and go.
+        """
         try:
             kind = topic.message_type()
         except ImportError as error:
@@ -58,13 +61,17 @@ class Connections:
                 f"{topic.name} is off: {topic.type} cannot be imported ({error}); install {package}"
             )
             return None
-        publisher = self._node.create_lifecycle_publisher(
+        node = self._node
+        create = node.create_lifecycle_publisher if isinstance(node, LifecycleNode) else node.create_publisher
+        publisher = create(
             kind,
             topic.name,
             topic.qos(),
             # The default callbacks are left out: the executor checks every registered event for every image.
             event_callbacks=PublisherEventCallbacks(
-                incompatible_qos=functools.partial(self._refused_subscriber, topic.name), use_default_callbacks=False
+                incompatible_qos=functools.partial(self._refused_subscriber, topic.name),
+                matched=matched,
+                use_default_callbacks=False,
             ),
             qos_overriding_options=QoSOverridingOptions.with_default_policies() if topic.overridable else None,
         )
@@ -119,7 +126,7 @@ class Connections:
             subscription.callback,
             subscription.topic.qos(*subscription.qos),
             event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=functools.partial(self._refused_publisher, subscription.name)
+                incompatible_qos=functools.partial(self._refused_publisher, subscription)
             ),
             qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE) if overridden else None,
         )
@@ -131,15 +138,18 @@ class Connections:
 
     def unpublish(self) -> None:
         """End all publishers."""
+        node = self._node
+        destroy = node.destroy_lifecycle_publisher if isinstance(node, LifecycleNode) else node.destroy_publisher
         while self._publishers:
-            self._node.destroy_lifecycle_publisher(self._publishers.pop())
+            destroy(self._publishers.pop())
 
-    def _refused_publisher(self, topic: str, event: Any) -> None:
-        policy = qos_policy_name_from_kind(event.last_policy_kind)
+    def _refused_publisher(self, subscription: _Subscription, event: Any) -> None:
+        policy, name = qos_policy_name_from_kind(event.last_policy_kind), subscription.name
+        remedy = "" if subscription.topic.reliable else "set image_reliability to auto, or "
         self._problems.report(
-            f"qos.{topic}",
-            f"a publisher on {topic} offers an incompatible QoS ({policy}): no message will come from it; set"
-            " image_reliability to auto, or match the QoS with qos_overrides",
+            f"qos.{name}",
+            f"a publisher on {name} offers an incompatible QoS ({policy}): no message will come from it;"
+            f" {remedy}match the QoS with qos_overrides",
         )
 
     def _refused_subscriber(self, topic: str, event: Any) -> None:

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -170,6 +170,32 @@ def build_status(
         hardware_id=topic,
         values=[KeyValue(key=key, value=value) for key, value in values.items()],
     )
+
+
+def build_diagnostics(
+    node: Any, topic: str, summary: str, values: Mapping[str, object], problems: Sequence[str]
+) -> Any:
+    """The diagnostic_msgs/DiagnosticArray of an rclpy node that is always active.
+
+    Args:
+        node: for its name and its clock.
+        topic: full name of what it subscribes to.
+        summary: what it does, where there is no problem.
+        values: name -> value of its state.
+        problems: at present; the level is WARN where there is one.
+    """
+    from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+    status = DiagnosticStatus(
+        level=DiagnosticStatus.WARN if problems else DiagnosticStatus.OK,
+        name=node.get_fully_qualified_name().lstrip("/"),
+        message="; ".join(problems) or summary,
+        hardware_id=topic,
+        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+    )
+    message = DiagnosticArray(status=[status])
+    message.header.stamp = node.get_clock().now().to_msg()
+    return message
 
 
 def _milliseconds(seconds: float) -> str:

@@ -20,11 +20,20 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from . import topics
 from .parameters import as_meant, range_text, table
+from .view_parameters import ViewConfig
 
 NOT_GIVEN = "not given"
 """Default of the launch arguments that pass nothing to a node unless they are given: its parameter file and its own
 defaults count then."""
+
+VIEW_IN_RVIZ = [
+    tuple(topic.name.replace("~", node) for node in ("hand_recon", "hand_recon_view"))
+    for topic in topics.VIEW_OUTPUTS
+    if topic.lazy
+]
+"""Remappings of RViz where it shows hand_recon_view: the topics of hand_recon, and those in their place."""
 
 
 class LaunchError(RuntimeError):
@@ -56,6 +65,11 @@ def hand_recon_arguments(**defaults: str) -> list[DeclareLaunchArgument]:
             "use_sim_time", default_value=NOT_GIVEN, description="the time of all nodes is that on /clock"
         ),
         DeclareLaunchArgument("rviz", default_value="false", description="show image, hands and frames in RViz"),
+        DeclareLaunchArgument(
+            "view",
+            default_value="false",
+            description="start hand_recon_view, which draws in a process of its own; RViz shows what it draws",
+        ),
         DeclareLaunchArgument(
             "fixed_frame", default_value=NOT_GIVEN, description="fixed frame of RViz: the frame_id of the images"
         ),
@@ -132,40 +146,47 @@ def sim_time(context: LaunchContext) -> dict[str, Any]:
 
 
 def hand_recon() -> Action:
-    """The node hand_recon, and RViz where that is wanted, by :func:`hand_recon_arguments`."""
+    """The node hand_recon, and view and RViz where they are wanted, by :func:`hand_recon_arguments`."""
 
     def nodes(context: LaunchContext) -> list[Action]:
-        file, frame = value(context, "params_file"), value(context, "fixed_frame")
         given = given_parameters(context)
-        actions: list[Action] = [
-            Node(
-                package="hand_recon_ros",
-                executable="hand_recon",
-                name="hand_recon",
-                namespace=LaunchConfiguration("namespace"),
-                # The file goes to the node as it is: rcl finds the sections that are for it.
-                parameters=[*([file] if file != NOT_GIVEN else []), *([_typed(given)] if given else [])],
-                remappings=_topics(),
-                output="screen",
-            )
-        ]
+        actions: list[Action] = [_node(context, "hand_recon", given)]
+        if is_set(context, "view"):
+            for_view = {name: given[name] for name in given if name in (*table(ViewConfig), "use_sim_time")}
+            actions.append(_node(context, "hand_recon_view", for_view, ("hands", "hand_recon/hands")))
         if is_set(context, "rviz"):
-            actions.append(
-                Node(
-                    package="rviz2",
-                    executable="rviz2",
-                    namespace=LaunchConfiguration("namespace"),
-                    parameters=[sim_time(context)] if sim_time(context) else [],
-                    arguments=[
-                        "-d",
-                        share("config", "hand_recon.rviz"),
-                        *(["-f", frame] if frame != NOT_GIVEN else []),
-                    ],
-                )
-            )
+            actions.append(_rviz(context))
         return actions
 
     return OpaqueFunction(function=nodes)
+
+
+def _node(context: LaunchContext, name: str, parameters: Mapping[str, Any], *remappings: tuple[str, str]) -> Node:
+    """A node of this package with the topics of the camera; its executable has its name."""
+    file = value(context, "params_file")
+    return Node(
+        package="hand_recon_ros",
+        executable=name,
+        name=name,
+        namespace=LaunchConfiguration("namespace"),
+        # The file goes to the node as it is: rcl finds the sections that are for it.
+        parameters=[*([file] if file != NOT_GIVEN else []), *([_typed(parameters)] if parameters else [])],
+        remappings=[*_topics(), *remappings],
+        output="screen",
+    )
+
+
+def _rviz(context: LaunchContext) -> Node:
+    """RViz with markers and image of hand_recon, or of the view where there is one."""
+    frame = value(context, "fixed_frame")
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[sim_time(context)] if sim_time(context) else [],
+        remappings=VIEW_IN_RVIZ if is_set(context, "view") else [],
+        arguments=["-d", share("config", "hand_recon.rviz"), *(["-f", frame] if frame != NOT_GIVEN else [])],
+    )
 
 
 def camera_source(context: LaunchContext, parameters: Mapping[str, Any]) -> Node:

@@ -45,7 +45,7 @@ class HandMarkers:
     """Builds the MarkerArray messages of ~/markers, and stores which hands they show."""
 
     def __init__(self) -> None:
-        self._hands: dict[Side, list[_MovingPoints]] = {}
+        self._hands: dict[tuple[Side, int], list[_MovingPoints]] = {}
         self._shown: set[Side] = set()
 
     @property
@@ -75,13 +75,15 @@ class HandMarkers:
         )
 
     def _move(self, header: Any, hand: HandEstimate) -> list[Marker]:
-        parts = self._hands.get(hand.side)
-        if parts is None:
-            parts = self._hands[hand.side] = _parts(hand)
+        key = hand.side, len(hand.vertices)
+        if key not in self._hands:
+            self._hands[key] = _parts(hand)
+        parts = self._hands[key]
         for part, positions in zip(parts, (hand.vertices, hand.joints, hand.joints), strict=True):
             part.marker.header = header
             part.move(np.asarray(positions, dtype=np.float64))
-        return [part.marker for part in parts]
+        # RViz refuses a list of no triangles: the hand may have no mesh.
+        return [part.marker for part in parts if part.marker.points]
 
 
 def _parts(hand: HandEstimate) -> list[_MovingPoints]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import collections
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 
 from . import topics
+from .connections import Connections
 from .diagnostics import build_status
 
 if TYPE_CHECKING:
@@ -63,30 +64,9 @@ class Monitor:
         self._silent_seconds = self._silent_seconds + 1 if node.activity == "active" and rate == 0 else 0
         if self._silent_seconds < SILENCE:
             return
-        node.problems.report("silence", self._reason())
+        node.problems.report("silence", why_no_image(node))
         if self._silent_seconds == SILENCE and node.worker is not None and node.counters.processed:
             node.worker.reset_tracking()
-
-    def _reason(self) -> str:
-        """Why no image comes."""
-        node, name = self._node, self._node.image_name
-        wanted, other = topics.IMAGE, topics.COMPRESSED
-        if node.image_topic is topics.COMPRESSED:
-            wanted, other = other, wanted
-        remedy = f"set use_compressed to {str(wanted is topics.IMAGE).lower()}"
-        types = node.connections.publishers(name)
-        expected = wanted.type.replace("/", "/msg/")
-        if types and expected not in types:
-            return f"{name} carries {types[0]}, expected {expected}: {remedy}, or remap {wanted.name}"
-        if types:
-            return (
-                f"{name} has a publisher but no image came for {SILENCE} s: check the camera and its driver, and where"
-                " the images are large, that both processes use the Fast DDS profile (config/fastdds.xml)"
-            )
-        other_name = node.resolve_topic_name(other.name)
-        if node.connections.publishers(other_name):
-            return f"nobody publishes on {name}, but on {other_name}: {remedy}"
-        return f"nobody publishes on {name}: start the camera driver, or remap {wanted.name} to its topic"
 
     def _check_losses(self) -> None:
         """Report where camera_info comes more often than images: a driver publishes one with each image."""
@@ -104,3 +84,45 @@ class Monitor:
                 " the camera driver with the Fast DDS profile (config/fastdds.xml), or let it publish reliable or"
                 " compressed images",
             )
+
+
+class ImageNode(Protocol):
+    """A node that subscribes to images.
+
+    Attributes:
+        image_topic, image_name: the topic of the images, and its full name.
+        connections: its subscriptions.
+    """
+
+    image_topic: topics.Topic
+    image_name: str
+    connections: Connections
+
+    def resolve_topic_name(self, topic: str) -> str: ...
+
+
+def why_no_image(node: ImageNode) -> str:
+    """Why no image comes to a node, and what to do."""
+    name = node.image_name
+    wanted, other = topics.IMAGE, topics.COMPRESSED
+    if node.image_topic.name == topics.COMPRESSED.name:
+        wanted, other = other, wanted
+    remedy = f"set use_compressed to {str(wanted is topics.IMAGE).lower()}"
+    types = node.connections.publishers(name)
+    expected = wanted.type.replace("/", "/msg/")
+    if types and expected not in types:
+        return f"{name} carries {types[0]}, expected {expected}: {remedy}, or remap {wanted.name}"
+    if types:
+        return (
+            f"{name} has a publisher but no image came for {SILENCE} s: check the camera and its driver, and where"
+            " the images are large, that both processes use the Fast DDS profile (config/fastdds.xml)"
+        )
+    other_name = node.resolve_topic_name(other.name)
+    if node.connections.publishers(other_name):
+        return f"nobody publishes on {name}, but on {other_name}: {remedy}"
+    return f"nobody publishes on {name}: start the camera driver, or remap {wanted.name} to its topic"
+
+
+def why_no_hands(topic: str) -> str:
+    """Why no hands come on ``topic``, which nobody publishes, and what to do."""
+    return f"nobody publishes on {topic}: start hand_recon, or remap hands to its topic"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,31 +13,13 @@ from ..conversions.stream import InputFrame
 from ..types import HandEstimate, Side, TwoHandEstimate
 from . import messages, topics
 from .connections import Connections
-from .images import build_compressed_image_message, build_image_message
-from .markers import HandMarkers
+from .drawings import Drawings
 from .parameters import NodeConfig
 from .target_frame import TargetFrame
 
 
-class RateLimit:
-    """Limits the rate of messages, evenly."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._next = 0.0
-
-    def due(self, rate: float) -> bool:
-        """Whether a message may be published now, at ``rate`` per second; if so it is counted."""
-        now = self._clock()
-        if now < self._next:
-            return False
-        # From the planned time and not from now: so the mean is the rate, also where the source's rate is no multiple.
-        self._next = max(self._next + 1.0 / rate, now)
-        return True
-
-
 class Outputs:
-    """The publishers of the node, and their state from image to image: which markers are shown, and rates.
+    """The publishers of the node, and their state from image to image.
 
     Args:
         connections: creates the publishers.
@@ -54,10 +34,9 @@ class Outputs:
         self._publishers: dict[str, Any] = {
             topic.name: connections.publisher(topic) for topic in topics.OUTPUTS if topic.name != "/diagnostics"
         }
-        self._markers = HandMarkers()
+        self._drawings = Drawings(self._publishers)
         self._quaternions: dict[Side, np.ndarray] = {}
         self._shown = False
-        self._marker_rate, self._debug_rate = RateLimit(), RateLimit()
 
     @property
     def alive(self) -> bool:
@@ -94,8 +73,10 @@ class Outputs:
                 self._publishers[f"~/{side.label}/wrist"].publish(messages.build_wrist_message(header, hand))
         self._publish_tf(frame.header, seen, poses if seen is estimate else hand_poses(seen), config)
         self._publish_subscribed(header, estimate, message)
-        self._publish_markers(header, estimate, config)
-        self._publish_debug_image(frame, seen, config)
+        self._drawings.publish_markers(header, estimate, config.marker_rate)
+        if self._drawings.image_due(config.debug_image_rate):
+            taken = frame.frame
+            self._drawings.publish_image(frame.header, taken.image, seen, taken.camera, config.debug_image_quality)
         return latency
 
     def publish_lost(self, header: Any, dropped: int) -> None:
@@ -112,9 +93,7 @@ class Outputs:
             self._publishers["~/hands"].publish(message)
             self._publish_subscribed(header, lost, message)
         self._quaternions.clear()
-        markers = self._markers.delete(header, self._markers.shown)
-        if markers.markers:
-            self._publishers["~/markers"].publish(markers)
+        self._drawings.delete_markers(header)
 
     def _publish_subscribed(self, header: Any, estimate: TwoHandEstimate, message: Any) -> None:
         """Publish poses, angles, meshes and points where somebody subscribes; ``message`` is that of ~/hands."""
@@ -144,30 +123,3 @@ class Outputs:
         transforms = build_transforms(TransformStamped, header, estimate, poses, config.tf_prefix, config.publish_tf)
         if transforms:
             publisher.publish(publisher.msg_type(transforms=transforms))
-
-    def _publish_markers(self, header: Any, estimate: TwoHandEstimate, config: NodeConfig) -> None:
-        if not self._subscribed("~/markers"):
-            return
-        lost = {side for side in self._markers.shown if not estimate.hand(side).found}
-        if self._marker_rate.due(config.marker_rate):
-            message = self._markers.add(header, estimate)
-        elif lost:  # a lost hand is deleted at once, whatever the rate
-            message = self._markers.delete(header, lost)
-        else:
-            return
-        if message.markers:
-            self._publishers["~/markers"].publish(message)
-
-    def _publish_debug_image(self, frame: InputFrame, estimate: TwoHandEstimate, config: NodeConfig) -> None:
-        raw, compressed = self._subscribed("~/debug_image"), self._subscribed("~/debug_image/compressed")
-        if not (raw or compressed) or not self._debug_rate.due(config.debug_image_rate):
-            return
-        from ..overlay import draw_overlay
-
-        overlay = draw_overlay(frame.frame.image, estimate, frame.frame.camera)
-        if raw:
-            self._publishers["~/debug_image"].publish(build_image_message(overlay, frame.header))
-        if compressed:
-            self._publishers["~/debug_image/compressed"].publish(
-                build_compressed_image_message(overlay, config.debug_image_quality, frame.header)
-            )

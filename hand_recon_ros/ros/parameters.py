@@ -125,7 +125,7 @@ def declare(node: Any, kind: type[T], ignore_unknown: bool = False) -> T:
     """Declare the parameters of ``kind`` on a node made with :func:`node_options`; returns their start values.
 
     Raises ConfigError for a value of the wrong type or out of range, and for an unknown name unless
-    ``ignore_unknown``: then that is logged.
+    ``ignore_unknown``: then that is logged, except for a parameter of hand_recon.
     """
     entries = table(kind)
     given = {name: each.value for name, each in node.get_parameters_by_prefix("").items() if name not in _OF_RCLPY}
@@ -133,6 +133,8 @@ def declare(node: Any, kind: type[T], ignore_unknown: bool = False) -> T:
         node.undeclare_parameter(name)
     for name in given:
         if name not in entries and not name.startswith("qos_overrides."):
+            if ignore_unknown and name in table():
+                continue  # a section for all nodes has hand_recon's
             if not ignore_unknown:
                 raise ConfigError(f"unknown parameter {name!r}{suggestion(name, entries)}")
             node.get_logger().warning(f"unknown parameter {name!r} is ignored{suggestion(name, entries)}")

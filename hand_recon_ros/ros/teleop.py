@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import signal
 import statistics
 import sys
 import time
@@ -12,29 +9,29 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseStamped, TwistStamped, Vector3
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Bool, Float64, Header
 from std_srvs.srv import SetBool, Trigger
 
-from ..config import ConfigError, checked, settings_of
+from ..config import ConfigError
+from ..conversions.estimates import pose_matrix
 from ..conversions.frames import tf_name
 from ..conversions.problems import Problems
 from ..teleop.teleoperation import Command, EngageError, Teleoperation
 from . import topics
-from .monitor import SILENCE
-from .parameters import as_meant_parameters, declare, node_options, refused_arguments
+from .diagnostics import build_diagnostics
+from .live_parameters import LiveParameters
+from .monitor import SILENCE, why_no_hands
+from .parameters import node_options
+from .running import run
 from .teleop_hands import TeleopHands
 from .teleop_parameters import TeleopConfig
-from .transforms import TransformError, Transforms, build_pose, pose_matrix, transforms_to
+from .transforms import TransformError, Transforms, build_pose, transforms_to
 
 
 class HandTeleopNode(Node):
@@ -58,14 +55,11 @@ class HandTeleopNode(Node):
         self.problems = Problems(logger.warning, logger.error)
         self.teleop = Teleoperation(self._find_start)
         try:
-            self._settings = declare(self, TeleopConfig, ignore_unknown=True)
+            self._live = LiveParameters(self, TeleopConfig)
             transforms = transforms_to(self._settings.target_frame, self, make_transforms)
         except ConfigError:
             self.destroy_node()
             raise
-        self.add_pre_set_parameters_callback(functools.partial(as_meant_parameters, kind=TeleopConfig))
-        self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(self._take_parameters)
 
         self.hands = TeleopHands(self._settings.target_frame, transforms, self.problems)
         self._arrival = self._ticked = time.monotonic()
@@ -89,6 +83,10 @@ class HandTeleopNode(Node):
             f"the {self._settings.side} hand of {self._hands_topic} moves the target in"
             f" {self._settings.target_frame or 'the frame of the camera'}; clutch: {self._settings.clutch}"
         )
+
+    @property
+    def _settings(self) -> TeleopConfig:
+        return self._live.config
 
     def _publisher(self, topic: topics.Topic) -> Any:
         overrides = QoSOverridingOptions.with_default_policies() if topic.overridable else None
@@ -174,7 +172,7 @@ class HandTeleopNode(Node):
         if command.gripper is not None:
             self._outputs["~/gripper"].publish(Float64(data=command.gripper))
 
-    # Services and parameters
+    # Services
 
     def _engage(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         try:
@@ -199,46 +197,21 @@ class HandTeleopNode(Node):
 
         return callback
 
-    def _changed(self, parameters: Sequence[Any]) -> TeleopConfig:
-        known = settings_of(TeleopConfig)
-        values = {parameter.name: parameter.value for parameter in parameters if parameter.name in known}
-        return checked(TeleopConfig, {**dataclasses.asdict(self._settings), **values})
-
-    def _check_parameters(self, parameters: Sequence[Any]) -> SetParametersResult:
-        try:
-            self._changed(parameters)
-        except ConfigError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        return SetParametersResult(successful=True)
-
-    def _take_parameters(self, parameters: Sequence[Any]) -> None:
-        self._settings = self._changed(parameters)
-
     # Diagnostics
 
     def _diagnose(self) -> None:
         silence = time.monotonic() - self._arrival
         if silence > SILENCE and not self.count_publishers(self._hands_topic):
-            self.problems.report(
-                "silence",
-                f"nobody publishes on {self._hands_topic}: start hand_recon, or remap hands to its topic",
-            )
-        problems = self.problems.active()
+            self.problems.report("silence", why_no_hands(self._hands_topic))
         values = {
             "engaged": str(self.teleop.engaged).lower(),
             "released because": self.teleop.reason,
             "last hand (s ago)": f"{silence:.2f}",
-            "transforms failed": str(self.hands.transform_failures),
+            "transforms failed": self.hands.transform_failures,
         }
-        status = DiagnosticStatus(
-            level=DiagnosticStatus.WARN if problems else DiagnosticStatus.OK,
-            name=self.get_fully_qualified_name().lstrip("/"),
-            message="; ".join(problems) or ("engaged" if self.teleop.engaged else f"released: {self.teleop.reason}"),
-            hardware_id=self._hands_topic,
-            values=[KeyValue(key=key, value=value) for key, value in values.items()],
-        )
-        stamp = self.get_clock().now().to_msg()
-        self._outputs["/diagnostics"].publish(DiagnosticArray(header=Header(stamp=stamp), status=[status]))
+        summary = "engaged" if self.teleop.engaged else f"released: {self.teleop.reason}"
+        message = build_diagnostics(self, self._hands_topic, summary, values, self.problems.active())
+        self._outputs["/diagnostics"].publish(message)
 
     def close(self) -> None:
         """Stop the robot where it moves, and destroy the node."""
@@ -250,31 +223,7 @@ class HandTeleopNode(Node):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is interrupted; 1 where its arguments cannot be used."""
-    from rclpy.signals import SignalHandlerOptions
-
-    node: HandTeleopNode | None = None
-    ended: list[int] = []
-    try:
-        # Own handlers: those of rclpy shut the context down, and the last command could not be published.
-        rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda number, _: ended.append(number))
-        node = HandTeleopNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        while not ended:
-            executor.spin_once(timeout_sec=0.1)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except Exception as error:  # rcl has no public class for the arguments that it refuses
-        if node is not None:
-            raise
-        return refused_arguments("hand_teleop", error)
-    finally:
-        if node is not None:
-            node.close()
-        rclpy.try_shutdown()
-    return 0
+    return run("hand_teleop", HandTeleopNode, arguments)
 
 
 if __name__ == "__main__":

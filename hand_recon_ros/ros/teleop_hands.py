@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from ..conversions.estimates import pose_matrix
 from ..conversions.frames import tf_name
 from ..conversions.problems import Problems
 from ..conversions.stamps import seconds
 from ..teleop.teleoperation import EngageError, HandSample
 from ..types import HandState
 from .teleop_parameters import TeleopConfig
-from .transforms import TransformError, Transforms, pose_matrix
+from .transforms import TransformError, Transforms
 
 TOOL_MAX_AGE = 1.0
 """A transform of the robot's tool that is older than this does not say where the robot is, seconds."""

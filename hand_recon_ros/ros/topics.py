@@ -199,6 +199,20 @@ def output(name: str) -> Topic:
     return next(topic for topic in OUTPUTS if topic.name == name)
 
 
+# hand_recon takes the newest image only. The view needs each one of which hands may come, also while it draws.
+VIEW_IMAGE, VIEW_COMPRESSED = (dataclasses.replace(topic, depth=5) for topic in (IMAGE, COMPRESSED))
+VIEW_INPUTS = (HANDS, VIEW_IMAGE, VIEW_COMPRESSED, CAMERA_INFO)
+VIEW_OUTPUTS = (
+    *(output(name) for name in ("~/markers", "~/debug_image", "~/debug_image/compressed")),
+    Topic(
+        "/diagnostics",
+        "diagnostic_msgs/DiagnosticArray",
+        "what is watched, what came, and problems, once a second",
+        overridable=False,
+    ),
+)
+
+
 def markdown_tables(
     inputs: Sequence[Topic] = INPUTS,
     outputs: Sequence[Topic] = OUTPUTS,
@@ -211,7 +225,8 @@ def markdown_tables(
     for topic in outputs:
         when = " (only while it has subscribers)" if topic.lazy else " (latched)" if topic.latched else ""
         lines.append(f"| `{topic.name}` | {topic.type} | {topic.description}{when} |")
-    lines += ["", "| Service | Type | Meaning |", "|---|---|---|"]
+    if services:
+        lines += ["", "| Service | Type | Meaning |", "|---|---|---|"]
     lines += [f"| `{name}` | {kind} | {text} |" for name, (kind, text) in services.items()]
     return "\n".join(lines) + "\n"
 

@@ -9,21 +9,10 @@ import numpy as np
 from geometry_msgs.msg import Point, Pose, Quaternion
 
 from ..config import ConfigError
+from ..conversions.estimates import pose_matrix
 from ..conversions.frames import tf_name
 from ..conversions.stamps import seconds
-from ..geometry.rotations import quaternion_matrices, quaternions
-
-
-def pose_matrix(pose: Pose) -> np.ndarray:
-    """A geometry_msgs/Pose as a matrix (4, 4); NaN where a number is not finite or the quaternion is zero."""
-    p, q = pose.position, pose.orientation
-    numbers = np.array([q.x, q.y, q.z, q.w])
-    if not np.isfinite([p.x, p.y, p.z, *numbers]).all() or np.linalg.norm(numbers) < 0.5:
-        return np.full((4, 4), np.nan)
-    result = np.eye(4)
-    result[:3, :3] = quaternion_matrices(numbers)
-    result[:3, 3] = p.x, p.y, p.z
-    return result
+from ..geometry.rotations import quaternions
 
 
 def build_pose(matrix: np.ndarray) -> Pose:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ from ...config import ConfigError, setting
 from ...image_files import printable
 from ...sources import ImageSource, SourceError, SourceImage, open_source
 from ..parameters import declare, node_options, refused_arguments
+from ..running import start
 from .camera_frames import CameraModel, Prepared, Preparer, ahead, time_step
 
 _PREPARED = 4
@@ -224,14 +224,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the node; 0 at the end of the source or when interrupted, 1 where the source cannot be used."""
     import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-    from rclpy.signals import SignalHandlerOptions
 
-    # Own handlers: rclpy's invalidate the context while a thread publishes.
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     try:
-        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+        stop = start(arguments)
         node = rclpy.create_node("camera_source", **node_options())
     except Exception as error:  # rcl has no public class for the arguments that it refuses
         return refused_arguments("camera_source", error)

@@ -69,6 +69,7 @@ class Process:
         folder: of its files.
         namespace: of its node, different from that of other nodes in the domain.
         environment: see :func:`dds_environment`.
+        remappings: of its topics.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Process:
         folder: Path,
         namespace: str,
         environment: Mapping[str, str],
+        remappings: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
@@ -86,9 +88,11 @@ class Process:
         # A file instead of -p arguments: in those, YAML's quoting rules would apply to every path.
         values = {key: str(value) if isinstance(value, Path) else value for key, value in parameters.items()}
         file.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
+        rules = {"__ns": namespace, **(remappings or {})}
+        arguments = [part for name, new in rules.items() for part in ("-r", f"{name}:={new}")]
         with open(self.log, "wb") as log:
             self._process = subprocess.Popen(
-                [*python_command(module), "--ros-args", "--params-file", str(file), "-r", f"__ns:={namespace}"],
+                [*python_command(module), "--ros-args", "--params-file", str(file), *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=dict(environment),
                 # Ctrl-C reaches the parent alone, which ends its children in order.
                 start_new_session=True, preexec_fn=_die_with_parent,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import array
 import dataclasses
 import json
-import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from ...conversions.images import InputError
 from ...image_files import write_image
 from ..images import decode
 from ..parameters import declare, node_options, refused_arguments
+from ..running import start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,14 +117,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Record until interrupted; prints ``ready`` on standard output once the publisher of the hands is discovered."""
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
-    from rclpy.signals import SignalHandlerOptions
 
-    # Own handlers: the recording is written before the context is shut down.
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     try:
-        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+        stop = start(arguments)
         node = rclpy.create_node("recorder", **node_options())
     except Exception as error:  # rcl has no public class for the arguments that it refuses
         return refused_arguments("recorder", error)

@@ -1,0 +1,53 @@
+"""The parameters of a node, followed as they change."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+from rcl_interfaces.msg import SetParametersResult
+
+from ..config import ConfigError, checked, settings_of
+from .parameters import as_meant_parameters, declare
+
+Config = TypeVar("Config")
+
+
+class LiveParameters(Generic[Config]):
+    """Declares the parameters of a config dataclass on a node, and checks and takes what is set later.
+
+    Args:
+        node: made with :func:`parameters.node_options`.
+        kind: the config dataclass.
+
+    Attributes:
+        config: the values at present.
+
+    Raises ConfigError for start values that cannot be used. Unknown names are logged: one file may be for many nodes.
+    """
+
+    def __init__(self, node: Any, kind: type[Config]) -> None:
+        self._kind: Any = kind
+        self.config: Config = declare(node, kind, ignore_unknown=True)
+        node.add_pre_set_parameters_callback(functools.partial(as_meant_parameters, kind=kind))
+        node.add_on_set_parameters_callback(self._check)
+        node.add_post_set_parameters_callback(self._take)
+
+    def _changed(self, parameters: Sequence[Any]) -> Config:
+        known = settings_of(self._kind)
+        values = {parameter.name: parameter.value for parameter in parameters if parameter.name in known}
+        current: Any = self.config
+        changed: Config = checked(self._kind, {**dataclasses.asdict(current), **values})
+        return changed
+
+    def _check(self, parameters: Sequence[Any]) -> SetParametersResult:
+        try:
+            self._changed(parameters)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _take(self, parameters: Sequence[Any]) -> None:
+        self.config = self._changed(parameters)

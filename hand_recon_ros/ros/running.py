@@ -1,0 +1,58 @@
+"""The start and the end of the processes of the nodes. Nothing here imports rclpy at module level."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .parameters import refused_arguments
+
+
+def start(arguments: Sequence[str] | None) -> threading.Event:
+    """Initialise rclpy; returns an event that SIGINT and SIGTERM set, however often they come.
+
+    rclpy's own handlers shut the context down at once: a node could publish nothing as it ends, and threads that
+    publish would fail. Raises what rcl raises for arguments that it refuses.
+    """
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+    return stop
+
+
+def run(name: str, make: Callable[[], Any], arguments: Sequence[str] | None) -> int:
+    """Run a node on this thread until the process is interrupted.
+
+    Args:
+        name: of the node, for the log.
+        make: makes the node, which has a method ``close``.
+        arguments: of the command line; None: those of the process.
+
+    Returns the exit status: 1 where the arguments cannot be used, which is logged.
+    """
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+
+    node: Any = None
+    try:
+        stop = start(arguments)
+        node = make()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+    except Exception as error:  # rcl has no public class for the arguments that it refuses
+        if node is not None:
+            raise
+        return refused_arguments(name, error)
+    finally:
+        if node is not None:
+            node.close()
+        rclpy.try_shutdown()
+    return 0
