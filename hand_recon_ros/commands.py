@@ -1,0 +1,292 @@
+"""What the commands of ``hand-recon`` do, each with the parsed options; they return what ``--json`` prints."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_SHOWN_FAULTS = 20
+
+
+class CommandError(RuntimeError):
+    """A command cannot be carried out; its user gets the message alone."""
+
+
+def plain(value: Any) -> Any:
+    """``value`` in JSON's types; NaN and infinity become null."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _overrides(texts: Sequence[str], option: str = "--set") -> dict[str, Any]:
+    import yaml
+
+    values = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise CommandError(f"{option} takes NAME=VALUE, got {text!r}")
+        values[name] = yaml.safe_load(value) if value else ""
+    return values
+
+
+def reconstruct(options: argparse.Namespace) -> dict[str, Any]:
+    from .batch import reconstruct_source
+    from .image_files import printable
+    from .reconstructor import TwoHandReconstructor
+
+    reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
+    summary = reconstruct_source(
+        reconstructor, options.source, options.out, options.fov, options.calibration, options.all_people
+    )
+    for left_out in summary["left_out"]:
+        print(f"left out: {printable(left_out['image'])}: {left_out['reason']}", file=sys.stderr)
+    read, expected = summary["images"], summary["images_expected"]
+    count = f"{read} images" if read == expected else f"{read} of {expected} images"
+    print(f"{count} -> {printable(options.out)}", file=sys.stderr)
+    return summary
+
+
+def bag(options: argparse.Namespace) -> dict[str, Any]:
+    if options.check:
+        if options.image or options.out:
+            raise CommandError("--check takes a file that this command has written: leave out --image and --out")
+        return _check_bag(options)
+    if options.image is None or options.out is None:
+        raise CommandError("needs --image TOPIC and --out OUT.mcap, or --check")
+    from .bags.images import ImageOptions, RecordedImages
+    from .bags.output import check_output
+    from .bags.reconstruct import reconstruct_recording
+    from .image_files import printable
+    from .reconstructor import TwoHandReconstructor
+
+    check_output(options.recording, options.out)
+    how = ImageOptions(
+        options.camera_info, options.calibration, options.fov, options.rectified, options.depth, options.depth_slop
+    )
+    with RecordedImages(options.recording, options.image, how) as images:
+        reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
+        summary = reconstruct_recording(
+            reconstructor, images, options.out, options.publish_tf, options.tf_prefix, options.with_images
+        )
+    for each in summary["left_out"]:
+        print(f"left out: image {each['image']}, stamp {each['stamp']:.3f}: {each['reason']}", file=sys.stderr)
+    read, expected = summary["images"], summary["images_expected"]
+    count = f"{read} images" if read == expected else f"{read} of {expected} images"
+    print(f"{count}, {_found(summary)} -> {printable(options.out)}", file=sys.stderr)
+    return summary
+
+
+def _check_bag(options: argparse.Namespace) -> dict[str, Any]:
+    from .bags.check import check_hands_file
+    from .image_files import printable
+
+    report = check_hands_file(options.recording)
+    name, faults = printable(options.recording), report["faults"]
+    if faults:
+        raise CommandError("\n".join([f"{name}: faults: {len(faults)}", *faults[:_SHOWN_FAULTS]]))
+    print(f"{name}: {report['images']} images, {_found(report)}: no fault", file=sys.stderr)
+    return report
+
+
+def _found(report: dict[str, Any]) -> str:
+    return ", ".join(f"{side} hand in {count}" for side, count in report["found"].items())
+
+
+def synth(options: argparse.Namespace) -> dict[str, Any]:
+    from .synthetic import write_clip
+
+    if options.frames < 1:
+        raise CommandError(f"--frames must be at least 1, got {options.frames}")
+    write_clip(options.out, frames=options.frames, seed=options.seed, fmt=options.format)
+    print(f"{options.frames} frames -> {options.out}", file=sys.stderr)
+    return {"out": options.out, "frames": options.frames, "seed": options.seed, "format": options.format}
+
+
+def train(options: argparse.Namespace) -> dict[str, Any]:
+    if options.what == "refiner":
+        if importlib.util.find_spec("diffusers") is None:
+            raise CommandError("training the refiner needs diffusers, for its noise schedule: pip install diffusers")
+        from .training.prior import train_refiner
+
+        return train_refiner(options.config, options.resume, **_overrides(options.set))
+    if options.what == "detector":
+        from .training.pair_detector import train_pair_detector
+
+        return train_pair_detector(options.config, options.resume, **_overrides(options.set))
+    from .training.encoder import train_encoder
+
+    return train_encoder(options.config, options.resume, **_overrides(options.set))
+
+
+def evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    if options.dataset == "pictures":
+        if options.depth:
+            raise CommandError("--depth is of --dataset synthetic")
+        return _evaluate_pictures(options)
+    if options.root or options.compare:
+        raise CommandError("--root and --compare are of --dataset pictures")
+    if options.depth and (
+        options.detection or options.encoder or options.single_images or options.split.startswith("test-")
+    ):
+        raise CommandError("--depth is of clips: leave out --detection, --encoder and --single-images")
+    if options.split == "demo" and (options.detection or options.encoder or options.single_images):
+        raise CommandError("--split demo is a clip: leave out --detection, --encoder and --single-images")
+    if options.detection:
+        if options.report:
+            raise CommandError("--report is of keypoints' errors, which --detection does not measure: leave one out")
+        return _evaluate_detection(options)
+    cases = _report_folder(options.report) if options.report else None
+    report = _evaluate_encoder(options, cases) if options.encoder else _evaluate_pipeline(options, cases)
+    for name, value in report["metrics"]["estimate"].items():
+        if value is not None:
+            low, high = report["ci95"]["estimate"][name]
+            true = report["metrics"]["ground_truth"][name]
+            refined = None if report["metrics"]["refined"] is None else report["metrics"]["refined"][name]
+            others = "" if refined is None else f"   refined {refined:.3f}"
+            others += "" if true is None else f"   ground truth {true:.3f}"
+            print(f"{name:>16} {value:9.3f}   [{low:.3f}, {high:.3f}]{others}", file=sys.stderr)
+    for name, value in report.get("depth", {}).items():
+        print(f"{'depth ' + name:>28} {value:9.3f}" if value is not None else f"{name}: none", file=sys.stderr)
+    if cases is not None:
+        from .evaluation.report import write_report
+
+        print(f"report -> {write_report(options.report, plain(report), cases, options.line)}", file=sys.stderr)
+    return report
+
+
+def _evaluate_pictures(options: argparse.Namespace) -> dict[str, Any]:
+    from .datasets.pictures import read_pictures
+    from .evaluation.picture_tables import comparison_rows, kind_rows, lines
+    from .evaluation.pictures import evaluate_pictures
+    from .reconstructor import TwoHandReconstructor
+
+    if options.root is None:
+        raise CommandError("--dataset pictures needs --root DIR, the folder with annotations.json")
+    if options.detection or options.encoder or options.single_images:
+        raise CommandError("--detection, --encoder and --single-images are of --dataset synthetic")
+    if options.report:
+        _report_folder(options.report)
+    pictures = read_pictures(options.root)
+    given = _overrides(options.set)
+    changes = {"as given": {}, **{" ".join(texts): _overrides(texts, "--compare") for texts in options.compare}}
+    reconstructors = {
+        name: TwoHandReconstructor.from_config(options.config, **{**given, **change})
+        for name, change in changes.items()
+    }
+    report, measured = evaluate_pictures(reconstructors, pictures)
+    tables = [kind_rows(report), *([comparison_rows(report)] if "comparison" in report else [])]
+    for rows in tables:
+        print(*lines(rows), "", sep="\n", file=sys.stderr)
+    if options.report:
+        from .evaluation.picture_report import write_picture_report
+
+        path = write_picture_report(options.report, plain(report), tables, measured, options.line)
+        print(f"report -> {path}", file=sys.stderr)
+    return report
+
+
+def _evaluate_detection(options: argparse.Namespace) -> dict[str, Any]:
+    from .evaluation.detection import evaluate_detection
+
+    report = evaluate_detection(options.split, options.frames)
+    for part, rows in report["metrics"].items():
+        print(f"{part}: {report['n'][part]} frames", file=sys.stderr)
+        for name, figures in rows.items():
+            text = "  ".join(f"{figure} {value:.3f}" for figure, value in figures.items())
+            print(f"{name:>16}  {text}", file=sys.stderr)
+    return report
+
+
+def _evaluate_encoder(options: argparse.Namespace, cases: list[Any] | None) -> dict[str, Any]:
+    from .config import ReconstructorConfig, checked
+    from .evaluation.encoder import evaluate_encoder
+    from .evaluation.encoder_predictors import load_encoder, network_predictor, session_predictor
+    from .hand_model import load_hand_model
+    from .interact.refinement import load_refiner
+
+    trained = options.encoder.endswith(".safetensors")
+    predict = network_predictor(load_encoder(options.encoder)) if trained else session_predictor(options.encoder)
+    settings = checked(ReconstructorConfig, _overrides(options.set))
+    refiner = load_refiner(settings, load_hand_model(settings.hand_model)) if settings.refine_steps else None
+    return evaluate_encoder(predict, options.split, options.frames, cases, refiner, settings.refine_steps)
+
+
+def _evaluate_pipeline(options: argparse.Namespace, cases: list[Any] | None) -> dict[str, Any]:
+    from .evaluation.synthetic import SPLITS, evaluate_synthetic
+    from .reconstructor import TwoHandReconstructor
+
+    reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
+    if options.single_images or options.split not in SPLITS:
+        from .evaluation.images import evaluate_images
+
+        return evaluate_images(reconstructor, options.split, options.frames, cases)
+    return evaluate_synthetic(reconstructor, options.split, options.frames, cases=cases, depth=options.depth)
+
+
+def _report_folder(folder: Path) -> list[Any]:
+    """The empty list of a report's cases; fails before anything is measured where the report cannot be written."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise CommandError("--report needs matplotlib: pip install matplotlib")
+    folder.mkdir(parents=True, exist_ok=True)
+    return []
+
+
+def benchmark(options: argparse.Namespace) -> dict[str, Any]:
+    from .evaluation.benchmark import run_benchmark
+
+    report = run_benchmark(seconds=options.seconds, ros=not options.no_ros, device=options.device)
+    print(f"{'ms':42} {'median':>9} {'limit':>9} {'p95':>9} {'limit':>9}", file=sys.stderr)
+    for row in report["results"]:
+        limit, p95_limit = (
+            " " * 9 if row.get(name) is None else f"{row[name]:9.1f}" for name in ("limit_ms", "p95_limit_ms")
+        )
+        print(f"{row['name']:42} {row['median_ms']:9.2f} {limit} {row['p95_ms']:9.2f} {p95_limit}", file=sys.stderr)
+    memory = report["memory"]
+    print(f"{'resident memory, MiB':42} {memory['resident_mib']:9.1f} {memory['limit_mib']:9.1f}", file=sys.stderr)
+    if memory["gpu_mib"] is not None:
+        print(f"{'GPU memory, MiB':42} {memory['gpu_mib']:9.1f}", file=sys.stderr)
+    for note in report["notes"]:
+        print(note, file=sys.stderr)
+    return report
+
+
+def import_mano(options: argparse.Namespace) -> dict[str, Any]:
+    from .hand_model.mano_import import import_mano
+
+    path = import_mano(options.file, options.out)
+    print(f"{options.file} -> {path}; use it with hand_model:={path}", file=sys.stderr)
+    return {"path": path}
+
+
+def models(options: argparse.Namespace) -> dict[str, Any]:
+    import dataclasses
+
+    from .runtime import model_files
+
+    if options.action == "fetch":
+        for path in model_files.fetch_models(options.dest, options.wheel):
+            print(path, file=sys.stderr)
+    elif options.action == "verify":
+        model_files.verify_models(options.dest)
+    states = [dataclasses.asdict(status) for status in model_files.list_models(options.dest)]
+    for state in states:
+        print(f"{state['name']:16} {state['state']:8} {state['path'] or state['source']}", file=sys.stderr)
+    return {"models": states}
