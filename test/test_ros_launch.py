@@ -22,6 +22,7 @@ import yaml
 
 from hand_recon_ros.ros import topics
 from hand_recon_ros.ros.parameters import table
+from hand_recon_ros.ros.teleop_parameters import TeleopConfig
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
@@ -31,7 +32,7 @@ needs_launch = pytest.mark.skipif(not HAS_LAUNCH, reason="launch is not installe
 
 
 def test_there_is_a_launch_file_for_each_use() -> None:
-    uses = ["demo", "hand_recon", "multi_camera", "webcam"]
+    uses = ["demo", "hand_recon", "hand_teleop", "multi_camera", "webcam"]
     assert [file.name for file in LAUNCH_FILES] == [f"{use}.launch.py" for use in uses]
 
 
@@ -98,7 +99,8 @@ def test_every_parameter_is_a_launch_argument(file: pathlib.Path) -> None:
     arguments = arguments_of(file)
     names = [argument.name for argument in arguments]
     assert len(set(names)) == len(names)
-    assert {*table(), "use_sim_time", "namespace", "params_file", "fixed_frame"} <= set(names)
+    of_node = {*table(TeleopConfig)} if "teleop" in file.name else {*table(), "fixed_frame"}
+    assert {*of_node, "use_sim_time", "namespace", "params_file"} <= set(names)
     assert all(argument.description for argument in arguments)
 
 
@@ -174,6 +176,7 @@ def launched(log: pathlib.Path, file: str, *arguments: str) -> Iterator[subproce
         ("hand_recon.launch.py", "rviz:=true", "rviz:=true needs the package rviz2"),
         ("webcam.launch.py", "rviz:=1", "rviz:=true needs the package rviz2"),
         ("hand_recon.launch.py", "thread:=1", "unknown launch argument 'thread'; did you mean 'threads'?"),
+        ("hand_teleop.launch.py", "grippers:=off", "unknown launch argument 'grippers'; did you mean 'gripper'?"),
         ("multi_camera.launch.py", "camera:=left", "unknown launch argument 'camera'; did you mean 'cameras'?"),
         ("multi_camera.launch.py", "cameras:=left left", "cameras must be different names"),
     ],
@@ -269,6 +272,44 @@ def test_each_camera_has_a_node_in_its_namespace_with_frames_of_its_own(tmp_path
     with launched(tmp_path / "log", "multi_camera.launch.py", *arguments):
         values = {name: parameters_of(f"/robot/{name}/hand_recon", names) for name in ("left", "right")}
     assert values == {name: [f"{name}_human_", "full", False] for name in ("left", "right")}
+
+
+@needs_launch
+def test_teleoperation_on_the_topics_of_a_robot(tmp_path: pathlib.Path) -> None:
+    arguments = (
+        "namespace:=cell", "side:=left", "gripper:=off", "scale:=0.5", "twist_topic:=/servo_node/delta_twist_cmds",
+    )  # fmt: skip
+    with launched(tmp_path / "log", "hand_teleop.launch.py", *arguments):
+        values = parameters_of("/cell/hand_teleop", ["side", "gripper", "scale"])
+        topics = topics_of("hand_teleop", "/cell")
+    assert values == ["left", "off", 0.5]
+    assert {"/servo_node/delta_twist_cmds", "/cell/hand_teleop/target", "/cell/hand_recon/hands"} <= topics
+
+
+def topics_of(name: str, namespace: str) -> set[str]:
+    """The topics that a running node publishes or subscribes to."""
+    import rclpy
+    from rclpy.context import Context
+
+    context = Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("client", context=context)
+    try:
+        found: set[str] = set()
+        for _ in range(100):
+            with contextlib.suppress(Exception):  # the node is not known yet
+                found = {
+                    topic
+                    for get in (node.get_publisher_names_and_types_by_node, node.get_subscriber_names_and_types_by_node)
+                    for topic, _ in get(name, namespace)
+                }
+            if any("hands" in topic for topic in found):
+                break
+            time.sleep(0.1)
+        return found
+    finally:
+        node.destroy_node()
+        context.try_shutdown()
 
 
 def parameters_of(node_name: str, names: list[str]) -> list[Any]:

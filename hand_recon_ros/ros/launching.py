@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from . import topics
-from .parameters import as_meant, range_text, table
+from .parameters import Parameters, as_meant, range_text, table
+from .teleop_parameters import TeleopConfig
 from .view_parameters import ViewConfig
 
 NOT_GIVEN = "not given"
@@ -34,6 +35,14 @@ VIEW_IN_RVIZ = [
     if topic.lazy
 ]
 """Remappings of RViz where it shows hand_recon_view: the topics of hand_recon, and those in their place."""
+
+
+TELEOP_TOPICS = {"hands": topics.HANDS} | {
+    f"{topic.name.removeprefix('~/')}_topic": topic
+    for topic in (topics.START_POSE, *topics.TELEOP_OUTPUTS)
+    if topic.name != "/diagnostics"
+}
+"""The topics of hand_teleop by the launch argument that remaps them."""
 
 
 class LaunchError(RuntimeError):
@@ -74,7 +83,13 @@ def hand_recon_arguments(**defaults: str) -> list[DeclareLaunchArgument]:
             "fixed_frame", default_value=NOT_GIVEN, description="fixed frame of RViz: the frame_id of the images"
         ),
     ]
-    for name, (entry, default) in table().items():
+    return [*arguments, *parameter_arguments(Parameters, **defaults)]
+
+
+def parameter_arguments(kind: type, **defaults: str) -> list[DeclareLaunchArgument]:
+    """A launch argument for each parameter of the config dataclass ``kind``; ``defaults`` as above."""
+    arguments = []
+    for name, (entry, default) in table(kind).items():
         details = ", ".join(filter(None, [range_text(entry), entry.unit, f"its default: {default!r}"]))
         arguments.append(
             DeclareLaunchArgument(
@@ -84,6 +99,25 @@ def hand_recon_arguments(**defaults: str) -> list[DeclareLaunchArgument]:
             )
         )
     return arguments
+
+
+def teleop_arguments() -> list[DeclareLaunchArgument]:
+    """The launch arguments of the launch file with the node hand_teleop: its parameters and topics."""
+    given = {"hands": "hand_recon/hands"}
+    return [
+        DeclareLaunchArgument("namespace", default_value="", description="namespace of the node"),
+        DeclareLaunchArgument("params_file", default_value=NOT_GIVEN, description="parameters of hand_teleop"),
+        DeclareLaunchArgument("use_sim_time", default_value=NOT_GIVEN, description="the node's time is that on /clock"),
+        *(
+            DeclareLaunchArgument(
+                name,
+                default_value=given.get(name, NOT_GIVEN),
+                description=f"topic in place of {topic.name} ({topic.type})",
+            )
+            for name, topic in TELEOP_TOPICS.items()
+        ),
+        *parameter_arguments(TeleopConfig),
+    ]
 
 
 def checks(file: str, arguments: list[DeclareLaunchArgument]) -> Action:
@@ -98,7 +132,7 @@ def checks(file: str, arguments: list[DeclareLaunchArgument]) -> Action:
         # An included launch file has the arguments of the others beside its own.
         if any(Path(word).name == Path(file).name for word in sys.argv):
             check_names([word.partition(":=")[0] for word in context.argv if ":=" in word], arguments)
-        if is_set(context, "rviz"):
+        if "rviz" in context.launch_configurations and is_set(context, "rviz"):
             try:
                 get_package_prefix("rviz2")
             except PackageNotFoundError:
@@ -130,10 +164,10 @@ def is_set(context: LaunchContext, name: str) -> bool:
     return value(context, name).strip().lower() in ("true", "1", "yes", "on")
 
 
-def given_parameters(context: LaunchContext) -> dict[str, Any]:
-    """Name -> value of the parameters of hand_recon that are given as launch arguments, and no others."""
+def given_parameters(context: LaunchContext, kind: type = Parameters) -> dict[str, Any]:
+    """Name -> value of the parameters of ``kind`` that are given as launch arguments, and no others."""
     values: dict[str, Any] = {}
-    for name, (entry, default) in table().items():
+    for name, (entry, default) in table(kind).items():
         text = value(context, name)
         if text != NOT_GIVEN:
             values[name] = text if isinstance(default, str) else as_meant(yaml.safe_load(text), entry, default)
@@ -150,10 +184,10 @@ def hand_recon() -> Action:
 
     def nodes(context: LaunchContext) -> list[Action]:
         given = given_parameters(context)
-        actions: list[Action] = [_node(context, "hand_recon", given)]
+        actions: list[Action] = [_node(context, "hand_recon", given, _topics())]
         if is_set(context, "view"):
             for_view = {name: given[name] for name in given if name in (*table(ViewConfig), "use_sim_time")}
-            actions.append(_node(context, "hand_recon_view", for_view, ("hands", "hand_recon/hands")))
+            actions.append(_node(context, "hand_recon_view", for_view, [*_topics(), ("hands", "hand_recon/hands")]))
         if is_set(context, "rviz"):
             actions.append(_rviz(context))
         return actions
@@ -161,8 +195,24 @@ def hand_recon() -> Action:
     return OpaqueFunction(function=nodes)
 
 
-def _node(context: LaunchContext, name: str, parameters: Mapping[str, Any], *remappings: tuple[str, str]) -> Node:
-    """A node of this package with the topics of the camera; its executable has its name."""
+def hand_teleop() -> Action:
+    """The node hand_teleop, by the launch arguments of its launch file."""
+
+    def node(context: LaunchContext) -> list[Action]:
+        outputs = [
+            (topic.name, value(context, argument))
+            for argument, topic in TELEOP_TOPICS.items()
+            if value(context, argument) != NOT_GIVEN
+        ]
+        return [_node(context, "hand_teleop", given_parameters(context, TeleopConfig), outputs)]
+
+    return OpaqueFunction(function=node)
+
+
+def _node(
+    context: LaunchContext, name: str, parameters: Mapping[str, Any], remappings: Sequence[tuple[str, Any]]
+) -> Node:
+    """A node of this package; its executable has its name."""
     file = value(context, "params_file")
     return Node(
         package="hand_recon_ros",
@@ -171,7 +221,7 @@ def _node(context: LaunchContext, name: str, parameters: Mapping[str, Any], *rem
         namespace=LaunchConfiguration("namespace"),
         # The file goes to the node as it is: rcl finds the sections that are for it.
         parameters=[*([file] if file != NOT_GIVEN else []), *([_typed(parameters)] if parameters else [])],
-        remappings=[*_topics(), *remappings],
+        remappings=list(remappings),
         output="screen",
     )
 
