@@ -12,6 +12,12 @@ from typing import Any
 import numpy as np
 
 _SHOWN_FAULTS = 20
+_OF_BAG: dict[str, Any] = {
+    "image": None, "out": None, "camera_info": None, "calibration": None, "fov": 60.0, "rectified": False,
+    "depth": None, "depth_slop": 0.04, "publish_tf": "wrist", "tf_prefix": "human_", "with_images": False,
+    "config": None, "set": [],
+}  # fmt: skip
+"""Defaults of the options with which `hand-recon bag` reconstructs."""
 
 
 class CommandError(RuntimeError):
@@ -66,8 +72,10 @@ def reconstruct(options: argparse.Namespace) -> dict[str, Any]:
 
 def bag(options: argparse.Namespace) -> dict[str, Any]:
     if options.check:
-        if options.image or options.out:
-            raise CommandError("--check takes a file that this command has written: leave out --image and --out")
+        given = {name: value for name, value in vars(options).items() if name in _OF_BAG and value != _OF_BAG[name]}
+        if given:
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise CommandError(f"--check takes a file that this command has written: leave out {names}")
         return _check_bag(options)
     if options.image is None or options.out is None:
         raise CommandError("needs --image TOPIC and --out OUT.mcap, or --check")

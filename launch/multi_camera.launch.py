@@ -32,7 +32,9 @@ def nodes(context: LaunchContext) -> list[Action]:
 
 def generate_launch_description() -> LaunchDescription:
     cameras = DeclareLaunchArgument(
-        "cameras", default_value="", description="names of the cameras, which are their namespaces: 'left right'"
+        "cameras",
+        default_value="",
+        description="names of the cameras: their namespaces, and the beginning of tf_prefix: 'left right'",
     )
     arguments = [*hand_recon_arguments(), cameras]
     return LaunchDescription([*arguments, checks(__file__, arguments), OpaqueFunction(function=nodes)])

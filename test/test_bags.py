@@ -249,7 +249,7 @@ def test_stamps_that_jump_back_and_another_frame_id_start_tracking_again(bench: 
     recorded = [grey(stamp, 50.0 + number) for number, stamp in enumerate((10.0, 10.1, 10.0, 10.1, 10.2))]
     recorded += [grey(10.3, 60.0, frame_id="other"), info(10.0, 49.0)]
     summary = bench.run(bench.write(recorded))
-    assert (summary["images"], summary["restarts"], bench.reconstructor.resets) == (6, 2, 2)
+    assert (summary["images"], summary["restarts"], bench.reconstructor.resets) == (6, 2, 1 + 2)
     assert [hands.header.stamp.nanosec // 10**8 for hands in bench.hands] == [0, 1, 0, 1, 2, 3]
 
 
@@ -292,6 +292,13 @@ def test_other_sources_of_the_intrinsics(bench: Bench, capsys: pytest.CaptureFix
     assert capsys.readouterr().err == ""
     with pytest.raises(BagError, match="exclude each other"):
         bench.run(file, calibration=str(bench.folder / "camera.yaml"), camera_info="/elsewhere")
+
+
+def test_an_image_that_does_not_fit_the_calibration_is_left_out(bench: Bench) -> None:
+    write_calibration(bench.folder / "camera.yaml", CAMERA)
+    tall = (TOPIC, 1.1, image_of(np.zeros((2 * HEIGHT, WIDTH, 3), np.uint8), 1.1))
+    summary = bench.run(bench.write([grey(1.0), tall, grey(1.2)]), calibration=str(bench.folder / "camera.yaml"))
+    assert summary["images"] == 2 and [each["image"] for each in summary["left_out"]] == [1]
 
 
 def test_a_camera_info_of_zeros_is_said_once(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -383,6 +390,7 @@ def test_full_transforms_with_a_prefix(bench: Bench) -> None:
     [
         ([], ["--image TOPIC and --out"]),
         (["--check", "--image", TOPIC], ["--check", "leave out --image"]),
+        (["--check", "--fov", "70", "--with-images"], ["leave out --fov, --with-images"]),
         (["--image", "/nothing", "--out", "{folder}/o.mcap"], ["no topic /nothing", TOPIC]),
         (["--image", INFO_TOPIC, "--out", "{folder}/o.mcap"], ["carries sensor_msgs/msg/CameraInfo", TOPIC]),
         (["--image", TOPIC, "--camera-info", "/x", "--out", "{folder}/o.mcap"], ["no topic /x", INFO_TOPIC]),

@@ -35,7 +35,7 @@ from hand_recon_ros.config import ConfigError  # noqa: E402
 from hand_recon_ros.ros.parameters import snapshot  # noqa: E402
 from hand_recon_ros.ros.target_frame import transformed  # noqa: E402
 from hand_recon_ros.ros.transforms import build_pose, pose_matrix  # noqa: E402
-from hand_recon_ros.types import HandEstimate, Side  # noqa: E402
+from hand_recon_ros.types import HandEstimate, HandState, Side  # noqa: E402
 
 BASE = np.eye(4)
 BASE[:3, :3] = turn(0, -1.9) @ turn(2, 0.4)
@@ -115,6 +115,7 @@ def test_without_a_transform_the_hands_are_lost_and_it_is_said_once() -> None:
             dds.process()
         dds.wait(lambda: len(hands) == 3, "hands of each image")
         assert {(each.left.state, each.header.frame_id) for each in hands} == {(Hand.LOST, "base")}
+        assert dds.node.counters.states == (HandState.LOST, HandState.LOST)
         (line,) = dds.warnings()
         assert line.startswith("the hands are not published: no transform from 'camera' to 'base'")
         transforms.camera = BASE
@@ -126,7 +127,7 @@ def test_without_a_transform_the_hands_are_lost_and_it_is_said_once() -> None:
 def test_a_transform_that_comes_late_is_waited_for() -> None:
     transforms = ScriptedTransforms()
     transforms.camera = None
-    with node(transforms, tf_wait=1.0) as dds:
+    with node(transforms, tf_wait=0.2) as dds:
         hands = dds.listen(TwoHands, "/hand_recon/hands")
         dds.send(image_message())
         dds.wait(lambda: len(transforms.asked) > 2, "the node to wait")
@@ -139,7 +140,12 @@ def test_a_transform_that_comes_late_is_waited_for() -> None:
 def test_old_transforms_are_forgotten_where_stamps_jump_back() -> None:
     transforms = ScriptedTransforms()
     with node(transforms) as dds:
-        for stamp in (100.0, 100.1, 50.0, 50.1):
+        for stamp in (100.0, 100.1):
+            dds.process(stamp=stamp)
+        dds.reconstructor.estimate = lambda image, camera, stamp: estimate_of(False, False, camera, stamp)
+        dds.process(stamp=50.0)  # without hands
+        dds.reconstructor.estimate = lambda image, camera, stamp: estimate_of(camera=camera, stamp=stamp)
+        for stamp in (100.2, 100.3):
             dds.process(stamp=stamp)
         assert transforms.clears == 1
 

@@ -37,11 +37,13 @@ class RecordedOutputs:
         self.lost: list[Any] = []
         self.error: Exception | None = None
 
-    def publish(self, frame: InputFrame, estimate: TwoHandEstimate, dropped: int, config: Any) -> float:
+    def publish(
+        self, frame: InputFrame, estimate: TwoHandEstimate, dropped: int, config: Any
+    ) -> tuple[TwoHandEstimate, float]:
         if self.error is not None:
             raise self.error
         self.published.append((frame, estimate))
-        return 0.01
+        return estimate, 0.01
 
     def publish_lost(self, header: Any, dropped: int) -> None:
         self.lost.append(header)

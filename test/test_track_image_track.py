@@ -58,4 +58,10 @@ def test_of_two_tracks_on_one_hand_the_one_it_fits_less_ends():
     apart = hand(OPEN_HAND * [-100, 100])
     assert worse_duplicate([(left, apart, 0.05), (right, seen, 0.95)], 0.03) is None
     assert worse_duplicate([(left, seen, 0.05)], 0.03) is None
+    # A finger that is followed as a hand, and a sure hand that is seen between the fingers of the other.
+    for presence, worse in ((0.7, 0), (0.95, None)):
+        finger = hand(OPEN_HAND * [-30, 30] + [58, -30], presence=presence, right=0.05)
+        found = [(left, finger, 0.05), (right, seen, 0.95)]
+        assert worse_duplicate(found, 0.03) == worse
+        assert worse_duplicate(found[::-1], 0.03) == (None if worse is None else 1)
     assert worse_duplicate([], 0.03) is None

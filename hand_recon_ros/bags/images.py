@@ -12,7 +12,8 @@ from typing import Any, Self
 import numpy as np
 
 from ..calibration import calibration_path, camera_for_image, read_calibration
-from ..camera import Camera
+from ..camera import Camera, CameraError
+from ..conversions.images import InputError
 from ..conversions.problems import Problems
 from ..conversions.stamps import seconds
 from ..conversions.stream import ImageStream, InputFrame
@@ -97,7 +98,10 @@ class RecordedImages:
 
         def camera_of(width: int, height: int) -> Camera:
             if self._known is not None:
-                return camera_for_image(self._known, width, height, str(self._options.calibration))
+                try:
+                    return camera_for_image(self._known, width, height, str(self._options.calibration))
+                except CameraError as error:
+                    raise InputError("camera_size", str(error)) from error
             return self._cameras.camera(header, log_time, width, height)
 
         def depth_of(width: int, height: int) -> np.ndarray | None:

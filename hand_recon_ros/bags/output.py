@@ -73,17 +73,25 @@ class HandsFile:
             name = printable(self._part)
             raise BagError(f"{name}: exists; another run writes it, or was killed: remove it then") from error
         self._writer = Writer(self._file)
-        self._writer.start(profile="ros2", library=f"hand_recon_ros {__version__}")
         self._schemas: dict[str, int] = {}
         self._channels: dict[str, int] = {}
-        for topic, kind in KINDS.items():
-            if topic != TF or publish_tf != "off":
-                self.add_topic(topic, kind)
+        try:
+            self._writer.start(profile="ros2", library=f"hand_recon_ros {__version__}")
+            for topic, kind in KINDS.items():
+                if topic != TF or publish_tf != "off":
+                    self.add_topic(topic, kind)
+        except BaseException:
+            self._discard()
+            raise
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+    def __exit__(self, *_: Any) -> None:
+        self._discard()
+
+    def _discard(self) -> None:
+        """Remove the file where it is not finished."""
         # After an error the rest of the file cannot be trusted either, for a full disk for example.
         if not self._file.closed:
             with contextlib.suppress(OSError):

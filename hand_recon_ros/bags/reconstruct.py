@@ -66,6 +66,7 @@ def _reconstruct(
     found = {side.label: 0 for side in Side}
     left_out: list[dict[str, Any]] = []
     times: list[int] = []
+    reconstructor.reset()
     progress = tqdm(images.messages(), desc="bag", total=images.expected, unit="image", disable=None)
     for number, (log_time, data) in enumerate(progress):
         times = [*times[:1], log_time]

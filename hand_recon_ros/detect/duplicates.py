@@ -18,6 +18,7 @@ PALM_OVERLAP = 0.5
 PART = 0.5
 PART_INSIDE = 0.6
 PART_MARGIN = 0.05
+SURE = 0.9
 
 
 def same_hand(a: np.ndarray, b: np.ndarray) -> bool:
@@ -53,6 +54,12 @@ def part_of(small: np.ndarray, large: np.ndarray) -> bool:
     margin = PART_MARGIN * float(np.ptp(large, axis=0).max())
     inside = [cv2.pointPolygonTest(hull, (float(x), float(y)), True) > -margin for x, y in small]
     return bool(np.mean(inside) > PART_INSIDE)
+
+
+def is_part_of(small: HandLandmarks, large: HandLandmarks) -> bool:
+    """Whether a hand without high presence is a part of a clearly larger one. With high presence it is a hand that is
+    farther away, seen between the fingers of the other."""
+    return small.presence < SURE and part_of(small.keypoints, large.keypoints)
 
 
 def distinct(hands: Sequence[HandLandmarks], evidence: Sequence[float]) -> list[int]:

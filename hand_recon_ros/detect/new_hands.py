@@ -15,7 +15,7 @@ from ..landmarks.observation import RotatedBox
 from ..types import Side
 from .body import BodyHand
 from .body_networks import person_in, persons_in
-from .duplicates import distinct, is_palm_of, part_of
+from .duplicates import distinct, is_palm_of, is_part_of
 from .handedness import Candidate, assign, log_odds
 from .networks import HandNetworks
 from .pair_detector import CERTAIN, CLEAR_SIDE, LIKELY, RegionHand, around, in_region, matched, same_box
@@ -288,12 +288,14 @@ def _worth_a_slot(
 
 
 def _without_duplicates(hands: list[HandLandmarks], known: list[HandLandmarks]) -> list[int]:
-    """Indices of hands that are neither each other's duplicates nor those of a followed hand, nor on a part of one, as
-    when a finger is detected as a hand."""
+    """Indices of hands that are neither each other's duplicates nor those of a followed hand, nor taken from a part of
+    one that is more certain, as when a finger is detected as a hand."""
     everything = [*known, *hands]
     scores = [float("inf")] * len(known) + [hand.presence for hand in hands]
-    return [
-        index - len(known)
-        for index in distinct(everything, scores)
-        if index >= len(known) and not any(part_of(everything[index].keypoints, one.keypoints) for one in everything)
-    ]
+    kept = distinct(everything, scores)
+
+    def is_part(index: int) -> bool:
+        surer = [everything[other] for other in kept if scores[other] > scores[index]]
+        return any(is_part_of(everything[index], other) for other in surer)
+
+    return [index - len(known) for index in kept if index >= len(known) and not is_part(index)]

@@ -85,6 +85,8 @@ def lag(predicted: np.ndarray, truth: np.ndarray, stamps: np.ndarray) -> float:
     the errors over the velocities. Images with NaN are left out; NaN where no velocity changes.
     """
     predicted, truth = _pair(predicted, truth)
+    if len(truth) < 2:
+        return math.nan
     velocity = np.gradient(truth, stamps, axis=0)
     error = predicted - truth
     known = np.isfinite(error).all(axis=(-2, -1)) & np.isfinite(velocity).all(axis=(-2, -1))

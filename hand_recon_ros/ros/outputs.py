@@ -55,8 +55,11 @@ class Outputs:
             mesh = messages.build_topology_message(self._hand_model.faces(side), self._hand_model.mesh(side, *rest))
             self._publishers[f"~/{side.label}/mesh_topology"].publish(mesh)
 
-    def publish(self, frame: InputFrame, estimate: TwoHandEstimate, dropped: int, config: NodeConfig) -> float:
-        """Publish the estimate of an image; returns its latency, seconds, NaN where that is not known."""
+    def publish(
+        self, frame: InputFrame, estimate: TwoHandEstimate, dropped: int, config: NodeConfig
+    ) -> tuple[TwoHandEstimate, float]:
+        """Publish the estimate of an image; returns what was published, and its latency, seconds, NaN where that is not
+        known."""
         header, seen, height, width = frame.header, estimate, *frame.frame.image.shape[:2]
         if self._target is not None:
             header, estimate = self._target(header, seen, config.tf_wait)
@@ -77,7 +80,7 @@ class Outputs:
         if self._drawings.image_due(config.debug_image_rate):
             taken = frame.frame
             self._drawings.publish_image(frame.header, taken.image, seen, taken.camera, config.debug_image_quality)
-        return latency
+        return estimate, latency
 
     def publish_lost(self, header: Any, dropped: int) -> None:
         """Publish once that both hands are LOST, where they were not; ``header`` is that of the last image."""

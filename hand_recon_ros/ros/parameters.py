@@ -67,7 +67,7 @@ class NodeConfig:
         " the images",
     )
     tf_wait: float = setting(
-        0.02, "how long an image waits for the transform to target_frame", unit="s", low=0.0, high=1.0, live=True
+        0.02, "how long an image waits for the transform to target_frame", unit="s", low=0.0, high=0.2, live=True
     )
     publish_tf: str = setting(
         "wrist",

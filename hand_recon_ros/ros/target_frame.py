@@ -24,14 +24,10 @@ class TargetFrame:
         frame: to which they are taken.
         transforms: between frames.
         problems: a transform that is missing is reported here, as ``tf``.
-
-    Attributes:
-        failures: images whose transform was not known in time.
     """
 
     def __init__(self, frame: str, transforms: Transforms, problems: Problems) -> None:
         self.frame = frame
-        self.failures = 0
         self._transforms = transforms
         self._problems = problems
         self._stamp = 0.0
@@ -52,13 +48,15 @@ class TargetFrame:
         """
         header = type(header)(stamp=header.stamp, frame_id=header.frame_id)
         source, header.frame_id = header.frame_id, self.frame
+        before, self._stamp = self._stamp, seconds(header.stamp)
+        if self._stamp < before:
+            self._transforms.clear()  # of a clock that has jumped back
         hands = estimate.left, estimate.right
         if not any(hand.found for hand in hands):
             return header, estimate
         try:
             matrix = self._lookup(source, header.stamp, wait)
         except TransformError as error:
-            self.failures += 1
             self._problems.report("tf", f"the hands are not published: {error}")
             left, right = (HandEstimate.lost(hand.side, hand.since_measurement) for hand in hands)
         else:
@@ -71,9 +69,6 @@ class TargetFrame:
         self._transforms.close()
 
     def _lookup(self, source: str, stamp: Any, wait: float) -> np.ndarray:
-        if seconds(stamp) < self._stamp:
-            self._transforms.clear()  # of a clock that has jumped back
-        self._stamp = seconds(stamp)
         end = time.monotonic() + wait
         while True:
             try:

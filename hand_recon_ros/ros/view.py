@@ -146,44 +146,47 @@ class HandReconViewNode(Node):
         if any(watched) != any(before):
             if any(watched):
                 self.hands.last = time.monotonic()
-                self._hands_connection.subscribe(topics.HANDS, self._guarded(self._take_hands), "reliable")
+                self._hands_connection.subscribe(topics.HANDS, self._guarded(self._take_hands, "hands"), "reliable")
             else:
                 self._hands_connection.unsubscribe()
-                self.problems.forget("silence.hands", "hands", f"qos.{self._hands_name}")
+                self.problems.forget("silence.hands", "hands", "failure.hands", f"qos.{self._hands_name}")
         if watched[1] != before[1]:
             if watched[1]:
                 self._subscribe_to_images()
             else:
                 self.connections.unsubscribe()
                 self._waiting.clear()
-                self.problems.forget("silence.images", "pairs", "input", f"qos.{self.image_name}")
+                topics_of_images = f"qos.{self.image_name}", f"qos.{self._info_name}"
+                self.problems.forget(
+                    "silence.images", "pairs", "input", "target_frame", "failure.image", *topics_of_images
+                )
 
     def _subscribe_to_images(self) -> None:
         self._watched_since = self.images.last = self.pairs.last = time.monotonic()
         self._infos = CameraInfos(self.image_name, self._info_name)
         self._bit_depth = BitDepth()
         reliability = self._settings.image_reliability
-        self.connections.subscribe(topics.CAMERA_INFO, self._infos.add, reliability)
-        self.connections.subscribe(self.image_topic, self._guarded(self._take_image), reliability)
+        self.connections.subscribe(topics.CAMERA_INFO, self._take_info, reliability)
+        self.connections.subscribe(self.image_topic, self._guarded(self._take_image, "image"), reliability)
 
     # Input
 
-    def _guarded(self, take: Callable[[Any], None]) -> Callable[[Any], None]:
-        """A callback that goes on where a message makes the other one fail, which is reported."""
+    def _guarded(self, take: Callable[[Any], None], what: str) -> Callable[[Any], None]:
+        """A callback that goes on where a message makes the other one fail, which is reported as ``failure.what``."""
 
         def callback(message: Any) -> None:
             try:
                 take(message)
-                self.problems.solved("failure")
+                self.problems.solved(f"failure.{what}")
             except Exception as error:
                 text = f"what came cannot be drawn: {describe(error)}; please report this"
-                self.problems.report("failure", text, error=True)
+                self.problems.report(f"failure.{what}", text, error=True)
 
         return callback
 
     def _take_hands(self, message: Any) -> None:
         self.hands.add()
-        self.problems.solved("silence.hands")
+        self.problems.solved("silence.hands", f"qos.{self._hands_name}")
         estimate = self._estimate(message)
         if estimate is None:
             return
@@ -192,9 +195,13 @@ class HandReconViewNode(Node):
         if self._watched[1]:
             self._draw(self._waiting.add_hands(message.header.stamp, ReceivedHands(message.header, estimate)))
 
+    def _take_info(self, message: Any) -> None:
+        self.problems.solved(f"qos.{self._info_name}")
+        self._infos.add(message)
+
     def _take_image(self, message: Any) -> None:
         self.images.add()
-        self.problems.solved("silence.images")
+        self.problems.solved("silence.images", f"qos.{self.image_name}")
         self._draw(self._waiting.add_image(message.header.stamp, message))
 
     def _estimate(self, message: Any) -> TwoHandEstimate | None:

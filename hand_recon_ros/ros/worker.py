@@ -214,9 +214,9 @@ class Worker:
         estimate = publishable(self._reconstruct(frame), self._problems)
         if self._done:
             return True
-        latency = self._outputs.publish(frame, estimate, self._inputs.dropped, parameters.node)
+        published, latency = self._outputs.publish(frame, estimate, self._inputs.dropped, parameters.node)
         self._problems.solved("failure")
-        self._counters.add(estimate, latency)
+        self._counters.add(published, latency)
         return True
 
     def _reconstruct(self, frame: InputFrame) -> TwoHandEstimate:

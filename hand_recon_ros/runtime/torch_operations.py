@@ -247,6 +247,7 @@ def _strided_slice(node: openvino.Node, attributes: dict[str, Any]) -> Operation
     _require(node, not any(masks["new_axis"]) and not any(masks["ellipsis"]), "a new axis or an ellipsis")
     shape = node.get_input_partial_shape(0)
     of_batch = len(shape) > 1 and shape[0].is_static and int(shape[0].get_length()) == 1
+    _require(node, not (of_batch and any(masks["shrink_axis"][:1])), "the first of a batch")
 
     def given(name: str, axis: int) -> bool:
         return axis < len(masks[name]) and bool(masks[name][axis])

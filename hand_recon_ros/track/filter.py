@@ -12,10 +12,14 @@ from ..geometry.rotations import rotation_matrices, rotation_vectors
 _DERIVATIVE_CUTOFF = 1.0  # Hz, as in the One-Euro paper
 TURNING_SHARE = 0.1
 """How much of the speed coefficient (1/m) counts for turning (1/rad): the lever of a hand, in metres."""
+_RADIAL_CUTOFF = 5.0
+"""Of the speed along the ray, Hz, by which the distance in the next image is predicted."""
+_RADIAL_DELAY = 0.03
+"""By how much that speed is behind, seconds."""
 _MAX_ACCELERATION = 30.0
-"""Of a wrist along its ray, m/s^2: a measured change of its speed beyond that is an error of the depth."""
-_DEPTH_NOISE = 0.005
-"""Noise of the measured depth that is allowed beside it, metres."""
+"""Of a wrist along its ray, m/s^2: a measured change of its speed beyond that is an error of the distance."""
+_DISTANCE_NOISE = 0.005
+"""Noise of the measured distance that is allowed beside it, metres."""
 _MAX_STEP = 0.5
 """A longer pause (s) between two measurements starts the filters afresh."""
 
@@ -35,6 +39,7 @@ class HandFilter:
     Attributes:
         wrist, rotations: the last result; None before the first.
         velocity, angular_velocity: of the wrist (3,), m/s, and of each joint (16, 3), rad/s.
+        radial_speed: of the wrist along its ray, m/s, less smooth than ``velocity``.
         time: of the last measurement, seconds.
         jump: by how much the last measured distance differs from what is possible, metres.
     """
@@ -43,12 +48,19 @@ class HandFilter:
     rotations: np.ndarray | None = None
     velocity: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(3))
     angular_velocity: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((16, 3)))
+    radial_speed: float = 0.0
     time: float = 0.0
     jump: float = 0.0
     _measured: tuple[np.ndarray, np.ndarray] | None = None
 
     def update(
-        self, wrist: np.ndarray, rotations: np.ndarray, time: float, cutoff: float, speed: float
+        self,
+        wrist: np.ndarray,
+        rotations: np.ndarray,
+        time: float,
+        cutoff: float,
+        speed: float,
+        exact: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Filtered wrist position (3,) and joint rotations (16, 3, 3).
 
@@ -58,12 +70,15 @@ class HandFilter:
             cutoff: Hz, of a hand at rest; 0 switches the filter off, and the limit to the change of the distance.
             speed: by how much the cutoff grows per m/s of the wrist, and by ``TURNING_SHARE`` of it per rad/s of a
                 joint.
+            exact: whether the distance was measured by a depth image: it may then change by any amount.
         """
         step, before, self.jump = time - self.time, self._measured, 0.0
         if not 0.0 < step <= _MAX_STEP:
             before = None
-        if before is not None and cutoff > 0.0:
-            wrist = self._without_jump(wrist, before[0], step)
+        if before is None:
+            self.radial_speed = 0.0
+        elif cutoff > 0.0:
+            wrist = self._without_jump(wrist, before[0], step, exact)
         self._measured, self.time = (wrist, rotations), time
         if self.wrist is None or self.rotations is None or before is None:
             self.velocity, self.angular_velocity = np.zeros(3), np.zeros((16, 3))
@@ -85,17 +100,19 @@ class HandFilter:
         self.rotations = self.rotations @ rotation_matrices(gains[:, None] * remaining)
         return self.wrist, self.rotations
 
-    def _without_jump(self, wrist: np.ndarray, before: np.ndarray, step: float) -> np.ndarray:
+    def _without_jump(self, wrist: np.ndarray, before: np.ndarray, step: float, exact: bool) -> np.ndarray:
         """The measured wrist, moved along its ray to where a hand can be after ``step`` (s).
 
-        Where fingers are hidden the measured depth changes by up to 15 cm from one image to the next.
+        Where fingers are hidden the measured distance changes by up to 15 cm from one image to the next.
         """
         ray = wrist / max(float(np.linalg.norm(wrist)), 1e-9)
-        change = float(ray @ (wrist - before - self.velocity * step))
-        limit = _MAX_ACCELERATION * step**2 + _DEPTH_NOISE
-        excess = change - min(max(change, -limit), limit)
-        self.jump = abs(excess)
-        return wrist - excess * ray
+        change = float(ray @ (wrist - before))
+        limit = _MAX_ACCELERATION * step * (step + _RADIAL_DELAY) + _DISTANCE_NOISE
+        expected = self.radial_speed * step
+        possible = change if exact else min(max(change, expected - limit), expected + limit)
+        self.radial_speed += float(_gain(_RADIAL_CUTOFF, step)) * (possible / step - self.radial_speed)
+        self.jump = abs(change - possible)
+        return wrist - (change - possible) * ray
 
     def _wrist_gain(self, wrist: np.ndarray, cutoff: float, speed: float, step: float) -> np.ndarray:
         """Smoothing factors (3, 3) of the wrist: along its ray by the speed along it, across by the speed across.

@@ -108,7 +108,9 @@ class HandTrack:
         if correction is not None:
             self.filter.shift((self.depth or DepthMemory.none()).sudden(hand, time))
             self.depth = correction
-        filtered = self.filter.update(hand.keypoints[0], hand.rotations, time, *config.one_euro)
+        filtered = self.filter.update(
+            hand.keypoints[0], hand.rotations, time, *config.one_euro, hand.image_wrist is not None
+        )
         if self.filter.jump > 0.0:
             self.lifted = dataclasses.replace(hand, position_stddev=math.hypot(hand.position_stddev, self.filter.jump))
         return filtered

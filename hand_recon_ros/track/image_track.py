@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..detect.duplicates import same_hand
+from ..detect.duplicates import is_part_of, same_hand
 from ..detect.handedness import log_odds, probability, updated
 from ..landmarks.landmarks import HandLandmarks
 from ..landmarks.observation import RotatedBox
@@ -88,12 +88,18 @@ class ImageTrack:
 
 
 def worse_duplicate(seen: Sequence[tuple[ImageTrack, HandLandmarks, float]], time: float) -> int | None:
-    """The index of the track to drop where two tracks have the landmarks of one hand; None where they do not.
+    """The index of the track to drop where two tracks have the landmarks of one hand, or one of a part of the other;
+    None where they do not.
 
     Args:
         seen: each track with its landmarks in the image at ``time`` and their probability of a right hand.
         time: seconds.
     """
-    if len(seen) < 2 or not same_hand(seen[0][1].keypoints, seen[1][1].keypoints):
+    if len(seen) < 2:
         return None
-    return int(np.argmin([track.agreement(hand, right, time) for track, hand, right in seen]))
+    (_, first, _), (_, second, _) = seen
+    if same_hand(first.keypoints, second.keypoints):
+        return int(np.argmin([track.agreement(hand, right, time) for track, hand, right in seen]))
+    if is_part_of(first, second):
+        return 0
+    return 1 if is_part_of(second, first) else None
