@@ -117,7 +117,7 @@ class HandFilter:
     def _wrist_gain(self, wrist: np.ndarray, cutoff: float, speed: float, step: float) -> np.ndarray:
         """Smoothing factors (3, 3) of the wrist: along its ray by the speed along it, across by the speed across.
 
-        A camera measures the depth ten times worse than the rest: the noise of that must not pass because the hand
+        A camera measures the distance much worse than the rest: the noise of that must not pass because the hand
         moves across the image.
         """
         ray = wrist / max(float(np.linalg.norm(wrist)), 1e-9)
