@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba as nb
@@ -42,11 +44,12 @@ def compiled_ufunc(signature: str, layout: str) -> Callable[[Callable[..., Any]]
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.cache
         def ufunc() -> Any:
-            try:
-                return nb.guvectorize([signature], layout, cache=True)(function)
-            except RuntimeError:
-                _warn_of_compiling()
-                return nb.guvectorize([signature], layout)(function)
+            with _one_at_a_time():
+                try:
+                    return nb.guvectorize([signature], layout, cache=True)(function)
+                except RuntimeError:
+                    _warn_of_compiling()
+                    return nb.guvectorize([signature], layout)(function)
 
         @functools.wraps(function)
         def call(*arguments: np.ndarray) -> Any:
@@ -55,6 +58,21 @@ def compiled_ufunc(signature: str, layout: str) -> Callable[[Callable[..., Any]]
         return call
 
     return decorate
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """A part that one thread of one process at a time runs.
+
+    numba stores a ufunc in two files, of which one names a function in the other, and that name differs from process to
+    process. Two processes that compile at the same time would leave one file each, and whoever loads them crashes.
+    """
+    with contextlib.ExitStack() as undoing:
+        # Some file systems know no locks, and where the source cannot be opened, nothing is stored beside it either.
+        with contextlib.suppress(OSError):
+            file = undoing.enter_context(open(__file__, "rb"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @functools.cache
