@@ -119,7 +119,7 @@ class RecordedImages:
 
 
 def _info_topic(recording: Recording, image_topic: str, options: ImageOptions) -> str | None:
-    """The camera_info that is used; None where intrinsics come from elsewhere, which is said where they are guessed."""
+    """The camera_info that is used; None where intrinsics come from elsewhere; a guess is reported."""
     if options.camera_info:
         if options.calibration:
             raise BagError("a camera_info topic and a calibration file exclude each other: leave one out")
