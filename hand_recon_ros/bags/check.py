@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,14 @@ from .hand_rules import LEARNING_TIME, POSITION_TOLERANCE, MessageHand, bone_fau
 from .messages import BagError, definition, deserialized
 from .output import ABOUT, HANDS, KINDS, TF, WRISTS
 
-_Pose = tuple[float, np.ndarray]
-"""A stamp, seconds, and a pose as x y z, x y z w."""
+_POSE = 8
+"""Numbers of a pose: stamp, seconds; x y z, metres; x y z w."""
+_Poses = dict[Side, "array.array[float]"]
+"""The poses of each hand, one after the other: 64 bytes each, for recordings of hours."""
+
+
+def _no_poses() -> _Poses:
+    return {side: array.array("d") for side in Side}
 
 
 @dataclasses.dataclass
@@ -34,8 +41,8 @@ class _Seen:
     begins: dict[Side, float] = dataclasses.field(default_factory=dict)
     bones: dict[Side, np.ndarray] = dataclasses.field(default_factory=dict)
     tracks: dict[Side, set[int]] = dataclasses.field(default_factory=lambda: {side: set() for side in Side})
-    wrists: dict[Side, list[_Pose]] = dataclasses.field(default_factory=lambda: {side: [] for side in Side})
-    transforms: dict[Side, list[_Pose]] = dataclasses.field(default_factory=lambda: {side: [] for side in Side})
+    wrists: _Poses = dataclasses.field(default_factory=_no_poses)
+    transforms: _Poses = dataclasses.field(default_factory=_no_poses)
 
 
 def check_hands_file(path: Path) -> dict[str, Any]:
@@ -71,8 +78,7 @@ def _check(file: Any) -> dict[str, Any]:
     if faults:
         return _report(_Seen(), faults)
     seen = _Seen()
-    wrists: dict[Side, list[_Pose]] = {side: [] for side in Side}
-    transforms: dict[Side, list[_Pose]] = {side: [] for side in Side}
+    wrists, transforms = _no_poses(), _no_poses()
     sides = {topic: side for side, topic in WRISTS.items()}
     model = load_hand_model()
     times: dict[str, int] = {}
@@ -89,7 +95,7 @@ def _check(file: Any) -> dict[str, Any]:
         if topic == HANDS:
             faults += [f"stamp {_seconds(message):.3f}: {text}" for text in _hands_faults(message, seen, model)]
         elif topic in sides:
-            wrists[sides[topic]].append((_seconds(message), np.array(pose_numbers(message.pose))))
+            wrists[sides[topic]].extend((_seconds(message), *pose_numbers(message.pose)))
         else:
             faults += _add_transforms(message, transforms)
     for side in Side:
@@ -167,12 +173,12 @@ def _hands_faults(message: Any, seen: _Seen, model: Any) -> Iterator[str]:
             seen.bones[side] = hand.bones
         seen.found[side] += 1
         seen.tracks[side].add(slot.track_id)
-        seen.wrists[side].append((stamp, hand.wrist))
+        seen.wrists[side].extend((stamp, *hand.wrist))
         if message.calibrated and tf_name(message.header.frame_id):
-            seen.transforms[side].append((stamp, hand.wrist))
+            seen.transforms[side].extend((stamp, *hand.wrist))
 
 
-def _add_transforms(message: Any, transforms: dict[Side, list[_Pose]]) -> Iterator[str]:
+def _add_transforms(message: Any, transforms: _Poses) -> Iterator[str]:
     """Sort the wrists of a TFMessage by side; what is wrong with its transforms."""
     for each in message.transforms:
         move, turn = each.transform.translation, each.transform.rotation
@@ -181,17 +187,17 @@ def _add_transforms(message: Any, transforms: dict[Side, list[_Pose]]) -> Iterat
             yield f"{TF}: {each.child_frame_id} is not finite, or its quaternion not of unit length"
         for side in Side:
             if each.child_frame_id.endswith(f"{side.label}_wrist"):
-                transforms[side].append((_seconds(each), numbers))
+                transforms[side].extend((_seconds(each), *numbers))
 
 
-def _pose_faults(topic: str, expected: list[_Pose], given: list[_Pose]) -> Iterator[str]:
+def _pose_faults(topic: str, expected: array.array[float], given: array.array[float]) -> Iterator[str]:
     """Where poses on a topic are not those of the hands."""
-    if len(expected) != len(given):
-        yield f"{topic}: {len(given)} poses, expected {len(expected)}: one for each hand that is found"
+    right, found = (np.array(poses).reshape(-1, _POSE) for poses in (expected, given))
+    if len(right) != len(found):
+        yield f"{topic}: {len(found)} poses, expected {len(right)}: one for each hand that is found"
         return
-    for (stamp, pose), (other_stamp, other) in zip(expected, given, strict=True):
-        if stamp != other_stamp or not np.array_equal(pose, other):
-            yield f"{topic}: the pose at {other_stamp:.3f} is not that of the hand at {stamp:.3f}"
+    for wrong in np.flatnonzero((right != found).any(axis=1)):
+        yield f"{topic}: the pose at {found[wrong, 0]:.3f} is not that of the hand at {right[wrong, 0]:.3f}"
 
 
 def _count_faults(records: Any, seen: _Seen) -> Iterator[str]:
