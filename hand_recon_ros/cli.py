@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     sub = command("bag", commands.bag, "hands in a ROS 2 recording, without ROS: an MCAP file with TwoHands messages")
+    sub.set_defaults(default_of=sub.get_default)
     sub.add_argument("recording", type=Path, help="folder of rosbag2, .mcap or .db3")
     sub.add_argument("--image", metavar="TOPIC", help="sensor_msgs/Image or CompressedImage to reconstruct")
     sub.add_argument("--out", type=Path, metavar="OUT.mcap", help="file to write; none is written over")

@@ -12,12 +12,8 @@ from typing import Any
 import numpy as np
 
 _SHOWN_FAULTS = 20
-_OF_BAG: dict[str, Any] = {
-    "image": None, "out": None, "camera_info": None, "calibration": None, "fov": 60.0, "rectified": False,
-    "depth": None, "depth_slop": 0.04, "publish_tf": "wrist", "tf_prefix": "human_", "with_images": False,
-    "config": None, "set": [],
-}  # fmt: skip
-"""Defaults of the options with which `hand-recon bag` reconstructs."""
+_OF_CHECK = ("command", "json", "line", "recording", "check")
+"""The options that `hand-recon bag --check` takes."""
 
 
 class CommandError(RuntimeError):
@@ -64,15 +60,19 @@ def reconstruct(options: argparse.Namespace) -> dict[str, Any]:
     )
     for left_out in summary["left_out"]:
         print(f"left out: {printable(left_out['image'])}: {left_out['reason']}", file=sys.stderr)
-    read, expected = summary["images"], summary["images_expected"]
-    count = f"{read} images" if read == expected else f"{read} of {expected} images"
-    print(f"{count} -> {printable(options.out)}", file=sys.stderr)
+    print(f"{_images(summary)} -> {printable(options.out)}", file=sys.stderr)
     return summary
+
+
+def _images(summary: dict[str, Any]) -> str:
+    read, expected = summary["images"], summary["images_expected"]
+    return f"{read} images" if read == expected else f"{read} of {expected} images"
 
 
 def bag(options: argparse.Namespace) -> dict[str, Any]:
     if options.check:
-        given = {name: value for name, value in vars(options).items() if name in _OF_BAG and value != _OF_BAG[name]}
+        values = {name: value for name, value in vars(options).items() if name not in _OF_CHECK}
+        given = [name for name, value in values.items() if value != options.default_of(name)]
         if given:
             names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise CommandError(f"--check takes a file that this command has written: leave out {names}")
@@ -96,9 +96,7 @@ def bag(options: argparse.Namespace) -> dict[str, Any]:
         )
     for each in summary["left_out"]:
         print(f"left out: image {each['image']}, stamp {each['stamp']:.3f}: {each['reason']}", file=sys.stderr)
-    read, expected = summary["images"], summary["images_expected"]
-    count = f"{read} images" if read == expected else f"{read} of {expected} images"
-    print(f"{count}, {_found(summary)} -> {printable(options.out)}", file=sys.stderr)
+    print(f"{_images(summary)}, {_found(summary)} -> {printable(options.out)}", file=sys.stderr)
     return summary
 
 
