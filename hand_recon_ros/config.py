@@ -32,11 +32,14 @@ class Setting:
     live: bool = False
     """Whether it may change while running; the others are read-only once the networks are loaded."""
 
+    def as_meant(self, value: Any) -> Any:
+        """``value``, or ``off`` where that is a choice and YAML has read it as false."""
+        return "off" if value is False and "off" in self.choices else value
+
     def check(self, name: str, value: Any, default: Any) -> Any:
         """``value`` in the type of ``default``; raises ConfigError where it is of another kind or out of range."""
         kind = type(default)
-        if value is False and "off" in self.choices:
-            value = "off"  # YAML reads a bare off as false
+        value = self.as_meant(value)
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if type(value) is not kind:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 from rcl_interfaces.msg import SetParametersResult
 
-from ..config import ConfigError, checked, settings_of
-from .parameters import as_meant_parameters, declare
+from ..config import ConfigError
+from .parameters import as_meant_parameters, changed, declare
 
 Config = TypeVar("Config")
 
@@ -20,7 +19,7 @@ class LiveParameters(Generic[Config]):
 
     Args:
         node: made with :func:`parameters.node_options`.
-        kind: the config dataclass.
+        kind: the config dataclass, or :class:`parameters.Parameters`.
 
     Attributes:
         config: the values at present.
@@ -29,25 +28,17 @@ class LiveParameters(Generic[Config]):
     """
 
     def __init__(self, node: Any, kind: type[Config]) -> None:
-        self._kind: Any = kind
         self.config: Config = declare(node, kind, ignore_unknown=True)
         node.add_pre_set_parameters_callback(functools.partial(as_meant_parameters, kind=kind))
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._take)
 
-    def _changed(self, parameters: Sequence[Any]) -> Config:
-        known = settings_of(self._kind)
-        values = {parameter.name: parameter.value for parameter in parameters if parameter.name in known}
-        current: Any = self.config
-        changed: Config = checked(self._kind, {**dataclasses.asdict(current), **values})
-        return changed
-
     def _check(self, parameters: Sequence[Any]) -> SetParametersResult:
         try:
-            self._changed(parameters)
+            changed(self.config, parameters)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
     def _take(self, parameters: Sequence[Any]) -> None:
-        self.config = self._changed(parameters)
+        self.config = changed(self.config, parameters)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import rclpy
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -23,9 +22,10 @@ from . import topics
 from .connections import Connections
 from .diagnostics import Counters
 from .inputs import Inputs
+from .live_parameters import LiveParameters
 from .monitor import Monitor
 from .outputs import Outputs
-from .parameters import Parameters, as_meant_parameters, changed, declare, node_options, refused_arguments
+from .parameters import Parameters, node_options, refused_arguments
 from .target_frame import TargetFrame
 from .transforms import Transforms
 from .transitions import NotReady, transition
@@ -70,13 +70,10 @@ class HandReconNode(LifecycleNode):
         self.counters = Counters()
         try:
             # One parameter file may be for several nodes.
-            self._settings = declare(self, Parameters, ignore_unknown=True)
+            self._live = LiveParameters(self, Parameters)
         except ConfigError:
             self.destroy_node()
             raise
-        self.add_pre_set_parameters_callback(as_meant_parameters)
-        self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(self._take_parameters)
 
         self.image_topic = topics.COMPRESSED if self._settings.node.use_compressed else topics.IMAGE
         self.image_name = self.resolve_topic_name(self.image_topic.name)
@@ -101,6 +98,10 @@ class HandReconNode(LifecycleNode):
         # By a steady clock: simulated time may not have started.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
+
+    @property
+    def _settings(self) -> Parameters:
+        return self._live.config
 
     @property
     def state(self) -> str:
@@ -229,17 +230,7 @@ class HandReconNode(LifecycleNode):
         self.problems.solved(f"qos.{self._info_name}")
         self.inputs.add_camera_info(message)
 
-    # Parameters and services
-
-    def _check_parameters(self, parameters: Sequence[Any]) -> SetParametersResult:
-        try:
-            changed(self._settings, parameters)
-        except ConfigError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        return SetParametersResult(successful=True)
-
-    def _take_parameters(self, parameters: Sequence[Any]) -> None:
-        self._settings = changed(self._settings, parameters)
+    # Services
 
     def _set_enabled(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         worker = self.worker

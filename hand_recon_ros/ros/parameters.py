@@ -171,11 +171,15 @@ def snapshot(values: Mapping[str, Any]) -> Parameters:
     return _make(Parameters, values)
 
 
-def changed(current: Parameters, parameters: Iterable[Any]) -> Parameters:
-    """``current`` with those of the rclpy ``parameters`` that are hand_recon's; raises ConfigError."""
-    values = {**dataclasses.asdict(current.node), **dataclasses.asdict(current.reconstructor)}
+def changed(current: T, parameters: Iterable[Any]) -> T:
+    """``current``, a config dataclass or :class:`Parameters`, with those of the rclpy ``parameters`` that it has.
+
+    Raises ConfigError.
+    """
+    parts: tuple[Any, ...] = (current.node, current.reconstructor) if isinstance(current, Parameters) else (current,)
+    values = {name: value for part in parts for name, value in dataclasses.asdict(part).items()}
     values.update({parameter.name: parameter.value for parameter in parameters if parameter.name in values})
-    return snapshot(values)
+    return _make(type(current), values)
 
 
 def live_changes(old: ReconstructorConfig, new: ReconstructorConfig) -> dict[str, Any]:
@@ -217,8 +221,7 @@ def as_meant(value: Any, entry: Setting, default: Any) -> Any:
 
     YAML reads ``60`` as an integer and ``off`` as a boolean, also where a number with a point or a text is meant.
     """
-    if value is False and "off" in entry.choices:
-        return "off"
+    value = entry.as_meant(value)
     if isinstance(value, int) and not isinstance(value, bool) and isinstance(default, float | str):
         return type(default)(value)
     return value
