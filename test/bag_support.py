@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,23 @@ from typing import Any
 import cv2
 import numpy as np
 from mcap.reader import make_reader
+from ros_support import CAMERA, HEIGHT, WIDTH, ScriptedReconstructor
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
+from hand_recon_ros.bags.images import ImageOptions, RecordedImages
 from hand_recon_ros.bags.messages import deserialized, empty, message_store, serialized
-from hand_recon_ros.bags.output import ABOUT, HandsFile
+from hand_recon_ros.bags.output import ABOUT, HANDS, HandsFile
+from hand_recon_ros.bags.reconstruct import reconstruct_recording
 from hand_recon_ros.camera import Camera
 from hand_recon_ros.hand_model import load_hand_model
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO = "sensor_msgs/msg/CameraInfo"
 STORAGES = {"mcap": StoragePlugin.MCAP, "db3": StoragePlugin.SQLITE3}
+
+TOPIC = "/cam/image_raw"
+INFO_TOPIC = "/cam/camera_info"
+PICTURE = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
 
 Recorded = tuple[str, float, Any]
 """A topic, the time of recording in seconds, and a message."""
@@ -99,3 +107,40 @@ def rewrite(source: Path, out: Path, change: Callable[[list[Recorded]], Any]) ->
             hands.copy(topic, nanoseconds(time), serialized(message))
         hands.finish(about)
     return out
+
+
+class Bench:
+    """A scripted reconstructor, and recordings of grey images for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.reconstructor = ScriptedReconstructor()
+        self.out = folder / "hands.mcap"
+
+    def write(self, recorded: list[Recorded], storage: str = "mcap", compressed: bool = False) -> Path:
+        ordered = sorted(recorded, key=lambda each: each[1])
+        return write_bag(self.folder / "recording", ordered, storage, compressed)
+
+    def run(self, source: Path, topic: str = TOPIC, **options: Any) -> dict[str, Any]:
+        fields = {field.name for field in dataclasses.fields(ImageOptions)}
+        how = ImageOptions(**{name: value for name, value in options.items() if name in fields})
+        others = {name: value for name, value in options.items() if name not in fields}
+        with RecordedImages(source, topic, how) as images:
+            return reconstruct_recording(self.reconstructor, images, self.out, **others)  # type: ignore[arg-type]
+
+    @property
+    def hands(self) -> list[Any]:
+        return [message for topic, _, message in read_hands_file(self.out) if topic == HANDS]
+
+    @property
+    def cameras(self) -> list[Camera]:
+        return [camera for _, camera, _ in self.reconstructor.calls]
+
+
+def grey(stamp: float, recorded: float | None = None, frame_id: str = "camera") -> Recorded:
+    return TOPIC, stamp if recorded is None else recorded, image_of(PICTURE, stamp, frame_id=frame_id)
+
+
+def info(stamp: float, recorded: float | None = None, factor: float = 1.0) -> Recorded:
+    camera = Camera(K=CAMERA.K * [[factor], [factor], [1.0]], width=WIDTH, height=HEIGHT)
+    return INFO_TOPIC, stamp if recorded is None else recorded, info_of(camera, stamp)
