@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -135,6 +136,24 @@ def test_a_transform_that_comes_late_is_waited_for() -> None:
         transforms.camera = BASE
         dds.wait(lambda: hands, "the hands")
         assert hands[0].right.state == Hand.TRACKED and dds.warnings() == []
+
+
+def test_quaternions_on_tf_stay_on_one_hemisphere_too() -> None:
+    transforms = ScriptedTransforms()
+    transforms.camera = BASE
+    with node(transforms, publish_tf="full") as dds:
+        tf = dds.listen(TFMessage, "/tf", 100)
+        for number in range(24):
+            spin = np.eye(4)
+            spin[:3, :3] = turn(2, number * np.pi / 8)
+            seen = estimate_of()
+            estimate = dataclasses.replace(seen, left=transformed(seen.left, spin), right=transformed(seen.right, spin))
+            dds.reconstructor.estimate = lambda image, camera, stamp, estimate=estimate: estimate
+            dds.process()
+        dds.wait(lambda: len(tf) == 24, "the transforms")
+        wrists = [next(t for t in each.transforms if t.child_frame_id == "human_left_wrist") for each in tf]
+        turns = np.array([[q.x, q.y, q.z, q.w] for q in (each.transform.rotation for each in wrists)])
+        assert (turns[1:] * turns[:-1]).sum(axis=1).min() > 0.9
 
 
 def test_old_transforms_are_forgotten_where_stamps_jump_back() -> None:

@@ -8,11 +8,9 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from .. import __version__
 from ..conversions.frame_names import prefix_fault
-from ..conversions.frames import build_transforms, continuous, hand_poses
+from ..conversions.frames import ContinuousPoses, build_transforms
 from ..conversions.hands import fill_hands
 from ..conversions.stream import InputFrame
 from ..image_files import printable
@@ -62,7 +60,7 @@ class HandsFile:
         self._path, self._part = path, path.with_name(path.name + ".part")
         self._hand_model = hand_model
         self._publish_tf, self._tf_prefix = publish_tf, tf_prefix
-        self._quaternions: dict[Side, np.ndarray] = {}
+        self._poses = ContinuousPoses()
         fault = prefix_fault(tf_prefix)
         if fault:
             raise BagError(f"--tf-prefix {fault}")
@@ -127,8 +125,7 @@ class HandsFile:
         """Write what the node publishes for an image, recorded at ``log_time``, nanoseconds."""
         header = frame.header
         height, width = frame.frame.image.shape[:2]
-        poses = continuous(hand_poses(estimate), self._quaternions)
-        self._quaternions = {side: each.quaternions for side, each in poses.items()}
+        poses = self._poses(estimate)
         message = empty(KINDS[HANDS])
         fill_hands(message, estimate, poses, header, self._hand_model, (width, height), dropped=0)
         message.latency = math.nan  # nothing was published at a time

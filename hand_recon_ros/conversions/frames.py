@@ -60,6 +60,23 @@ def continuous(poses: dict[Side, HandPoses], last: Mapping[Side, np.ndarray]) ->
     return result
 
 
+class ContinuousPoses:
+    """The :func:`hand_poses` of a stream, made :func:`continuous` from estimate to estimate."""
+
+    def __init__(self) -> None:
+        self._quaternions: dict[Side, np.ndarray] = {}
+
+    def __call__(self, estimate: TwoHandEstimate) -> dict[Side, HandPoses]:
+        """Poses of each hand that is found in the next estimate."""
+        poses = continuous(hand_poses(estimate), self._quaternions)
+        self._quaternions = {side: each.quaternions for side, each in poses.items()}
+        return poses
+
+    def clear(self) -> None:
+        """The next estimate begins a stream."""
+        self._quaternions.clear()
+
+
 def tf_name(frame_id: str) -> str:
     """A frame_id as tf2 takes it: without a slash at the beginning."""
     return frame_id.lstrip("/")

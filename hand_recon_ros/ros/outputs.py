@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..conversions.frames import HandPoses, build_transforms, continuous, hand_poses
+from ..conversions.frames import ContinuousPoses, HandPoses, build_transforms
 from ..conversions.stamps import seconds
 from ..conversions.stream import InputFrame
 from ..types import HandEstimate, Side, TwoHandEstimate
@@ -35,7 +35,8 @@ class Outputs:
             topic.name: connections.publisher(topic) for topic in topics.OUTPUTS if topic.name != "/diagnostics"
         }
         self._drawings = Drawings(self._publishers)
-        self._quaternions: dict[Side, np.ndarray] = {}
+        # In the frame of the messages, and in that of the images, which differ with a target frame.
+        self._poses, self._seen_poses = ContinuousPoses(), ContinuousPoses()
         self._shown = False
 
     @property
@@ -63,8 +64,7 @@ class Outputs:
         header, seen, height, width = frame.header, estimate, *frame.frame.image.shape[:2]
         if self._target is not None:
             header, estimate = self._target(header, seen, config.tf_wait)
-        poses = continuous(hand_poses(estimate), self._quaternions)
-        self._quaternions = {side: each.quaternions for side, each in poses.items()}
+        poses = self._poses(estimate)
         self._shown = bool(poses)
         message = messages.build_hands_message(estimate, poses, header, self._hand_model, (width, height), dropped)
         latency = self._connections.now() - seconds(header.stamp) if frame.latency_known else math.nan
@@ -74,7 +74,7 @@ class Outputs:
         for side, hand in ((Side.LEFT, message.left), (Side.RIGHT, message.right)):
             if side in poses:
                 self._publishers[f"~/{side.label}/wrist"].publish(messages.build_wrist_message(header, hand))
-        self._publish_tf(frame.header, seen, poses if seen is estimate else hand_poses(seen), config)
+        self._publish_tf(frame.header, seen, poses if seen is estimate else self._seen_poses(seen), config)
         self._publish_subscribed(header, estimate, message)
         self._drawings.publish_markers(header, estimate, config.marker_rate)
         if self._drawings.image_due(config.debug_image_rate):
@@ -95,7 +95,8 @@ class Outputs:
             message.latency = math.nan
             self._publishers["~/hands"].publish(message)
             self._publish_subscribed(header, lost, message)
-        self._quaternions.clear()
+        self._poses.clear()
+        self._seen_poses.clear()
         self._drawings.delete_markers(header)
 
     def _publish_subscribed(self, header: Any, estimate: TwoHandEstimate, message: Any) -> None:
