@@ -127,7 +127,7 @@ def test_an_encoder_of_crops_sees_a_gloved_hand_as_the_landmark_network_does(tmp
     """Without colours where the hand was found so."""
     torch.manual_seed(0)
     path = tmp_path / "encoder.onnx"
-    export_onnx(FusionAlignmentEncoder(EncoderConfig(width=32, heads=2, trained_from="stride8"), MODEL).eval(), path)
+    export_onnx(FusionAlignmentEncoder(EncoderConfig(width=32, heads=2, pretrained=False), MODEL).eval(), path)
     encoder = HandEncoder(EncoderSession(path, HandOutputs), networks)
     hand_scene = scenes[0].hands[0]
     keypoints = MODEL.kinematics(hand_scene.side).forward(

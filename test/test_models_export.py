@@ -18,6 +18,7 @@ from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.landmarks.landmarks import stem_of
 from hand_recon_ros.models.encoder import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.models.export import export_onnx
+from hand_recon_ros.models.landmark_trunk import STAGES
 from hand_recon_ros.runtime import openvino_session
 from hand_recon_ros.runtime.bundled_networks import bundled_network
 from hand_recon_ros.runtime.model_files import HAND_LANDMARKS, find_model
@@ -144,10 +145,9 @@ def test_precision_is_float32_where_bfloat16_differs(monkeypatch):
         assert precisions == {openvino.Type.f32}
 
 
-@pytest.mark.parametrize("changes", [{"pretrained": False}, {"trained_from": "stride8"}])
-def test_an_encoder_with_early_layers_of_its_own_takes_crops(tmp_path, changes):
+def test_an_encoder_trained_from_scratch_takes_crops(tmp_path):
     torch.manual_seed(0)
-    config = EncoderConfig(width=32, layers=1, heads=2, **changes)
+    config = EncoderConfig(width=32, layers=1, heads=2, pretrained=False)
     model = FusionAlignmentEncoder(config, load_hand_model()).eval()
     export_onnx(model, tmp_path / "scratch.onnx")
     session = EncoderSession(tmp_path / "scratch.onnx", HandOutputs)
@@ -156,6 +156,25 @@ def test_an_encoder_with_early_layers_of_its_own_takes_crops(tmp_path, changes):
     rest = np.zeros((2, 5)), np.zeros((2, 5)), np.ones(2)
     expected = torch_outputs(model, model.stem(torch.tensor(crops).permute(0, 3, 1, 2) / 255.0).numpy(), *rest)
     np.testing.assert_allclose(session.run(crops, *rest).joints, expected.joints, atol=0.001)
+
+
+@pytest.mark.parametrize("trained_from", [stage.name for stage in STAGES[1:]])
+@pytest.mark.parametrize("device", ["cpu", "torch"])
+def test_the_landmark_network_outputs_the_stem(tmp_path, trained_from, device):
+    """Of each stage that the second backbone may start from, in OpenVINO and in torch."""
+    torch.manual_seed(0)
+    config = EncoderConfig(width=32, layers=1, heads=2, trained_from=trained_from)
+    model = FusionAlignmentEncoder(config, load_hand_model()).eval()
+    export_onnx(model, tmp_path / "encoder.onnx")
+    settings = ReconstructorConfig(encoder=str(tmp_path / "encoder.onnx"), detector="none", body="none", device=device)
+    networks = HandNetworks.load(settings)
+    crops = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3)).astype(np.uint8)
+    networks.landmark.inputs[:1] = crops[..., ::-1]
+    stem = stem_of(networks.landmark.run(1)[0])
+    expected = model.stem(torch.tensor(crops).permute(0, 3, 1, 2) / 255.0)[0].numpy()
+    np.testing.assert_allclose(stem, expected, atol=2e-3, rtol=1e-3)
+    session = EncoderSession(tmp_path / "encoder.onnx", HandOutputs)
+    assert session.input_shape == stem.shape
 
 
 def test_half_precision_halves_the_file(exported, tmp_path):

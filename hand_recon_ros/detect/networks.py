@@ -12,17 +12,24 @@ import numpy as np
 from ..config import ReconstructorConfig
 from ..landmarks.landmarks import HandLandmarks, read_landmarks
 from ..landmarks.observation import RotatedBox
+from ..runtime.bundled_networks import bundled_network
 from ..runtime.devices import resolved_device
 from ..runtime.model_files import HAND_LANDMARKS, PALM_DETECTION, find_model
-from ..runtime.sessions import Session, cache_folder, open_session
+from ..runtime.openvino_session import network_notes
+from ..runtime.sessions import Session, SessionError, cache_folder, open_session
 from .body_networks import BodyNetworks
 from .pair_detector import RegionHand, detect_pair, pair_detector_file
 from .palm import PalmDetection, palms_in
 from .ssd import fill_input
 
 _PARALLEL_CROPS = 4
-_STEM_READERS = ("conv2d_22/Conv2D", "conv2d_30/Conv2D")
-"""Layers of the landmark network whose inputs are its feature maps at strides 16 and 32."""
+_READERS = {
+    "stride2": "conv2d_2/Conv2D", "stride4": "conv2d_6/Conv2D", "stride8": "conv2d_10/Conv2D",
+    "stride16a": "conv2d_16/Conv2D", "stride16b": "conv2d_22/Conv2D", "stride32": "conv2d_30/Conv2D",
+}  # fmt: skip
+"""Layers of the landmark network whose inputs are the feature maps of its stages (``models.landmark_trunk.STAGES``)."""
+_STEM = ("stride16b", "stride32")
+"""Of encoder files that do not name the stages whose feature maps they take."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,14 +52,14 @@ class HandNetworks:
         SessionError where it cannot be run.
         """
         palm, landmark = (find_model(model, config.model_dir) for model in (PALM_DETECTION, HAND_LANDMARKS))
-        stems = () if config.encoder == "none" else _STEM_READERS
+        stem = _stem_readers(config.encoder)
         # In float32: bfloat16 changes which hands are detected, and moves landmarks by 0.6 px.
         device, cache = resolved_device(config.device), cache_folder(config.model_cache)
         open_with = functools.partial(open_session, device=device, threads=config.threads, cache=cache)
         with ThreadPoolExecutor() as pool:  # compiling uses one core for each network
             body = pool.submit(BodyNetworks.load, config) if config.body != "none" else None
             palm_session = pool.submit(open_with, palm)
-            landmark_session = pool.submit(open_with, landmark, capacity=_PARALLEL_CROPS, feature_layers=stems)
+            landmark_session = pool.submit(open_with, landmark, capacity=_PARALLEL_CROPS, feature_layers=stem)
             pair = pool.submit(open_with, pair_detector_file()) if config.detector != "none" else None
         networks = cls(
             palm=palm_session.result(),
@@ -96,3 +103,17 @@ class HandNetworks:
         if hand.stem is None:
             raise ValueError("these networks were loaded with encoder=none: they have no outputs for the encoder")
         return hand.stem
+
+
+def _stem_readers(encoder: str) -> tuple[str, ...]:
+    """Layers of the landmark network whose inputs an encoder takes, by the setting ``encoder``.
+
+    Raises ConfigError and SessionError where that names no network.
+    """
+    if encoder == "none":
+        return ()
+    stages = network_notes(bundled_network("encoder", encoder), "encoder").get("stem", _STEM)
+    unknown = sorted(set(stages) - set(_READERS))
+    if unknown:
+        raise SessionError(f"encoder {encoder}: the landmark network has no {', '.join(unknown)}")
+    return tuple(_READERS[stage] for stage in stages)

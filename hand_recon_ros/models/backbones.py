@@ -13,7 +13,7 @@ from ..config import ConfigError
 from ..landmarks.landmarks import DEPTH_UNIT
 from ..lift.evidence import SCREEN_DEPTH_GAIN, WORLD_DEPTH_WEIGHT
 from ..runtime.model_files import HAND_LANDMARKS, find_model
-from .landmark_trunk import HEAD_CHANNELS, STAGES, LandmarkTrunk
+from .landmark_trunk import HEAD_CHANNELS, STAGE_SHAPES, STAGES, LandmarkTrunk
 from .landmark_weights import load_landmark_trunk
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 
 SHARED = STAGES[-1].name
-"""First trained stage of an encoder that shares all stages before it with the pipeline's landmark network."""
-STEM_SHAPES = ((STAGES[-2].channels, 14, 14), (STAGES[-1].channels, 7, 7))
-"""Feature maps of the frozen landmark network for a crop, at strides 16 and 32."""
+"""First trained stage of the second backbone by default: it shares all stages before it with the image backbone."""
 
 
 class LandmarkPrediction(NamedTuple):
@@ -76,6 +74,11 @@ class Backbone(nn.Module):
     frozen = False
     predicts_landmarks = False
 
+    @property
+    def stem_stages(self) -> tuple[str, ...]:
+        """Stages of the pipeline's landmark network whose maps are the stem; none where it is anything else."""
+        return ()
+
     def stem(self, crops: torch.Tensor) -> torch.Tensor:
         """The part that is not trained: crops (N, 3, input_size, input_size), RGB in 0..1, to (N, ...)."""
         raise NotImplementedError
@@ -86,13 +89,12 @@ class Backbone(nn.Module):
 
 
 class TrunkBackbone(Backbone):
-    """``small``: the trunk of the landmark network.
+    """``small``: the trunk of the landmark network, twice.
 
-    Its stages from ``trained_from`` on are trained: those of the second backbone, or of the image backbone where there
-    is no second one. Where that is SHARED, the image backbone is that network unchanged: the pipeline runs it anyway,
-    so it costs nothing. Otherwise the encoder evaluates a crop by itself, and both backbones have the stages up to
-    stride 16 in common. Landmarks are predicted from the trained stages; the encoder learns residuals to them. Trained
-    from scratch, nothing is frozen and no landmarks are predicted.
+    The image backbone is that network unchanged: the pipeline evaluates it anyway, so it costs nothing. The second one
+    shares its stages before ``trained_from``; from there on it has trained ones of its own. Landmarks are predicted
+    from these, and the encoder learns residuals to them. The stem is the maps of the landmark network that both start
+    from. Trained from scratch, nothing is frozen, no landmarks are predicted, and the stem is the crop.
     """
 
     def __init__(
@@ -104,51 +106,58 @@ class TrunkBackbone(Backbone):
         trained_from: str = SHARED,
     ) -> None:
         super().__init__()
-        self.pretrained = self.predicts_landmarks = pretrained
-        self.frozen = pretrained and trained_from == SHARED
+        self.pretrained = self.predicts_landmarks = self.frozen = pretrained
 
         def trunk() -> LandmarkTrunk:
             if not (pretrained and load_weights):
                 return LandmarkTrunk()
             return load_landmark_trunk(path or find_model(HAND_LANDMARKS, ""))
 
-        first = trunk()
-        if pretrained:
-            first.freeze_until(trained_from)
-        stages = dict(first.stages.items())
-        self.tail, self.head = stages.pop("stride32"), stages.pop("head")
-        self.outputs = first.outputs if self.predicts_landmarks else nn.ModuleDict()
-        self.early = nn.Sequential(*stages.values())
-        self.image_tail = trunk().stages["stride32"] if second or self.frozen else nn.Identity()
+        names = [stage.name for stage in STAGES]
+        self.shared = names[names.index(trained_from if pretrained else SHARED) - 1]
+        first, own = trunk(), trunk()
+        stages = {name: module for name, module in first.stages.items() if name not in (SHARED, "head")}
+        self.early, self.middle = nn.Sequential(*stages.values()), nn.Sequential()
+        for name in names[names.index(self.shared) + 1 : -1]:
+            self.middle.add_module(name, own.stages[name])
+        self.tail, self.head = own.stages[SHARED], own.stages["head"]
+        self.outputs = own.outputs if self.predicts_landmarks else nn.ModuleDict()
+        self.image_tail = first.stages[SHARED] if second or self.frozen else nn.Identity()
         if self.frozen:
+            self.early.requires_grad_(False)
             self.image_tail.requires_grad_(False)
+        self._shared_stages = 1 + list(stages).index(self.shared)
         self.second = second
         self.image_channels = self.second_channels = STAGES[-1].channels
         self.pooled_channels = HEAD_CHANNELS
 
+    @property
+    def stem_stages(self) -> tuple[str, ...]:
+        """See :meth:`Backbone.stem_stages`: the last shared stage and the last one of the image backbone."""
+        return (self.shared, SHARED) if self.frozen else ()
+
     def stem(self, crops: torch.Tensor) -> torch.Tensor:
-        """Feature maps (N, STEM) at strides 16 and 32, flattened and concatenated; the crops themselves where nothing
-        is frozen."""
+        """The maps of :attr:`stem_stages`, flattened and concatenated (N, STEM); from scratch the crops themselves."""
         if not self.frozen:
             return crops
         with torch.no_grad():
-            return torch.cat([part.flatten(1) for part in self._image(crops)], dim=1)
+            shared = self.early[: self._shared_stages](crops)
+            image = self.image_tail(self.early[self._shared_stages :](shared))
+            return torch.cat([part.flatten(1) for part in (shared, image)], dim=1)
 
     def forward(self, stems: torch.Tensor) -> Features:
         """See :meth:`Backbone.forward`."""
         if self.frozen:
-            parts = stems.split([math.prod(shape) for shape in STEM_SHAPES], dim=1)
-            early, image = (part.unflatten(1, shape) for part, shape in zip(parts, STEM_SHAPES, strict=True))
+            shapes = [STAGE_SHAPES[name] for name in self.stem_stages]
+            parts = stems.split([math.prod(shape) for shape in shapes], dim=1)
+            shared, image = (part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True))
         else:
-            early, image = self._image(stems)
-        trained = self.tail(early)
+            shared = self.early(stems)
+            image = self.image_tail(shared)
+        trained = self.tail(self.middle(shared))
         pooled = self.head(trained).mean(dim=(2, 3))
         landmarks = self._landmarks(pooled) if self.predicts_landmarks else None
         return Features(image if self.second else trained, trained, pooled, landmarks)
-
-    def _image(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        early = self.early(crops)
-        return early, self.image_tail(early)
 
     def _landmarks(self, pooled: torch.Tensor) -> LandmarkPrediction:
         screen = self.outputs["screen"](pooled).reshape(-1, 21, 3) / self.input_size

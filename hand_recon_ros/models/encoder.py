@@ -28,7 +28,7 @@ from ..hand_model import HandModel
 from .backbones import SHARED, Backbone, Features, LandmarkPrediction, make_backbones
 from .encoder_heads import Heads, OtherHand, TrainingOutputs, mlp
 from .hand_kinematics import HandChain
-from .landmark_trunk import STAGE_NAMES
+from .landmark_trunk import STAGES
 from .other_wrist import to_other_wrist
 
 
@@ -51,8 +51,8 @@ class EncoderConfig:
     pretrained: bool = setting(True, "start the image backbone from pretrained hand weights; false: from scratch")
     trained_from: str = setting(
         SHARED,
-        f"small: first stage of the landmark network that is trained; {SHARED}: the others are the pipeline's own",
-        choices=STAGE_NAMES[:-2],
+        "small: first stage of the second backbone that is its own, and trained; the ones before are the pipeline's",
+        choices=tuple(stage.name for stage in STAGES[1:]),
     )
 
 

@@ -65,7 +65,8 @@ def export_onnx(
     images = encoder.stem(crops) if encoder.backbones.frozen else crops
     inputs = ["stems" if encoder.backbones.frozen else "crops", "rays", "pairs", "others"]
     example = images, torch.zeros(2, RAY_FEATURES), torch.zeros(2, PAIR_FEATURES), torch.ones(2)
-    metadata = {"encoder": json.dumps({"size": encoder.config.size, "input_size": size})}
+    about = {"size": encoder.config.size, "input_size": size, "stem": list(encoder.backbones.stem_stages)}
+    metadata = {"encoder": json.dumps(about)}
     outputs = PosedHandOutputs.file_names()
     write_onnx(_Inference(encoder, factors or {}), example, path, inputs, outputs, half, metadata, batch_axis="hands")
 

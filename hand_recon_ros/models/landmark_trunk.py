@@ -50,6 +50,18 @@ OUTPUTS = {"screen": 63, "presence": 1, "handedness": 1, "world": 63}
 STAGE_NAMES = ("stem", *(stage.name for stage in STAGES), "head", "outputs")
 
 
+def _stage_shapes(side: int) -> dict[str, tuple[int, int, int]]:
+    shapes, side = {}, side // 2
+    for stage in STAGES:
+        side //= stage.stride
+        shapes[stage.name] = (stage.channels, side, side)
+    return shapes
+
+
+STAGE_SHAPES = _stage_shapes(224)
+"""Shape (channels, height, width) of the output of each stage for a crop of 224 x 224."""
+
+
 class LandmarkOutputs(NamedTuple):
     """Outputs of the network for a crop in which the fingers point up, in the file's units.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -155,6 +156,21 @@ def read_network(path: str | os.PathLike[str]) -> openvino.Model:
         return openvino.Core().read_model(os.fspath(path))
     except RuntimeError as error:
         raise SessionError(f"{os.fspath(path)}: OpenVINO cannot read this network: {error}") from error
+
+
+def network_notes(path: str | os.PathLike[str], entry: str) -> dict[str, Any]:
+    """What an exported file says of its network in an entry of its metadata; {} where it has none.
+
+    Raises SessionError where the file is no network.
+    """
+    model = read_network(path)
+    if not model.has_rt_info(["framework", entry]):
+        return {}
+    try:
+        notes = json.loads(model.get_rt_info(["framework", entry]).astype(str))
+    except ValueError as error:
+        raise SessionError(f"{os.fspath(path)}: its metadata {entry!r} cannot be read: {error}") from error
+    return notes if isinstance(notes, dict) else {}
 
 
 def image_model(
