@@ -157,6 +157,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--depth", action="store_true", help="of clips: each image with a depth image, rendered with noise"
     )
+    sub.add_argument(
+        "--hand-length", action="store_true", help="of clips: the length of the hands is known, to a millimetre"
+    )
     sub.add_argument("--detection", action="store_true", help="measure the detection of hands in single images")
     sub.add_argument(
         "--report", type=Path, metavar="DIR",

@@ -144,15 +144,17 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
 
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     if options.dataset == "pictures":
-        if options.depth:
-            raise CommandError("--depth is of --dataset synthetic")
+        if options.depth or options.hand_length:
+            raise CommandError("--depth and --hand-length are of --dataset synthetic")
         return _evaluate_pictures(options)
     if options.root or options.compare:
         raise CommandError("--root and --compare are of --dataset pictures")
-    if options.depth and (
+    if (options.depth or options.hand_length) and (
         options.detection or options.encoder or options.single_images or options.split.startswith("test-")
     ):
-        raise CommandError("--depth is of clips: leave out --detection, --encoder and --single-images")
+        raise CommandError(
+            "--depth and --hand-length are of clips: leave out --detection, --encoder and --single-images"
+        )
     if options.split == "demo" and (options.detection or options.encoder or options.single_images):
         raise CommandError("--split demo is a clip: leave out --detection, --encoder and --single-images")
     if options.detection:
@@ -244,7 +246,9 @@ def _evaluate_pipeline(options: argparse.Namespace, cases: list[Any] | None) -> 
         from .evaluation.images import evaluate_images
 
         return evaluate_images(reconstructor, options.split, options.frames, cases)
-    return evaluate_synthetic(reconstructor, options.split, options.frames, cases=cases, depth=options.depth)
+    return evaluate_synthetic(
+        reconstructor, options.split, options.frames, cases=cases, depth=options.depth, length=options.hand_length
+    )
 
 
 def _report_folder(folder: Path) -> list[Any]:

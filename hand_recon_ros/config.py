@@ -116,6 +116,8 @@ def _sections(content: dict[Any, Any], name: str = "") -> Iterator[tuple[str, di
             yield from _sections(value, str(key).rsplit("/", 1)[-1])
 
 
+SHORTEST_HAND, LONGEST_HAND = 0.15, 0.23
+"""Lengths, metres, that the embedded hand model can have."""
 SMOOTHING = {"off": (0.0, 0.0), "low_lag": (1.0, 150.0), "balanced": (1.0, 65.0), "smooth": (1.0, 20.0)}
 """Minimum cutoff (Hz) and speed coefficient of the One-Euro filters, by name."""
 
@@ -182,9 +184,26 @@ class ReconstructorConfig:
     smoothing_speed: float = setting(
         65.0, "One-Euro speed coefficient: how fast smoothing gives way to motion", low=0.0, high=1000.0, live=True
     )
+    hand_length: float = setting(
+        0.0, "length of the operator's hands, from the wrist's crease to the tip of the middle finger; 0: not "
+        "known", unit="m", low=0.0, high=LONGEST_HAND, live=True,
+    )  # fmt: skip
+    hand_calibration: str = setting(
+        "",
+        "file with the shapes of the operator's hands, which the service calibrate_hand writes; it goes before "
+        "hand_length; empty: none",
+    )
     max_prediction_time: float = setting(
         0.15, "how long an unseen hand is predicted at constant velocity", unit="s", low=0.0, high=0.15, live=True
     )
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a hand length that no adult has."""
+        if 0.0 < self.hand_length < SHORTEST_HAND:
+            raise ConfigError(
+                f"hand_length must be 0 or at least {SHORTEST_HAND:g} m, from the wrist's crease to the tip of the "
+                f"middle finger, got {self.hand_length:g}"
+            )
 
     @property
     def one_euro(self) -> tuple[float, float]:

@@ -27,6 +27,7 @@ from .landmarks.exposure import normalised
 from .landmarks.observation import Observation
 from .lift.depth_patch import rendered_depth
 from .lift.evidence import in_view
+from .lift.hand_calibration import HandCalibration, HandShape, known_shapes, read_shapes, write_shapes
 from .lift.lifted_hand import LiftedHand
 from .lift.lifter import Lifter
 from .runtime.devices import DeviceError, choose_device
@@ -83,7 +84,11 @@ class TwoHandReconstructor:
         self.device = choose_device(self.config.device)
         self.hand_model = load_hand_model(self.config.hand_model)
         self._lifter = Lifter(self.hand_model)
-        self._tracks = Tracks()
+        path = self.config.hand_calibration
+        self._measured = read_shapes(path, self.hand_model) if path else {}
+        self._shapes = known_shapes(self.config, self._measured, self.hand_model)
+        self._tracks = Tracks(self._shapes)
+        self._calibration: HandCalibration | None = None
         self._given_locator = locator
         try:
             self._load()
@@ -146,6 +151,39 @@ class TwoHandReconstructor:
         self.config = checked(ReconstructorConfig, {**dataclasses.asdict(self.config), **values})
         if self.config.mirrored_input != before.mirrored_input:
             self.reset()  # handedness and positions were those of the mirror image
+        if self.config.hand_length != before.hand_length:
+            self._use_shapes()
+
+    def start_calibration(self, side: Side, images: int) -> HandCalibration:
+        """Learn the shape of a hand from the next ``images`` images of the stream in which it is measured; returns what
+        learns it. The user shows the hand from several directions, fingers straight. One calibration at a time: another
+        one replaces it."""
+        self._calibration = HandCalibration(side, images)
+        return self._calibration
+
+    def use_calibration(self, length: float = 0.0) -> HandShape:
+        """End the calibration that was started: its result is the shape of the hand from now on.
+
+        It is written to the file of the setting ``hand_calibration``, if that is set, beside what is there of the other
+        hand. ``length`` is that of the hand, measured by the user, metres; 0: the setting ``hand_length``.
+
+        Raises ValueError for a length that the hand model cannot have, OSError where the file cannot be written, and
+        RuntimeError where no calibration was started.
+        """
+        if self._calibration is None:
+            raise RuntimeError("no calibration was started")
+        side, path = self._calibration.side, self.config.hand_calibration
+        shape = self._calibration.result(self.hand_model, length or self.config.hand_length)
+        self._measured[side] = shape
+        if path:
+            write_shapes(path, self.hand_model, self._measured)
+        self._calibration = None
+        self._use_shapes()
+        return shape
+
+    def _use_shapes(self) -> None:
+        self._shapes = known_shapes(self.config, self._measured, self.hand_model)
+        self._tracks.set_shapes(self._shapes)
 
     def reset(self) -> None:
         """Forget all hands; track ids are not used again."""
@@ -199,7 +237,7 @@ class TwoHandReconstructor:
     ) -> TwoHandEstimate:
         """Both hands in the next image of the stream of ``tracks``, or in a single image; ``located`` where the hands
         of that were searched already."""
-        single_image, tracks = tracks is None, tracks or Tracks()
+        single_image, tracks = tracks is None, tracks or Tracks(self._shapes)
         steps = _Stopwatch()
         if located is None:
             located = (
@@ -284,6 +322,8 @@ class TwoHandReconstructor:
         track = tracks.hands[side]
         if hand is None:
             return unseen_estimate(track, tracks.time, self.config.max_prediction_time, self.hand_model, frame.camera)
+        if self._calibration is not None and self._calibration.side == side and track.observation is not None:
+            self._calibration.add(track.shape, hand, tracks.step, track.observation.score)
         wrist, rotations = track.measure(hand, tracks.time, tracks.step, self.config)
         return measured_estimate(track, wrist, rotations, self.hand_model, frame.camera)
 

@@ -17,6 +17,7 @@ import numpy as np
 from hand_recon_ros.camera import Camera
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.hand_model import HandModel, load_hand_model
+from hand_recon_ros.lift.hand_calibration import HandCalibration, HandShape
 from hand_recon_ros.skeleton import wrist_pose
 from hand_recon_ros.types import HandEstimate, HandState, ScaleSource, Side, TwoHandEstimate
 
@@ -106,6 +107,8 @@ class ScriptedReconstructor:
         self.resets = 0
         self.warm_ups = 0
         self.settings: dict[str, Any] = {}
+        self.calibration: HandCalibration
+        self.used: HandShape
 
     def __call__(
         self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0, depth: np.ndarray | None = None
@@ -124,6 +127,14 @@ class ScriptedReconstructor:
     def update_settings(self, **values: Any) -> None:
         self.settings.update(values)
         self.config = dataclasses.replace(self.config, **values)
+
+    def start_calibration(self, side: Side, images: int) -> HandCalibration:
+        self.calibration = HandCalibration(side, images)
+        return self.calibration
+
+    def use_calibration(self, length: float = 0.0) -> HandShape:
+        self.used = self.calibration.result(self.hand_model, length)
+        return self.used
 
 
 def image_message(

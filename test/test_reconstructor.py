@@ -171,6 +171,53 @@ def test_single_images_neither_use_nor_keep_tracking(script):
     assert result(IMAGE, CAMERA, 0.0).right.state == HandState.LOST
 
 
+@pytest.mark.parametrize("single", [False, True])
+def test_hands_of_known_length(script, single):
+    """They are as far away as their size in the image says, at once where the setting changes."""
+    result = reconstructor(script)
+    script(observe(hand(4)[3], Side.RIGHT))
+
+    def found(number):
+        return (result.reconstruct_image(IMAGE, CAMERA) if single else result(IMAGE, CAMERA, number / 10)).right
+
+    assert found(0).scale_source == ScaleSource.PRIOR
+    distances = []
+    for number, length in enumerate((0.16, 0.2)):
+        result.update_settings(hand_length=length)
+        estimate = found(1 + number)
+        assert estimate.scale_source == ScaleSource.CALIBRATED
+        distances.append(np.linalg.norm(estimate.joints[0]))
+    assert distances[1] / distances[0] == pytest.approx(0.2 / 0.16, rel=0.05)
+    result.update_settings(hand_length=0.0)
+    assert found(4).scale_source == ScaleSource.PRIOR
+
+
+def test_a_calibration_holds_at_once_and_is_kept(script, tmp_path):
+    path = tmp_path / "ann.yaml"
+    result = reconstructor(script, hand_calibration=str(path))
+    script(observe(hand(4, Side.LEFT)[3], Side.LEFT), observe(hand(5)[3], Side.RIGHT))
+    with pytest.raises(RuntimeError, match="no calibration was started"):
+        result.use_calibration()
+    calibration = result.start_calibration(Side.LEFT, 5)
+    for number in range(7):
+        assert calibration.done == (number >= 5)
+        result(IMAGE, CAMERA, number / 10)
+    with pytest.raises(ValueError, match="hand length of 2 m"):
+        result.use_calibration(2.0)
+    shape = result.use_calibration(0.2)
+    assert shape.length == 0.2
+    estimate = result(IMAGE, CAMERA, 0.8)
+    assert {estimate.hand(side).scale_source for side in Side} == {ScaleSource.CALIBRATED}
+    again = reconstructor(script, hand_calibration=str(path))
+    result.reset()
+    first = result(IMAGE, CAMERA, 0.0)
+    np.testing.assert_allclose(again(IMAGE, CAMERA, 0.0).left.betas, first.left.betas, atol=1e-3)
+    result.start_calibration(Side.RIGHT, 1)
+    result(IMAGE, CAMERA, 0.9)
+    result.use_calibration()
+    assert path.read_text().count("betas") == 2
+
+
 def test_a_mirrored_image(script):
     keypoints = hand(4)[3]
     script(observe(keypoints, Side.RIGHT))

@@ -41,7 +41,7 @@ def test_time_advances_with_the_stamps() -> None:
 
 def test_stamps_that_stand_still_are_reported_once_and_arrival_times_count(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
-    tracks = Tracks(clock)
+    tracks = Tracks(clock=clock)
     times = []
     with caplog.at_level(logging.WARNING):
         for _ in range(4):

@@ -136,8 +136,8 @@ def build_fingerprint() -> str:
             pathlib.Path(__file__),
             ROOT / "CMakeLists.txt",
             ROOT / "package.xml",
-            *sorted((ROOT / "msg").glob("*.msg")),
-            *sorted(path.name for path in (ROOT / "msg").glob("*.msg")),
+            *(path for kind in ("msg", "srv") for path in sorted((ROOT / kind).glob(f"*.{kind}"))),
+            *(path.name for kind in ("msg", "srv") for path in sorted((ROOT / kind).glob(f"*.{kind}"))),
             *linked,
         ]
     )

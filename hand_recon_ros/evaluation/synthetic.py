@@ -44,6 +44,7 @@ def evaluate_synthetic(
     clips: Path | None = None,
     cases: list[Case] | None = None,
     depth: bool = False,
+    length: bool = False,
 ) -> dict[str, Any]:
     """Measure a reconstructor on the clips of a split.
 
@@ -65,12 +66,13 @@ def evaluate_synthetic(
         depth: whether each image comes with a depth image, rendered and with the noise of a stereo camera. The report
             then has ``depth``: the share of TRACKED hands with the scale source DEPTH, and over these the median of the
             wrist's error, mm, and the share of errors along the ray within one and two ``position_stddev``.
+        length: whether the length of each clip's hands is known, to a millimetre, as one who has measured them knows.
 
     Returns the report that ``hand-recon evaluate --json`` prints; metrics that are not measured are None.
     """
     folder = clips or cache_dir() / "clips"
     rendered = [load_clip(rendered_clip(folder, frames, seed, view)) for view, seed in SPLITS[split]]
-    samples = [_measure(reconstructor, clip, cases, depth) for clip in rendered]
+    samples = [_measure(reconstructor, clip, cases, depth, length) for clip in rendered]
     names = (*PER_HAND, *PER_PAIR, *PENETRATION, "jitter_mm", "lag_ms", *TOUCHING, PER_JOINT)
     values, refined = (
         {name: np.concatenate([sample[when][name] for sample in samples]) for name in samples[0][when]}
@@ -138,11 +140,17 @@ class _Hands:
 
 
 def _measure(
-    reconstructor: TwoHandReconstructor, clip: Clip, cases: list[Case] | None = None, with_depth: bool = False
+    reconstructor: TwoHandReconstructor,
+    clip: Clip,
+    cases: list[Case] | None = None,
+    with_depth: bool = False,
+    with_length: bool = False,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Per-frame values of one clip before and after the two-hand refinement; ``cases`` are those after it."""
     vertices = clip.truth["vertices"].shape[-2]
     before, after = _Hands(len(clip), vertices), _Hands(len(clip), vertices)
+    if with_length:
+        reconstructor.update_settings(hand_length=round(_length(clip.truth["joints"]), 3))
     reconstructor.reset()
     for frame, image in enumerate(clip.images()):
         depth = {}
@@ -154,6 +162,12 @@ def _measure(
         after.add(frame, estimate)
     faces = [reconstructor.hand_model.faces(side) for side in Side]
     return _values(clip, before, faces), _values(clip, after, faces, cases)
+
+
+def _length(joints: np.ndarray) -> float:
+    """Mean length, metres, of hands (N, 2, 21, 3), along the bones from the wrist to the tip of the middle finger."""
+    middle = joints[..., [0, 9, 10, 11, 12], :]
+    return float(np.nanmean(np.linalg.norm(np.diff(middle, axis=-2), axis=-1).sum(axis=-1)))
 
 
 def _values(

@@ -21,6 +21,7 @@ from ..runtime.devices import describe_device
 from . import topics
 from .connections import Connections
 from .diagnostics import Counters
+from .hand_calibration import CalibrationService
 from .inputs import Inputs
 from .live_parameters import LiveParameters
 from .monitor import Monitor
@@ -94,6 +95,7 @@ class HandReconNode(LifecycleNode):
             self.create_service(SetBool, "~/set_enabled", self._set_enabled),
             self.create_service(Trigger, "~/reset_tracking", self._reset_tracking),
         ]
+        self._calibration = CalibrationService(self, lambda: self.worker)
         # By the executor, not here: after a failed start the node runs, publishes diagnostics and can be configured.
         # By a steady clock: simulated time may not have started.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -209,6 +211,7 @@ class HandReconNode(LifecycleNode):
 
     def close(self) -> None:
         """Stop the worker and destroy the node; for the end of the process."""
+        self._calibration.close()
         self._stop()
         self.destroy_node()
 

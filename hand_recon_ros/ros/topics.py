@@ -153,6 +153,7 @@ OUTPUTS = (
 SERVICES = {
     "~/set_enabled": ("std_srvs/SetBool", "false pauses: images are not received; true resumes"),
     "~/reset_tracking": ("std_srvs/Trigger", "forgets both hands and all filters"),
+    "~/calibrate_hand": ("hand_recon_ros/CalibrateHand", "learns the shape of a hand from the next images"),
 }
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -15,11 +15,14 @@ from ..config import ReconstructorConfig
 from ..conversions.hands import publishable
 from ..conversions.problems import Problems
 from ..conversions.stream import InputFrame
-from ..types import HandState, TwoHandEstimate
+from ..lift.hand_calibration import HandCalibration, HandShape
+from ..types import HandState, Side, TwoHandEstimate
 from .diagnostics import STALL_AFTER, Counters
 from .inputs import Inputs, ReceivedImage
 from .outputs import Outputs
 from .parameters import Parameters, live_changes
+
+_Result = TypeVar("_Result")
 
 STOP_TIMEOUT = 5.0
 """How long :meth:`Worker.stop` waits for the image in work, seconds."""
@@ -43,6 +46,10 @@ class Reconstructor(Protocol):
     def warm_up(self) -> None: ...
 
     def update_settings(self, **values: Any) -> None: ...
+
+    def start_calibration(self, side: Side, images: int) -> HandCalibration: ...
+
+    def use_calibration(self, length: float = 0.0) -> HandShape: ...
 
 
 def describe(error: BaseException) -> str:
@@ -87,6 +94,16 @@ class Worker:
         self._reset_requested = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hand_recon_worker", daemon=True)
+
+    @property
+    def hand_model(self) -> Any:
+        """Of the reconstructor."""
+        return self._reconstructor.hand_model
+
+    @property
+    def calibration_file(self) -> str:
+        """Where the shapes of hands are kept; empty: nowhere."""
+        return self._reconstructor.config.hand_calibration
 
     @property
     def alive(self) -> bool:
@@ -140,6 +157,23 @@ class Worker:
         finally:
             self._busy.release()
         return True
+
+    def start_calibration(self, side: Side, images: int) -> HandCalibration | None:
+        """See :class:`hand_recon_ros.TwoHandReconstructor`; None where the image in work takes long."""
+        return self._between_images(lambda: self._reconstructor.start_calibration(side, images))
+
+    def use_calibration(self, length: float) -> HandShape | None:
+        """See :class:`hand_recon_ros.TwoHandReconstructor`, also for the errors; None where the image in work takes
+        long."""
+        return self._between_images(lambda: self._reconstructor.use_calibration(length))
+
+    def _between_images(self, step: Callable[[], _Result]) -> _Result | None:
+        if not self._busy.acquire(timeout=RESET_TIMEOUT):
+            return None
+        try:
+            return step()
+        finally:
+            self._busy.release()
 
     def check(self) -> None:
         """Report a thread that has ended or hangs; to be called about once a second between start and stop."""

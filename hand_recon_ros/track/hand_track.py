@@ -50,6 +50,7 @@ class HandTrack:
         lifted: the metric pose of that observation, before the filter.
         state: TRACKED, PREDICTED or LOST.
         filter: One-Euro filter of the wrist and the joints.
+        prior: of the betas of any hand in this slot.
         shape: posterior of the betas.
         depth: what the last depth image corrected of its position; None before the first.
     """
@@ -61,6 +62,7 @@ class HandTrack:
     lifted: LiftedHand | None = None
     state: TrackState = dataclasses.field(default_factory=TrackState)
     filter: HandFilter = dataclasses.field(default_factory=HandFilter)
+    prior: ShapePrior = dataclasses.field(default_factory=ShapePrior.population)
     shape: ShapePrior = dataclasses.field(default_factory=ShapePrior.population)
     depth: DepthMemory | None = None
 
@@ -75,7 +77,7 @@ class HandTrack:
         """A new hand: nothing of the one before is kept but the landmarks that led to it."""
         self.track_id = track_id
         self.observation, self.lifted = None, None
-        self.state, self.filter, self.shape = TrackState(), HandFilter(), ShapePrior.population()
+        self.state, self.filter, self.shape = TrackState(), HandFilter(), self.prior
         self.depth = None
 
     def end(self) -> None:

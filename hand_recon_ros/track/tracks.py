@@ -12,6 +12,7 @@ import numpy as np
 from ..config import ReconstructorConfig
 from ..interact.refinement import RefinementMemory
 from ..landmarks.observation import Observation
+from ..lift.shape_prior import ShapePrior
 from ..types import Camera, Frame, Side
 from .hand_track import HandTrack
 from .image_track import ImageTrack
@@ -42,8 +43,12 @@ class Tracks:
         refinement: how the two-hand refinement changed the last image.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """``clock`` gives the arrival times (s) that are used where stamps do not advance."""
+    def __init__(
+        self, shapes: Mapping[Side, ShapePrior] | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """``shapes``: priors of the hands' betas, the population's by default; ``clock`` gives the arrival times (s)
+        that are used where stamps do not advance."""
+        self._shapes = shapes or {side: ShapePrior.population() for side in Side}
         self._clock = clock
         self._ids = itertools.count(1)
         self._warned = False
@@ -52,13 +57,19 @@ class Tracks:
 
     def reset(self) -> None:
         """Forget all hands; identities are not used again."""
-        self.hands = {side: HandTrack(side) for side in Side}
+        self.hands = {side: HandTrack(side, prior=self._shapes[side], shape=self._shapes[side]) for side in Side}
         self.step = _FIRST_STEP
         self.last_encoding: float | None = None
         self.last_box: float | None = None
         self.search = Search()
         self.refinement: RefinementMemory | None = None
         self._last: tuple[float, float, Camera] | None = None
+
+    def set_shapes(self, shapes: Mapping[Side, ShapePrior]) -> None:
+        """Replace the priors of the hands' betas; what was learnt of the shapes is forgotten."""
+        self._shapes = shapes
+        for side, track in self.hands.items():
+            track.prior = track.shape = shapes[side]
 
     def advance(self, frame: Frame) -> None:
         """Go on to the next image. Everything is forgotten where it does not continue the last one: where its stamp is
