@@ -212,6 +212,22 @@ VIEW_OUTPUTS = (
     ),
 )
 
+CAMERA_SOURCE_OUTPUTS = (
+    Topic("image", "sensor_msgs/Image", "bgr8, with `compressed` false"),
+    Topic("image/compressed", "sensor_msgs/CompressedImage", "JPEG, with `compressed` true"),
+    Topic("camera_info", "sensor_msgs/CameraInfo", "before each image, with its stamp"),
+)
+RECORDER_INPUTS = (
+    Topic("hand_recon/hands", "hand_recon_ros/TwoHands", "every message"),
+    Topic("/diagnostics", "diagnostic_msgs/DiagnosticArray", "every message"),
+    Topic("image", "sensor_msgs/Image", "with `save_images`: written as `images/SECONDS.NANOSECONDS.jpg`"),
+)
+# What tf2_ros subscribes to.
+TRANSFORMS = (
+    Topic("/tf", "tf2_msgs/TFMessage", "transforms, with `target_frame` set"),
+    Topic("/tf_static", "tf2_msgs/TFMessage", "static transforms, with `target_frame` set"),
+)
+
 
 def markdown_tables(
     inputs: Sequence[Topic] = INPUTS,
