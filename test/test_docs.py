@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -142,15 +143,60 @@ def test_renewing_replaces_what_is_between_the_markers():
     assert text.startswith("a\n<!-- begin") and text.endswith("<!-- end interface_demo_recorder -->\nb\n")
 
 
+def troubleshooting_quotes():
+    """The log texts of the page on troubleshooting."""
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    return [quote for row in rows for quote in re.findall(r"`([^`]+)`", row.split("|")[1])]
+
+
 def test_troubleshooting_quotes_real_log_texts():
     # Long texts are split over several literals: join them, so that a quote may run over a seam.
     code = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "hand_recon_ros").rglob("*.py")))
     code = re.sub(r'"\s*\n\s*f?"', "", code)
-    rows = README.split("<!-- begin troubleshooting -->")[1].split("<!-- end troubleshooting -->")[0].splitlines()[3:]
-    quotes = [quote for row in rows if row for quote in re.findall(r"`([^`]+)`", row.split("|")[1])]
-    assert len(quotes) > 12
+    names = {"~/start_pose": "{topics.START_POSE.name}"}
+    quotes = troubleshooting_quotes()
+    assert len(quotes) > 60
     for quote in quotes:
+        for name, expression in names.items():
+            quote = quote.replace(name, expression)
         assert quote in code, f"no log text contains {quote!r}"
+
+
+def literal_text(node):
+    """The text of a string in the code, with NUL for what is filled in; empty of anything else."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(literal_text(part) or "\0" for part in node.values)
+    return ""
+
+
+def reported_texts():
+    """File, line and text of each problem that a node reports, as far as it stands where it is reported."""
+    folders = ("ros", "conversions", "teleop")
+    for path in sorted(file for folder in folders for file in (ROOT / "hand_recon_ros" / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                is_problem = re.search(r"problems\.(report|check)$|logger\(\)\.(warning|error)$", called)
+                if (is_problem or called in ("InputError", "ConfigError", "TransformError")) and node.args:
+                    text = max((literal_text(each) for each in node.args), key=len)
+                    if len(text) > 25:
+                        yield f"{path.relative_to(ROOT)}:{node.lineno}", text
+
+
+def test_what_a_node_reports_is_in_the_troubleshooting():
+    quotes = [quote.replace("~/start_pose", "\0") for quote in troubleshooting_quotes()]
+    texts = dict(reported_texts())
+    assert len(texts) > 40
+    missing = {
+        place: text
+        for place, text in texts.items()
+        # A value that is refused at the start is named in the line, with what was expected.
+        if not any(quote in text for quote in quotes) and ", got " not in text
+    }
+    assert not missing, f"docs/troubleshooting.md has no row for {missing}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
