@@ -354,3 +354,9 @@ def test_the_command_of_the_security_policy_is_accepted(capsys):
     assert len(arguments) == 3 and all(f">{argument.split(':=')[1]}<" in policy for argument in arguments)
     for node in security.NODES:
         assert f"| `/{node.executable}` | [{node.executable}]" in text
+
+
+def test_the_readme_lists_every_page():
+    section = README.split("\n## Documentation\n")[1].split("\n## ")[0]
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert {Path(link).name for link in re.findall(r"\]\(docs/(\w+\.md)\)", section)} == pages
