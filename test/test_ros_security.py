@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -70,7 +71,7 @@ def typed(node: Any, name: str, namespace: str = "/") -> dict[str, list[str]]:
 
 
 class Tf2Subscriptions:
-    """In place of tf2_ros: subscribes to what it subscribes to, on the same node."""
+    """In place of tf2_ros, where it is not installed: subscribes to what it subscribes to, on the same node."""
 
     def __init__(self, node: Any) -> None:
         from tf2_msgs.msg import TFMessage
@@ -86,6 +87,15 @@ class Tf2Subscriptions:
     def close(self) -> None:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
+
+
+def transforms() -> Any:
+    """What makes a node's transforms: tf2 where it is there."""
+    if importlib.util.find_spec("tf2_ros") is None:
+        return Tf2Subscriptions
+    from hand_recon_ros.ros.transforms import Transforms
+
+    return Transforms
 
 
 def needs_ros() -> None:
@@ -116,7 +126,7 @@ def test_hand_recon_opens_what_its_policy_allows() -> None:
         {"use_compressed": False, "use_depth": True},
         {"use_compressed": True, "target_frame": "base", "use_sim_time": True},
     ):
-        with NodeOnDds(make_transforms=Tf2Subscriptions, **parameters) as dds:
+        with NodeOnDds(make_transforms=transforms(), **parameters) as dds:
             found.append(opened(dds.node, "hand_recon"))
             if parameters["use_compressed"] is False:
                 types = typed(dds.node, "hand_recon")
@@ -152,7 +162,7 @@ def test_hand_teleop_opens_what_its_policy_allows() -> None:
     given = [Parameter("target_frame", value="base"), Parameter("use_sim_time", value=True)]
     with OnDds(
         lambda context: HandTeleopNode(
-            Tf2Subscriptions,
+            transforms(),
             context=context,
             parameter_overrides=given,
             cli_args=["--ros-args", "-r", "hands:=hand_recon/hands"],

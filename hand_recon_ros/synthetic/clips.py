@@ -215,9 +215,7 @@ class _Writer:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         if any((folder / "images").glob("*.png")) and not (folder / "camera.yaml").exists():
-            raise FileExistsError(
-                f"{folder / 'images'}: has pictures that are no clip's; name another folder"
-            )
+            raise FileExistsError(f"{folder / 'images'}: has pictures that are no clip's; name another folder")
         write_calibration(folder / "camera.yaml", camera, "synthetic")
         # An interrupted run must not leave the ground truth of other images.
         for name in ("truth.npz", "clip.mp4"):

@@ -116,9 +116,7 @@ def fresh_folder(out: Path, inputs: Sequence[str] = ()) -> Path:
     run = out / "run"
     for path in filter(None, map(source_path, filter(None, inputs))):
         if out == path.resolve() or out in path.resolve().parents:
-            raise DemoError(
-                f"{path} is in {out}, whose contents are replaced: move it, or name another --out"
-            )
+            raise DemoError(f"{path} is in {out}, whose contents are replaced: move it, or name another --out")
     try:
         if run.exists():
             shutil.rmtree(run)
