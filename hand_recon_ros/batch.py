@@ -11,7 +11,7 @@ import numpy as np
 
 from .calibration import calibration_path, camera_for_image, read_calibration
 from .camera import Camera
-from .image_files import VideoWriter, printable, write_image
+from .image_files import KeptFiles, VideoWriter, printable, write_image
 from .overlay import draw_overlay
 from .reconstructor import TwoHandReconstructor
 from .sources import ImageSource, Photos, SourceError, SourceImage, open_source, source_path
@@ -54,6 +54,8 @@ def reconstruct_source(
             raise SourceError(f"{source}: the hands of all people are found in photos, not in videos")
         out.mkdir(parents=True, exist_ok=True)
         known = read_calibration(calibration_path(calibration)) if calibration else None
+        read = images.files if isinstance(images, Photos) else [given] if given is not None else []
+        kept = KeptFiles([*read, *([calibration_path(calibration)] if calibration else [])])
 
         def camera_of(image: np.ndarray) -> Camera:
             height, width = image.shape[:2]
@@ -63,9 +65,9 @@ def reconstruct_source(
 
         progress = tqdm(images, desc="reconstruct", unit="image", disable=None)
         if isinstance(images, Photos):
-            results = _photos(reconstructor, progress, out, camera_of, all_people)
+            results = _photos(reconstructor, progress, out, camera_of, all_people, kept)
         else:
-            results = _video(reconstructor, progress, out, camera_of, images)
+            results = _video(reconstructor, progress, out, camera_of, images, kept)
     finally:
         images.close()
     return {
@@ -83,6 +85,7 @@ def _photos(
     out: Path,
     camera_of: Callable[[np.ndarray], Camera],
     all_people: bool,
+    kept: KeptFiles,
 ) -> list[dict[str, Any]]:
     results = []
     used: set[str] = set()
@@ -96,6 +99,8 @@ def _photos(
         stem = name.name if name.stem in used else name.stem  # a.jpg beside a.png
         used.add(name.stem)
         overlay, document = out / f"{stem}.png", out / f"{stem}.json"
+        kept.check(overlay)
+        kept.check(document)
         picture = item.image
         for estimate in people:
             picture = draw_overlay(picture, estimate, camera)
@@ -113,9 +118,12 @@ def _video(
     out: Path,
     camera_of: Callable[[np.ndarray], Camera],
     source: ImageSource,
+    kept: KeptFiles,
 ) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     overlay, document = out / "overlay.mp4", out / "hands.jsonl"
+    kept.check(overlay)
+    kept.check(document)
     with (
         VideoWriter(overlay, source.rate or 30.0, source.size) as video,
         open(document, "w", encoding="utf-8") as lines,

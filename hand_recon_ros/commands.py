@@ -60,13 +60,15 @@ def reconstruct(options: argparse.Namespace) -> dict[str, Any]:
     )
     for left_out in summary["left_out"]:
         print(f"left out: {printable(left_out['image'])}: {left_out['reason']}", file=sys.stderr)
-    print(f"{_images(summary)} -> {printable(options.out)}", file=sys.stderr)
+    found = {side: sum(result[side] != "LOST" for result in summary["results"]) for side in ("left", "right")}
+    print(f"{_images(summary)}, {_found({'found': found})} -> {printable(options.out)}", file=sys.stderr)
     return summary
 
 
 def _images(summary: dict[str, Any]) -> str:
     read, expected = summary["images"], summary["images_expected"]
-    return f"{read} images" if read == expected else f"{read} of {expected} images"
+    images = "image" if expected == 1 else "images"
+    return f"{read} {images}" if read == expected else f"{read} of {expected} {images}"
 
 
 def bag(options: argparse.Namespace) -> dict[str, Any]:

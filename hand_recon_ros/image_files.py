@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 __all__ = [
     "BitDepth",
     "ImageError",
+    "KeptFiles",
     "VideoWriter",
     "decode_image",
     "open_video",
@@ -37,6 +38,30 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 
 class ImageError(OSError):
     """A picture that cannot be read whole; the message says why, and names the file where there is one."""
+
+
+class KeptFiles:
+    """The files that a program reads, which nothing that it writes may replace.
+
+    They are known by what they are and not by their names, so that links are found out as well.
+    """
+
+    def __init__(self, paths: Iterable[str | os.PathLike[str]]) -> None:
+        self._known = {identity for path in paths if (identity := _identity(path)) is not None}
+
+    def check(self, path: str | os.PathLike[str]) -> None:
+        """Raise FileExistsError where ``path`` is one of the files, also by a link."""
+        if _identity(path) in self._known:
+            raise FileExistsError(f"{printable(path)}: is a file that is read, and is not written over; name another")
+
+
+def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """What a file is on its machine, whatever its name; None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 class BitDepth:

@@ -96,7 +96,9 @@ def test_input_images_are_never_overwritten(tmp_path, capsys):
         assert "among the images themselves" in capsys.readouterr().err
     assert (tmp_path / "a.png").read_bytes() == before
     assert cli.main(["reconstruct", str(tmp_path), "--out", str(tmp_path / "out"), "--json"]) == 0
-    assert len({result["overlay"] for result in json.loads(capsys.readouterr().out)["results"]}) == 2
+    captured = capsys.readouterr()
+    assert len({result["overlay"] for result in json.loads(captured.out)["results"]}) == 2
+    assert "2 images, left hand in 0, right hand in 0 -> " in captured.err
 
 
 @pytest.mark.slow

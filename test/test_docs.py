@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,9 +17,13 @@ ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 PAGES = (
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "hand_recon_ros" / "assets").rglob("*.md")),
 )
+
+
+OF_OTHERS = {"rs_launch.py", "driver.launch.py", "camera.launch.py"}
+"""Launch files of the drivers of cameras."""
 
 
 def page_name(page: Path) -> str:
@@ -57,16 +64,19 @@ def rows(heading: str) -> list[list[str]]:
 def make_docs():
     spec = importlib.util.spec_from_file_location("make_docs", ROOT / "tools" / "make_docs.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
     spec.loader.exec_module(module)
     return module
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/nodes.md"])
-def test_tables_are_the_codes_own(name):
+def test_tables_are_the_codes_own():
     tool = make_docs()
-    text = (ROOT / name).read_text(encoding="utf-8")
-    assert "<!-- begin topics" in text
-    assert tool.renewed(text) == text, "run .venv/bin/python tools/make_docs.py"
+    for name in tool.FILES:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert re.search(r"^<!-- begin \w+: ", text, flags=re.MULTILINE), name
+        assert tool.renewed(text) == text, f"{name}: run .venv/bin/python tools/make_docs.py"
+    blocks = set(re.findall(r"<!-- begin (\w+): ", "".join((ROOT / name).read_text() for name in tool.FILES)))
+    assert blocks == set(tool.blocks())
 
 
 def test_every_parameter_is_in_the_readme():
@@ -76,42 +86,117 @@ def test_every_parameter_is_in_the_readme():
         assert f"| `{name}` |" in README
 
 
-def test_every_node_is_documented_with_its_parameters_and_topics():
-    from hand_recon_ros.ros import topics
-    from hand_recon_ros.ros.parameters import table
-    from hand_recon_ros.ros.teleop_parameters import TeleopConfig
-    from hand_recon_ros.ros.view_parameters import ViewConfig
+SECTIONS = ["Subscribed topics", "Published topics", "Services", "Parameters", "Frames", "Behaviour"]
 
-    page = (ROOT / "docs" / "nodes.md").read_text(encoding="utf-8")
+
+def test_every_node_has_a_page_of_the_same_form():
+    from hand_recon_ros.ros.parameters import table
+    from hand_recon_ros.ros.security import NODES
+
+    pages = make_docs().PAGES
     executables = re.findall(r"^add_command\(\"lib/\S+ (\w+)", (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE)
-    assert {"hand_recon", "hand_recon_view", "hand_teleop"} <= set(executables)
-    for name in executables:
-        assert f"\n## {name}\n" in page
-    for node, names in (
-        ("hand_teleop", [*table(TeleopConfig), *topics.TELEOP_SERVICES, *(t.name for t in topics.TELEOP_OUTPUTS)]),
-        ("hand_recon_view", [*table(ViewConfig), *(t.name for t in (*topics.VIEW_INPUTS, *topics.VIEW_OUTPUTS))]),
-    ):
-        section = page.split(f"\n## {node}\n")[1].split("\n## ")[0]
-        for name in names:
-            assert f"| `{name}` |" in section
+    assert sorted(path.stem for path in (ROOT / "docs" / "nodes").glob("*.md")) == sorted(executables) == sorted(pages)
+    for node in NODES:
+        page = (ROOT / "docs" / "nodes" / f"{node.executable}.md").read_text(encoding="utf-8")
+        assert page.startswith(f"# {node.executable}\n\n`ros2 ")
+        assert re.findall(r"^## (.+)$", page, flags=re.MULTILINE) == SECTIONS
+        assert all(text.strip() for text in re.split(r"^## .+$", page, flags=re.MULTILINE))
+        for name in (*table(pages[node.executable].config), *(t.name for t in (*node.inputs, *node.outputs))):
+            assert f"| `{name}` |" in page, f"{node.executable}: {name}"
+        assert all(f"| `{name}` |" in page for name in node.services)
+
+
+def test_the_frames_on_the_page_of_hand_recon_are_those_on_tf():
+    pytest.importorskip("geometry_msgs")
+    from geometry_msgs.msg import TransformStamped
+    from ros_support import estimate_of
+    from std_msgs.msg import Header
+
+    from hand_recon_ros.conversions.frames import build_transforms, hand_poses
+    from hand_recon_ros.ros.parameters import table
+
+    estimate, prefix = estimate_of(), table()["tf_prefix"][1]
+    sent = {
+        kind: [
+            each.child_frame_id
+            for each in build_transforms(
+                TransformStamped, Header(frame_id="camera"), estimate, hand_poses(estimate), prefix, kind
+            )
+        ]
+        for kind in ("wrist", "full")
+    }
+    frames = " ".join(name for name, _ in make_docs().PAGES["hand_recon"].frames)
+    documented = re.findall(r"`(\w+)`", frames)
+    assert documented[:2] == sent["wrist"]
+    others = [name for name in sent["full"] if name not in sent["wrist"]]
+    assert documented[2:4] == [others[0], others[-1]]
+    for name in sent["wrist"]:
+        assert f"`{name}`" in (ROOT / "docs" / "frames.md").read_text(encoding="utf-8")
 
 
 def test_renewing_replaces_what_is_between_the_markers():
     tool = make_docs()
-    text = tool.renewed("a\n<!-- begin recorder: x -->\n| stale |\n<!-- end recorder -->\nb\n")
+    text = tool.renewed(
+        "a\n<!-- begin interface_demo_recorder: x -->\n| stale |\n<!-- end interface_demo_recorder -->\nb\n"
+    )
     assert "stale" not in text and "| `save_images` | `false` |" in text
-    assert text.startswith("a\n<!-- begin") and text.endswith("<!-- end recorder -->\nb\n")
+    assert text.startswith("a\n<!-- begin") and text.endswith("<!-- end interface_demo_recorder -->\nb\n")
+
+
+def troubleshooting_quotes():
+    """The log texts of the page on troubleshooting."""
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    return [quote for row in rows for quote in re.findall(r"`([^`]+)`", row.split("|")[1])]
 
 
 def test_troubleshooting_quotes_real_log_texts():
     # Long texts are split over several literals: join them, so that a quote may run over a seam.
     code = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "hand_recon_ros").rglob("*.py")))
     code = re.sub(r'"\s*\n\s*f?"', "", code)
-    rows = README.split("<!-- begin troubleshooting -->")[1].split("<!-- end troubleshooting -->")[0].splitlines()[3:]
-    quotes = [quote for row in rows if row for quote in re.findall(r"`([^`]+)`", row.split("|")[1])]
-    assert len(quotes) > 12
+    names = {"~/start_pose": "{topics.START_POSE.name}"}
+    quotes = troubleshooting_quotes()
+    assert len(quotes) > 60
     for quote in quotes:
+        for name, expression in names.items():
+            quote = quote.replace(name, expression)
         assert quote in code, f"no log text contains {quote!r}"
+
+
+def literal_text(node):
+    """The text of a string in the code, with NUL for what is filled in; empty of anything else."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(literal_text(part) or "\0" for part in node.values)
+    return ""
+
+
+def reported_texts():
+    """File, line and text of each problem that a node reports, as far as it stands where it is reported."""
+    folders = ("ros", "conversions", "teleop")
+    for path in sorted(file for folder in folders for file in (ROOT / "hand_recon_ros" / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                is_problem = re.search(r"problems\.(report|check)$|logger\(\)\.(warning|error)$", called)
+                if (is_problem or called in ("InputError", "ConfigError", "TransformError")) and node.args:
+                    text = max((literal_text(each) for each in node.args), key=len)
+                    if len(text) > 25:
+                        yield f"{path.relative_to(ROOT)}:{node.lineno}", text
+
+
+def test_what_a_node_reports_is_in_the_troubleshooting():
+    quotes = [quote.replace("~/start_pose", "\0") for quote in troubleshooting_quotes()]
+    texts = dict(reported_texts())
+    assert len(texts) > 40
+    missing = {
+        place: text
+        for place, text in texts.items()
+        # A value that is refused at the start is named in the line, with what was expected.
+        if not any(quote in text for quote in quotes) and ", got " not in text
+    }
+    assert not missing, f"docs/troubleshooting.md has no row for {missing}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
@@ -123,7 +208,7 @@ def test_linked_files_exist(page):
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_modules_exist(page):
     folders = (ROOT, ROOT / "hand_recon_ros", ROOT / "launch", page.parent)
-    paths = set(re.findall(r"[\w./]*\w\.py\b", page.read_text(encoding="utf-8"))) - {"rs_launch.py"}  # a RealSense's
+    paths = set(re.findall(r"[\w./]*\w\.py\b", page.read_text(encoding="utf-8"))) - OF_OTHERS
     missing = {path for path in paths if not any((folder / path).is_file() for folder in folders)}
     assert not {path for path in missing if "NAME" not in path}
 
@@ -188,3 +273,90 @@ def test_the_python_example_of_the_adapters_runs():
     exec(next(block for block in blocks if "operator_points" in block), names)
     assert names["points"].shape == (21, 3) and names["vectors"].shape == (5, 3)
     assert names["joints"].positions.shape == (26, 3) and names["joints"].valid.sum() == 21
+
+
+LAUNCH_ARGUMENT = re.compile(r"([\w.]+):=")
+
+
+def launch_commands(text: str) -> list[tuple[str, list[str]]]:
+    """File and names of the arguments of every ``ros2 launch hand_recon_ros`` on lines of their own."""
+    text = re.sub(r"\\\n\s*", " ", text)
+    found = re.findall(r"ros2 launch hand_recon_ros (\w+\.launch\.py)([^`\n]*)", text)
+    return [(file, LAUNCH_ARGUMENT.findall(rest)) for file, rest in found]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_launch_arguments_exist(page):
+    """As far as they are parameters or written in the code: the launch files themselves need launch to be read."""
+    from hand_recon_ros.ros.parameters import table
+    from hand_recon_ros.ros.teleop_parameters import TeleopConfig
+
+    code = (ROOT / "hand_recon_ros" / "ros" / "launching.py").read_text(encoding="utf-8")
+    names = set(re.findall(r'"(\w+)"', code)) | {"start_pose_topic", "twist_topic", "target_topic", "gripper_topic"}
+    for file, arguments in launch_commands(page.read_text(encoding="utf-8")):
+        path = ROOT / "launch" / file
+        assert path.exists(), file
+        own = set(re.findall(r'"(\w+)"', path.read_text(encoding="utf-8")))
+        known = names | own | set(table(TeleopConfig) if "teleop" in file else table())
+        assert set(arguments) <= known, f"{file}: {sorted(set(arguments) - known)}"
+
+
+def test_the_recipe_of_a_robot_hand_runs():
+    pytest.importorskip("hand_recon_ros.msg")
+    import numpy as np
+    from hand_recon_ros.msg import Hand
+    from ros_support import hand_estimate, hand_model
+    from std_msgs.msg import Header
+
+    from hand_recon_ros import HandEstimate, Side, TwoHandEstimate
+    from hand_recon_ros.adapters import HandJoints, operator_points
+    from hand_recon_ros.conversions.frames import hand_poses
+    from hand_recon_ros.ros.messages import build_hands_message
+
+    class Retargeting:
+        """In place of dex-retargeting's: the reference is the answer."""
+
+        def __init__(self, kind, indices):
+            self.optimizer = type("Optimizer", (), {"retargeting_type": kind, "target_link_human_indices": indices})
+
+        def retarget(self, reference):
+            return reference
+
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    names: dict = {}
+    exec(
+        next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "operator_points" in block),
+        names,
+    )
+    right = hand_estimate(Side.RIGHT)
+    two = TwoHandEstimate(HandEstimate.lost(Side.LEFT), right)
+    message = build_hands_message(two, hand_poses(two), Header(), hand_model(), (320, 240), dropped=0)
+    points = operator_points(HandJoints.of_estimate(right))
+    vectors = Retargeting("vector", np.array([[0, 0], [4, 8]]))
+    np.testing.assert_allclose(
+        names["robot_joints"](vectors, message.right), points[[4, 8]] - points[[0, 0]], atol=1e-9
+    )
+    positions = Retargeting("POSITION", np.array([4, 8]))
+    np.testing.assert_allclose(names["robot_joints"](positions, message.right), points[[4, 8]], atol=1e-9)
+    assert isinstance(message.left, Hand) and names["robot_joints"](positions, message.left) is None
+
+
+def test_the_command_of_the_security_policy_is_accepted(capsys):
+    from hand_recon_ros.ros import security
+
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    (command,) = re.findall(
+        r"^    python3 -m hand_recon_ros\.ros\.security (.+) > ", re.sub(r"\\\n\s*", " ", text), re.M
+    )
+    arguments = shlex.split(command)
+    assert security.main(arguments) == 0
+    policy = capsys.readouterr().out
+    assert len(arguments) == 3 and all(f">{argument.split(':=')[1]}<" in policy for argument in arguments)
+    for node in security.NODES:
+        assert f"| `/{node.executable}` | [{node.executable}]" in text
+
+
+def test_the_readme_lists_every_page():
+    section = README.split("\n## Documentation\n")[1].split("\n## ")[0]
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert {Path(link).name for link in re.findall(r"\]\(docs/(\w+\.md)\)", section)} == pages

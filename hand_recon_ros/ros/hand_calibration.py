@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
+from rclpy.parameter import Parameter
 
 from hand_recon_ros.srv import CalibrateHand
 
@@ -43,6 +44,7 @@ class CalibrationService:
         self._own = rclpy.create_node(
             f"_{node.get_name()}_calibration", namespace=node.get_namespace(), context=node.context,
             use_global_arguments=False, start_parameter_services=False, enable_rosout=False,
+            parameter_overrides=[Parameter("start_type_description_service", value=False)],
         )  # fmt: skip
         name = node.resolve_service_name("~/calibrate_hand")
         self._service = self._own.create_service(CalibrateHand, name, self._calibrate)

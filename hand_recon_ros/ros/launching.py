@@ -44,6 +44,12 @@ TELEOP_TOPICS = {"hands": topics.HANDS} | {
 }
 """The topics of hand_teleop by the launch argument that remaps them."""
 
+ENCLAVES = DeclareLaunchArgument(
+    "enclaves",
+    default_value="false",
+    description="start each node in the SROS2 enclave of its name, such as /hand_recon; with a namespace, below it",
+)
+
 
 class LaunchError(RuntimeError):
     """Launch arguments that cannot be used; the message has one line."""
@@ -73,6 +79,7 @@ def hand_recon_arguments(**defaults: str) -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             "use_sim_time", default_value=NOT_GIVEN, description="the time of all nodes is that on /clock"
         ),
+        ENCLAVES,
         DeclareLaunchArgument("rviz", default_value="false", description="show image, hands and frames in RViz"),
         DeclareLaunchArgument(
             "view",
@@ -108,6 +115,7 @@ def teleop_arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument("namespace", default_value="", description="namespace of the node"),
         DeclareLaunchArgument("params_file", default_value=NOT_GIVEN, description="parameters of hand_teleop"),
         DeclareLaunchArgument("use_sim_time", default_value=NOT_GIVEN, description="the node's time is that on /clock"),
+        ENCLAVES,
         *(
             DeclareLaunchArgument(
                 name,
@@ -222,8 +230,16 @@ def _node(
         # The file goes to the node as it is: rcl finds the sections that are for it.
         parameters=[*([file] if file != NOT_GIVEN else []), *([_typed(parameters)] if parameters else [])],
         remappings=list(remappings),
+        ros_arguments=_enclave(context, name),
         output="screen",
     )
+
+
+def _enclave(context: LaunchContext, name: str) -> list[str]:
+    """What puts a node into the enclave that has its namespace and name, where that is wanted."""
+    if not is_set(context, "enclaves"):
+        return []
+    return ["--enclave", "/" + "/".join(filter(None, [*value(context, "namespace").split("/"), name]))]
 
 
 def _rviz(context: LaunchContext) -> Node:
@@ -248,6 +264,7 @@ def camera_source(context: LaunchContext, parameters: Mapping[str, Any]) -> Node
         namespace=LaunchConfiguration("namespace"),
         parameters=[_typed({**parameters, "compressed": is_set(context, "use_compressed"), **sim_time(context)})],
         remappings=_topics(),
+        ros_arguments=_enclave(context, "camera_source"),
         output="screen",
         on_exit=Shutdown(reason="camera_source has ended"),
     )

@@ -35,7 +35,7 @@ from .transforms import TransformError, Transforms, build_pose, transforms_to
 
 
 class HandTeleopNode(Node):
-    """See docs/nodes.md for topics, parameters and services. All callbacks run on one thread.
+    """See docs/nodes/hand_teleop.md for topics, parameters and services. All callbacks run on one thread.
 
     Args:
         make_transforms: called with the node where ``target_frame`` is set.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -213,23 +213,48 @@ VIEW_OUTPUTS = (
     ),
 )
 
+CAMERA_SOURCE_OUTPUTS = (
+    Topic("image", "sensor_msgs/Image", "bgr8, with `compressed` false", overridable=False),
+    Topic("image/compressed", "sensor_msgs/CompressedImage", "JPEG, with `compressed` true", overridable=False),
+    Topic("camera_info", "sensor_msgs/CameraInfo", "before each image, with its stamp", overridable=False),
+)
+RECORDER_INPUTS = (
+    Topic("hand_recon/hands", "hand_recon_ros/TwoHands", "every message", overridable=False),
+    Topic("/diagnostics", "diagnostic_msgs/DiagnosticArray", "every message", overridable=False),
+    Topic(
+        "image",
+        "sensor_msgs/Image",
+        "with `save_images`: written as `images/SECONDS.NANOSECONDS.jpg`",
+        overridable=False,
+    ),
+)
+# What tf2_ros subscribes to.
+TRANSFORMS = (
+    Topic("/tf", "tf2_msgs/TFMessage", "transforms, with `target_frame` set", overridable=False),
+    Topic("/tf_static", "tf2_msgs/TFMessage", "static transforms, with `target_frame` set", overridable=False),
+)
 
-def markdown_tables(
-    inputs: Sequence[Topic] = INPUTS,
-    outputs: Sequence[Topic] = OUTPUTS,
-    services: Mapping[str, tuple[str, str]] = SERVICES,
-) -> str:
-    """The tables of topics and services of a node, by default those of hand_recon in the README."""
-    lines = ["| Subscribed | Type | Meaning |", "|---|---|---|"]
-    lines += [f"| `{topic.name}` | {topic.type} | {topic.description} |" for topic in inputs]
-    lines += ["", "| Published | Type | Meaning |", "|---|---|---|"]
+
+def input_rows(inputs: Sequence[Topic]) -> list[str]:
+    """The table of subscribed topics, as lines of Markdown; none where there are none."""
+    rows = [f"| `{topic.name}` | {topic.type} | {topic.description} |" for topic in inputs]
+    return ["| Subscribed | Type | Meaning |", "|---|---|---|", *rows] if rows else []
+
+
+def output_rows(outputs: Sequence[Topic]) -> list[str]:
+    """The table of published topics, likewise."""
+    rows = []
     for topic in outputs:
         when = " (only while it has subscribers)" if topic.lazy else " (latched)" if topic.latched else ""
-        lines.append(f"| `{topic.name}` | {topic.type} | {topic.description}{when} |")
-    if services:
-        lines += ["", "| Service | Type | Meaning |", "|---|---|---|"]
-    lines += [f"| `{name}` | {kind} | {text} |" for name, (kind, text) in services.items()]
-    return "\n".join(lines) + "\n"
+        rows.append(f"| `{topic.name}` | {topic.type} | {topic.description}{when} |")
+    return ["| Published | Type | Meaning |", "|---|---|---|", *rows] if rows else []
+
+
+def markdown_tables() -> str:
+    """The tables of topics and services of hand_recon in the README."""
+    services = [f"| `{name}` | {kind} | {text} |" for name, (kind, text) in SERVICES.items()]
+    lines = [*input_rows(INPUTS), "", *output_rows(OUTPUTS), "", "| Service | Type | Meaning |", "|---|---|---|"]
+    return "\n".join([*lines, *services]) + "\n"
 
 
 if __name__ == "__main__":

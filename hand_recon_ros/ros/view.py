@@ -64,7 +64,7 @@ class ReceivedHands:
 
 
 class HandReconViewNode(Node):
-    """See docs/nodes.md for topics and parameters. All callbacks run on one thread.
+    """See docs/nodes/hand_recon_view.md for topics and parameters. All callbacks run on one thread.
 
     It subscribes to nothing that nobody watches: to the hands while the markers or the debug image have a subscriber,
     to images and camera_info while the debug image has one.

@@ -165,7 +165,6 @@ def write_clip(
         "rate": np.array(float(rate)),
         "seed": np.array(seed),
     }
-    write_calibration(writer.folder / "camera.yaml", camera, "synthetic")
     partial = writer.folder / "truth.partial.npz"
     np.savez_compressed(partial, allow_pickle=False, **truth)
     partial.replace(writer.folder / "truth.npz")
@@ -215,6 +214,9 @@ class _Writer:
     def __init__(self, folder: Path, fmt: str, camera: Camera, rate: float) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        if any((folder / "images").glob("*.png")) and not (folder / "camera.yaml").exists():
+            raise FileExistsError(f"{folder / 'images'}: has pictures that are no clip's; name another folder")
+        write_calibration(folder / "camera.yaml", camera, "synthetic")
         # An interrupted run must not leave the ground truth of other images.
         for name in ("truth.npz", "clip.mp4"):
             (folder / name).unlink(missing_ok=True)

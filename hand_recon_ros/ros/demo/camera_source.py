@@ -10,10 +10,11 @@ import time
 from collections.abc import Iterator
 from typing import IO, Any
 
+from ...calibration import calibration_path
 from ...camera import CameraError
 from ...config import ConfigError, setting
-from ...image_files import printable
-from ...sources import ImageSource, SourceError, SourceImage, open_source
+from ...image_files import KeptFiles, printable
+from ...sources import ImageSource, Photos, SourceError, SourceImage, open_source, source_path
 from ..parameters import declare, node_options, refused_arguments
 from ..running import start
 from .camera_frames import CameraModel, Prepared, Preparer, ahead, time_step
@@ -116,7 +117,7 @@ class CameraSource:
         photos_rate = 0.0 if self.source.live else 1.0
         self.rate = self.config.rate or self.source.rate or photos_rate
         self._repeat = self.config.repeat if not self.source.live and not self.source.rate else 1
-        self._file: IO[str] | None = open(self.config.sent_log, "w", encoding="utf-8") if self.config.sent_log else None
+        self._file = self._open_log()
         profile = QoSProfile(
             depth=10, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy[self.config.reliability.upper()]
         )
@@ -127,6 +128,17 @@ class CameraSource:
         )
         self.infos = node.create_publisher(CameraInfo, "camera_info", profile)
         self.sent = 0
+
+    def _open_log(self) -> IO[str] | None:
+        """The file ``sent_log``; raises FileExistsError where it is one of the files that are read."""
+        config, path = self.config, source_path(self.config.source)
+        if not config.sent_log:
+            return None
+        read = list(self.source.files) if isinstance(self.source, Photos) else [path] if path is not None else []
+        KeptFiles([*read, *([calibration_path(config.camera_info_url)] if config.camera_info_url else [])]).check(
+            config.sent_log
+        )
+        return open(config.sent_log, "w", encoding="utf-8")
 
     def run(self, stop: threading.Event) -> None:
         """Publish until the source has ended, the duration is over or ``stop`` is set.

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         out = options.out.resolve()
-        run = fresh_folder(out)
+        run = fresh_folder(out, [options.input, options.camera_info])
         plan = make_plan(options, out.parent / "clips")
         (run / "run.json").write_text(json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
         record(plan, run)
@@ -107,9 +108,15 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def fresh_folder(out: Path) -> Path:
-    """Make ``out`` and its folder ``run`` for the recording; results of an earlier demonstration are deleted."""
+def fresh_folder(out: Path, inputs: Sequence[str] = ()) -> Path:
+    """Make ``out`` and its folder ``run`` for the recording; results of an earlier demonstration are deleted.
+
+    Raises DemoError where one of the ``inputs`` (sources, or calibration files) would be deleted with them.
+    """
     run = out / "run"
+    for path in filter(None, map(source_path, filter(None, inputs))):
+        if out == path.resolve() or out in path.resolve().parents:
+            raise DemoError(f"{path} is in {out}, whose contents are replaced: move it, or name another --out")
     try:
         if run.exists():
             shutil.rmtree(run)
