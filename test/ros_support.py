@@ -128,6 +128,9 @@ class ScriptedReconstructor:
         self.settings.update(values)
         self.config = dataclasses.replace(self.config, **values)
 
+    def reconstruct_image(self, image_bgr: np.ndarray, camera: Camera) -> TwoHandEstimate:
+        return self(image_bgr, camera)
+
     def start_calibration(self, side: Side, images: int) -> HandCalibration:
         self.calibration = HandCalibration(side, images)
         return self.calibration

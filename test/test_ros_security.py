@@ -127,8 +127,8 @@ def test_hand_recon_opens_what_its_policy_allows() -> None:
         {"use_compressed": True, "target_frame": "base", "use_sim_time": True},
     ):
         with NodeOnDds(make_transforms=transforms(), **parameters) as dds:
-            # The service that waits has a node of its own, in the same process and enclave.
-            found.append(union([opened(dds.node, name) for name in ("hand_recon", "_hand_recon_calibration")]))
+            # Services that wait have a node of their own, in the same process and enclave.
+            found.append(union([opened(dds.node, name) for name in ("hand_recon", "_hand_recon_services")]))
             if parameters["use_compressed"] is False:
                 types = typed(dds.node, "hand_recon")
                 for topic in topics.OUTPUTS:

@@ -9,11 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import rclpy
-from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
-from rclpy.parameter import Parameter
-
-from hand_recon_ros.srv import CalibrateHand
 
 from ..lift.hand_calibration import HandCalibration, HandShape, check_length
 from ..lift.shape_prior import hand_length
@@ -27,54 +22,21 @@ PATIENCE = 10.0
 _PERIOD = 0.05
 
 
-class CalibrationService:
+class Calibrations:
     """See ``srv/CalibrateHand.srv``. A request is answered when its images are there.
 
-    It waits on a thread of its own, with a hidden node beside the given one: in rclpy a service that waits would keep
-    every other callback of its node waiting, or a core busy.
-
     Args:
-        node: whose service it is.
+        node: with a label of its lifecycle ``state``.
         worker: returns the node's worker, None while it is not active.
+        closing: set when the node ends.
     """
 
-    def __init__(self, node: Any, worker: Callable[[], Worker | None]) -> None:
-        self._node, self._worker = node, worker
-        self._closing = threading.Event()
-        self._own = rclpy.create_node(
-            f"_{node.get_name()}_calibration", namespace=node.get_namespace(), context=node.context,
-            use_global_arguments=False, start_parameter_services=False, enable_rosout=False,
-            parameter_overrides=[Parameter("start_type_description_service", value=False)],
-        )  # fmt: skip
-        name = node.resolve_service_name("~/calibrate_hand")
-        self._service = self._own.create_service(CalibrateHand, name, self._calibrate)
-        self._executor = SingleThreadedExecutor(context=node.context)
-        self._executor.add_node(self._own)
-        self._thread = threading.Thread(target=self._spin, name="hand_recon_calibration", daemon=True)
-        self._thread.start()
+    def __init__(self, node: Any, worker: Callable[[], Worker | None], closing: threading.Event) -> None:
+        self._node, self._worker, self._closing = node, worker, closing
 
-    def close(self) -> None:
-        """End the thread; a request that waits is answered."""
-        self._closing.set()
-        self._thread.join(2.0)
-        self._executor.shutdown(timeout_sec=0.0)
-        self._own.destroy_node()
-
-    def _spin(self) -> None:
-        try:
-            while not self._closing.is_set():
-                self._executor.spin_once(timeout_sec=0.2)
-        except (ExternalShutdownException, ShutdownException):
-            pass
-
-    def _calibrate(self, request: Any, response: Any) -> Any:
-        response.success = False
-        try:
-            response.message = self._refusal(request) or self._learn(request, response)
-        except Exception as error:
-            response.success, response.message = False, f"{type(error).__name__}: {error}"
-        self._node.get_logger().info(f"calibrate_hand: {response.message}")
-        return response
+    def calibrate(self, request: Any, response: Any) -> str:
+        """Learn a hand's shape; returns the message, and fills the response where that succeeds."""
+        return self._refusal(request) or self._learn(request, response)
 
     def _refusal(self, request: Any) -> str:
         """Why a request cannot be served; empty where it can."""

@@ -15,21 +15,25 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
+from hand_recon_ros.srv import CalibrateHand, Reconstruct
+
 from ..config import ConfigError, ReconstructorConfig
 from ..conversions.problems import Problems
 from ..runtime.devices import describe_device
 from . import topics
 from .connections import Connections
 from .diagnostics import Counters
-from .hand_calibration import CalibrationService
+from .hand_calibration import Calibrations
 from .inputs import Inputs
 from .live_parameters import LiveParameters
 from .monitor import Monitor
 from .outputs import Outputs
 from .parameters import Parameters, node_options, refused_arguments
+from .single_images import SingleImages
 from .target_frame import TargetFrame
 from .transforms import Transforms
 from .transitions import NotReady, transition
+from .waiting_services import WaitingServices
 from .worker import STOP_TIMEOUT, Reconstructor, Worker
 
 
@@ -95,7 +99,12 @@ class HandReconNode(LifecycleNode):
             self.create_service(SetBool, "~/set_enabled", self._set_enabled),
             self.create_service(Trigger, "~/reset_tracking", self._reset_tracking),
         ]
-        self._calibration = CalibrationService(self, lambda: self.worker)
+        self._waiting_services = WaitingServices(self)
+        calibrations = Calibrations(self, lambda: self.worker, self._waiting_services.closing)
+        self._waiting_services.add(CalibrateHand, "~/calibrate_hand", calibrations.calibrate)
+        images = SingleImages(lambda: self.state, lambda: self.worker, lambda: self._settings.node, self.problems)
+        self._waiting_services.add(Reconstruct, "~/reconstruct", images.reconstruct)
+        self._waiting_services.start()
         # By the executor, not here: after a failed start the node runs, publishes diagnostics and can be configured.
         # By a steady clock: simulated time may not have started.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -211,7 +220,7 @@ class HandReconNode(LifecycleNode):
 
     def close(self) -> None:
         """Stop the worker and destroy the node; for the end of the process."""
-        self._calibration.close()
+        self._waiting_services.close()
         self._stop()
         self.destroy_node()
 

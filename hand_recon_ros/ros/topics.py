@@ -154,6 +154,7 @@ SERVICES = {
     "~/set_enabled": ("std_srvs/SetBool", "false pauses: images are not received; true resumes"),
     "~/reset_tracking": ("std_srvs/Trigger", "forgets both hands and all filters"),
     "~/calibrate_hand": ("hand_recon_ros/CalibrateHand", "learns the shape of a hand from the next images"),
+    "~/reconstruct": ("hand_recon_ros/Reconstruct", "both hands in the request's image, by a thorough search"),
 }
 
 

@@ -47,6 +47,8 @@ class Reconstructor(Protocol):
 
     def update_settings(self, **values: Any) -> None: ...
 
+    def reconstruct_image(self, image_bgr: np.ndarray, camera: Camera) -> TwoHandEstimate: ...
+
     def start_calibration(self, side: Side, images: int) -> HandCalibration: ...
 
     def use_calibration(self, length: float = 0.0) -> HandShape: ...
@@ -161,6 +163,10 @@ class Worker:
     def start_calibration(self, side: Side, images: int) -> HandCalibration | None:
         """See :class:`hand_recon_ros.TwoHandReconstructor`; None where the image in work takes long."""
         return self._between_images(lambda: self._reconstructor.start_calibration(side, images))
+
+    def reconstruct_image(self, image_bgr: np.ndarray, camera: Camera) -> TwoHandEstimate | None:
+        """See :class:`hand_recon_ros.TwoHandReconstructor`; None where the image in work takes long."""
+        return self._between_images(lambda: self._reconstructor.reconstruct_image(image_bgr, camera))
 
     def use_calibration(self, length: float) -> HandShape | None:
         """See :class:`hand_recon_ros.TwoHandReconstructor`, also for the errors; None where the image in work takes
