@@ -81,7 +81,7 @@ def test_the_image_holds_what_cmake_installs_and_nothing_large() -> None:
     (folders,) = re.findall(r'^install\(DIRECTORY (.+) DESTINATION "share/', cmake, re.MULTILINE)
     wanted = {
         *folders.split(),
-        "msg",
+        *re.findall(r'^  "((?:msg|srv)/\w+\.\w+)"', cmake, re.MULTILINE),
         "hand_recon_ros",
         "CMakeLists.txt",
         "package.xml",
