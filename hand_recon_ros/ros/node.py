@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import rclpy
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
@@ -28,7 +25,8 @@ from .inputs import Inputs
 from .live_parameters import LiveParameters
 from .monitor import Monitor
 from .outputs import Outputs
-from .parameters import Parameters, node_options, refused_arguments
+from .parameters import Parameters, node_options
+from .running import interruptible, run
 from .single_images import SingleImages
 from .target_frame import TargetFrame
 from .transforms import Transforms
@@ -137,8 +135,9 @@ class HandReconNode(LifecycleNode):
         """Load and warm up the networks, create the publishers."""
         begin = time.monotonic()
         self.get_logger().info("loading networks and solver; the first time this takes some seconds")
-        self._reconstructor = self._make_reconstructor(self._settings.reconstructor)
-        self._reconstructor.warm_up()
+        with interruptible():
+            self._reconstructor = self._make_reconstructor(self._settings.reconstructor)
+            self._reconstructor.warm_up()
         target = TargetFrame.of(self, self._settings.node.target_frame, self.problems, self._make_transforms)
         self._outputs = Outputs(self.connections, self._reconstructor.hand_model, target)
         device = describe_device(self._settings.reconstructor.device, self._reconstructor.device)
@@ -282,28 +281,7 @@ class HandReconNode(LifecycleNode):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is interrupted; 1 where its arguments cannot be used."""
-    node: HandReconNode | None = None
-    try:
-        rclpy.init(args=None if arguments is None else list(arguments))
-        node = HandReconNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except Exception as error:  # rcl has no public class for the arguments that it refuses
-        if node is None:
-            return refused_arguments("hand_recon", error)
-        if rclpy.ok():
-            raise
-        # A signal has shut the context down in the middle of a callback, whose calls of rcl then fail.
-    finally:
-        # A launch file's processes are interrupted twice: the second time must not end the clean-up half way.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if node is not None:
-            node.close()
-        rclpy.try_shutdown()
-    return 0
+    return run("hand_recon", HandReconNode, arguments)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .parameters import refused_arguments
+
+_loading = False
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """While this lasts, on the main thread, SIGINT and SIGTERM raise KeyboardInterrupt: loading takes many seconds, and
+    leaves nothing that has to be cleaned up."""
+    global _loading
+    _loading = True
+    try:
+        yield
+    finally:
+        _loading = False
+
+
+def _interrupt(stop: threading.Event) -> None:
+    global _loading
+    stop.set()
+    if _loading:
+        _loading = False  # once: what follows is the clean-up
+        raise KeyboardInterrupt
 
 
 def start(arguments: Sequence[str] | None) -> threading.Event:
@@ -21,7 +44,7 @@ def start(arguments: Sequence[str] | None) -> threading.Event:
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: _interrupt(stop))
     rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
     return stop
 
@@ -47,6 +70,8 @@ def run(name: str, make: Callable[[], Any], arguments: Sequence[str] | None) -> 
         executor.add_node(node)
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.1)
+    except KeyboardInterrupt:
+        pass
     except Exception as error:  # rcl has no public class for the arguments that it refuses
         if node is not None:
             raise

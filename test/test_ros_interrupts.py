@@ -1,0 +1,47 @@
+"""The node's process ends by a signal at any moment of its start, without errors in the log."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not built")
+pytest.importorskip("tf2_msgs")
+
+SLOW = """
+import sys, time
+from hand_recon_ros.ros import node
+from ros_support import ScriptedReconstructor
+
+def load(config):
+    print("loading", file=sys.stderr, flush=True)
+    time.sleep({seconds})
+    return ScriptedReconstructor(config)
+
+node.HandReconNode.__init__.__defaults__ = (load, *node.HandReconNode.__init__.__defaults__[1:])
+sys.exit(node.main(["--ros-args"]))
+"""
+
+
+@pytest.mark.parametrize("signals", [("SIGINT",), ("SIGTERM",), ("SIGINT", "SIGINT"), ("SIGINT", "SIGTERM")])
+@pytest.mark.parametrize(("seconds", "line"), [(1000.0, "loading\n"), (0.0, "active: images from")])
+def test_signals(signals: tuple[str, ...], seconds: float, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the networks are loaded, which would take a thousand seconds here, and afterwards."""
+    monkeypatch.setenv("PYTHONPATH", ":".join(path for path in sys.path if path))
+    process = subprocess.Popen([sys.executable, "-c", SLOW.format(seconds=seconds)], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        for text in process.stderr:
+            if line in text:
+                break
+        for name in signals:
+            process.send_signal(getattr(signal, name))
+        _, rest = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, rest
+    assert "ERROR" not in rest and "Traceback" not in rest and "Failed" not in rest, rest
