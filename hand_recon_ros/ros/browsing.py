@@ -97,6 +97,10 @@ class BrowsingNode(Node):
             watched = self._browser.watched
             self.inputs.watch(watched, watched and self._has_images)
 
+    def close(self) -> None:
+        """Destroy the node."""
+        self.destroy_node()
+
     # The topics
 
     def _find(self) -> None:
@@ -203,7 +207,7 @@ def show_live_hands(browser: Browser, settings: BrowsingSettings, hand_model: Ha
         return node.shown
     finally:
         if node is not None:
-            node.destroy_node()
+            node.close()
         rclpy.try_shutdown()
 
 

@@ -173,16 +173,14 @@ def _refuse_other_pages(server: viser.ViserServer, host: str) -> None:
     On the loopback the page must also have been opened by one of its names: a site can let its own name point there.
     viser has no public access to the headers of a connection, so that this depends on its version.
     """
-    connections = server._websock_server
+    connections, local = server._websock_server, _is_loopback(host)
 
     async def check(client: Any) -> None:
         connection = connections._live_connections[client.client_id]
         assert connection.request is not None  # it has come
-        headers = connection.request.headers
-        asked = headers.get("Host", "")
-        foreign = "Origin" in headers and urlsplit(headers["Origin"]).netloc != asked
-        renamed = _is_loopback(host) and urlsplit(f"//{asked}").hostname not in (host, *_LOCAL_NAMES)
-        if foreign or renamed:
+        hosts, origins = (connection.request.headers.get_all(name) for name in ("Host", "Origin"))
+        foreign = len(hosts) != 1 or any(urlsplit(origin).netloc != hosts[0] for origin in origins)
+        if foreign or (local and urlsplit(f"//{hosts[0]}").hostname not in (host, *_LOCAL_NAMES)):
             await connection.close(1008, "opened by a page of another site")
 
     connections.on_client_connect(check)
