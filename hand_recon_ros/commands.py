@@ -153,11 +153,18 @@ def _check_view_options(options: argparse.Namespace, kind: str) -> None:
 
 def _check_ros() -> None:
     for module, what in (("rclpy", "source a ROS 2 installation"), ("hand_recon_ros.msg", "build the package in it")):
-        if importlib.util.find_spec(module) is None:
+        if not _is_installed(module):
             raise CommandError(
                 f"without a source the hands of the ROS graph are shown, which needs {module}: {what}, or name a"
                 " recording, a video or a webcam"
             )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _view_live(options: argparse.Namespace, config: Any, browser: Any, stop: Any) -> int:

@@ -142,7 +142,7 @@ class BrowsingNode(Node):
         self.problems.check(
             "images",
             len(images) > 1,
-            f"hand_recon subscribes to several topics with images, name one by --image: {names}",
+            f"hand_recon subscribes to several topics with images: name one with --image: {names}",
         )
         if len(images) != 1:
             return None
@@ -215,5 +215,6 @@ def _check_names(node: Node, settings: BrowsingSettings) -> None:
     for name in (settings.hands, settings.image, settings.camera_info):
         try:
             node.resolve_topic_name(name or "none")
-        except ValueError as error:  # the base of what rclpy raises for a name
-            raise ViewError(f"{name!r} is no name of a topic: {' '.join(str(error).split())}") from error
+        except RuntimeError as error:
+            reason = str(error).partition(": ")[2].rpartition(", at ")[0]  # without the line of rcl's source
+            raise ViewError(f"{name!r} is no name of a topic: {reason or error}") from error

@@ -29,10 +29,6 @@ class Playback:
         self._begin: float | None = None
         self._last = 0.0
 
-    def restart(self) -> None:
-        """The next item is due at once."""
-        self._begin = None
-
     def wait(self, stamp: float) -> None:
         """Wait until the item with this stamp, seconds, is due; one from before the last is due at once."""
         if self._begin is None or stamp < self._last:

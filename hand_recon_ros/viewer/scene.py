@@ -16,7 +16,7 @@ from ..types import HandEstimate, Side, TwoHandEstimate
 from .frames import Picture, ViewedFrame
 from .panel import Panel
 
-VIEWPOINT, LOOK_AT = (0.5, -0.3, -0.12), (0.0, 0.0, 0.35)
+VIEWPOINT, LOOK_AT = (0.4, -0.3, -0.08), (0.08, 0.02, 0.35)
 """From where a browser looks at the scene when it is opened: metres in the camera frame."""
 IMAGE_DEPTH = 0.12
 """Distance of the image plane from the camera, metres: hands are farther than this."""
@@ -26,6 +26,7 @@ JPEG_QUALITY = 80
 
 _BONE_THICKNESS, _KEYPOINT_SIZE = 0.003, 0.008
 _AXIS_LENGTH, _AXIS_RADIUS = 0.06, 0.002
+_LABEL_DISTANCE = 0.05
 _KEYPOINT_COLOURS = [(255, 255, 255), *(FINGER_COLOURS[(k - 1) // 4] for k in range(1, NUM_KEYPOINTS))]
 
 
@@ -103,7 +104,7 @@ class _Hand:
             precision="float32",
         )
         self._wrist = scene.add_frame(f"{name}/wrist", axes_length=_AXIS_LENGTH, axes_radius=_AXIS_RADIUS)
-        self._label = scene.add_label(f"{name}/label", "", anchor="bottom-center")
+        self._label = scene.add_label(f"{name}/label", "", anchor="top-center")
         self._mesh: Any = None
         self._faces = np.zeros((0, 3), np.int32)
 
@@ -118,7 +119,8 @@ class _Hand:
         self._wrist.wxyz = np.roll(quaternions(hand.wrist_pose[:3, :3]), 1)
         self._wrist.position = hand.wrist_pose[:3, 3]
         self._label.text = f"{hand.side.label} {hand.state.name}"
-        self._label.position = joints[WRIST] + np.array([0.0, 0.04, 0.0], np.float32)
+        # Below the hand, which it would hide.
+        self._label.position = (joints[WRIST, 0], joints[:, 1].max() + _LABEL_DISTANCE, joints[WRIST, 2])
         self._show_mesh(hand)
         self._root.visible = True
 
