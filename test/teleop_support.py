@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
+from hand_recon_ros.msg import Hand, TwoHands
 from poses import matrix
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -16,7 +17,6 @@ from std_msgs.msg import Bool, Float64
 from std_srvs.srv import SetBool
 
 from hand_recon_ros.conversions.estimates import pose_matrix
-from hand_recon_ros.msg import Hand, TwoHands
 from hand_recon_ros.ros.teleop import HandTeleopNode
 from hand_recon_ros.ros.transforms import TransformError, build_pose
 

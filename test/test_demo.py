@@ -287,9 +287,8 @@ def test_videos_are_as_long_as_their_stamps():
 def test_the_recorder_writes_every_message(tmp_path, monkeypatch):
     rclpy = pytest.importorskip("rclpy")
     pytest.importorskip("hand_recon_ros.msg")
-    from rclpy.qos import QoSProfile
-
     from hand_recon_ros.msg import Hand, TwoHands
+    from rclpy.qos import QoSProfile
 
     environment = processes.dds_environment()
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH", "")]))

@@ -72,6 +72,7 @@ def test_hand_recon_reconstructs_a_picture(picture: pathlib.Path, tmp_path: path
         (["synth", "--frames", "1"], "scipy", "eval"),
         (["evaluate", "--encoder", "small", "--frames", "1"], "torch", "train"),
         (["bag", "recording.mcap", "--image", "/image"], "rosbags", "bags"),
+        (["view", "recording.mcap"], "viser", "view"),
         (["train", "detector", "--config", str(ROOT / "config" / "train" / "detector.yaml")], "torch", "train"),
     ],
 )
@@ -92,11 +93,11 @@ def test_a_command_that_needs_an_extra_names_it(
 def test_the_node_publishes_hands(picture: pathlib.Path, tmp_path: pathlib.Path) -> None:
     pytest.importorskip("rclpy")
     pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not built")
+    from hand_recon_ros.msg import Hand
     from ros_support import camera_info
     from test_ros_end_to_end import Peer, stop
 
     from hand_recon_ros import Camera
-    from hand_recon_ros.msg import Hand
 
     image = cv2.imread(str(picture))
     info = camera_info(Camera.from_fov(image.shape[1], image.shape[0], 60.0))

@@ -13,11 +13,11 @@ pytest.importorskip("rclpy")
 pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not built")
 pytest.importorskip("tf2_msgs")
 
+from hand_recon_ros.msg import TwoHands  # noqa: E402
 from ros_support import HEIGHT, WIDTH, K, NodeOnDds, camera_info, estimate_of, image_message  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from hand_recon_ros.camera import Camera  # noqa: E402
-from hand_recon_ros.msg import TwoHands  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not built")
 pytest.importorskip("viser")
 
+from hand_recon_ros.msg import TwoHands  # noqa: E402
 from rclpy.time import Time  # noqa: E402
 from ros_support import (  # noqa: E402
     HEIGHT,
@@ -33,7 +34,6 @@ from std_msgs.msg import Header  # noqa: E402
 from viewer_support import SceneClient  # noqa: E402
 
 from hand_recon_ros.conversions.frames import hand_poses  # noqa: E402
-from hand_recon_ros.msg import TwoHands  # noqa: E402
 from hand_recon_ros.ros.browsing import BrowsingNode, BrowsingSettings  # noqa: E402
 from hand_recon_ros.ros.images import build_compressed_image_message  # noqa: E402
 from hand_recon_ros.ros.messages import build_hands_message  # noqa: E402

@@ -20,9 +20,8 @@ import yaml
 pytest.importorskip("rclpy")
 pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not built")
 
-from ros_support import NodeOnDds, camera_info, estimate_of  # noqa: E402
-
 from hand_recon_ros.msg import Hand, TwoHands  # noqa: E402
+from ros_support import NodeOnDds, camera_info, estimate_of  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT = 60.0

@@ -14,12 +14,12 @@ pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not
 pytest.importorskip("tf2_msgs")
 
 import rclpy  # noqa: E402
+from hand_recon_ros.msg import Hand, TwoHands  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
 from ros_support import NodeOnDds, camera_info, image_message  # noqa: E402
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 
-from hand_recon_ros.msg import Hand, TwoHands  # noqa: E402
 from hand_recon_ros.ros import monitor  # noqa: E402
 
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)

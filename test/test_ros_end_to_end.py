@@ -19,14 +19,13 @@ pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not
 pytest.importorskip("tf2_msgs")
 
 import rclpy  # noqa: E402
+from hand_recon_ros.msg import Hand, TwoHands  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
 from ros_support import camera_info, image_message  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 from visualization_msgs.msg import MarkerArray  # noqa: E402
-
-from hand_recon_ros.msg import Hand, TwoHands  # noqa: E402
 
 FRAMES = 24
 PROCRUSTES_LIMIT = 0.015

@@ -15,6 +15,7 @@ pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not
 pytest.importorskip("tf2_msgs")
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from hand_recon_ros.msg import TwoHands  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
@@ -25,7 +26,6 @@ from tf2_msgs.msg import TFMessage  # noqa: E402
 from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
 from hand_recon_ros.config import ConfigError  # noqa: E402
-from hand_recon_ros.msg import TwoHands  # noqa: E402
 from hand_recon_ros.ros.images import build_compressed_image_message  # noqa: E402
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)

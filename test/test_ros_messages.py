@@ -13,6 +13,7 @@ pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not
 
 from builtin_interfaces.msg import Time  # noqa: E402
 from geometry_msgs.msg import Pose, TransformStamped  # noqa: E402
+from hand_recon_ros.msg import Hand  # noqa: E402
 from ros_support import HEIGHT, WIDTH, estimate_of, hand_estimate, hand_model  # noqa: E402
 from scipy.spatial.transform import Rotation  # noqa: E402
 from sensor_msgs.msg import PointField  # noqa: E402
@@ -24,7 +25,6 @@ from hand_recon_ros.conversions.hands import clipped_box, is_finite  # noqa: E40
 from hand_recon_ros.geometry.rotations import quaternions  # noqa: E402
 from hand_recon_ros.hand_model import from_mano_pose  # noqa: E402
 from hand_recon_ros.hand_model.named_angles import ANGLE_NAMES, angles_from_named  # noqa: E402
-from hand_recon_ros.msg import Hand  # noqa: E402
 from hand_recon_ros.ros import messages  # noqa: E402
 from hand_recon_ros.ros.images import build_compressed_image_message, build_image_message, decode  # noqa: E402
 from hand_recon_ros.ros.markers import HandMarkers  # noqa: E402

@@ -15,6 +15,7 @@ pytest.importorskip("tf2_msgs")
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from geometry_msgs.msg import PoseArray, PoseStamped  # noqa: E402
+from hand_recon_ros.msg import Hand, TwoHandMeshes, TwoHands  # noqa: E402
 from rcl_interfaces.srv import DescribeParameters  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
 from ros_support import NodeOnDds, camera_info, estimate_of, hand_model, image_message  # noqa: E402
@@ -24,7 +25,6 @@ from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
-from hand_recon_ros.msg import Hand, TwoHandMeshes, TwoHands  # noqa: E402
 from hand_recon_ros.ros import topics  # noqa: E402
 from hand_recon_ros.ros.images import decode  # noqa: E402
 from hand_recon_ros.ros.parameters import table  # noqa: E402

@@ -15,9 +15,9 @@ pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not
 pytest.importorskip("tf2_msgs")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
+from hand_recon_ros.msg import Hand, TwoHands  # noqa: E402
 from ros_support import HEIGHT, WIDTH, NodeOnDds, camera_info, estimate_of, image_message  # noqa: E402
 
-from hand_recon_ros.msg import Hand, TwoHands  # noqa: E402
 from hand_recon_ros.types import ScaleSource  # noqa: E402
 
 

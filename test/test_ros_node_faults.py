@@ -17,6 +17,7 @@ pytest.importorskip("tf2_msgs")
 
 import rclpy  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
+from hand_recon_ros.msg import TwoHands  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from rclpy.lifecycle import LifecyclePublisher  # noqa: E402
@@ -24,7 +25,6 @@ from ros_support import NodeOnDds, ScriptedReconstructor, camera_info, image_mes
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
-from hand_recon_ros.msg import TwoHands  # noqa: E402
 from hand_recon_ros.ros import node  # noqa: E402
 from hand_recon_ros.ros.outputs import Outputs  # noqa: E402
 from hand_recon_ros.ros.worker import Worker  # noqa: E402

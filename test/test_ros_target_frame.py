@@ -16,6 +16,7 @@ pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not
 pytest.importorskip("tf2_msgs")
 
 from geometry_msgs.msg import PoseArray, PoseStamped, TransformStamped  # noqa: E402
+from hand_recon_ros.msg import Hand, TwoHandMeshes, TwoHands  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from ros_support import (  # noqa: E402
     NodeOnDds,
@@ -32,7 +33,6 @@ from tf2_msgs.msg import TFMessage  # noqa: E402
 from visualization_msgs.msg import MarkerArray  # noqa: E402
 
 from hand_recon_ros.config import ConfigError  # noqa: E402
-from hand_recon_ros.msg import Hand, TwoHandMeshes, TwoHands  # noqa: E402
 from hand_recon_ros.ros.parameters import snapshot  # noqa: E402
 from hand_recon_ros.ros.target_frame import transformed  # noqa: E402
 from hand_recon_ros.ros.transforms import build_pose, pose_matrix  # noqa: E402

@@ -16,6 +16,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not built")
 
 from geometry_msgs.msg import PoseStamped  # noqa: E402
+from hand_recon_ros.msg import Hand, TwoHands  # noqa: E402
 from poses import matrix  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from ros_support import OnDds  # noqa: E402
@@ -25,7 +26,6 @@ from teleop_support import Teleop, running  # noqa: E402
 
 from hand_recon_ros.config import ConfigError  # noqa: E402
 from hand_recon_ros.conversions.estimates import pose_matrix  # noqa: E402
-from hand_recon_ros.msg import Hand, TwoHands  # noqa: E402
 from hand_recon_ros.ros import topics  # noqa: E402
 from hand_recon_ros.ros.teleop import HandTeleopNode  # noqa: E402
 from hand_recon_ros.ros.transforms import build_pose  # noqa: E402

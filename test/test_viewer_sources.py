@@ -34,6 +34,7 @@ from bag_support import (  # noqa: E402
 )
 from ros_support import CAMERA, ScriptedReconstructor, estimate_of  # noqa: E402
 from test_bags_without_ros import WITHOUT_ROS  # noqa: E402
+from test_minimal_environment import WITHOUT  # noqa: E402
 from viewer_support import SceneClient  # noqa: E402
 
 from hand_recon_ros import cli  # noqa: E402
@@ -399,6 +400,14 @@ def test_what_cannot_be_shown_is_one_line(arguments: list[str], text: str, capsy
     assert cli.main(["view", *arguments]) == 1
     error = capsys.readouterr().err
     assert text in error and error.count("\n") == 1, error
+
+
+def test_a_recording_without_what_reads_it_names_the_extra(tmp_path: Path) -> None:
+    main = "from hand_recon_ros.cli import main\nsys.exit(main(['view', 'x.mcap']))"
+    code = WITHOUT.format(absent={"rosbags", "mcap"}) + main
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120.0)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "needs rosbags, which is not installed: pip install 'hand_recon_ros[bags]'" in done.stderr
 
 
 def test_without_ros_the_live_graph_is_refused_in_one_line(tmp_path: Path) -> None:

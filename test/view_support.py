@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import numpy as np
+from hand_recon_ros.msg import TwoHands
 from rclpy.parameter import Parameter
 from rclpy.time import Time
 from ros_support import CAMERA, HEIGHT, WIDTH, OnDds, camera_info, hand_model, image_message
@@ -15,7 +16,6 @@ from visualization_msgs.msg import MarkerArray
 
 from hand_recon_ros.camera import Camera
 from hand_recon_ros.conversions.frames import hand_poses
-from hand_recon_ros.msg import TwoHands
 from hand_recon_ros.ros.messages import build_hands_message
 from hand_recon_ros.ros.view import HandReconViewNode
 from hand_recon_ros.types import TwoHandEstimate
