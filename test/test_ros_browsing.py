@@ -19,6 +19,7 @@ pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not
 pytest.importorskip("viser")
 
 from hand_recon_ros.msg import TwoHands  # noqa: E402
+from rclpy.node import NodeNameNonExistentError  # noqa: E402
 from rclpy.time import Time  # noqa: E402
 from ros_support import (  # noqa: E402
     HEIGHT,
@@ -154,6 +155,31 @@ def test_hands_without_an_image_are_shown_alone() -> None:
         assert graph.node.problems.active() == []
 
 
+def test_images_are_found_once_their_subscriber_is_known() -> None:
+    """The node of a publisher is known a moment after the publisher; and hand_recon subscribes once it is active."""
+    with Graph() as graph:
+        find, unknown = graph.node.get_subscriber_names_and_types_by_node, []
+
+        def not_yet(name: str, namespace: str) -> Any:
+            unknown.append(name)
+            if len(unknown) < 3:
+                raise NodeNameNonExistentError("cannot find it")
+            return find(name, namespace)
+
+        graph.node.get_subscriber_names_and_types_by_node = not_yet
+        graph.ready(images=False)
+        graph.hands(1.0)
+        assert graph.last().picture() is None
+        graph.wait(lambda: len(unknown) > 2, "three looks")
+        graph.client.create_subscription(Image, IMAGE, lambda _: None, 1)
+        graph.ready()
+        graph.info(f"{IMAGE.rpartition('/')[0]}/camera_info")
+        graph.image(2.0)
+        graph.hands(2.0)
+        graph.wait(lambda: graph.screen.frames[-1].estimate.stamp == 2.0, "the next hands")
+        assert graph.last().picture() is not None
+
+
 def test_topics_can_be_given() -> None:
     settings = BrowsingSettings(hands=HANDS, image=IMAGE, camera_info="/elsewhere/info")
     with Graph(settings, **{"/depth": Image, IMAGE: Image, INFO: CameraInfo}) as graph:
@@ -233,7 +259,7 @@ def test_the_command_shows_the_graph_until_it_is_interrupted(graph: Graph, numbe
                 graph.hands(stamp)
                 return client.shown("/right/mesh") and client.shown("/camera")
 
-            graph.wait(lambda: images.get_subscription_count() == 2, "the subscription of the process")
+            graph.wait(lambda: images.get_subscription_count() == 2, "the subscription of the process", timeout=60.0)
             graph.wait(seen, "hands and image in the browser", timeout=60.0)
             assert "| state | TRACKED | TRACKED |" in client.texts and "latency 40 ms" in client.texts
             process.send_signal(number)
@@ -259,7 +285,7 @@ def test_the_process_has_a_lower_priority(graph: Graph) -> None:
     try:
         own = os.getpriority(os.PRIO_PROCESS, 0)
         wanted = min(own + 10, 19)
-        graph.wait(lambda: os.getpriority(os.PRIO_PROCESS, process.pid) == wanted, "the priority", timeout=30.0)
+        graph.wait(lambda: os.getpriority(os.PRIO_PROCESS, process.pid) == wanted, "the priority", timeout=60.0)
     finally:
         process.terminate()
         process.communicate(timeout=60.0)

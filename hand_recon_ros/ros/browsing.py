@@ -13,7 +13,7 @@ import rclpy
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.signals import SignalHandlerOptions
 
 from ..conversions.frames import tf_name
@@ -106,7 +106,7 @@ class BrowsingNode(Node):
     def _find(self) -> None:
         """Receive from where the hands come from; again where their publisher has changed its subscriptions."""
         found = self._images_of_publisher() if self._settings.image is None else self._given_images()
-        if self.inputs is not None and (found is None or self.inputs.image_name == found[0].name):
+        if self.inputs is not None and (found is None or self.inputs.image_topic == found[0]):
             return
         image, info = found or (topics.VIEW_IMAGE, topics.CAMERA_INFO)
         if self.inputs is not None:
@@ -135,7 +135,10 @@ class BrowsingNode(Node):
         images: list[tuple[str, str]] = []
         infos: list[str] = []
         for publisher in self.get_publishers_info_by_topic(self.resolve_topic_name(self._settings.hands)):
-            subscribed = self.get_subscriber_names_and_types_by_node(publisher.node_name, publisher.node_namespace)
+            try:
+                subscribed = self.get_subscriber_names_and_types_by_node(publisher.node_name, publisher.node_namespace)
+            except NodeNameNonExistentError:  # not known yet, or no longer there
+                continue
             images += [(name, kinds[0]) for name, kinds in subscribed if kinds[0] in _IMAGE_TYPES]
             infos += [name for name, kinds in subscribed if kinds[0] == "sensor_msgs/msg/CameraInfo"]
         names = ", ".join(sorted(name for name, _ in images))
