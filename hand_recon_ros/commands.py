@@ -103,6 +103,7 @@ def bag(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def view(options: argparse.Namespace) -> dict[str, Any]:
+    from .camera import Camera
     from .config import reconstructor_config
     from .viewer.browser import Browser
     from .viewer.view import ViewOptions, open_view_source, recording_path, show_source, stopped_by_signals
@@ -110,8 +111,9 @@ def view(options: argparse.Namespace) -> dict[str, Any]:
     source = options.source
     kind = "the live graph" if source is None else "a recording" if recording_path(source) else "images"
     _check_view_options(options, kind)
-    if options.rate <= 0.0:
+    if not options.rate > 0.0:
         raise CommandError(f"--rate must be greater than 0, got {options.rate:g}")
+    Camera.from_fov(2, 2, options.fov)  # raises CameraError now, and not for the first image
     config = reconstructor_config(options.config, **_overrides(options.set))
     with stopped_by_signals() as stop, contextlib.ExitStack() as stack:
         shown = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,3 +94,12 @@ def test_displays_of_rviz_show_topics_of_the_node_with_a_qos_that_it_offers(disp
     assert topic.type == OF_DISPLAYS[kind]
     assert shown["Reliability Policy"] == "Best Effort" or topic.reliable
     assert shown["Durability Policy"] == "Volatile" or topic.latched
+
+
+def test_the_version_of_viser_is_the_same_everywhere() -> None:
+    """One version: what is read of its connections is not public."""
+    found = {
+        name: set(re.findall(r"viser==([0-9.]+[0-9])", (ROOT / name).read_text(encoding="utf-8")))
+        for name in ("setup.py", "requirements.in", "requirements.lock", "docs/viewing.md")
+    }
+    assert len(set().union(*found.values())) == 1 and all(found.values()), found

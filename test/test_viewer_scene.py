@@ -267,6 +267,8 @@ def test_it_listens_where_it_was_asked_to_or_says_why_not() -> None:
     for host in ("192.0.2.1", "no.such.host.invalid"):
         with pytest.raises(ViewError, match=f"cannot listen on {host}: "):
             Browser(host, 0, 30.0)
+    with pytest.raises(ViewError, match="there is no port 70000"):
+        Browser("127.0.0.1", 70000, 30.0)
     with Browser("0.0.0.0", 0, 30.0) as browser:
         assert browser.url == f"http://{socket.gethostname()}:{browser.server.get_port()}"
         with SceneClient(f"http://127.0.0.1:{browser.server.get_port()}") as client:

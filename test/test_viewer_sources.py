@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,12 @@ from test_minimal_environment import WITHOUT  # noqa: E402
 from viewer_support import SceneClient  # noqa: E402
 
 from hand_recon_ros import cli  # noqa: E402
+from hand_recon_ros.bags.messages import BagError  # noqa: E402
 from hand_recon_ros.bags.output import HANDS  # noqa: E402
+from hand_recon_ros.calibration import write_calibration  # noqa: E402
 from hand_recon_ros.camera import CameraError  # noqa: E402
 from hand_recon_ros.config import ReconstructorConfig  # noqa: E402
+from hand_recon_ros.sources import SourceImage  # noqa: E402
 from hand_recon_ros.types import Side, TwoHandEstimate  # noqa: E402
 from hand_recon_ros.viewer import files  # noqa: E402
 from hand_recon_ros.viewer.frames import ViewedFrame, ViewError  # noqa: E402
@@ -132,32 +135,32 @@ def test_photos_are_shown_one_by_one(tmp_path: Path) -> None:
     assert problem.startswith("left out: 3.png: cannot be decoded")
 
 
-def test_the_images_of_a_camera_have_a_latency(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Webcam:
-        live, size, left_out = True, (64, 48), dict[str, str]()
+class Webcam:
+    """Two images that were taken half a second ago."""
 
-        def __iter__(self) -> Any:
-            for number in range(2):
-                image = np.full((48, 64, 3), number, np.uint8)
-                yield files_image(image, number, captured=time.time() - 0.5)
+    live, size = True, (64, 48)
 
-        def close(self) -> None: ...
+    def __init__(self, _: str) -> None:
+        self.left_out: dict[str, str] = {}
 
-    from hand_recon_ros.sources import SourceImage
+    def __iter__(self) -> Iterator[SourceImage]:
+        for number in range(2):
+            yield SourceImage(np.full((48, 64, 3), number, np.uint8), number, "0", captured=time.time() - 0.5)
 
-    def files_image(image: np.ndarray, number: int, captured: float) -> SourceImage:
-        return SourceImage(image, number, "0", captured)
+    def close(self) -> None: ...
 
-    monkeypatch.setattr(files, "open_source", lambda source: Webcam())
+
+def test_a_camera_waits_for_no_browser_and_its_images_have_a_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "open_source", Webcam)
     opened = open_view_source("0", ViewOptions(), ReconstructorConfig(), Reconstructor)  # type: ignore[arg-type]
     frames = list(opened.frames(Clock()))
-    assert opened.live and len(frames) == 2
-    assert all(0.5 <= frame.latency < 60.0 for frame in frames)
+    assert len(frames) == 2 and all(0.5 <= frame.latency < 60.0 for frame in frames)
+    stop = threading.Event()
+    screen = Screen(stop, 2)
+    assert show_source(opened, screen, stop) == 2 and screen.waited == 0  # type: ignore[arg-type]
 
 
 def test_a_calibration_of_another_aspect_is_refused_before_anything_is_shown(tmp_path: Path) -> None:
-    from hand_recon_ros.calibration import write_calibration
-
     write_calibration(tmp_path / "camera.yaml", dataclasses.replace(CAMERA, width=100))
     source = video(tmp_path / "phone.gif", [30, 30])
     with pytest.raises(CameraError, match="is for 100x240, but the image is 64x48"):
@@ -258,8 +261,6 @@ def test_hands_that_cannot_be_drawn_are_left_out_and_named(tmp_path: Path) -> No
     ],
 )
 def test_topics_that_cannot_be_used_are_refused(tmp_path: Path, options: ViewOptions, text: str) -> None:
-    from hand_recon_ros.bags.messages import BagError
-
     source = recording(tmp_path, lambda recorded: recorded.append(("/other", 10.0, image_of(PICTURE, 10.0))))
     with pytest.raises((ViewError, BagError), match=re.escape(text)):
         open_view_source(str(source), options, ReconstructorConfig(), Reconstructor)  # type: ignore[arg-type]
@@ -389,6 +390,8 @@ def test_a_rendered_video_is_reconstructed_in_the_process(tmp_path: Path) -> Non
     [
         (["x.mp4"], "x.mp4: no such file"),
         (["x.mp4", "--rate", "0"], "--rate must be greater than 0"),
+        (["x.mp4", "--rate", "nan"], "--rate must be greater than 0"),
+        (["--fov", "200"], "field of view"),
         (["x.mp4", "--hands", "/hands", "--rectified"], "the source is images: leave out --hands, --rectified"),
         (["x.mcap", "--host", "10.0.0.1"], "x.mcap: there is no such file"),
         (["--calibration", "c.yaml", "--loop"], "the source is the live graph: leave out --calibration, --loop"),

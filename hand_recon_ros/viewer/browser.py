@@ -149,6 +149,8 @@ def _start(host: str, port: int) -> viser.ViserServer:
 
 def _check_address(host: str, port: int) -> None:
     """Raise ViewError where nothing can listen there; viser would try other ports for ever."""
+    if not 0 <= port < 65536:
+        raise ViewError(f"there is no port {port}, expected one below 65536")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
