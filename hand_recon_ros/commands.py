@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import dataclasses
 import importlib.util
 import sys
 from collections.abc import Sequence
@@ -103,85 +101,9 @@ def bag(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def view(options: argparse.Namespace) -> dict[str, Any]:
-    from .camera import Camera
-    from .config import reconstructor_config
-    from .viewer.browser import Browser
-    from .viewer.view import ViewOptions, open_view_source, recording_path, show_source, stopped_by_signals
+    from .viewer.command import view
 
-    source = options.source
-    kind = "the live graph" if source is None else "a recording" if recording_path(source) else "images"
-    _check_view_options(options, kind)
-    if not options.rate > 0.0:
-        raise CommandError(f"--rate must be greater than 0, got {options.rate:g}")
-    Camera.from_fov(2, 2, options.fov)  # raises CameraError now, and not for the first image
-    config = reconstructor_config(options.config, **_overrides(options.set))
-    with stopped_by_signals() as stop, contextlib.ExitStack() as stack:
-        shown = None
-        if source is None:
-            _check_ros()
-        else:
-            fields = [field.name for field in dataclasses.fields(ViewOptions)]
-            belongs = ViewOptions(**{name: getattr(options, name) for name in fields})
-            shown = open_view_source(source, belongs, config)
-            stack.callback(shown.close)
-        browser = stack.enter_context(Browser(options.host, options.port, options.rate))
-        print(f"{source or 'the hands of the ROS graph'} at {browser.url}; Ctrl-C ends", file=sys.stderr)
-        if shown is None:
-            frames = _view_live(options, config, browser, stop)
-        else:
-            frames = show_source(shown, browser, stop, options.loop)
-        return {"source": source, "url": browser.url, "frames": frames, "drawn": browser.drawn}
-
-
-_OF_VIEW = ("source", "host", "port", "rate", "config", "set", "fov")
-"""The options that `hand-recon view` takes for every source, and below those that it takes for each kind."""
-_OF_VIEW_KINDS = {
-    "the live graph": ("hands", "image", "camera_info", "rectified"),
-    "a recording": (
-        "hands", "image", "camera_info", "rectified", "calibration", "depth", "reconstruct", "loop",
-    ),
-    "images": ("calibration", "loop"),
-}  # fmt: skip
-
-
-def _check_view_options(options: argparse.Namespace, kind: str) -> None:
-    known = {"command", "json", "line", "run", "default_of", *_OF_VIEW, *_OF_VIEW_KINDS[kind]}
-    others = {name: value for name, value in vars(options).items() if name not in known}
-    given = [name for name, value in others.items() if value != options.default_of(name)]
-    if given:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise CommandError(f"the source is {kind}: leave out {names}")
-
-
-def _check_ros() -> None:
-    for module, what in (("rclpy", "source a ROS 2 installation"), ("hand_recon_ros.msg", "build the package in it")):
-        if not _is_installed(module):
-            raise CommandError(
-                f"without a source the hands of the ROS graph are shown, which needs {module}: {what}, or name a"
-                " recording, a video or a webcam"
-            )
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def _view_live(options: argparse.Namespace, config: Any, browser: Any, stop: Any) -> int:
-    from .hand_model import load_hand_model
-    from .ros.browsing import BrowsingSettings, show_live_hands
-
-    settings = BrowsingSettings(
-        hands=options.hands or BrowsingSettings.hands,
-        image=options.image,
-        camera_info=options.camera_info,
-        rectified=options.rectified,
-        fallback_fov=options.fov,
-        mirrored_input=config.mirrored_input,
-    )
-    return show_live_hands(browser, settings, load_hand_model(config.hand_model), stop)
+    return view(options, _overrides(options.set))
 
 
 def _check_bag(options: argparse.Namespace) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import signal
 import subprocess
@@ -354,7 +355,9 @@ def test_the_command_shows_a_recording_without_ros_until_it_is_interrupted(tmp_p
 
 
 def test_it_ends_also_before_a_browser_was_opened(tmp_path: Path) -> None:
+    """With a name that is not UTF-8, which is printed all the same."""
     bench = Bench(tmp_path)
+    bench.out = tmp_path / os.fsdecode(b"caf\xe9.mcap")
     bench.run(recording(tmp_path))
     process, _ = start(str(bench.out))
     process.send_signal(signal.SIGTERM)

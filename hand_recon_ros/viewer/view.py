@@ -13,6 +13,7 @@ from typing import Protocol
 
 from ..config import ReconstructorConfig
 from ..hand_model import load_hand_model
+from ..image_files import printable
 from ..reconstructor import TwoHandReconstructor
 from ..sources import source_path
 from .browser import Browser
@@ -91,7 +92,7 @@ def open_view_source(
         model = load_hand_model(config.hand_model)
         return ViewedHands(path, hands, image, belongs, model, config.mirrored_input)
     if image is None:
-        raise ViewError(f"{path}: the recording has neither hands (hand_recon_ros/TwoHands) nor images")
+        raise ViewError(f"{printable(path)}: the recording has neither hands (hand_recon_ros/TwoHands) nor images")
     return ViewedRecording(path, image, belongs, lambda: make(config))
 
 
