@@ -19,8 +19,9 @@ EXTRAS = {
         "scipy>=1.11", "smplx>=0.1.28", "tensorboard>=2.15", "torch>=2.3", "transformers>=4.45",
     ],
     "eval": ["manifold3d>=3", "matplotlib", "scikit-image>=0.22", "scipy>=1.11", "trimesh"],
+    "view": ["viser==1.1.1"],
     "bags": ["mcap>=1.2", "rosbags>=0.11"],
-    "dev": ["hand_recon_ros[train,eval,bags]", "hypothesis", "mcap-ros2-support", "mypy", "pytest", "ruff"],
+    "dev": ["hand_recon_ros[train,eval,bags,view]", "hypothesis", "mcap-ros2-support", "mypy", "pytest", "ruff"],
 }  # fmt: skip
 
 setup(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .calibration import calibration_path, camera_for_image, read_calibration
+from .calibration import calibration_path, image_cameras
 from .camera import Camera
 from .image_files import KeptFiles, VideoWriter, printable, write_image
 from .overlay import draw_overlay
@@ -53,16 +53,9 @@ def reconstruct_source(
         if all_people and not isinstance(images, Photos):
             raise SourceError(f"{source}: the hands of all people are found in photos, not in videos")
         out.mkdir(parents=True, exist_ok=True)
-        known = read_calibration(calibration_path(calibration)) if calibration else None
+        camera_of = image_cameras(calibration, fov_deg)
         read = images.files if isinstance(images, Photos) else [given] if given is not None else []
         kept = KeptFiles([*read, *([calibration_path(calibration)] if calibration else [])])
-
-        def camera_of(image: np.ndarray) -> Camera:
-            height, width = image.shape[:2]
-            if known is None:
-                return Camera.from_fov(width, height, fov_deg)
-            return camera_for_image(known, width, height, str(calibration))
-
         progress = tqdm(images, desc="reconstruct", unit="image", disable=None)
         if isinstance(images, Photos):
             results = _photos(reconstructor, progress, out, camera_of, all_people, kept)

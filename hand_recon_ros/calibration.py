@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -201,6 +201,23 @@ def camera_for_image(calibration: Camera, width: int, height: int, name: str) ->
         f"calibration {name} is for {calibration.width}x{calibration.height}, but the image is {width}x{height}{how}:"
         " expected the same aspect ratio; calibrate at this resolution, or give the images as the camera took them"
     )
+
+
+def image_cameras(calibration: str | None, fov_deg: float) -> Callable[[np.ndarray], Camera]:
+    """A function that gives the camera of an image (H, W, 3): that of a calibration file, scaled to the image's size.
+
+    Without a file the field of view across the longer side is ``fov_deg``, degrees. Raises CameraError, and so does the
+    function where the calibration is for another aspect ratio.
+    """
+    known = read_calibration(calibration_path(calibration)) if calibration else None
+
+    def camera_of(image: np.ndarray) -> Camera:
+        height, width = image.shape[:2]
+        if known is None:
+            return Camera.from_fov(width, height, fov_deg)
+        return camera_for_image(known, width, height, str(calibration))
+
+    return camera_of
 
 
 def scaled_camera(camera: Camera, width: int, height: int) -> Camera:

@@ -14,6 +14,8 @@ from . import __version__, commands
 from .runtime.devices import DEVICES
 
 _FAILURE, _USAGE = 1, 2
+_EXTRAS = {"torch": "train", "viser": "view", "rosbags": "bags", "mcap": "bags"}
+"""The extras that install packages; of others `eval`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package in ("", "hand_recon_ros"):
             raise
-        extra = {"train": "train", "bag": "bags"}.get(options.command, "eval" if package != "torch" else "train")
+        extra = {"train": "train", "bag": "bags"}.get(options.command, _EXTRAS.get(package, "eval"))
         print(
             f"hand-recon {options.command}: needs {package}, which is not installed: "
             f"pip install 'hand_recon_ros[{extra}]'",
@@ -53,10 +55,11 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from .runtime.model_files import ModelFileError
     from .runtime.sessions import SessionError
     from .sources import SourceError
+    from .viewer.frames import ViewError
 
     return (
         commands.CommandError, AnnotationError, BagError, CameraError, ConfigError, DeviceError, HandModelError,
-        ModelFileError, SessionError, SourceError, OSError,
+        ModelFileError, SessionError, SourceError, ViewError, OSError,
     )  # fmt: skip
 
 
@@ -113,6 +116,35 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--check", action="store_true", help="check a file that this command has written, and reconstruct nothing"
     )
+
+    text = "hands in a browser: of the running ROS graph, of a recording, or of a video or a webcam"
+    sub = command("view", commands.view, text)
+    sub.set_defaults(default_of=sub.get_default)
+    sub.add_argument(
+        "source", nargs="?",
+        help="recording of ROS 2, video, photo, folder, URL of a stream or index of a webcam (default: the hands of the"
+        " running ROS graph)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all of this machine (%(default)s)"
+    )
+    sub.add_argument("--port", type=int, default=8080, help="port to listen on, 0 for a free one (%(default)s)")
+    sub.add_argument("--rate", type=float, default=30.0, help="highest rate of drawing (Hz, %(default)s)")
+    sub.add_argument("--hands", metavar="TOPIC", help="TwoHands to show (default: /hand_recon/hands)")
+    sub.add_argument("--image", metavar="TOPIC", help="their images (default: those that hand_recon subscribes to)")
+    sub.add_argument("--camera-info", metavar="TOPIC", help="calibration of the images")
+    sub.add_argument("--rectified", action="store_true", help="the images are rectified: use P of camera_info")
+    sub.add_argument("--depth", metavar="TOPIC", help="of a recording: depth images registered to the images")
+    sub.add_argument(
+        "--reconstruct", action="store_true", help="of a recording: reconstruct its images although it has hands"
+    )
+    sub.add_argument("--calibration", help="camera calibration YAML, of a recording instead of camera_info")
+    sub.add_argument(
+        "--fov", type=float, default=60.0, help="field of view where no calibration is there (deg, %(default)s)"
+    )
+    sub.add_argument("--loop", action="store_true", help="begin again at the end")
+    sub.add_argument("--config", help="YAML file with settings")
+    sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one setting")
 
     sub = command("synth", commands.synth, "render a clip of two hands with exact ground truth")
     sub.add_argument("--out", type=Path, required=True, help="folder to write")

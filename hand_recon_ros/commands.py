@@ -102,6 +102,12 @@ def bag(options: argparse.Namespace) -> dict[str, Any]:
     return summary
 
 
+def view(options: argparse.Namespace) -> dict[str, Any]:
+    from .viewer.command import view
+
+    return view(options, _overrides(options.set))
+
+
 def _check_bag(options: argparse.Namespace) -> dict[str, Any]:
     from .bags.check import check_hands_file
     from .image_files import printable

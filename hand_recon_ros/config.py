@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import math
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -209,3 +210,14 @@ class ReconstructorConfig:
     def one_euro(self) -> tuple[float, float]:
         """Minimum cutoff (Hz) and speed coefficient of the One-Euro filters."""
         return SMOOTHING.get(self.smoothing, (self.smoothing_cutoff, self.smoothing_speed))
+
+
+def reconstructor_config(path: str | os.PathLike[str] | None = None, **overrides: Any) -> ReconstructorConfig:
+    """The settings in a YAML file, with ``overrides``: see ``TwoHandReconstructor.from_config``."""
+    known = settings_of(ReconstructorConfig)
+    values = read_yaml(path) if path else {}
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        warnings.warn(f"{path}: not settings of the reconstruction: {', '.join(unknown)}", stacklevel=3)
+    values = {name: value for name, value in values.items() if name in known}
+    return checked(ReconstructorConfig, {**values, **overrides})

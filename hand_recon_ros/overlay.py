@@ -18,7 +18,7 @@ HAND_COLOURS = {Side.LEFT: (235, 170, 60), Side.RIGHT: (60, 140, 250)}
 FINGER_COLOURS = ((80, 80, 255), (60, 200, 255), (90, 230, 90), (255, 200, 70), (255, 110, 210))
 """Skeleton colours, BGR, thumb to little finger."""
 
-_OPACITY = {HandState.TRACKED: 0.62, HandState.PREDICTED: 0.35}
+OPACITY = {HandState.TRACKED: 0.62, HandState.PREDICTED: 0.35}
 _SHIFT = 4
 _FAR = 8000.0
 """Coordinates beyond this many pixels are left out: OpenCV's fixed-point arithmetic overflows."""
@@ -137,7 +137,7 @@ def _draw_meshes(picture: np.ndarray, hands: list[HandEstimate], camera: Camera)
         corners.append(points)
         depths.append(depth)
         colours.append(np.maximum(shades[:, None] * HAND_COLOURS[hand.side], 1.0))
-        opacity = max(opacity, _OPACITY[hand.state])
+        opacity = max(opacity, OPACITY[hand.state])
     if not corners or not sum(map(len, corners)):
         return
     order = np.argsort(-np.concatenate(depths), kind="stable")

@@ -7,14 +7,13 @@ import logging
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from .config import ConfigError, ReconstructorConfig, checked, read_yaml, settings_of
+from .config import ConfigError, ReconstructorConfig, checked, reconstructor_config, settings_of
 from .detect.networks import HandNetworks
 from .encode.hand_encoder import load_encoder
 from .encode.other_hand import with_boxes, with_other_hand
@@ -131,13 +130,7 @@ class TwoHandReconstructor:
         A node's parameter file works too: settings of the node alone are left out, with a warning, as is a misspelt
         name. Raises ConfigError for unknown keyword overrides and for values out of range, naming them.
         """
-        known = settings_of(ReconstructorConfig)
-        values = read_yaml(path) if path else {}
-        unknown = [name for name in values if name not in known]
-        if unknown:
-            warnings.warn(f"{path}: not settings of the reconstruction: {', '.join(unknown)}", stacklevel=2)
-        values = {name: value for name, value in values.items() if name in known}
-        return cls(checked(ReconstructorConfig, {**values, **overrides}))
+        return cls(reconstructor_config(path, **overrides))
 
     def update_settings(self, **values: Any) -> None:
         """Change live settings while running; raises ConfigError for others, unknown ones and bad values."""

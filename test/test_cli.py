@@ -14,7 +14,7 @@ from hand_recon_ros import Camera, cli
 from hand_recon_ros.calibration import write_calibration
 from hand_recon_ros.hand_model import mano_import
 
-COMMANDS = ("reconstruct", "synth", "train", "evaluate", "benchmark", "import-mano", "models")
+COMMANDS = ("reconstruct", "bag", "view", "synth", "train", "evaluate", "benchmark", "import-mano", "models")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

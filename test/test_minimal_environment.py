@@ -72,6 +72,7 @@ def test_hand_recon_reconstructs_a_picture(picture: pathlib.Path, tmp_path: path
         (["synth", "--frames", "1"], "scipy", "eval"),
         (["evaluate", "--encoder", "small", "--frames", "1"], "torch", "train"),
         (["bag", "recording.mcap", "--image", "/image"], "rosbags", "bags"),
+        (["view", "recording.mcap"], "viser", "view"),
         (["train", "detector", "--config", str(ROOT / "config" / "train" / "detector.yaml")], "torch", "train"),
     ],
 )

@@ -133,6 +133,7 @@ EXTRAS_OF = {
     "evaluation": ("eval", "train"),
     "gpu": ("cuda",),
     "bags": ("bags",),
+    "viewer": ("view", "bags"),
 }
 """Extras that a layer may use beside the run-time packages; every other layer runs without any."""
 
@@ -168,7 +169,7 @@ def test_the_run_time_imports_only_what_setup_installs() -> None:
 
 def test_an_extra_installs_what_training_and_evaluation_import() -> None:
     extras = literal(ROOT / "setup.py", "EXTRAS")
-    assert isinstance(extras, dict) and set(extras) == {"cuda", "train", "eval", "bags", "dev"}
+    assert isinstance(extras, dict) and set(extras) == {"cuda", "train", "eval", "bags", "view", "dev"}
     for layer, file, name in third_party_imports():
         lines = [line for extra in EXTRAS_OF.get(layer, ()) for line in extras[extra]]
         declared = requirement_names([*setup_list("install_requires"), *lines])

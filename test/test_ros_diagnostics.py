@@ -9,9 +9,9 @@ import time
 import pytest
 from ros_support import estimate_of
 
+from hand_recon_ros.conversions.mailbox import Mailbox
 from hand_recon_ros.conversions.problems import Problems
 from hand_recon_ros.ros.diagnostics import Counters, build_status
-from hand_recon_ros.ros.mailbox import Mailbox
 from hand_recon_ros.types import TwoHandEstimate
 
 

@@ -148,7 +148,8 @@ def test_hand_recon_view_opens_what_its_policy_allows() -> None:
         with View(remapped, use_compressed=compressed, use_sim_time=simulated) as dds:
             dds.listen(*MARKERS)
             dds.listen(*DEBUG_IMAGE)
-            dds.wait(lambda: dds.node.subscribed == (True, True), "the subscriptions")
+            wanted = {"/hand_recon/hands", "/camera_info"}
+            dds.wait(lambda: wanted <= opened(dds.node, "hand_recon_view")["subscribe"], "the subscriptions")
             found.append(opened(dds.node, "hand_recon_view"))
     assert union(found) == allowed("hand_recon_view", policy())
 

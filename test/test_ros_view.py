@@ -107,7 +107,7 @@ def test_images_and_hands_are_paired_by_their_stamps(view: View) -> None:
     view.wait(lambda: len(raw) == 6, "the debug image")
     assert [stamp_of(m) for m in raw] == [2.0, 3.0, 31.0, 32.0, 34.0, 4.0]
     assert [int(decode(m)[0, 0, 0]) for m in raw[2:5]] == [31, 32, 34]
-    assert view.node.pairs.count == 6
+    assert view.node.inputs.pairs.count == 6
 
 
 def test_nothing_is_received_that_nobody_watches(view: View) -> None:
@@ -126,7 +126,7 @@ def test_nothing_is_received_that_nobody_watches(view: View) -> None:
     assert subscribers() == [1, 1, 1], "somebody watches the compressed one"
     view.unlisten(jpeg)
     view.wait(lambda: subscribers() == [0, 0, 0], "nothing")
-    assert view.node.subscribed == (False, False)
+    assert view.node.inputs.watched == (False, False)
     raw = view.listen(*DEBUG_IMAGE)
     view.info()
     view.image(1.0)
@@ -145,7 +145,7 @@ def test_rates_are_limited_and_a_loss_is_shown_at_once() -> None:
         view.wait(lambda: markers and markers[-1].markers[0].action == Marker.DELETE, "DELETE")
         assert {m.ns for m in markers[-1].markers} == {"right"}
         assert len(raw) == 1 and len(markers) < 8
-        assert view.node.pairs.count == 8
+        assert view.node.inputs.pairs.count == 8
         assert view.set_parameters(marker_rate=240.0, debug_image_rate=240).successful
         shown = len(markers)
         for number in (10, 11, 12):
@@ -197,7 +197,7 @@ def test_topics_are_those_of_the_table(view: View) -> None:
         assert published[full(topic.name)] == [topic.type.replace("/", "/msg/")]
     ours = {name for name in published if name.startswith("/hand_recon_view/")}
     assert ours == {full(t.name) for t in topics.VIEW_OUTPUTS if t.name.startswith("~")}
-    view.wait(lambda: view.node.subscribed == (True, True), "the subscriptions")
+    view.wait(lambda: view.node.inputs.watched == (True, True), "the subscriptions")
     subscribed = dict(view.node.get_subscriber_names_and_types_by_node("hand_recon_view", "/"))
     for topic in topics.VIEW_INPUTS:
         if topic is not topics.VIEW_COMPRESSED:  # in place of the images

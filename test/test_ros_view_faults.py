@@ -37,7 +37,7 @@ def test_hands_that_cannot_be_drawn_are_left_out(view: View) -> None:
     for fields, reason in (
         ({"left": changed(message.left, betas=np.full(10, np.nan, np.float32))}, "the left hand holds values"),
         ({"right": changed(message.right, state=7)}, "cannot be drawn: 7 is not a valid HandState"),
-        ({"hand_model": "mano"}, "of the hand model 'mano', and this node has 'webxr_generic'"),
+        ({"hand_model": "mano"}, "of the hand model 'mano', and 'webxr_generic' is loaded"),
     ):
         before = len(markers)
         view.hands(estimate_of(), 2.0, **fields)

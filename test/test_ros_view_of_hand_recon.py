@@ -58,7 +58,7 @@ def test_both_draw_the_same() -> None:
     with NodeOnDds(**FAST) as dds, viewing(dds) as view:
         markers = [dds.listen(MarkerArray, f"/{name}/markers") for name in ("hand_recon", "hand_recon_view")]
         images = [dds.listen(Image, f"/{name}/debug_image") for name in ("hand_recon", "hand_recon_view")]
-        dds.wait(lambda: view.subscribed == (True, True), "the view's subscriptions")
+        dds.wait(lambda: view.inputs.watched == (True, True), "the view's subscriptions")
         dds.wait(lambda: dds.client.count_subscribers("/image") == 2, "both to see the images")
         dds.send_info(camera_info())
         picture = np.full((HEIGHT, WIDTH, 3), (40, 80, 120), np.uint8)
@@ -95,7 +95,7 @@ def test_who_watches_the_view_gives_hand_recon_nothing_to_draw() -> None:
         dds.send_info(camera_info())
         dds.process()
         dds.wait(lambda: markers and images, "what the view draws")
-        assert view.pairs.count == 1
+        assert view.inputs.pairs.count == 1
         lazy = {topic.name.replace("~", "/hand_recon") for topic in topics.OUTPUTS if topic.lazy}
         counts = {each.topic_name: each.get_subscription_count() for each in dds.node.publishers}
         assert {name: counts[name] for name in lazy} == dict.fromkeys(lazy, 0)

@@ -44,14 +44,14 @@ class View(OnDds):
         message = build_hands_message(estimate, hand_poses(estimate), header, hand_model(), (WIDTH, HEIGHT), dropped=0)
         for name, value in fields.items():
             setattr(message, name, value)
-        self.send(message, "hands", self.node.hands)
+        self.send(message, "hands", self.node.inputs.hands)
         return message
 
     def image(self, stamp: float, message: Any = None, topic: str = "image") -> None:
         """Publish an image and see that it arrived."""
         message = image_message(PICTURE) if message is None else message
         message.header.stamp = Time(nanoseconds=round(stamp * 1e9)).to_msg()
-        self.send(message, topic, self.node.images)
+        self.send(message, topic, self.node.inputs.images)
 
     def send(self, message: Any, topic: str, arrivals: Any) -> None:
         publisher, count = self.publisher(type(message), topic), arrivals.count
@@ -60,9 +60,9 @@ class View(OnDds):
 
     def info(self, camera: Camera = CAMERA) -> None:
         """Publish the calibration and see that it arrived."""
-        publisher, before = self.publisher(CameraInfo, "camera_info"), self.node.camera_info
+        publisher, before = self.publisher(CameraInfo, "camera_info"), self.node.inputs.camera_info
         publisher.publish(camera_info(camera))
-        self.wait(lambda: self.node.camera_info is not before, "camera_info")
+        self.wait(lambda: self.node.inputs.camera_info is not before, "camera_info")
 
     def settle(self) -> None:
         """Wait until what was sent has been drawn, where it is."""

@@ -6,6 +6,7 @@ recordings. No ROS is imported.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -15,6 +16,46 @@ from ..geometry.rotations import quaternion_matrices
 from ..hand_model import HandModel
 from ..skeleton import NUM_KEYPOINTS
 from ..types import HandEstimate, HandState, ScaleSource, Side, TwoHandEstimate
+from .hands import fault_of
+from .problems import Problems
+
+
+class DrawableEstimates:
+    """The estimates of the TwoHands messages of a topic, without what cannot be drawn.
+
+    Args:
+        topic: full name of the hands, for the log.
+        hand_model: whose meshes can be drawn; hands of another one have none.
+        problems: what cannot be drawn is reported here, in the group ``hands``.
+    """
+
+    def __init__(self, topic: str, hand_model: HandModel, problems: Problems) -> None:
+        self._topic, self._hand_model, self._problems = topic, hand_model, problems
+
+    def estimate(self, message: Any, mirrored: bool = False) -> TwoHandEstimate | None:
+        """The estimate of a message, a hand that cannot be drawn LOST; None where the message cannot be used."""
+        same = message.hand_model in ("", self._hand_model.name)
+        self._problems.check(
+            "hands.model",
+            not same,
+            f"the hands are of the hand model {message.hand_model!r}, and {self._hand_model.name!r} is loaded: they are"
+            " drawn without meshes; set hand_model to the file that hand_recon has",
+        )
+        try:
+            estimate = two_hand_estimate(message, self._hand_model if same else None, mirrored)
+        except ValueError as error:
+            self._problems.report("hands.message", f"a message on {self._topic} cannot be drawn: {error}")
+            return None
+        self._problems.solved("hands.message")
+        return dataclasses.replace(estimate, left=self._drawable(estimate.left), right=self._drawable(estimate.right))
+
+    def _drawable(self, hand: HandEstimate) -> HandEstimate:
+        """The hand, LOST where it cannot be drawn, which is reported."""
+        fault = fault_of(hand)
+        self._problems.check(
+            f"hands.{hand.side.label}", bool(fault), f"the {hand.side.label} hand {fault}: it is not drawn"
+        )
+        return HandEstimate.lost(hand.side) if fault else hand
 
 
 def two_hand_estimate(message: Any, hand_model: HandModel | None, mirrored: bool = False) -> TwoHandEstimate:

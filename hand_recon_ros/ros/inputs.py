@@ -13,11 +13,11 @@ from ..camera import Camera
 from ..conversions.cameras import CameraInfos
 from ..conversions.depths import DepthImages
 from ..conversions.images import InputError
+from ..conversions.mailbox import Mailbox
 from ..conversions.problems import Problems
 from ..conversions.stamps import seconds
 from ..conversions.stream import ImageStream, InputFrame
 from .images import decode
-from .mailbox import Mailbox
 from .parameters import NodeConfig
 
 CAMERA_INFO_PATIENCE = 1.0

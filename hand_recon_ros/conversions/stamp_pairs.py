@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 ImageT = TypeVar("ImageT")
 HandsT = TypeVar("HandsT")
@@ -11,7 +11,12 @@ HandsT = TypeVar("HandsT")
 CAPACITY = 16
 """How many images, and how many hands, wait for what belongs to them: at 60 Hz those of 0.27 s."""
 
-Stamp = tuple[int, int]
+
+class Stamp(NamedTuple):
+    """A builtin_interfaces/Time."""
+
+    sec: int
+    nanosec: int
 
 
 class StampPairs(Generic[ImageT, HandsT]):
@@ -31,7 +36,7 @@ class StampPairs(Generic[ImageT, HandsT]):
 
     def add_image(self, stamp: Any, image: ImageT) -> tuple[ImageT, HandsT] | None:
         """The pair of an image, with a builtin_interfaces/Time; None: its hands have not come."""
-        key = stamp.sec, stamp.nanosec
+        key = Stamp(stamp.sec, stamp.nanosec)
         if key not in self._hands:
             _store(self._images, key, image)
             return None
@@ -41,7 +46,7 @@ class StampPairs(Generic[ImageT, HandsT]):
 
     def add_hands(self, stamp: Any, hands: HandsT) -> tuple[ImageT, HandsT] | None:
         """The pair of hands, with a builtin_interfaces/Time; None: their image has not come."""
-        key = stamp.sec, stamp.nanosec
+        key = Stamp(stamp.sec, stamp.nanosec)
         if key not in self._images:
             _store(self._hands, key, hands)
             return None

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hand_recon_ros.ros.stamp_pairs import CAPACITY, StampPairs
+from hand_recon_ros.conversions.stamp_pairs import CAPACITY, StampPairs
 
 
 def stamp(number: int) -> SimpleNamespace:

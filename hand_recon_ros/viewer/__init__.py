@@ -1,0 +1,1 @@
+"""Hands in a browser: a scene for it, and the files, recordings and cameras that it shows."""
