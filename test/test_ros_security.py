@@ -143,12 +143,12 @@ def test_hand_recon_view_opens_what_its_policy_allows() -> None:
     from view_support import DEBUG_IMAGE, MARKERS, View
 
     found = []
+    wanted = {"/hand_recon/hands", "/camera_info"}
     for compressed, simulated in ((False, False), (True, True)):
         remapped = ("-r", "hands:=hand_recon/hands")
         with View(remapped, use_compressed=compressed, use_sim_time=simulated) as dds:
             dds.listen(*MARKERS)
             dds.listen(*DEBUG_IMAGE)
-            wanted = {"/hand_recon/hands", "/camera_info"}
             dds.wait(lambda: wanted <= opened(dds.node, "hand_recon_view")["subscribe"], "the subscriptions")
             found.append(opened(dds.node, "hand_recon_view"))
     assert union(found) == allowed("hand_recon_view", policy())
