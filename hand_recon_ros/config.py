@@ -97,7 +97,8 @@ def read_yaml(path: str | os.PathLike[str], node: str = "hand_recon") -> dict[st
             content = yaml.safe_load(file) or {}
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # yaml passes on what its constructors raise, as for the date 2001-02-30.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping of settings, got {type(content).__name__}")
