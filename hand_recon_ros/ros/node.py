@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import rclpy
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
 from ..config import ConfigError, ReconstructorConfig
 from ..conversions.problems import Problems
 from ..runtime.devices import describe_device
-from . import topics
+from . import running, topics
 from .connections import Connections
 from .diagnostics import Counters
 from .inputs import Inputs
 from .live_parameters import LiveParameters
 from .monitor import Monitor
 from .outputs import Outputs
-from .parameters import Parameters, node_options, refused_arguments
+from .parameters import Parameters, node_options
 from .target_frame import TargetFrame
 from .transforms import Transforms
 from .transitions import NotReady, transition
@@ -96,8 +93,8 @@ class HandReconNode(LifecycleNode):
         ]
         # By the executor, not here: after a failed start the node runs, publishes diagnostics and can be configured.
         # By a steady clock: simulated time may not have started.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._autostart_timer = self.create_timer(0.0, self._autostart, clock=self._steady)
 
     @property
     def _settings(self) -> Parameters:
@@ -119,7 +116,13 @@ class HandReconNode(LifecycleNode):
         self.destroy_timer(self._autostart_timer)
         if self._settings.node.autostart and self.state == "unconfigured":
             if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-                self.trigger_activate()
+                # By a callback of its own: a signal that has come by now ends the node before.
+                self._autostart_timer = self.create_timer(0.0, self._activate, clock=self._steady)
+
+    def _activate(self) -> None:
+        self.destroy_timer(self._autostart_timer)
+        if self.state == "inactive":
+            self.trigger_activate()
 
     @transition
     def on_configure(self, state: LifecycleState) -> None:
@@ -270,28 +273,7 @@ class HandReconNode(LifecycleNode):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is interrupted; 1 where its arguments cannot be used."""
-    node: HandReconNode | None = None
-    try:
-        rclpy.init(args=None if arguments is None else list(arguments))
-        node = HandReconNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except Exception as error:  # rcl has no public class for the arguments that it refuses
-        if node is None:
-            return refused_arguments("hand_recon", error)
-        if rclpy.ok():
-            raise
-        # A signal has shut the context down in the middle of a callback, whose calls of rcl then fail.
-    finally:
-        # A launch file's processes are interrupted twice: the second time must not end the clean-up half way.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if node is not None:
-            node.close()
-        rclpy.try_shutdown()
-    return 0
+    return running.run("hand_recon", HandReconNode, arguments)
 
 
 if __name__ == "__main__":
