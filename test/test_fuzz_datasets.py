@@ -105,7 +105,8 @@ def test_damaged_labels(root: Path, name: str, data: Any) -> None:
         + b"]><a>&j;</a>"
     )
     lines = st.sampled_from([b"0 1e400 0.5 0.2 0.3", b"../0001.jpg" + b" 0.5" * 8, b"0001.jpg " + b"nan " * 8,
-                             b"a" * 300 + b".jpg" + b" 0.5" * 8, b"0 " + b"0.5 " * 9999, b"a\0b" + b" 0.5" * 8])  # fmt: skip
+                             b"a" * 300 + b".jpg" + b" 0.5" * 8, b"0 " + b"0.5 " * 9999, b"a\0b" + b" 0.5" * 8,
+                             ])  # fmt: skip
     write(root / file, data.draw(damaged(whole) | lines | st.just(bomb)))
     with limited_memory():
         try:

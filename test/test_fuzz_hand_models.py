@@ -172,8 +172,8 @@ def programs(draw: Any, folder: Path) -> bytes:
     ran = str(folder / "ran")
     leaves = [
         text(ran), text(f"mkdir {ran}"), text(f"__import__('os').mkdir({ran!r})"), text("latin1"), text("O"),
-        text("f8"), text("__class__"), b"N", b"K\x05", b"J\xff\xff\xff\x7f", b"\x8a\x05\xff\xff\xff\xff\x7f", b")", b"}", b"]",
-        b"C\x08abcdefgh", b"G@\x08\0\0\0\0\0\0", b"r\xff\xff\xff\x0f", b"r\xff\xff\xff\xff",
+        text("f8"), text("__class__"), b"N", b"K\x05", b"J\xff\xff\xff\x7f", b"\x8a\x05\xff\xff\xff\xff\x7f", b")",
+        b"}", b"]", b"C\x08abcdefgh", b"G@\x08\0\0\0\0\0\0", b"r\xff\xff\xff\x0f", b"r\xff\xff\xff\xff",
     ]  # fmt: skip
     combine = [b"\x85", b"\x86", b"\x87", b"R", b"b", b"\x81", b"(", b"t", b"d", b"s", b"0", b"2", b"h\0", b"q\0", b"o"]
     parts = [b"\x80\x04"]
