@@ -145,8 +145,18 @@ def test_calibrations_that_raised_something_else(file: Path, text: str, words: s
         read_calibration(file)
 
 
-@pytest.mark.parametrize("text", ["[" * 5000, "scale: 2001-02-30"], ids=["nested", "date"])
-def test_settings_that_raised_something_else(file: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 5000, "not YAML"),
+        ("scale: 2001-02-30", "not YAML"),
+        ("/**: {ros__parameters: [1]}", "expected a mapping, got list"),
+        ("/**: &a {b: *a}", "contains itself"),
+        ("1: 2", "unknown setting 1"),
+    ],
+    ids=["nested", "date", "list", "recursive", "number as name"],
+)
+def test_settings_that_raised_something_else(file: Path, text: str, words: str) -> None:
     file.write_text(text)
-    with pytest.raises(ConfigError, match="not YAML"):
-        read_yaml(file)
+    with pytest.raises(ConfigError, match=words):
+        checked(ReconstructorConfig, read_yaml(file))
