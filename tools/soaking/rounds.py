@@ -25,7 +25,7 @@ RECOVERY = 6.0
 """Length of what follows each scenario, seconds."""
 LATENCY_LIMIT = 1.5
 """Of the 95th percentile while something is wrong, seconds."""
-AFTER = (3.0, 0.15)
+AFTER = (3.0, 0.5)
 """Afterwards it is at most this many times what it was before, plus this many seconds."""
 SLOPE_LIMIT = 3.0
 """Of the memory's growth, MB per minute, in the steady scenarios: two standard errors below the slope."""
