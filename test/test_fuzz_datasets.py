@@ -62,7 +62,7 @@ def replaced(draw: Any, value: Any) -> Any:
     return result
 
 
-@fuzzed(250)
+@fuzzed(60)
 @given(data=st.data())
 def test_pictures_with_other_fields(root: Path, data: Any) -> None:
     check_pictures(root, json.dumps(replaced(data.draw, [ENTRY])))
@@ -93,7 +93,7 @@ LABELS = {
 
 
 @pytest.mark.parametrize("name", LABELS)
-@fuzzed(150)
+@fuzzed(70)
 @given(data=st.data())
 def test_damaged_labels(root: Path, name: str, data: Any) -> None:
     read, file, whole = LABELS[name]

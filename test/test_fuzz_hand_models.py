@@ -108,7 +108,7 @@ def arrays_of_any_kind() -> st.SearchStrategy[np.ndarray]:
     return st.builds(lambda shape, value: np.full(shape, value), shapes, fill)
 
 
-@fuzzed(150)
+@fuzzed(70)
 @given(data=st.data())
 def test_other_arrays(folder: Path, data: Any) -> None:
     names = [*HAND, "joint_frames", "wrist_loop", "shape_names"]
@@ -149,7 +149,7 @@ def test_the_pickles_themselves_are_read(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("number", range(len(PICKLES)))
-@fuzzed(150)
+@fuzzed(70)
 @given(data=st.data())
 def test_damaged_pickles(folder: Path, number: int, data: Any) -> None:
     check_import(folder, data.draw(damaged(PICKLES[number])))
@@ -186,7 +186,7 @@ def programs(draw: Any, folder: Path) -> bytes:
     return b"".join(parts) + b"."
 
 
-@fuzzed(400)
+@fuzzed(200)
 @given(data=st.data())
 def test_pickles_that_are_programs(folder: Path, data: Any) -> None:
     check_import(folder, data.draw(programs(folder)))

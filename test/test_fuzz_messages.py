@@ -70,13 +70,13 @@ def check_picture(message: Any, size: tuple[int, int] | None) -> None:
     assert size is None or image.shape[:2] == size
 
 
-@fuzzed(400)
+@fuzzed(200)
 @given(raw_images())
 def test_raw_images(message: Any) -> None:
     check_picture(message, (message.height, message.width))
 
 
-@fuzzed(250)
+@fuzzed(60)
 @given(
     st.one_of(st.sampled_from(FILES).flatmap(damaged), st.binary(max_size=200)),
     st.one_of(st.sampled_from(FORMATS), st.text(max_size=20)),
@@ -85,7 +85,7 @@ def test_compressed_images(data: bytes, text: str) -> None:
     check_picture(SimpleNamespace(data=data, format=text), None)
 
 
-@fuzzed(150)
+@fuzzed(70)
 @given(raw_images(), st.sampled_from(["16UC1", "32FC1", "mono16", "xyz"]))
 def test_depth_images(message: Any, encoding: str) -> None:
     message.encoding = encoding
@@ -128,7 +128,7 @@ def infos(draw: Any) -> SimpleNamespace:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@fuzzed(400)
+@fuzzed(200)
 @given(infos(), st.booleans(), st.sampled_from([0.0, 60.0]))
 def test_camera_info(info: Any, rectified: bool, fov: float) -> None:
     cameras = CameraInfos("/image", "/camera_info")

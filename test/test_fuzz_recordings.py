@@ -51,7 +51,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 
 @pytest.mark.parametrize("storage", ["mcap", "db3"])
-@fuzzed(120)
+@fuzzed(60)
 @given(data=st.data())
 def test_damaged_recordings(files: Files, storage: str, data: Any) -> None:
     file = files.folder / f"damaged.{storage}"
@@ -70,7 +70,7 @@ def test_damaged_recordings(files: Files, storage: str, data: Any) -> None:
             assert "\n" not in str(error)
 
 
-@fuzzed(120)
+@fuzzed(60)
 @given(data=st.data())
 def test_damaged_files_of_hands(files: Files, data: Any) -> None:
     file = files.folder / "hands.mcap"
@@ -83,7 +83,7 @@ def test_damaged_files_of_hands(files: Files, data: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@fuzzed(150)
+@fuzzed(70)
 @given(data=st.data())
 def test_damaged_messages(kind: str, data: Any) -> None:
     other = data.draw(st.sampled_from(list(KINDS.values())))
