@@ -223,7 +223,9 @@ def test_signals_while_the_networks_are_loaded_end_the_node_without_an_error(
         assert process.wait(120.0) == 0
     finally:
         process.kill()
-    assert not [word for word in ("Traceback", "[WARN]", "[ERROR]", "cannot configure", "active:") if word in log.read_text()]
+    assert not [
+        word for word in ("Traceback", "[WARN]", "[ERROR]", "cannot configure", "active:") if word in log.read_text()
+    ]
 
 
 def test_bad_parameters_end_the_process_with_one_line(tmp_path: pathlib.Path) -> None:

@@ -238,7 +238,7 @@ def _unpickled(data: bytes) -> Any:
     """What is in a pickle. Raises HandModelError, and whatever damaged ones make others raise."""
     for code, number, _ in pickletools.genops(data):
         # pickle has as much memory as the largest number in its memo: a few bytes could take gigabytes.
-        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= number <= len(data):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(number or 0) <= len(data):
             raise HandModelError(f"not a readable MANO pickle (number {number} in the memo of {len(data)} bytes)")
     return _RestrictedUnpickler(data).load()
 

@@ -34,8 +34,8 @@ def run(name: str, make: Callable[[], Any], arguments: Sequence[str] | None) -> 
         make: makes the node, which has a method ``close``.
         arguments: of the command line; None: those of the process.
 
-    Returns the exit status: 1 where the arguments cannot be used, which is logged. Afterwards the process ignores SIGINT
-    and SIGTERM.
+    Returns the exit status: 1 where the arguments cannot be used, which is logged. The process then ignores SIGINT and
+    SIGTERM.
     """
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
