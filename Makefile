@@ -1,9 +1,11 @@
-# make demo | test | lint | bench: each sets up .venv first where that is needed. `make` alone lists the targets.
+# make demo | test | lint | bench | soak: each sets up .venv first where that is needed. `make` alone lists the targets.
 
 PYTHON ?= python3.11
 INPUT ?=
 OUT ?= out
 JOBS ?= 2
+SOAK_SECONDS ?= 750
+SOAK_EXAMPLES ?= 2000
 
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
@@ -24,7 +26,7 @@ unexport ROS_DISTRO LD_LIBRARY_PATH
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint pytest bench lock clean distclean
+.PHONY: help setup demo test lint pytest bench soak lock clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -50,6 +52,10 @@ bench: setup ## latency and throughput, beside installed peers; also in out/benc
 	@mkdir -p "$(OUT)"
 	@"$(BIN)/hand-recon" benchmark --json > "$(OUT)/bench.json.part"
 	@mv "$(OUT)/bench.json.part" "$(OUT)/bench.json"
+
+soak: setup ## node under load and faults for SOAK_SECONDS=750, parsers with random input; table in out/soak
+	@"$(BIN)/python" tools/soak.py --seconds "$(SOAK_SECONDS)" --out "$(OUT)/soak" --clips "$(OUT)/clips"
+	@HAND_RECON_FUZZ_EXAMPLES="$(SOAK_EXAMPLES)" "$(BIN)/pytest" -q test/test_fuzz_*.py
 
 lock: ## resolve requirements.in anew into requirements.lock
 	@"$(PYTHON)" tools/lock_requirements.py

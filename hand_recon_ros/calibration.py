@@ -55,8 +55,9 @@ def read_calibration(path: str | os.PathLike[str]) -> Camera:
         content = _file_storage(text) if _is_file_storage(text) else yaml.safe_load(text)
     except OSError as error:
         raise CameraError(f"calibration {name}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CameraError(f"calibration {name}: not YAML ({str(error).splitlines()[0]})") from error
+    # yaml passes on what its constructors raise, as for the date 2001-02-30.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise CameraError(f"calibration {name}: not YAML ({(str(error).splitlines() or [''])[0]})") from error
     except (cv2.error, SystemError) as error:  # the latter by FileStorage's constructor
         raise CameraError(f"calibration {name}: not a file that OpenCV's FileStorage reads (cut off?)") from error
     if not isinstance(content, Mapping):
@@ -145,7 +146,7 @@ def _camera(content: Mapping[str, Any]) -> Camera:
     model = str(content.get("distortion_model") or "plumb_bob") if D.size else "none"
     try:
         width, height = int(content["image_width"]), int(content["image_height"])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise CameraError(f"image_width and image_height must be whole numbers ({error})") from error
     return Camera(K=K.reshape(3, 3), width=width, height=height, distortion_model=model, D=D)
 
@@ -155,8 +156,8 @@ def _numbers(content: Mapping[str, Any], name: str) -> np.ndarray:
     data = value.get("data") if isinstance(value, Mapping) else value
     try:
         return np.array(data, dtype=np.float64).reshape(-1)
-    except (TypeError, ValueError) as error:
-        raise CameraError(f"{name} must hold numbers under 'data', got {data!r}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CameraError(f"{name} must hold numbers under 'data', got {data!r:.200}") from error
 
 
 def write_calibration(path: str | os.PathLike[str], camera: Camera, name: str = "camera") -> None:

@@ -21,6 +21,8 @@ _UNDISTORT_ITERATIONS = 20
 _SAMPLES = 256
 _SAMPLED_RADIUS = 8.0
 """Samples of a lens model, and the largest undistorted radius of one, from which Newton's method begins."""
+_SINGULAR = 1e-12
+"""Determinant of the distortion's derivative at and below which Newton's method stays where it is: no lens has it."""
 _LEAST_SLOPE = 0.1
 """Growth of the distorted with the undistorted radius below which the inverse is too uncertain to be of use."""
 
@@ -233,7 +235,7 @@ class Camera:
         for _ in range(_UNDISTORT_ITERATIONS):
             # Newton's method: the usual fixed-point iteration is slow, or diverges, towards the edge of wide lenses.
             error = self._distort(x) - target
-            step = np.linalg.solve(self._distortion_jacobian(x), error[..., None])[..., 0]
+            step = _newton_step(self._distortion_jacobian(x), error)
             x = x - step * np.minimum(1.0, 0.3 / np.maximum(np.linalg.norm(step, axis=-1, keepdims=True), 1e-9))
             if np.nanmax(np.abs(error), initial=0.0) < 1e-10:
                 break
@@ -309,6 +311,14 @@ class Camera:
 def _ratio(value: np.ndarray, length: np.ndarray) -> np.ndarray:
     """``value / length``, 1 in the limit where both go to zero."""
     return np.where(length <= 1e-9, 1.0, value / np.maximum(length, 1e-9))
+
+
+def _newton_step(jacobian: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Solutions (..., 2) of jacobian (..., 2, 2) @ step = error (..., 2); zero where there is none."""
+    (a, b), (c, d) = np.moveaxis(jacobian, (-2, -1), (0, 1))
+    determinant = a * d - b * c
+    step = np.stack([d * error[..., 0] - b * error[..., 1], a * error[..., 1] - c * error[..., 0]], axis=-1)
+    return step / np.where(np.abs(determinant) > _SINGULAR, determinant, np.inf)[..., None]
 
 
 def _smallest_root(polynomial: Polynomial) -> float:

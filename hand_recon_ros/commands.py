@@ -45,7 +45,12 @@ def _overrides(texts: Sequence[str], option: str = "--set") -> dict[str, Any]:
         name, separator, value = text.partition("=")
         if not separator:
             raise CommandError(f"{option} takes NAME=VALUE, got {text!r}")
-        values[name] = yaml.safe_load(value) if value else ""
+        try:
+            values[name] = yaml.safe_load(value) if value else ""
+        # yaml passes on what its constructors raise, as for the date 2001-02-30.
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise CommandError(f"{option} {name}: {value!r:.60} is not YAML ({reason})") from error
     return values
 
 

@@ -79,7 +79,7 @@ def checked(kind: type[T], values: Mapping[str, Any]) -> T:
     known = settings_of(kind)
     for name in values:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+            close = difflib.get_close_matches(str(name), known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
             raise ConfigError(f"unknown setting {name!r}{hint}")
     return kind(**{name: known[name][0].check(name, value, known[name][1]) for name, value in values.items()})
@@ -98,18 +98,25 @@ def read_yaml(path: str | os.PathLike[str], node: str = "hand_recon") -> dict[st
             content = yaml.safe_load(file) or {}
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # yaml passes on what its constructors raise, as for the date 2001-02-30.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping of settings, got {type(content).__name__}")
-    sections = list(_sections(content))
+    try:
+        sections = list(_sections(content))
+    except RecursionError as error:
+        raise ConfigError(f"{path}: a section contains itself") from error
+    for name, values in sections:
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: ros__parameters of {name!r}: expected a mapping, got {type(values).__name__}")
     if not sections:
         return content
     return {key: value for name, values in sections if name in ("**", "*", node) for key, value in values.items()}
 
 
-def _sections(content: dict[Any, Any], name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Node name (without namespace) and parameters of each section of a ROS parameter file."""
+def _sections(content: dict[Any, Any], name: str = "") -> Iterator[tuple[str, Any]]:
+    """Node name (without namespace) and what is under ros__parameters of each section of a ROS parameter file."""
     for key, value in content.items():
         if key == "ros__parameters":
             yield name, value or {}

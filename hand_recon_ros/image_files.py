@@ -22,6 +22,7 @@ __all__ = [
     "KeptFiles",
     "VideoWriter",
     "decode_image",
+    "is_file",
     "open_video",
     "printable",
     "read_image",
@@ -167,6 +168,8 @@ def read_image(path: str | os.PathLike[str], flags: int | None = None) -> np.nda
         return decode_image(Path(path).read_bytes(), flags)
     except ImageError as error:
         raise ImageError(f"{printable(path)} {error}") from error
+    except ValueError as error:  # a name with a zero byte, or with half a surrogate pair
+        raise ImageError(f"{os.fspath(path)!r} is not the name of a file ({error})") from error
 
 
 def write_image(path: str | os.PathLike[str], image: np.ndarray, parameters: Sequence[int] = ()) -> None:
@@ -262,6 +265,14 @@ def codec_rate(rate: float) -> float:
     rate = min(max(rate, 0.01), _LARGEST_RATE)
     # OpenCV makes a fraction of it with a power of ten as denominator.
     return next(r for digits in (3, 2, 1, 0) if (r := round(rate, digits)) * 10**digits <= _LARGEST_TIMEBASE)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; False also for names that no file can have."""
+    try:
+        return path.is_file()
+    except OSError:  # too long, or in a folder that is not open to us
+        return False
 
 
 def printable(path: str | os.PathLike[str]) -> str:

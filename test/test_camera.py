@@ -307,3 +307,11 @@ def test_any_lens_inverts_its_own_distortion():
         inverted = lens.unproject(lens.project(rays))
         steeper = np.linalg.norm(rays[:, :2], axis=1) < lens.fold_radius - 0.3
         np.testing.assert_allclose(inverted[steeper], rays[steeper], atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_coefficients_that_no_lens_has_raise_nothing():
+    K = np.array([[500.0, 0.0, 320.0], [0.0, 500.0, 240.0], [0.0, 0.0, 1.0]])
+    camera = Camera(K=K, width=640, height=480, distortion_model="plumb_bob", D=np.array([0.0, 0.0, 1e300, 0.0, 0.0]))
+    pixels = np.array([[0.0, 0.0], [320.0, 240.0], [639.0, 479.0], [-1000.0, 5000.0]])
+    assert camera.unproject(pixels).shape == camera.directions(pixels).shape == (4, 3)

@@ -133,6 +133,8 @@ def test_reconstructing_a_rendered_video_finds_its_hands(tmp_path, capsys):
         (["reconstruct", "/no/such/photo.jpg"], "no such file"),
         (["reconstruct", "x.jpg", "--set", "min_presence=7"], "min_presence must lie in"),
         (["reconstruct", "x.jpg", "--set", "nonsense"], "NAME=VALUE"),
+        (["reconstruct", "x.jpg", "--set", "min_presence=["], "--set min_presence: '[' is not YAML"),
+        (["reconstruct", "x.jpg", "--set", "min_presence=2001-02-30"], "'2001-02-30' is not YAML"),
         (["reconstruct", "x.jpg", "--set", "hand_model=/no/model.npz"], "/no/model.npz"),
         (["synth", "--out", "x", "--frames", "0"], "--frames must be at least 1"),
         (["train", "refiner", "--config", "x.yaml"], "x.yaml: not a recipe"),

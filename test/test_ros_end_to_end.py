@@ -185,6 +185,8 @@ def test_rendered_hands_come_back_in_metres(peer: Peer, tmp_path: pathlib.Path) 
         code = stop(process)
     more.join()
     assert code == 0
+    last = peer.hands[-1]
+    assert (last.left.state, last.right.state) == (Hand.LOST, Hand.LOST)
     text = log.read_text()
     assert not [word for word in ("Traceback", "[WARN]", "[ERROR]", "Failed") if word in text], text
 
@@ -203,6 +205,27 @@ def test_missing_model_files_are_named_and_the_node_lives_on(tmp_path: pathlib.P
         code = stop(process)
     assert code == 0
     assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    "numbers", [(signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)], ids=["SIGTERM", "SIGINT twice"]
+)
+def test_signals_while_the_networks_are_loaded_end_the_node_without_an_error(
+    tmp_path: pathlib.Path, numbers: tuple[signal.Signals, ...]
+) -> None:
+    log = tmp_path / "log"
+    process = start(log)
+    try:
+        wait_for("loading networks", log, process)
+        for number in numbers:
+            process.send_signal(number)
+            time.sleep(0.1)
+        assert process.wait(120.0) == 0
+    finally:
+        process.kill()
+    assert not [
+        word for word in ("Traceback", "[WARN]", "[ERROR]", "cannot configure", "active:") if word in log.read_text()
+    ]
 
 
 def test_bad_parameters_end_the_process_with_one_line(tmp_path: pathlib.Path) -> None:

@@ -113,14 +113,14 @@ def test_only_what_is_given_goes_to_the_node() -> None:
     arguments = arguments_of(ROOT / "launch" / "hand_recon.launch.py")
     given = {
         "encoder": "none", "threads": "1", "use_sim_time": "true", "rectified": "true", "tf_prefix": "",
-        "publish_tf": "off", "fallback_fov": "60", "marker_rate": "5",
+        "publish_tf": "off", "fallback_fov": "60", "marker_rate": "5", "tf_wait": "[",
     }  # fmt: skip
     context.launch_configurations.update(given)
     for argument in arguments:
         argument.execute(context)
     assert given_parameters(context) == {
         "encoder": "none", "threads": 1, "use_sim_time": True, "rectified": True, "tf_prefix": "", "publish_tf": "off",
-        "fallback_fov": 60.0, "marker_rate": 5.0,
+        "fallback_fov": 60.0, "marker_rate": 5.0, "tf_wait": "[",  # refused by the node, with the parameter's name
     }  # fmt: skip
 
 

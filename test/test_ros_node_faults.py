@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from hand_recon_ros.msg import TwoHands  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from rclpy.lifecycle import LifecyclePublisher  # noqa: E402
+from rclpy.node import Node  # noqa: E402
 from ros_support import NodeOnDds, ScriptedReconstructor, camera_info, image_message  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
@@ -229,30 +231,43 @@ def test_the_device_is_logged_and_one_that_is_not_there_is_an_error() -> None:
         ]
 
 
-class Interrupted:
-    """An executor in which a callback calls rcl after a signal has shut the context down, or before."""
-
-    shut_down = True
-
-    def add_node(self, node):
-        pass
-
-    def spin(self):
-        if self.shut_down:
-            rclpy.shutdown()
-        raise RuntimeError("cannot use Destroyable because destruction was requested")
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The handlers of signals are as before afterwards."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("shut_down", [True, False])
-def test_a_callback_that_a_signal_interrupts_is_no_failure(monkeypatch, shut_down):
-    closed = []
-    monkeypatch.setattr(Interrupted, "shut_down", shut_down)
-    monkeypatch.setattr(node, "SingleThreadedExecutor", Interrupted)
-    monkeypatch.setattr(node, "HandReconNode", lambda: SimpleNamespace(close=lambda: closed.append(True)))
-    monkeypatch.setattr(node.signal, "signal", lambda *_: None)
-    if shut_down:
-        assert node.main([]) == 0
-    else:
-        with pytest.raises(RuntimeError, match="destruction"):
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("fails", [False, True])
+def test_signals_let_the_callback_in_work_finish(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    happened: list[str] = []
+
+    class Made(Node):
+        def __init__(self) -> None:
+            super().__init__("made")
+            self.create_timer(0.0, self.work)
+
+        def work(self) -> None:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+                os.kill(os.getpid(), number)
+            self.create_publisher(TwoHands, "hands", 1).publish(TwoHands())
+            happened.append("published")
+            if fails:
+                raise RuntimeError("out of luck")
+
+        def close(self) -> None:
+            happened.append("closed")
+            self.destroy_node()
+
+    monkeypatch.setattr(node, "HandReconNode", Made)
+    if fails:
+        with pytest.raises(RuntimeError, match="out of luck"):
             node.main([])
-    assert closed == [True] and not rclpy.ok()
+    else:
+        assert node.main([]) == 0
+    assert happened == ["published", "closed"] and not rclpy.ok()
+    # Until the process has ended: Python would take handlers of its own away, and the next signal kill it.
+    assert {signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} == {signal.SIG_IGN}

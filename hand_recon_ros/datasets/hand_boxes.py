@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..image_files import read_image
+from ..image_files import is_file, read_image
 from .pictures import AnnotationError
 
 _VAL_SHARE = 0.1
@@ -77,7 +77,7 @@ def read_ti1k(root: Path) -> list[BoxedPicture]:
         name, *rest = line.split()
         where = f"{label}:{number}"
         values = _numbers(rest, 8, where)
-        path = next((p for p in (root / "train" / name, root / "test" / name) if p.is_file()), root / "train" / name)
+        path = next((p for p in (root / "train" / name, root / "test" / name) if is_file(p)), root / "train" / name)
         width, height = _size(path, where)
         points = values.reshape(4, 2) * [width, height]
         digits = re.search(r"(\d+)$", path.stem)
@@ -300,7 +300,11 @@ def _thumbnail(path: Path) -> np.ndarray:
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise AnnotationError(f"{path} is missing")
-    return [line for line in path.read_text().splitlines() if line.strip()]
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path}: cannot be read as text ({error})") from error
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def _numbers(fields: list[str], count: int, where: str) -> np.ndarray:

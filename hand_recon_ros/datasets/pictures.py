@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..image_files import read_image
+from ..image_files import is_file, read_image
 from ..skeleton import NUM_KEYPOINTS
 from ..types import Camera, CameraError, Frame, Side
 
@@ -98,7 +98,7 @@ def read_pictures(root: Path) -> list[AnnotatedPicture]:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AnnotationError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AnnotationError(f"{path}: not JSON ({error})") from error
     if not isinstance(entries, list) or not entries:
         raise AnnotationError(f"{path}: expected a list of pictures")
@@ -130,7 +130,7 @@ class _Entry:
         expected = f"{' x '.join(map(str, shape))} numbers"
         try:
             numbers = np.array(self.content.get(field), dtype=np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise self.error(field, expected) from error
         if numbers.shape != shape or not np.isfinite(numbers).all():
             raise self.error(field, expected)
@@ -143,7 +143,7 @@ class _Entry:
 def _picture(root: Path, entry: _Entry) -> AnnotatedPicture:
     file = entry.value("file", str)
     entry.name += f" ({file})"
-    if not (root / file).is_file():
+    if not is_file(root / file):
         raise AnnotationError(f"{entry.name}: no such file in {root}")
     tags = entry.value("tags", list, [])
     if not all(isinstance(tag, str) for tag in tags):
@@ -185,7 +185,7 @@ def _keypoints(entry: _Entry) -> np.ndarray | None:
     expected = f"{NUM_KEYPOINTS} of [x, y] or null"
     try:
         keypoints = np.array([[np.nan] * 2 if point is None else point[:2] for point in points], dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise entry.error("keypoints_2d", expected) from error
     if keypoints.shape != (NUM_KEYPOINTS, 2):
         raise entry.error("keypoints_2d", expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import zipfile
 
 import numpy as np
 
@@ -15,6 +16,10 @@ MANO_VERTICES = 778
 _MANO_TIPS = np.array([744, 320, 443, 554, 671])
 """Fingertip vertices of MANO, thumb to little finger, as in smplx."""
 _NEEDED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f", "hands_mean")
+_LARGEST_NUMBER = 2.0**40
+"""Of a hand model file, more than any vertex number, and small enough to compute with in single precision."""
+_LARGEST = 2**28
+"""Bytes of a hand model file's arrays, at most: MANO's have 5 MB."""
 _KINTREE = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 
 
@@ -78,30 +83,35 @@ def read_arrays(path: pathlib.Path) -> HandArrays:
     missing = [name for name in _NEEDED if name not in raw]
     if missing:
         raise HandModelError(f"{path}: no {', '.join(missing)} in it; expected MANO's arrays {', '.join(_NEEDED)}")
-    vertices = len(raw["v_template"])
+    vertices = raw["v_template"].size // 3
     expected = {
         "v_template": (vertices, 3),
         "posedirs": (vertices, 3, 135),
         "J_regressor": (16, vertices),
         "weights": (vertices, 16),
         "hands_mean": (45,),
+        "kintree_table": (2, 16),
     }
     for name, shape in expected.items():
         if raw[name].shape != shape:
             raise HandModelError(f"{path}: {name} has shape {raw[name].shape}, expected {shape}")
     if raw["shapedirs"].ndim != 3 or raw["shapedirs"].shape[:2] != (vertices, 3) or raw["shapedirs"].shape[2] < 10:
         raise HandModelError(f"{path}: shapedirs has shape {raw['shapedirs'].shape}, expected ({vertices}, 3, 10)")
+    for name in {*_NEEDED, "joint_frames"} & set(raw):
+        if raw[name].dtype.kind not in "fiu":
+            raise HandModelError(f"{path}: {name} holds {raw[name].dtype}, expected numbers")
+        if not np.all(np.abs(raw[name].astype(np.float64)) < _LARGEST_NUMBER):  # also where it is NaN
+            raise HandModelError(f"{path}: {name} holds numbers that are not finite, or huge")
     parents = raw["kintree_table"][0].astype(np.int64)
     if tuple(parents[1:]) != _KINTREE[1:]:
         raise HandModelError(f"{path}: kintree_table has parents {parents.tolist()}, expected MANO's {list(_KINTREE)}")
-    for name in _NEEDED:
-        if not np.all(np.isfinite(raw[name].astype(np.float64))):
-            raise HandModelError(f"{path}: {name} holds numbers that are not finite")
-    faces = raw["f"].astype(np.int32)
-    if faces.ndim != 2 or faces.shape[1] != 3 or faces.min() < 0 or faces.max() >= vertices:
-        raise HandModelError(f"{path}: f must be (F, 3) triangles of {vertices} vertices, got shape {faces.shape}")
+    if raw["f"].ndim != 2 or raw["f"].shape[1] != 3:
+        raise HandModelError(f"{path}: f must be (F, 3) triangles of {vertices} vertices, got shape {raw['f'].shape}")
+    faces = _vertex_numbers(raw["f"], "f", vertices, path).astype(np.int32)
     if "tip_vertices" in raw:
-        tips = raw["tip_vertices"].astype(np.int64)
+        tips = _vertex_numbers(raw["tip_vertices"], "tip_vertices", vertices, path)
+        if tips.shape != (5,):
+            raise HandModelError(f"{path}: tip_vertices has shape {tips.shape}, expected (5,)")
     elif vertices == MANO_VERTICES:
         tips = _MANO_TIPS
     else:
@@ -109,11 +119,14 @@ def read_arrays(path: pathlib.Path) -> HandArrays:
             f"{path}: {vertices} vertices are not MANO's {MANO_VERTICES}, so the file must name its fingertips: "
             "tip_vertices, five vertex indices from thumb to little finger"
         )
-    loop = boundary_loop(faces)
+    try:
+        loop = boundary_loop(faces)
+    except HandModelError as error:
+        raise HandModelError(f"{path}: {error}") from None
     if loop.size:
         faces = np.concatenate([faces, _disc(loop)])
     else:
-        loop = raw.get("wrist_loop", loop).astype(np.int64)
+        loop = _vertex_numbers(raw.get("wrist_loop", loop), "wrist_loop", vertices, path).reshape(-1)
     return HandArrays(
         template=raw["v_template"].astype(np.float32),
         shapedirs=raw["shapedirs"][:, :, :10].astype(np.float32),
@@ -125,8 +138,15 @@ def read_arrays(path: pathlib.Path) -> HandArrays:
         hands_mean=raw["hands_mean"].astype(np.float64),
         joint_frames=_frames(raw["joint_frames"], path) if "joint_frames" in raw else None,
         wrist_loop=loop,
-        shape_names=tuple(str(name) for name in raw.get("shape_names", ())),
+        shape_names=tuple(str(name) for name in np.ravel(raw.get("shape_names", ()))),
     )
+
+
+def _vertex_numbers(stored: np.ndarray, name: str, vertices: int, path: pathlib.Path) -> np.ndarray:
+    """Indices of vertices as int64."""
+    if stored.dtype.kind not in "fiu" or not np.all((stored >= 0) & (stored < vertices)):
+        raise HandModelError(f"{path}: {name} must hold numbers of {vertices} vertices")
+    return stored.astype(np.int64)
 
 
 def _frames(stored: np.ndarray, path: pathlib.Path) -> np.ndarray:
@@ -143,18 +163,28 @@ def _read_raw(path: pathlib.Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise HandModelError(f"{path}: no such hand model file")
     if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        return dict(load_file(path))
+        try:
+            return dict(load_file(path))
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise HandModelError(f"{path}: not a .safetensors file ({error})") from error
     if path.suffix != ".npz":
         raise HandModelError(
             f"{path}: expected a hand model as .npz or .safetensors; `hand-recon import-mano` converts MANO's .pkl"
         )
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except ValueError as error:
-        raise HandModelError(f"{path}: not a plain .npz of arrays ({error})") from error
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > _LARGEST:
+                raise HandModelError(f"{path}: holds more than {_LARGEST >> 20} MB, which no hand model does")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: np.asarray(arrays[name]) for name in arrays.files}
+    except HandModelError:
+        raise
+    # Of a damaged archive zipfile, zlib and NumPy raise errors of many kinds.
+    except Exception as error:
+        raise HandModelError(f"{path}: not a plain .npz of arrays ({' '.join(str(error).split())})") from error
 
 
 def boundary_loop(faces: np.ndarray) -> np.ndarray:
@@ -167,7 +197,7 @@ def boundary_loop(faces: np.ndarray) -> np.ndarray:
     if not following:
         return np.zeros(0, np.int64)
     loop = [min(following)]
-    while (vertex := following[loop[-1]]) != loop[0]:
+    while (vertex := following.get(loop[-1])) not in (loop[0], None):
         loop.append(vertex)
         if len(loop) > len(following):
             break

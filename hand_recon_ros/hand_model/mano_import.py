@@ -7,10 +7,12 @@ malicious file cannot run anything.
 
 from __future__ import annotations
 
+import io
 import os
 import pathlib
 import pickle
-from typing import Any, BinaryIO
+import pickletools
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +22,8 @@ _ARRAYS = (
     "v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f",
     "hands_components", "hands_mean", "hands_coeffs",
 )  # fmt: skip
+_LARGEST = 2**24
+"""Elements of an array, at most: MANO's have less than a million."""
 _MODULE_ALIASES = {"numpy._core": "numpy.core", "__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
@@ -70,20 +74,24 @@ def _fix_left_shape(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -
     """Negate the x components of the left hand's shape directions, in place, where they are the right hand's.
 
     The released MANO_LEFT.pkl has them unmirrored, so that its betas deform the hand sideways; later copies are
-    correct.
+    correct. Raises HandModelError where the two cannot be compared.
     """
+    shapes = left["shapedirs"].shape, right["shapedirs"].shape
+    if shapes[0] != shapes[1] or len(shapes[0]) != 3:
+        raise HandModelError(f"MANO_LEFT.pkl and MANO_RIGHT.pkl have shapedirs of shapes {shapes[0]} and {shapes[1]}")
     if np.abs(left["shapedirs"][:, 0] - right["shapedirs"][:, 0]).sum() < 1.0:
         left["shapedirs"][:, 0] *= -1.0
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
-        with open(path, "rb") as file:
-            content = _RestrictedUnpickler(file).load()
+        content = _unpickled(path.read_bytes())
     except HandModelError as error:
         raise HandModelError(f"{path}: {error}") from None
-    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise HandModelError(f"{path}: not a readable MANO pickle ({error})") from error
+    # A damaged pickle gives arguments of any kind to the code of pickle and NumPy, which raise what they like.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise HandModelError(f"{path}: not a readable MANO pickle ({reason})") from error
     if not isinstance(content, dict):
         raise HandModelError(f"{path}: expected a dictionary as in MANO_RIGHT.pkl, got {type(content).__name__}")
     missing = [name for name in _ARRAYS if name not in content]
@@ -93,7 +101,7 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     for name in _ARRAYS:
         try:
             array = _plain(content[name])
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # as above: parts of it are of any kind
             raise HandModelError(f"{path}: {name} cannot be read as an array ({error})") from error
         if array.dtype.kind not in "fiu":
             raise HandModelError(f"{path}: {name} holds {array.dtype}, expected numbers")
@@ -136,8 +144,10 @@ class _Sparse(_Holder):
 
 
 def _plain(value: Any) -> np.ndarray:
-    """The array a stored value stands for; raises TypeError for anything that is none."""
+    """The array a stored value stands for; raises TypeError for anything that is none, ValueError for a huge one."""
     if isinstance(value, np.ndarray):
+        if value.size > _LARGEST:
+            raise ValueError(f"an array of shape {value.shape}")
         return value
     if isinstance(value, _Value):
         return _plain(value.state["x"])
@@ -153,6 +163,8 @@ def _plain(value: Any) -> np.ndarray:
 def _dense(kind: str, state: dict[str, Any]) -> np.ndarray:
     """A sparse matrix of scipy as an array; ``kind`` is one of _SPARSE."""
     shape = tuple(int(n) for n in state["_shape"])
+    if len(shape) != 2 or min(shape) < 0 or shape[0] * shape[1] > _LARGEST:
+        raise ValueError(f"a matrix of shape {shape}")
     data = state["data"]
     if kind == "coo":
         rows, columns = state["coords"] if "coords" in state else (state["row"], state["col"])
@@ -164,6 +176,8 @@ def _dense(kind: str, state: dict[str, Any]) -> np.ndarray:
         data = np.concatenate(state["data"])
     else:
         starts, major = np.asarray(state["indptr"]), shape[kind == "csc"]
+        if starts[-1] > len(data):
+            raise ValueError(f"{starts[-1]} elements, of which there are {len(data)}")
         if len(starts) != major + 1:
             raise ValueError(f"{len(starts)} starts for {major} {'columns' if kind == 'csc' else 'rows'}")
         rows, columns = np.repeat(np.arange(major), np.diff(starts)), state["indices"]
@@ -220,11 +234,21 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
+def _unpickled(data: bytes) -> Any:
+    """What is in a pickle. Raises HandModelError, and whatever damaged ones make others raise."""
+    for code, number, _ in pickletools.genops(data):
+        # pickle has as much memory as the largest number in its memo: a few bytes could take gigabytes.
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(number or 0) <= len(data):
+            raise HandModelError(f"not a readable MANO pickle (number {number} in the memo of {len(data)} bytes)")
+    return _RestrictedUnpickler(data).load()
+
+
 class _RestrictedUnpickler(pickle.Unpickler):
     """Knows the names in a MANO file and no others."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file, encoding="latin1")
+    def __init__(self, data: bytes) -> None:
+        # Not from the file: of that pickle would want as many bytes as a damaged length says.
+        super().__init__(io.BytesIO(data), encoding="latin1")
 
     def find_class(self, module: str, name: str) -> Any:
         for old, new in _MODULE_ALIASES.items():

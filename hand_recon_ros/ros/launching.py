@@ -178,8 +178,16 @@ def given_parameters(context: LaunchContext, kind: type = Parameters) -> dict[st
     for name, (entry, default) in table(kind).items():
         text = value(context, name)
         if text != NOT_GIVEN:
-            values[name] = text if isinstance(default, str) else as_meant(yaml.safe_load(text), entry, default)
+            values[name] = text if isinstance(default, str) else as_meant(_parsed(text), entry, default)
     return {**values, **sim_time(context)}
+
+
+def _parsed(text: str) -> Any:
+    """A value in YAML; the text where it is none, which the node refuses by the parameter's name."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
 
 
 def sim_time(context: LaunchContext) -> dict[str, Any]:

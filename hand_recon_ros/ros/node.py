@@ -17,7 +17,7 @@ from hand_recon_ros.srv import CalibrateHand, Reconstruct
 from ..config import ConfigError, ReconstructorConfig
 from ..conversions.problems import Problems
 from ..runtime.devices import describe_device
-from . import topics
+from . import running, topics
 from .connections import Connections
 from .diagnostics import Counters
 from .hand_calibration import Calibrations
@@ -26,7 +26,6 @@ from .live_parameters import LiveParameters
 from .monitor import Monitor
 from .outputs import Outputs
 from .parameters import Parameters, node_options
-from .running import interruptible, run
 from .single_images import SingleImages
 from .target_frame import TargetFrame
 from .transforms import Transforms
@@ -105,8 +104,8 @@ class HandReconNode(LifecycleNode):
         self._waiting_services.start()
         # By the executor, not here: after a failed start the node runs, publishes diagnostics and can be configured.
         # By a steady clock: simulated time may not have started.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._autostart_timer = self.create_timer(0.0, self._autostart, clock=self._steady)
 
     @property
     def _settings(self) -> Parameters:
@@ -128,14 +127,20 @@ class HandReconNode(LifecycleNode):
         self.destroy_timer(self._autostart_timer)
         if self._settings.node.autostart and self.state == "unconfigured":
             if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-                self.trigger_activate()
+                # By a callback of its own: a signal that has come by now ends the node before.
+                self._autostart_timer = self.create_timer(0.0, self._activate, clock=self._steady)
+
+    def _activate(self) -> None:
+        self.destroy_timer(self._autostart_timer)
+        if self.state == "inactive":
+            self.trigger_activate()
 
     @transition
     def on_configure(self, state: LifecycleState) -> None:
         """Load and warm up the networks, create the publishers."""
         begin = time.monotonic()
         self.get_logger().info("loading networks and solver; the first time this takes some seconds")
-        with interruptible():
+        with running.interruptible():
             self._reconstructor = self._make_reconstructor(self._settings.reconstructor)
             self._reconstructor.warm_up()
         target = TargetFrame.of(self, self._settings.node.target_frame, self.problems, self._make_transforms)
@@ -281,7 +286,7 @@ class HandReconNode(LifecycleNode):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is interrupted; 1 where its arguments cannot be used."""
-    return run("hand_recon", HandReconNode, arguments)
+    return running.run("hand_recon", HandReconNode, arguments)
 
 
 if __name__ == "__main__":

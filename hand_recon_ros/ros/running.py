@@ -57,7 +57,8 @@ def run(name: str, make: Callable[[], Any], arguments: Sequence[str] | None) -> 
         make: makes the node, which has a method ``close``.
         arguments: of the command line; None: those of the process.
 
-    Returns the exit status: 1 where the arguments cannot be used, which is logged.
+    Returns the exit status: 1 where the arguments cannot be used, which is logged. The process then ignores SIGINT and
+    SIGTERM.
     """
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
@@ -80,4 +81,7 @@ def run(name: str, make: Callable[[], Any], arguments: Sequence[str] | None) -> 
         if node is not None:
             node.close()
         rclpy.try_shutdown()
+        # From here on Python resets the handlers that it has: a signal more would end the process as if it had failed.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     return 0
