@@ -220,7 +220,7 @@ def test_signals_while_the_networks_are_loaded_end_the_node_without_an_error(
         for number in numbers:
             process.send_signal(number)
             time.sleep(0.1)
-        assert process.wait(120.0) == 0
+        assert process.wait(120.0) == 0, log.read_text()
     finally:
         process.kill()
     assert not [

@@ -45,3 +45,25 @@ def test_signals(signals: tuple[str, ...], seconds: float, line: str, monkeypatc
         process.kill()
     assert process.returncode == 0, rest
     assert "ERROR" not in rest and "Traceback" not in rest and "Failed" not in rest, rest
+
+
+@pytest.mark.parametrize("error", ["RuntimeError('of a compiled library')", "None"])
+def test_an_interrupt_that_compiled_code_swallows_ends_the_loading(error: str) -> None:
+    code = f"""
+import os, signal
+from hand_recon_ros.ros import running
+running.start([])
+try:
+    with running.interruptible():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(1000):
+                pass
+        except KeyboardInterrupt:
+            if {error} is not None:
+                raise {error}
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "interrupted\n", done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -10,26 +11,38 @@ from typing import Any
 
 from .parameters import refused_arguments
 
-_loading = False
+
+@dataclasses.dataclass
+class _Loading:
+    """Whether the main thread is loading something, and whether a signal came meanwhile."""
+
+    going_on: bool = False
+    interrupted: bool = False
+
+
+_loading = _Loading()
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """While this lasts, on the main thread, SIGINT and SIGTERM raise KeyboardInterrupt: loading takes many seconds, and
     leaves nothing that has to be cleaned up."""
-    global _loading
-    _loading = True
+    _loading.going_on, _loading.interrupted = True, False
     try:
         yield
+    except Exception:  # compiled code makes other exceptions of it
+        if not _loading.interrupted:
+            raise
     finally:
-        _loading = False
+        _loading.going_on = False
+    if _loading.interrupted:
+        raise KeyboardInterrupt
 
 
 def _interrupt(stop: threading.Event) -> None:
-    global _loading
     stop.set()
-    if _loading:
-        _loading = False  # once: what follows is the clean-up
+    if _loading.going_on and not _loading.interrupted:  # once: what follows is the clean-up
+        _loading.interrupted = True
         raise KeyboardInterrupt
 
 
@@ -78,10 +91,10 @@ def run(name: str, make: Callable[[], Any], arguments: Sequence[str] | None) -> 
             raise
         return refused_arguments(name, error)
     finally:
+        # At the end Python resets the handlers that it has: one more signal would end the process as if it had failed.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         if node is not None:
             node.close()
         rclpy.try_shutdown()
-        # From here on Python resets the handlers that it has: a signal more would end the process as if it had failed.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
     return 0
