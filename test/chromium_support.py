@@ -11,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any, Self
 from urllib.request import urlopen
@@ -93,14 +94,22 @@ class Chromium:
         self._profile.cleanup()
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """The result of a command of the DevTools protocol."""
+        """The result of a command of the DevTools protocol, once the page is there."""
+        end = time.monotonic() + 60.0
+        while True:
+            answer = self._answer(method, parameters)
+            if "Not attached" not in answer.get("error", {}).get("message", "") or time.monotonic() > end:
+                assert "error" not in answer, answer
+                return dict(answer["result"])
+            time.sleep(0.2)
+
+    def _answer(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
         self._count += 1
         self._socket.send(json.dumps({"id": self._count, "method": method, "params": parameters}))
         while True:
             answer = json.loads(self._socket.recv(timeout=120.0))
             if answer.get("id") == self._count:
-                assert "error" not in answer, answer
-                return dict(answer["result"])
+                return dict(answer)
 
     def open(self, url: str) -> None:
         """Show a page."""

@@ -80,7 +80,7 @@ def test_damaged_calibrations(file: Path, kind: str, data: Any) -> None:
     check_calibration(file)
 
 
-@fuzzed(200)
+@fuzzed(80)
 @given(content=st.dictionaries(st.sampled_from(FIELDS), contents() | st.just(CAMERA.K.tolist()), max_size=6))
 def test_calibrations_with_other_contents(file: Path, content: Any) -> None:
     given_ = {"image_width": 640, "image_height": 480, "camera_matrix": CAMERA.K.tolist(), **content}
@@ -95,7 +95,7 @@ def test_texts_that_are_no_calibration(file: Path, text: str | bytes) -> None:
     check_calibration(file)
 
 
-@fuzzed(200)
+@fuzzed(80)
 @given(
     content=st.one_of(
         contents(),

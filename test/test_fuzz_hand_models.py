@@ -186,7 +186,7 @@ def programs(draw: Any, folder: Path) -> bytes:
     return b"".join(parts) + b"."
 
 
-@fuzzed(200)
+@fuzzed(80)
 @given(data=st.data())
 def test_pickles_that_are_programs(folder: Path, data: Any) -> None:
     check_import(folder, data.draw(programs(folder)))

@@ -70,7 +70,7 @@ def check_picture(message: Any, size: tuple[int, int] | None) -> None:
     assert size is None or image.shape[:2] == size
 
 
-@fuzzed(200)
+@fuzzed(80)
 @given(raw_images())
 def test_raw_images(message: Any) -> None:
     check_picture(message, (message.height, message.width))
@@ -128,7 +128,7 @@ def infos(draw: Any) -> SimpleNamespace:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@fuzzed(200)
+@fuzzed(80)
 @given(infos(), st.booleans(), st.sampled_from([0.0, 60.0]))
 def test_camera_info(info: Any, rectified: bool, fov: float) -> None:
     cameras = CameraInfos("/image", "/camera_info")

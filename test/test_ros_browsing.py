@@ -96,7 +96,7 @@ class Graph(OnDds):
         arrivals = self.node.inputs.images
         count = arrivals.count
         self.publisher(type(message), topic).publish(message)
-        self.wait(lambda: arrivals.count > count, "the image")
+        self.wait(lambda: arrivals.count > count, "the image", 60.0)
 
     def info(self, topic: str = INFO) -> None:
         self.publisher(CameraInfo, topic).publish(camera_info())

@@ -371,7 +371,9 @@ def test_topics_are_those_of_the_table(dds: NodeOnDds) -> None:
         assert found[name] == [topic.type.replace("/", "/msg/")]
     ours = {name for name in found if name.startswith("/hand_recon/") and "transition_event" not in name}
     assert ours == {t.name.replace("~", "/hand_recon") for t in topics.OUTPUTS if t.name.startswith("~")}
-    services = dict(dds.node.get_service_names_and_types_by_node("hand_recon", "/"))
+    # Services that wait have a node of their own.
+    nodes = ("hand_recon", "_hand_recon_services")
+    services = {k: v for node in nodes for k, v in dds.node.get_service_names_and_types_by_node(node, "/")}
     for name, (kind, _) in topics.SERVICES.items():
         assert services[name.replace("~", "/hand_recon")] == [kind.replace("/", "/srv/")]
     subscribed = dict(dds.node.get_subscriber_names_and_types_by_node("hand_recon", "/"))
