@@ -41,8 +41,10 @@ def interruptible() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _interrupt(stop: threading.Event) -> None:
-    stop.set()
+def _interrupt(stop: threading.Event, came: list[bool]) -> None:
+    if not came:  # an event that is set by a handler within a handler holds its own lock
+        came.append(True)
+        stop.set()
     if _loading.going_on and not _loading.interrupted:  # once: what follows is the clean-up
         _loading.interrupted = True
         raise KeyboardInterrupt
@@ -57,9 +59,9 @@ def start(arguments: Sequence[str] | None) -> threading.Event:
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
-    stop = threading.Event()
+    stop, came = threading.Event(), list[bool]()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: _interrupt(stop))
+        signal.signal(number, lambda *_: _interrupt(stop, came))
     rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
     return stop
 

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..config import ReconstructorConfig
 from ..hand_model import load_hand_model
@@ -133,10 +133,16 @@ def show_source(source: ViewSource, browser: Browser, stop: threading.Event, loo
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set, however often they come."""
-    stop = threading.Event()
+    stop, came = threading.Event(), list[bool]()
+
+    def interrupt(*_: Any) -> None:
+        if not came:  # an event that is set by a handler within a handler holds its own lock
+            came.append(True)
+            stop.set()
+
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, interrupt)
     try:
         yield stop
     finally:
