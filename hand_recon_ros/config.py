@@ -85,22 +85,27 @@ def checked(kind: type[T], values: Mapping[str, Any]) -> T:
     return kind(**{name: known[name][0].check(name, value, known[name][1]) for name, value in values.items()})
 
 
+def load_yaml(path: str | os.PathLike[str]) -> Any:
+    """What is in a YAML file; raises ConfigError where it cannot be read, or is none."""
+    import yaml
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            return yaml.safe_load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    # yaml passes on what its constructors raise, as for the date 2001-02-30.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+
+
 def read_yaml(path: str | os.PathLike[str], node: str = "hand_recon") -> dict[str, Any]:
     """The settings in a YAML file: a plain mapping, or a ROS parameter file.
 
     Of a parameter file the sections for ``node`` count, in whatever namespace, and those for all nodes (``/**``).
     Raises ConfigError where the file cannot be read or is no mapping.
     """
-    import yaml
-
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file) or {}
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
-    # yaml passes on what its constructors raise, as for the date 2001-02-30.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    content = load_yaml(path) or {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping of settings, got {type(content).__name__}")
     try:

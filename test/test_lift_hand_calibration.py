@@ -138,6 +138,7 @@ GOOD = "betas: [0,0,0,0,0,0,0,0,0,0], length: 0.19, length_stddev: 0.01"
     [
         ("[1, 2]", "it has no hand_model"),
         ("hand_model: [", "not YAML"),
+        ("hand_model: 2001-02-30", "not YAML"),
         ("hand_model: MANO", "of the hand model MANO, not .*: calibrate again"),
         (f"hand_model: {MODEL.name}\nleft: 3", "not a calibration of hands"),
         (f"hand_model: {MODEL.name}\nleft: {{betas: [1], covariance: [[1]], length: 1, length_stddev: 1}}", "expected"),

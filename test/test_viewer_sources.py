@@ -58,10 +58,10 @@ class Reconstructor(ScriptedReconstructor):
     def __init__(self, config: ReconstructorConfig | None = None) -> None:
         super().__init__(config)
         self.estimate = lambda image, camera, stamp: estimate_of(True, len(self.calls) % 2 == 1, camera, stamp)
-        self.stills = 0
+        self.single_images = 0
 
     def reconstruct_image(self, image_bgr: np.ndarray, camera: Any) -> TwoHandEstimate:
-        self.stills += 1
+        self.single_images += 1
         return estimate_of(camera=camera)
 
 
@@ -130,7 +130,7 @@ def test_photos_are_shown_one_by_one(tmp_path: Path) -> None:
     clock = Clock()
     begin = clock.now
     frames, reconstructor, problems = shown(tmp_path, playback=clock)
-    assert [grey_of(frame) for frame in frames] == [0, 50, 100] and reconstructor.stills == 3
+    assert [grey_of(frame) for frame in frames] == [0, 50, 100] and reconstructor.single_images == 3
     assert clock.now - begin == pytest.approx(3 * files.PHOTO_TIME)
     (problem,) = problems
     assert problem.startswith("left out: 3.png: cannot be decoded")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import LONGEST_HAND, SHORTEST_HAND, ConfigError, ReconstructorConfig
+from ..config import LONGEST_HAND, SHORTEST_HAND, ConfigError, ReconstructorConfig, load_yaml
 from ..geometry.hand_kinematics import NUM_BETAS
 from ..hand_model import HandModel
 from ..types import ScaleSource, Side
@@ -144,17 +144,13 @@ def read_shapes(path: str | os.PathLike[str], model: HandModel) -> dict[Side, Ha
 
     Raises ConfigError where the file cannot be read, or is of another hand model.
     """
-    import yaml
-
     path = Path(path).expanduser()
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except OSError as error:
-        raise ConfigError(f"hand_calibration: {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"hand_calibration: {path}: not YAML ({' '.join(str(error).split())})") from error
+    try:
+        content = load_yaml(path)
+    except ConfigError as error:
+        raise ConfigError(f"hand_calibration: {error}") from error
     if not isinstance(content, dict) or "hand_model" not in content:
         raise ConfigError(f"hand_calibration: {path}: not a calibration of hands: it has no hand_model")
     if content["hand_model"] != model.name:

@@ -71,6 +71,8 @@ class Lifter:
     def __init__(self, model: HandModel, iterations: int = 4) -> None:
         right, left = model.kinematics(Side.RIGHT), model.kinematics(Side.LEFT)
         self._kinematics = {Side.RIGHT: right, Side.LEFT: left.mirrored()}
+        mean = np.zeros(NUM_BETAS)
+        self._mean_lengths = {side: hand_length(each, mean)[0] for side, each in self._kinematics.items()}
         self._templates: dict[tuple[Side, ...], Template] = {}
         self._surfaces = {side: HandSurface(model, side) for side in Side}
         self.iterations = iterations
@@ -152,7 +154,7 @@ class Lifter:
         """Scale the predicted distances of hands of known size: the encoder cannot see how large a hand is."""
         for i, (side, shape) in enumerate(zip(sides, shapes, strict=True)):
             if shape.known is not None:
-                scale = shape.length / hand_length(self._kinematics[side], np.zeros(NUM_BETAS))[0]
+                scale = shape.length / self._mean_lengths[side]
                 evidence.wrist[i] *= scale
                 evidence.wrist_precision[i] /= scale * _KNOWN_SIZE_FACTOR
 
