@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from ..config import LONGEST_HAND, SHORTEST_HAND, ConfigError, ReconstructorConfig, load_yaml
 from ..geometry.hand_kinematics import NUM_BETAS
 from ..hand_model import HandModel
+from ..runtime.model_files import write_whole
 from ..types import ScaleSource, Side
 from .lifted_hand import LiftedHand
 from .shape_prior import LEARNING_RATE, ShapePrior, hand_length
@@ -189,12 +189,6 @@ def write_shapes(path: str | os.PathLike[str], model: HandModel, shapes: Mapping
             "covariance": [[float(f"{value:.6g}") for value in row] for row in shape.covariance],
         }
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write("# The shapes of one person's hands, by hand_recon's service calibrate_hand; metres.\n")
-            yaml.safe_dump(content, file, sort_keys=False, default_flow_style=None, width=120)
-        os.replace(scratch, path)
-    except BaseException:
-        os.unlink(scratch)
-        raise
+    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
+    about = "# The shapes of one person's hands, by hand_recon's service calibrate_hand; metres.\n"
+    write_whole(path, (about + text).encode())

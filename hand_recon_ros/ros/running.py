@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ..conversions.interrupts import setter
 from .parameters import refused_arguments
 
 
@@ -41,10 +42,8 @@ def interruptible() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _interrupt(stop: threading.Event, came: list[bool]) -> None:
-    if not came:  # an event that is set by a handler within a handler holds its own lock
-        came.append(True)
-        stop.set()
+def _interrupt(stop: Callable[[], None]) -> None:
+    stop()
     if _loading.going_on and not _loading.interrupted:  # once: what follows is the clean-up
         _loading.interrupted = True
         raise KeyboardInterrupt
@@ -59,9 +58,10 @@ def start(arguments: Sequence[str] | None) -> threading.Event:
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
-    stop, came = threading.Event(), list[bool]()
+    stop = threading.Event()
+    set_stop = setter(stop)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: _interrupt(stop, came))
+        signal.signal(number, lambda *_: _interrupt(set_stop))
     rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
     return stop
 

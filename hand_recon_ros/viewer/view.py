@@ -9,9 +9,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..config import ReconstructorConfig
+from ..conversions.interrupts import setter
 from ..hand_model import load_hand_model
 from ..image_files import printable
 from ..reconstructor import TwoHandReconstructor
@@ -133,16 +134,11 @@ def show_source(source: ViewSource, browser: Browser, stop: threading.Event, loo
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set, however often they come."""
-    stop, came = threading.Event(), list[bool]()
-
-    def interrupt(*_: Any) -> None:
-        if not came:  # an event that is set by a handler within a handler holds its own lock
-            came.append(True)
-            stop.set()
-
+    stop = threading.Event()
+    set_stop = setter(stop)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
-        signal.signal(number, interrupt)
+        signal.signal(number, lambda *_: set_stop())
     try:
         yield stop
     finally:
