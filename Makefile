@@ -46,7 +46,7 @@ lint: setup ## ruff (rules and format) and mypy
 	@"$(BIN)/mypy"
 
 pytest: setup ## tests only; ARGS="test/test_camera.py -k project" picks some, JOBS=1 runs one at a time
-	@"$(BIN)/pytest" -p xdist -n $(JOBS) --dist loadfile $(ARGS)
+	@"$(BIN)/pytest" -p xdist -n $(JOBS) --dist loadfile --max-worker-restart 0 $(ARGS)
 
 bench: setup ## latency and throughput, beside installed peers; also in out/bench.json
 	@mkdir -p "$(OUT)"

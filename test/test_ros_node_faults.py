@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,18 +16,15 @@ pytest.importorskip("rclpy")
 pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not built")
 pytest.importorskip("tf2_msgs")
 
-import rclpy  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from hand_recon_ros.msg import TwoHands  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from rclpy.lifecycle import LifecyclePublisher  # noqa: E402
-from rclpy.node import Node  # noqa: E402
 from ros_support import NodeOnDds, ScriptedReconstructor, camera_info, image_message  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
-from hand_recon_ros.ros import node  # noqa: E402
 from hand_recon_ros.ros.outputs import Outputs  # noqa: E402
 from hand_recon_ros.ros.worker import Worker  # noqa: E402
 from hand_recon_ros.runtime.devices import DeviceError  # noqa: E402
@@ -231,43 +228,42 @@ def test_the_device_is_logged_and_one_that_is_not_there_is_an_error() -> None:
         ]
 
 
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    """The handlers of signals are as before afterwards."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+SIGNALS = """
+import os, signal, sys
+from hand_recon_ros.msg import TwoHands
+from rclpy.node import Node
+from hand_recon_ros.ros import node
 
+class Made(Node):
+    def __init__(self):
+        super().__init__("made")
+        self.create_timer(0.0, self.work)
 
-@pytest.mark.usefixtures("handlers")
-@pytest.mark.parametrize("fails", [False, True])
-def test_signals_let_the_callback_in_work_finish(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
-    happened: list[str] = []
+    def work(self):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+        self.create_publisher(TwoHands, "hands", 1).publish(TwoHands())
+        print("published")
+        if {fails}:
+            raise RuntimeError("out of luck")
 
-    class Made(Node):
-        def __init__(self) -> None:
-            super().__init__("made")
-            self.create_timer(0.0, self.work)
+    def close(self):
+        print("closed")
+        self.destroy_node()
 
-        def work(self) -> None:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
-                os.kill(os.getpid(), number)
-            self.create_publisher(TwoHands, "hands", 1).publish(TwoHands())
-            happened.append("published")
-            if fails:
-                raise RuntimeError("out of luck")
-
-        def close(self) -> None:
-            happened.append("closed")
-            self.destroy_node()
-
-    monkeypatch.setattr(node, "HandReconNode", Made)
-    if fails:
-        with pytest.raises(RuntimeError, match="out of luck"):
-            node.main([])
-    else:
-        assert node.main([]) == 0
-    assert happened == ["published", "closed"] and not rclpy.ok()
+node.HandReconNode = Made
+try:
+    status = node.main([])
+finally:
     # Until the process has ended: Python would take handlers of its own away, and the next signal kill it.
-    assert {signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} == {signal.SIG_IGN}
+    print([signal.getsignal(number).name for number in (signal.SIGINT, signal.SIGTERM)])
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_signals_let_the_callback_in_work_finish(fails: bool) -> None:
+    code = SIGNALS.format(fails=fails)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split("\n") == ["published", "closed", "['SIG_IGN', 'SIG_IGN']", ""], done.stderr
+    assert done.returncode == fails and ("RuntimeError: out of luck" in done.stderr) == fails, done.stderr
