@@ -45,8 +45,9 @@ lint: setup ## ruff (rules and format) and mypy
 	@"$(BIN)/ruff" format --check --quiet .
 	@"$(BIN)/mypy"
 
+# Processes whose OpenMP threads wait for each other's cores take twice as long.
 pytest: setup ## tests only; ARGS="test/test_camera.py -k project" picks some, JOBS=1 runs one at a time
-	@"$(BIN)/pytest" -p xdist -n $(JOBS) --dist loadfile --max-worker-restart 0 $(ARGS)
+	@OMP_NUM_THREADS=1 "$(BIN)/pytest" -p xdist -n $(JOBS) --dist loadfile --max-worker-restart 0 $(ARGS)
 
 bench: setup ## latency and throughput, beside installed peers; also in out/bench.json
 	@mkdir -p "$(OUT)"
