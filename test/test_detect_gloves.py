@@ -84,7 +84,7 @@ class GloveNetworks:
     def detected(self, hand: Hand) -> RotatedBox:
         return RotatedBox(hand.box.center, self.scale * hand.box.size, hand.box.angle + self.turned)
 
-    def read(self, image, rois, mirrored=False, grey=False):
+    def read(self, image, rois, mirrored=False, grey=False, stems=False):
         flags = [[each] * len(rois) if isinstance(each, bool) else each for each in (mirrored, grey)]
         return [self.read_one(Crop(*one)) for one in zip(rois, *flags, strict=True)]
 

@@ -61,7 +61,7 @@ class Networks:
         self.shown, self.pair = shown, pair or None
         self.together, self.pair_regions, self.scored = together or NOTHING, 0, 0
 
-    def read(self, image, rois, mirrored=False, grey=False):
+    def read(self, image, rois, mirrored=False, grey=False, stems=False):
         return [self._read(roi, 1 if i % 2 else -1) for i, roi in enumerate(rois)]
 
     def _read(self, roi, sign):

@@ -236,10 +236,10 @@ def test_a_single_image_evaluates_each_box_once(networks):
     networks.pairs = {Side.RIGHT: (0.95, box_of(hand), 3.0), Side.LEFT: (0.6, EMPTY, 3.0)}
     read, evaluated = networks.read, {False: [], True: []}
 
-    def recorded(image, rois, mirrored=False, grey=False):
+    def recorded(image, rois, mirrored=False, grey=False, stems=False):
         for roi, colourless in zip(rois, [grey] * len(rois) if isinstance(grey, bool) else grey, strict=True):
             evaluated[colourless].append(roi)
-        return read(image, rois, mirrored, grey)
+        return read(image, rois, mirrored, grey, stems)
 
     networks.read = recorded
     search(networks, frame().image, CONFIG)
@@ -269,7 +269,7 @@ def test_a_hand_of_the_pair_step_is_read_again_in_a_smaller_box(networks, detect
     networks.pairs = {Side.LEFT: (0.9, box_of(hand, scale), 4.0)}
     networks.body.persons = one_person(left=box_of(hand, scale))
     read, boxes = networks.read, []
-    networks.read = lambda image, rois, grey=False: boxes.extend(rois) or read(image, rois, grey=grey)
+    networks.read = lambda image, rois, *flags, **more: boxes.extend(rois) or read(image, rois, *flags, **more)
     result = detect_new_hands(networks, frame().image, [], detector, 0, CONFIG, BODY)
     assert [tuple(seen.keypoints[0]) for seen, _ in result.hands] == [LEFT_PLACE] * found
     sizes = [box.size / box_of(hand).size for box in boxes]

@@ -26,7 +26,7 @@ class RecordingSession:
         self.runs: list[int] = []
         self.seen: list[np.ndarray] = []
 
-    def run(self, count=1, fill=None):
+    def run(self, count=1, fill=None, features=True):
         for index in range(count):
             fill(index)
         self.runs.append(count)

@@ -78,8 +78,8 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
 def test_every_network_of_the_pipeline_is_cached(tmp_path):
     TwoHandReconstructor.from_config(model_cache=str(tmp_path))
     files = stored(tmp_path)
-    # Palms, landmarks, pairs, three of the body, encoder (one hand and two), prior.
-    assert len(files) == 9
+    # Palms, landmarks with features and without, pairs, three of the body, encoder (one hand and two), prior.
+    assert len(files) == 10
     code = f"from hand_recon_ros import TwoHandReconstructor as T; T.from_config(model_cache={str(tmp_path)!r})"
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
     assert stored(tmp_path) == files

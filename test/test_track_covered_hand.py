@@ -32,7 +32,7 @@ class PretendedNetworks:
         self.palms += 1
         return [PalmDetection(0.9, np.zeros(4), self.box(side)) for side in self.seen]
 
-    def read(self, image, rois, mirrored=False, grey=False):
+    def read(self, image, rois, mirrored=False, grey=False, stems=False):
         return [self.read_one(roi) for roi in rois]
 
     def read_one(self, roi):

@@ -13,6 +13,7 @@ from test_handedness import OPEN_HAND
 from hand_recon_ros import Camera, Frame, Side
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.detect.palm import PalmDetection
+from hand_recon_ros.detect.test_time_augmentation import AUGMENTATIONS
 from hand_recon_ros.landmarks.landmarks import HandLandmarks
 from hand_recon_ros.landmarks.observation import RotatedBox
 
@@ -56,7 +57,7 @@ class SimulatedNetworks:
                 palms.append(PalmDetection(hand.palm, np.concatenate([center - half, center + half]), roi))
         return palms
 
-    def read(self, image, rois, mirrored=False, grey=False):
+    def read(self, image, rois, mirrored=False, grey=False, stems=False):
         self.evaluations += len(rois)
         return [self._read(roi) for roi in rois]
 
@@ -290,3 +291,13 @@ def test_a_sure_hand_between_the_fingers_of_another_is_one(stage):
     stream.locate(frame())
     networks.shown.append(Shown((310, 260), 0.03, size=50.0, presence=0.99))
     assert any(stream.locate(frame())[Side.LEFT] is not None for _ in range(20))
+
+
+def test_of_two_clear_hands_in_a_single_image_fewer_crops_are_evaluated(stage):
+    """Two of each and those of the augmentation; where one hand is missing, three of the other."""
+    networks, stream = stage
+    networks.shown = [Shown((200, 300), 0.03), Shown((450, 300), 0.97)]
+    for hands, crops in ((2, 2), (1, 3)):
+        networks.evaluations, networks.shown = 0, networks.shown[:hands]
+        assert len([one for one in stream.search(frame()) if one is not None]) == hands
+        assert networks.evaluations == hands * (crops + len(AUGMENTATIONS))

@@ -66,6 +66,7 @@ class Networks:
         rois: Sequence[RotatedBox],
         mirrored: bool | Sequence[bool] = False,
         grey: bool | Sequence[bool] = False,
+        stems: bool = False,
     ) -> list[HandLandmarks]:
         flags = [mirrored] * len(rois) if isinstance(mirrored, bool) else mirrored
         result = []

@@ -30,6 +30,7 @@ _CANDIDATES_PER_VIEW = 5
 _MOST_CANDIDATES = 32
 _AGREE = 0.15
 _AGREE_WELL = 0.08
+_UNMOVED = 0.015
 _SMALLEST_HAND = 16.0
 _LEAST_PRESENCE = 0.75
 _NEW = 0.1
@@ -227,7 +228,8 @@ class _ImageSearch:
         self._add(self.networks.read(self.image, rois), [False] * len(rois))
 
     def _add(self, first: list[HandLandmarks], detected: list[bool], stay: bool = False) -> None:
-        """Keep the hands of first crops that remain hands in two more, each in the box of the last landmarks.
+        """Keep the hands of first crops that remain hands in two more, each in the box of the last landmarks; in one
+        more where two are clear.
 
         With ``stay`` a crop counts only while its hand is in the box: of two clasped hands the network tends to the one
         in front.
@@ -235,6 +237,8 @@ class _ImageSearch:
         crops = [[hand] for hand in first]
         for _ in range(2):
             going_on = [i for i, seen in enumerate(crops) if not self._is_decided(seen)]
+            if len(going_on) == len(Side) and all(_is_clear(crops[i]) for i in going_on):
+                break
             last = [crops[i][-1] for i in going_on]
             rois = [hand.next_roi for hand in last]
             again = self.networks.read(self.image, rois, grey=[hand.grey for hand in last])
@@ -247,8 +251,8 @@ class _ImageSearch:
             known = self._known(seen[-1])
             if known is not None and not stay:
                 self.found.hands[known].crops += evidence
-            elif known is None and len(seen) == 3 and self._is_hand(seen[1], seen[2], of_palm):
-                self.found.keep(seen[2], evidence)
+            elif known is None and len(seen) > 1 and self._is_hand(seen[-2], seen[-1], of_palm):
+                self.found.keep(seen[-1], evidence)
 
     def _is_decided(self, seen: list[HandLandmarks]) -> bool:
         """Whether another crop is pointless: there is no hand, or one that was found before."""
@@ -263,13 +267,25 @@ class _ImageSearch:
 
     def _is_hand(self, before: HandLandmarks, hand: HandLandmarks, detected: bool) -> bool:
         """Whether the landmarks of two successive crops agree, as they do on hands only."""
-        moved = np.linalg.norm(hand.keypoints - before.keypoints, axis=1).mean() / hand.size
+        moved = _movement(before, hand)
         presence = min(before.presence, hand.presence)
         if hand.size < _SMALLEST_HAND:
             return False
         if detected or self.found.is_of_body(hand):
             return bool(presence >= self.config.min_presence and moved < _AGREE)
         return bool(presence >= max(_LEAST_PRESENCE, self.config.min_presence) and moved < _AGREE_WELL)
+
+
+def _is_clear(seen: list[HandLandmarks]) -> bool:
+    """Whether several crops show a hand with high presence in one place."""
+    if len(seen) == 1 or min(hand.presence for hand in seen) < HIGH_PRESENCE:
+        return False
+    return _movement(seen[-2], seen[-1]) < _UNMOVED
+
+
+def _movement(before: HandLandmarks, hand: HandLandmarks) -> float:
+    """Mean distance of the keypoints from those of another crop, as a part of the hand's extent."""
+    return float(np.linalg.norm(hand.keypoints - before.keypoints, axis=1).mean()) / hand.size
 
 
 def _inside(box: RotatedBox, image: np.ndarray) -> bool:

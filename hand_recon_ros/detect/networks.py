@@ -71,7 +71,8 @@ class HandNetworks:
         if networks.pair is not None:
             networks.pair.run(1)
         for count in range(1, _PARALLEL_CROPS + 1):
-            networks.landmark.run(count)
+            for features in (True, False):
+                networks.landmark.run(count, features=features)
         return networks
 
     def detect_palms(self, image: np.ndarray, threshold: float, view: RotatedBox | None = None) -> list[PalmDetection]:
@@ -92,14 +93,15 @@ class HandNetworks:
         rois: Sequence[RotatedBox],
         mirrored: bool | Sequence[bool] = False,
         grey: bool | Sequence[bool] = False,
+        stems: bool = False,
     ) -> list[HandLandmarks]:
         """Landmarks in each box of a BGR image; ``mirrored`` evaluates the mirror image of the crop, ``grey`` the crop
-        without its colours."""
-        return read_landmarks(self.landmark, image, rois, mirrored, grey)
+        without its colours. ``stems``: with the inner features that the encoder takes, if it was loaded."""
+        return read_landmarks(self.landmark, image, rois, mirrored, grey, stems)
 
     def stem(self, image: np.ndarray, roi: RotatedBox, mirrored: bool = False, grey: bool = False) -> np.ndarray:
         """Inner features (N,) of one crop, the encoder's input; arguments as of :meth:`read`."""
-        (hand,) = self.read(image, [roi], mirrored, grey)
+        (hand,) = self.read(image, [roi], mirrored, grey, stems=True)
         if hand.stem is None:
             raise ValueError("these networks were loaded with encoder=none: they have no outputs for the encoder")
         return hand.stem

@@ -138,7 +138,7 @@ def evaluate(
         config: thresholds.
     """
     known, free = [hand for hand, _ in followed], len(Side) - len(followed)
-    seen = networks.read(image, [proposal.roi for proposal in proposals.hands])
+    seen = networks.read(image, [proposal.roi for proposal in proposals.hands], stems=True)
     if proposals.detector == "pair":
         seen = _evaluated_otherwise(networks, image, seen, proposals.turn)
     first = [
@@ -148,8 +148,9 @@ def evaluate(
     ]
     # Only hands that would get a slot are worth a second evaluation.
     first = _worth_a_slot(first, followed, config)
+    again = _second_pass(networks, image, [hand for hand, _ in first], config)
     found = []
-    for (before, proposal), hand in zip(first, _second_pass(networks, image, [h for h, _ in first]), strict=True):
+    for (before, proposal), hand in zip(first, again, strict=True):
         if is_present(hand, config):
             evidence = (log_odds(right_of(before, config)) + log_odds(right_of(hand, config))) / 2
             found.append((hand, evidence + _signed(proposal.evidence, config)))
@@ -255,17 +256,23 @@ def _evaluated_otherwise(
     grey = turn // 2 % 2 == 1  # the views of the pair detector alternate with each turn: both ways in both
     scale = 1.0 if grey else _SMALLER
     boxes = [dataclasses.replace(hands[i].roi, size=scale * hands[i].roi.size) for i in missing]
-    for index, hand in zip(missing, networks.read(image, boxes, grey=grey), strict=True):
+    for index, hand in zip(missing, networks.read(image, boxes, grey=grey, stems=True), strict=True):
         result[index] = hand
     return result
 
 
-def _second_pass(networks: HandNetworks, image: np.ndarray, hands: list[HandLandmarks]) -> list[HandLandmarks]:
-    """Hands evaluated again in their own boxes, where those differ from the boxes of the first evaluation."""
+def _second_pass(
+    networks: HandNetworks, image: np.ndarray, hands: list[HandLandmarks], config: ReconstructorConfig
+) -> list[HandLandmarks]:
+    """Hands evaluated again in their own boxes, where those differ from the boxes of the first evaluation. Those that
+    look like left ones are evaluated mirrored, and in any case, where there is an encoder: it takes right hands."""
     result = list(hands)
-    stale = [index for index, hand in enumerate(hands) if not alike(hand.roi, hand.next_roi, _SAME_CROP)]
+    mirrored = [config.encoder != "none" and hand.right < 0.5 for hand in hands]
+    stale = [
+        index for index, hand in enumerate(hands) if mirrored[index] or not alike(hand.roi, hand.next_roi, _SAME_CROP)
+    ]
     rois, grey = [hands[index].next_roi for index in stale], [hands[index].grey for index in stale]
-    again = networks.read(image, rois, grey=grey)
+    again = networks.read(image, rois, [mirrored[index] for index in stale], grey, stems=True)
     for index, hand in zip(stale, again, strict=True):
         result[index] = hand
     return result

@@ -17,6 +17,8 @@ from .networks import HandNetworks
 AUGMENTATIONS = ((0.0, 1.0, False), (0.0, 1.0, True), (math.radians(12), 1.08, False), (math.radians(-12), 1.08, True))
 """Rotation (rad), scale and mirroring of each crop relative to the box of the landmarks; first the box itself, then its
 mirror image."""
+_FOR_ENCODER = 2
+"""The encoder takes the features of one of the first two."""
 
 
 def averaged(
@@ -42,16 +44,29 @@ def averaged(
 
 
 def augmented(networks: HandNetworks, image: np.ndarray, hands: Sequence[HandLandmarks]) -> list[list[HandLandmarks]]:
-    """The landmarks of each hand in the crops of AUGMENTATIONS, in their order."""
+    """The landmarks of each hand in the crops of AUGMENTATIONS, in their order; those of _FOR_ENCODER with features."""
+    with_stems = _evaluated(networks, image, hands, AUGMENTATIONS[:_FOR_ENCODER], True)
+    others = _evaluated(networks, image, hands, AUGMENTATIONS[_FOR_ENCODER:], False)
+    return [[*first, *rest] for first, rest in zip(with_stems, others, strict=True)]
+
+
+def _evaluated(
+    networks: HandNetworks,
+    image: np.ndarray,
+    hands: Sequence[HandLandmarks],
+    augmentations: Sequence[tuple[float, float, bool]],
+    stems: bool,
+) -> list[list[HandLandmarks]]:
+    """The landmarks of each hand in the crops of these augmentations."""
     bases = [hand.next_roi for hand in hands]
     rois = [
         RotatedBox(base.center, base.size * scale, base.angle + turn)
         for base in bases
-        for turn, scale, _ in AUGMENTATIONS
+        for turn, scale, _ in augmentations
     ]
-    mirrored = [mirror for _, _, mirror in AUGMENTATIONS] * len(hands)
-    crops = networks.read(image, rois, mirrored, [hand.grey for hand in hands for _ in AUGMENTATIONS])
-    count = len(AUGMENTATIONS)
+    mirrored = [mirror for _, _, mirror in augmentations] * len(hands)
+    crops = networks.read(image, rois, mirrored, [hand.grey for hand in hands for _ in augmentations], stems)
+    count = len(augmentations)
     return [crops[start : start + count] for start in range(0, len(crops), count)]
 
 

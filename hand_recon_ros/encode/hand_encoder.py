@@ -63,7 +63,7 @@ class HandEncoder:
 
     def landmarks(self, image: np.ndarray, box: RotatedBox, mirrored: bool, grey: bool = False) -> HandLandmarks:
         """Landmarks in a box of a BGR image, or in its mirror image; ``grey``: without its colours."""
-        return self._networks.read(image, [box], mirrored, grey)[0]
+        return self._networks.read(image, [box], mirrored, grey, stems=True)[0]
 
     def _crop(self, image: np.ndarray, observation: Observation, camera: Camera) -> tuple[CropFrame, np.ndarray]:
         """The crop of an observation, and the session's input for it."""

@@ -35,7 +35,7 @@ class HandLandmarks:
         presence: probability that the crop shows a hand.
         right: probability that it looks like a right hand.
         roi: the box of the crop.
-        stem: the network's inner features of the crop, flattened; None where the network was loaded without them.
+        stem: the network's inner features of the crop, flattened; None where they were not asked for.
         mirrored: whether the network evaluated the mirror image of the crop; the stem is of that.
         grey: whether it evaluated the crop without its colours. It then finds many hands in gloves that it rejects
             otherwise.
@@ -95,11 +95,12 @@ def read_landmarks(
     rois: Sequence[RotatedBox],
     mirrored: bool | Sequence[bool] = False,
     grey: bool | Sequence[bool] = False,
+    stems: bool = False,
 ) -> list[HandLandmarks]:
     """Landmarks in each box of a BGR image, in the order given.
 
     ``mirrored`` and ``grey``, for all boxes or for each, evaluate mirror images of the crops, and crops without their
-    colours; the results are in the image.
+    colours; the results are in the image. ``stems``: with the inner features, which take some time.
     """
     capacity = len(session.inputs)
     flags = [[each] * len(rois) if isinstance(each, bool) else list(each) for each in (mirrored, grey)]
@@ -107,13 +108,13 @@ def read_landmarks(
     result: list[HandLandmarks] = []
     for start in range(0, len(crops), capacity):
         part = crops[start : start + capacity]
-        for outputs, (roi, flipped, colourless) in zip(_run(session, image, part), part, strict=True):
+        for outputs, (roi, flipped, colourless) in zip(_run(session, image, part, stems), part, strict=True):
             result.append(decode(outputs, roi, session.size, flipped, colourless))
     return result
 
 
 def _run(
-    session: Session, image: np.ndarray, crops: Sequence[tuple[RotatedBox, bool, bool]]
+    session: Session, image: np.ndarray, crops: Sequence[tuple[RotatedBox, bool, bool]], stems: bool
 ) -> list[tuple[np.ndarray, ...]]:
     """The network's outputs for crops: box, whether it is mirrored, whether it has no colours."""
 
@@ -129,7 +130,7 @@ def _run(
         if grey:
             buffer[:] = cv2.cvtColor(buffer, cv2.COLOR_BGR2GRAY)[..., None]
 
-    return session.run(len(crops), fill)
+    return session.run(len(crops), fill, stems)
 
 
 def _mirrored(outputs: tuple[np.ndarray, ...], size: int) -> tuple[np.ndarray, ...]:

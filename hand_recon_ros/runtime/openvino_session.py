@@ -60,19 +60,28 @@ class OpenVinoSession(ImageBuffers):
     ) -> None:
         model = image_model(path, feature_layers, outputs, input_range)
         super().__init__(np.zeros((capacity, *list(model.inputs[0].shape)[1:]), dtype=np.uint8))
-        self._output_count = len(model.outputs)
         self._streams = min(_STREAMS, threads, capacity)
-        self._alone = self._requests(_compiled(model, threads, cache=cache))
-        self._side_by_side = self._alone
-        if self._streams > 1:
-            self._side_by_side = self._requests(_compiled(model, threads, self._streams, cache))
 
-    def run(self, count: int = 1, fill: Callable[[int], None] | None = None) -> list[tuple[np.ndarray, ...]]:
+        def requests(model: openvino.Model, streams: int) -> list[openvino.InferRequest]:
+            return self._requests(_compiled(model, threads, streams, cache))
+
+        # For each number of images at a time.
+        self._with_features = {streams: requests(model, streams) for streams in {1, self._streams}}
+        self._without = self._with_features
+        if feature_layers:
+            # Feature maps that are outputs have to be converted from the layout in which they are computed.
+            plain = image_model(path, (), outputs, input_range)
+            self._without = {streams: requests(plain, streams) for streams in self._with_features}
+
+    def run(
+        self, count: int = 1, fill: Callable[[int], None] | None = None, features: bool = True
+    ) -> list[tuple[np.ndarray, ...]]:
         """Outputs of each of the first ``count`` inputs, without the batch axis."""
         self.check(count)
+        compiled = self._with_features if features else self._without
         # The last one of an odd number is evaluated by all threads.
         side_by_side = count - count % self._streams
-        requests = self._side_by_side[:side_by_side] + self._alone[side_by_side:count]
+        requests = compiled[self._streams][:side_by_side] + compiled[1][side_by_side:count]
         started = []
         try:
             for index, request in enumerate(requests):
@@ -86,10 +95,7 @@ class OpenVinoSession(ImageBuffers):
                 request.wait()
         for request in requests[side_by_side:]:
             request.infer()
-        return [
-            tuple(request.get_output_tensor(index).data[0].copy() for index in range(self._output_count))
-            for request in requests
-        ]
+        return [tuple(output.data[0].copy() for output in request.output_tensors) for request in requests]
 
     def _requests(self, compiled: openvino.CompiledModel) -> list[openvino.InferRequest]:
         """A request on each of the input images, which are not copied."""

@@ -32,11 +32,13 @@ class Session(Protocol):
     @property
     def inputs(self) -> np.ndarray: ...
 
-    def run(self, count: int = 1, fill: Callable[[int], None] | None = None) -> list[tuple[np.ndarray, ...]]:
+    def run(
+        self, count: int = 1, fill: Callable[[int], None] | None = None, features: bool = True
+    ) -> list[tuple[np.ndarray, ...]]:
         """Outputs of each of the first ``count`` inputs, without the batch axis; they stay valid after the next run.
 
         ``fill(i)`` writes input i. It is called for 0, 1, ... in order while earlier inputs are evaluated, and must not
-        change those.
+        change those. Without ``features`` the outputs of the feature layers are left out, which saves time.
         """
         ...
 

@@ -100,12 +100,15 @@ class TorchSession(ImageBuffers):
     ) -> None:
         model = image_model(path, feature_layers, outputs, input_range)
         self._network = TorchNetwork(model, device)
+        self._own_outputs = len(model.outputs) - len(feature_layers)
         shape = (capacity, *list(model.inputs[0].shape)[1:])
         with _on_gpu():
             # Pinned memory is copied to the GPU without a copy in between.
             super().__init__(torch.zeros(shape, dtype=torch.uint8, pin_memory=device == "cuda").numpy())
 
-    def run(self, count: int = 1, fill: Callable[[int], None] | None = None) -> list[tuple[np.ndarray, ...]]:
+    def run(
+        self, count: int = 1, fill: Callable[[int], None] | None = None, features: bool = True
+    ) -> list[tuple[np.ndarray, ...]]:
         """Outputs of each of the first ``count`` inputs, without the batch axis."""
         self.check(count)
         if count == 0:
@@ -113,7 +116,7 @@ class TorchSession(ImageBuffers):
         for index in range(count):
             if fill is not None:
                 fill(index)
-        outputs = self._network.evaluate([self._inputs[:count]])
+        outputs = self._network.evaluate([self._inputs[:count]])[: None if features else self._own_outputs]
         return [tuple(output[index].copy() for output in outputs) for index in range(count)]
 
 

@@ -106,13 +106,15 @@ class HandLocator:
         # The encoder takes right hands: where one is used, left hands are mirrored, and it shares these features.
         mirrored = [config.encoder != "none" and _shown(side, config) == Side.LEFT for _, side in followed]
         grey = [track.hand.grey for track, _ in followed]
-        hands = self.networks.read(image, [track.predicted_roi(tracks.time) for track, _ in followed], mirrored, grey)
+        rois = [track.predicted_roi(tracks.time) for track, _ in followed]
+        hands = self.networks.read(image, rois, mirrored, grey, stems=True)
         strayed = [index for index, hand in enumerate(hands) if _off_centre(hand) > _STRAYED]
         again = self.networks.read(
             image,
             [hands[index].next_roi for index in strayed],
             [mirrored[index] for index in strayed],
             [grey[index] for index in strayed],
+            stems=True,
         )
         for index, hand in zip(strayed, again, strict=True):
             if hand.presence > hands[index].presence - 0.1:
