@@ -67,11 +67,13 @@ class OpenVinoSession(ImageBuffers):
 
         # For each number of images at a time.
         self._with_features = {streams: requests(model, streams) for streams in {1, self._streams}}
-        self._without = self._with_features
+        self._without = dict(self._with_features)
+        self._own_outputs = len(model.outputs) - len(feature_layers)
         if feature_layers:
-            # Feature maps that are outputs have to be converted from the layout in which they are computed.
+            # Feature maps that are outputs have to be converted from the layout in which they are computed. A graph
+            # without them takes memory: there is one for several images, which are most.
             plain = image_model(path, (), outputs, input_range)
-            self._without = {streams: requests(plain, streams) for streams in self._with_features}
+            self._without[self._streams] = requests(plain, self._streams)
 
     def run(
         self, count: int = 1, fill: Callable[[int], None] | None = None, features: bool = True
@@ -95,7 +97,8 @@ class OpenVinoSession(ImageBuffers):
                 request.wait()
         for request in requests[side_by_side:]:
             request.infer()
-        return [tuple(output.data[0].copy() for output in request.output_tensors) for request in requests]
+        outputs = None if features else self._own_outputs
+        return [tuple(output.data[0].copy() for output in request.output_tensors[:outputs]) for request in requests]
 
     def _requests(self, compiled: openvino.CompiledModel) -> list[openvino.InferRequest]:
         """A request on each of the input images, which are not copied."""
