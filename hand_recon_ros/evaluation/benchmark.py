@@ -62,9 +62,9 @@ def run_benchmark(seconds: float = 3.0, ros: bool = True, device: str = "auto") 
         results += rows
         notes += more
         if ros:
-            rows, more = _node(Path(scratch))
-            results += rows
-            notes += more
+            for rows, more in (_outputs(first), _node(Path(scratch))):
+                results += rows
+                notes += more
     return {
         "machine": _machine() | {"device": describe_device(device, reconstructor.device)},
         "results": results,
@@ -276,6 +276,17 @@ def _peers(
         _row(f"peer: mediapipe framework, {hands} hand{'s' * (hands > '1')}", durations)
         for hands, durations in measured.items()
     ], []
+
+
+def _outputs(image: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """The time of publishing the hands of an image, with a subscriber of each optional output in turn."""
+    command = [sys.executable, "-P", "-m", "hand_recon_ros.ros.output_times", str(image)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=600.0)
+    if run.returncode != 0:
+        last = (run.stderr.strip().splitlines() or ["no message"])[-1]
+        return [], [f"outputs: not measured ({last})"]
+    times = json.loads(run.stdout)
+    return [_row(f"publishing, {name}", durations) for name, durations in times.items()], []
 
 
 def _node(scratch: Path) -> tuple[list[dict[str, Any]], list[str]]:
