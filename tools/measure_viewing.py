@@ -54,15 +54,16 @@ def watch(node_name: str) -> None:
 class Listener:
     """Counts the images by their camera_info, and stores the messages of ~/hands."""
 
-    def __init__(self) -> None:
+    def __init__(self, namespace: str = NAMESPACE) -> None:
         import rclpy
         from hand_recon_ros.msg import TwoHands
         from rclpy.executors import SingleThreadedExecutor
         from sensor_msgs.msg import CameraInfo
 
-        rclpy.init()
+        if not rclpy.ok():
+            rclpy.init()
         self.images, self.hands = 0, []  # type: ignore[var-annotated]
-        node = rclpy.create_node("listener", namespace=NAMESPACE)
+        node = rclpy.create_node("listener", namespace=namespace)
         node.create_subscription(TwoHands, "hand_recon/hands", lambda data: self.hands.append(data), 100, raw=True)
         node.create_subscription(CameraInfo, "camera_info", self._count, 100, raw=True)
         self._executor = SingleThreadedExecutor()
@@ -97,14 +98,19 @@ def measure(listener: Listener, node_name: str, seconds: float) -> dict[str, Any
 
     Numbers of images and of hands, and the latencies of the hands in seconds.
     """
-    from hand_recon_ros.msg import TwoHands
-    from rclpy.serialization import deserialize_message
-
     if node_name:
         listener.wait(lambda: listener.watched(node_name), f"those who watch {node_name}")
     listener.listen(SETTLE)
     listener.images, listener.hands = 0, []
     listener.listen(seconds)
+    return received(listener)
+
+
+def received(listener: Listener) -> dict[str, Any]:
+    """Numbers of images and of hands that a listener has received, and the latencies of the hands in seconds."""
+    from hand_recon_ros.msg import TwoHands
+    from rclpy.serialization import deserialize_message
+
     latencies = [deserialize_message(data, TwoHands).latency for data in listener.hands]
     return {"images": listener.images, "hands": len(latencies), "latencies": latencies}
 
