@@ -16,6 +16,9 @@ import numpy as np
 import pytest
 
 from hand_recon_ros import Camera, HandEstimate, HandState, ScaleSource, Side, TwoHandEstimate
+from hand_recon_ros.bags.check import check_hands_file
+from hand_recon_ros.bags.messages import deserialized
+from hand_recon_ros.bags.output import HANDS, KINDS, WRISTS
 from hand_recon_ros.calibration import write_calibration
 from hand_recon_ros.evaluation import demo_report, recording
 from hand_recon_ros.evaluation.demo_report import fitted, summarise
@@ -287,7 +290,9 @@ def test_videos_are_as_long_as_their_stamps():
 def test_the_recorder_writes_every_message(tmp_path, monkeypatch):
     rclpy = pytest.importorskip("rclpy")
     pytest.importorskip("hand_recon_ros.msg")
+    from geometry_msgs.msg import PoseStamped
     from hand_recon_ros.msg import Hand, TwoHands
+    from mcap.reader import make_reader
     from rclpy.qos import QoSProfile
 
     environment = processes.dds_environment()
@@ -299,6 +304,9 @@ def test_the_recorder_writes_every_message(tmp_path, monkeypatch):
     rclpy.init(context=context, domain_id=int(environment["ROS_DOMAIN_ID"]))
     node = rclpy.create_node("hand_recon", namespace=namespace, context=context)
     publisher = node.create_publisher(TwoHands, "~/hands", QoSProfile(depth=count))
+    left, _ = (
+        node.create_publisher(PoseStamped, f"~/{side}/wrist", QoSProfile(depth=count)) for side in ("left", "right")
+    )
     module_name, begin = "hand_recon_ros.ros.demo.recorder", time.time()
     try:
         with processes.Process(
@@ -315,6 +323,7 @@ def test_the_recorder_writes_every_message(tmp_path, monkeypatch):
                 message.left.state, message.left.keypoints_2d[41] = Hand.TRACKED, 1.5
                 message.right.joints[20].position.z = 0.25
                 publisher.publish(message)
+                left.publish(PoseStamped(header=message.header))
                 time.sleep(0.002)
             time.sleep(0.5)
             recorder.stop()
@@ -328,6 +337,12 @@ def test_the_recorder_writes_every_message(tmp_path, monkeypatch):
     line = lines[-1]
     assert line["hand_model"] == "test" and line["latency"] == 0.5 and line["left"]["state"] == 1
     assert line["left"]["keypoints_2d"][41] == 1.5 and len(line["left"]["pose"]) == 48
+    with open(tmp_path / "hands.mcap", "rb") as file:
+        recorded = [(channel.topic, data) for _, channel, data in make_reader(file).iter_messages()]
+    assert {topic for topic, _ in recorded} == {HANDS, WRISTS[Side.LEFT]}
+    for topic in (HANDS, WRISTS[Side.LEFT]):
+        messages = [deserialized(data.data, KINDS[topic]) for name, data in recorded if name == topic]
+        assert [message.header.stamp.nanosec for message in messages] == list(range(count))
     assert recording.joints_of(line["right"])[20].tolist() == [0.0, 0.0, 0.25]
     assert begin < line["received"] < time.time()
 
@@ -353,6 +368,9 @@ def test_a_short_clip_through_the_whole_demonstration(tmp_path, capfd):
 
     run = recording.Recording(out / "run")
     assert len(run.hands) == summary["frames_processed"] == len(recording.read_lines(out / "hands.jsonl"))
+    checked = check_hands_file(out / "hands.mcap")
+    assert checked["faults"] == [] and checked["images"] == summary["frames_processed"]
+    assert min(checked["found"].values()) > 0
     assert set(run.hands) <= {tuple(line["stamp"]) for line in run.sent}
     model = load_hand_model("")
     camera = run.camera(next(run.images())[1])

@@ -43,27 +43,16 @@ def check_output(source: Path, out: Path) -> None:
         raise BagError(f"{name}: would be written among the files of the recording itself; name another folder")
 
 
-class HandsFile:
-    """An MCAP file of hands; a context manager. The file has its name only once it is whole.
+class RecordingFile:
+    """An MCAP file of ROS 2 messages; a context manager. The file has its name only once it is whole.
 
-    Args:
-        path: see :func:`check_output`; its folder is made.
-        hand_model: of the reconstructor.
-        publish_tf, tf_prefix: as the node's parameters.
-
-    Raises BagError and OSError.
+    Raises BagError and OSError. The folder of ``path`` is made.
     """
 
-    def __init__(self, path: Path, hand_model: Any, publish_tf: str, tf_prefix: str) -> None:
+    def __init__(self, path: Path) -> None:
         from mcap.writer import Writer
 
         self._path, self._part = path, path.with_name(path.name + ".part")
-        self._hand_model = hand_model
-        self._publish_tf, self._tf_prefix = publish_tf, tf_prefix
-        self._poses = ContinuousPoses()
-        fault = prefix_fault(tf_prefix)
-        if fault:
-            raise BagError(f"--tf-prefix {fault}")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._file = open(self._part, "xb")
@@ -75,9 +64,6 @@ class HandsFile:
         self._channels: dict[str, int] = {}
         try:
             self._writer.start(profile="ros2", library=f"hand_recon_ros {__version__}")
-            for topic, kind in KINDS.items():
-                if topic != TF or publish_tf != "off":
-                    self.add_topic(topic, kind)
         except BaseException:
             self._discard()
             raise
@@ -120,6 +106,34 @@ class HandsFile:
     def copy(self, topic: str, log_time: int, data: bytes) -> None:
         """Write a message as it is, CDR; ``log_time`` in nanoseconds."""
         self._writer.add_message(self._channels[topic], log_time=log_time, data=data, publish_time=log_time)
+
+
+class HandsFile(RecordingFile):
+    """An MCAP file of hands, as the node publishes them.
+
+    Args:
+        path: see :func:`check_output`.
+        hand_model: of the reconstructor.
+        publish_tf, tf_prefix: as the node's parameters.
+
+    Raises BagError and OSError.
+    """
+
+    def __init__(self, path: Path, hand_model: Any, publish_tf: str, tf_prefix: str) -> None:
+        fault = prefix_fault(tf_prefix)
+        if fault:
+            raise BagError(f"--tf-prefix {fault}")
+        self._hand_model = hand_model
+        self._publish_tf, self._tf_prefix = publish_tf, tf_prefix
+        self._poses = ContinuousPoses()
+        super().__init__(path)
+        try:
+            for topic, kind in KINDS.items():
+                if topic != TF or publish_tf != "off":
+                    self.add_topic(topic, kind)
+        except BaseException:
+            self._discard()
+            raise
 
     def write(self, frame: InputFrame, estimate: TwoHandEstimate, log_time: int) -> None:
         """Write what the node publishes for an image, recorded at ``log_time``, nanoseconds."""

@@ -201,7 +201,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         recording = Recording(out / "run")
         summary = summarise(recording, read_truth(recording.plan["folder"]))
-        shutil.copyfile(out / "run" / "hands.jsonl", out / "hands.jsonl")
+        files = [out / name for name in ("hands.jsonl", "hands.mcap") if (out / "run" / name).exists()]
+        for file in files:
+            shutil.copyfile(out / "run" / file.name, file)
         (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
         frames = draw(recording, out)
     except (ReportError, OSError) as error:
@@ -209,7 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print(table(summary))
     print(f"{'pictures':26} {out / 'overlay.mp4'} ({frames} frames), {out / 'contact_sheet.png'}")
-    print(f"{'numbers':26} {out / 'summary.json'}, {out / 'hands.jsonl'}")
+    print(f"{'numbers':26} {', '.join(map(str, [out / 'summary.json', *files]))}")
     if not any(summary["tracked_ratio"].values()):
         print("demo_report: no hand was tracked in any image: see the pictures", file=sys.stderr)
         return 1

@@ -221,6 +221,11 @@ CAMERA_SOURCE_OUTPUTS = (
 )
 RECORDER_INPUTS = (
     Topic("hand_recon/hands", "hand_recon_ros/TwoHands", "every message", overridable=False),
+    *(
+        Topic(f"hand_recon/{side}/wrist", "geometry_msgs/PoseStamped", "every message", overridable=False)
+        for side in ("left", "right")
+    ),
+    Topic("/tf", "tf2_msgs/TFMessage", "every message", overridable=False),
     Topic("/diagnostics", "diagnostic_msgs/DiagnosticArray", "every message", overridable=False),
     Topic(
         "image",

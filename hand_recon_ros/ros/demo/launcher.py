@@ -121,7 +121,7 @@ def fresh_folder(out: Path, inputs: Sequence[str] = ()) -> Path:
         if run.exists():
             shutil.rmtree(run)
         run.mkdir(parents=True)
-        for name in ("overlay.mp4", "contact_sheet.png", "hands.jsonl", "summary.json"):
+        for name in ("overlay.mp4", "contact_sheet.png", "hands.jsonl", "hands.mcap", "summary.json"):
             (out / name).unlink(missing_ok=True)
     except OSError as error:
         raise DemoError(f"{out} cannot be written to: {error}") from error
