@@ -41,8 +41,8 @@ def test_the_length_is_that_of_the_bones_and_has_their_uncertainty():
     length, none = hand_length(kinematics, betas)
     assert length == pytest.approx(np.linalg.norm(np.diff(keypoints, axis=0), axis=-1).sum()) and none == 0.0
     rng = np.random.default_rng(0)
-    drawn = [hand_length(kinematics, betas + 0.3 * rng.normal(size=10))[0] for _ in range(2000)]
-    assert hand_length(kinematics, betas, 0.09 * np.eye(10))[1] == pytest.approx(np.std(drawn), rel=0.06)
+    lengths = [hand_length(kinematics, betas + 0.3 * rng.normal(size=10))[0] for _ in range(2000)]
+    assert hand_length(kinematics, betas, 0.09 * np.eye(10))[1] == pytest.approx(np.std(lengths), rel=0.06)
 
 
 def test_a_hand_of_known_size_is_farther_away_where_it_is_larger():

@@ -31,7 +31,7 @@ class Matcher:
         """Pairs of images sent since the last call and hands received since then.
 
         The last word, that both hands are LOST, is in no pair: it has the stamp of the last image again, or that of one
-        which was in work as the node was told to stop.
+        which was in work when the signal to stop came.
         """
         self._sent = [*self._sent[self._next :], *sent]
         self._next = 0
