@@ -14,6 +14,8 @@ from hand_recon_ros import Camera, cli
 from hand_recon_ros.calibration import write_calibration
 from hand_recon_ros.hand_model import mano_import
 
+ONE_NETWORK = ["--set", "detector=none", "--set", "body=none", "--set", "encoder=none"]
+"""Settings for pictures without hands, where what is found does not matter."""
 COMMANDS = ("reconstruct", "bag", "view", "synth", "train", "evaluate", "benchmark", "import-mano", "models")
 
 
@@ -45,14 +47,14 @@ def test_what_was_not_read_is_counted_and_named(tmp_path, capsys):
     cv2.imwrite(str(photos / "a.png"), np.full((48, 64, 3), 90, dtype=np.uint8))
     for name in (b"caf\xe9.jpg", b"phone.HEIC"):
         (photos / os.fsdecode(name)).write_bytes(b"no picture")
-    assert cli.main(["reconstruct", str(photos), "--out", str(out), "--json"]) == 0
+    assert cli.main(["reconstruct", str(photos), "--out", str(out), "--json", *ONE_NETWORK]) == 0
     captured = capsys.readouterr()
     summary = json.loads(captured.out)
     assert (summary["images"], summary["images_expected"]) == (1, 3)
     assert [Path(item["image"]).name for item in summary["left_out"]] == ["phone.HEIC", os.fsdecode(b"caf\xe9.jpg")]
     assert r"caf\xe9.jpg: cannot be decoded" in captured.err and "1 of 3 images" in captured.err
     (photos / "a.png").unlink()
-    assert cli.main(["reconstruct", str(photos), "--out", str(out)]) == 1
+    assert cli.main(["reconstruct", str(photos), "--out", str(out), *ONE_NETWORK]) == 1
     assert r"caf\xe9.jpg cannot be decoded" in capsys.readouterr().err
 
 
@@ -78,7 +80,7 @@ def test_a_video_of_any_rate_has_an_overlay_and_its_own_times(tmp_path, capsys):
     fast.release()
     for name, stamps in (("phone.gif", [0, 0.03, 0.33, 0.63]), ("fast.avi", np.arange(4) / 119.997)):
         out = tmp_path / name.partition(".")[0]
-        assert cli.main(["reconstruct", str(tmp_path / name), "--out", str(out), "--json"]) == 0
+        assert cli.main(["reconstruct", str(tmp_path / name), "--out", str(out), "--json", *ONE_NETWORK]) == 0
         results = json.loads(capsys.readouterr().out)["results"]
         video = cv2.VideoCapture(results[0]["overlay"])
         assert video.isOpened() and int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 4
@@ -92,10 +94,10 @@ def test_input_images_are_never_overwritten(tmp_path, capsys):
         cv2.imwrite(str(tmp_path / name), np.full((48, 64, 3), 90, dtype=np.uint8))
     before = (tmp_path / "a.png").read_bytes()
     for source, out in ((tmp_path, tmp_path), (tmp_path / "a.png", tmp_path)):
-        assert cli.main(["reconstruct", str(source), "--out", str(out)]) == 1
+        assert cli.main(["reconstruct", str(source), "--out", str(out), *ONE_NETWORK]) == 1
         assert "among the images themselves" in capsys.readouterr().err
     assert (tmp_path / "a.png").read_bytes() == before
-    assert cli.main(["reconstruct", str(tmp_path), "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert cli.main(["reconstruct", str(tmp_path), "--out", str(tmp_path / "out"), "--json", *ONE_NETWORK]) == 0
     captured = capsys.readouterr()
     assert len({result["overlay"] for result in json.loads(captured.out)["results"]}) == 2
     assert "2 images, left hand in 0, right hand in 0 -> " in captured.err

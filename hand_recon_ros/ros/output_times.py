@@ -7,9 +7,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from ..reconstructor import TwoHandReconstructor
 from ..types import Frame
 from . import topics
 from .connections import Connections
-from .demo.processes import dds_environment
+from .demo.processes import Process, dds_environment
 from .outputs import Outputs
 from .parameters import NodeConfig
+from .running import start
 
 _MODULE = "hand_recon_ros.ros.output_times"
 _PERIOD = 1.0 / 30.0
@@ -38,12 +40,13 @@ def optional_topics() -> list[topics.Topic]:
     return [topic for topic in topics.OUTPUTS if topic.lazy]
 
 
-def output_times(image: np.ndarray, count: int) -> dict[str, list[float]]:
+def output_times(image: np.ndarray, count: int, names: Sequence[str]) -> dict[str, list[float]]:
     """Seconds that publishing takes, of ``count`` images each, without and with a subscriber of each optional output.
 
     Args:
         image: uint8 (H, W, 3) BGR, with hands.
         count: number of images, published at 30 Hz.
+        names: of the optional outputs.
 
     Raises RuntimeError where a subscriber does not connect.
     """
@@ -71,13 +74,14 @@ def output_times(image: np.ndarray, count: int) -> dict[str, list[float]]:
 
     try:
         result = {"without optional outputs": measure(config)}
-        for topic in optional_topics():
-            command = [sys.executable, "-P", "-m", _MODULE, "--subscribe", topic.name]
-            with subprocess.Popen(command, stdin=subprocess.PIPE) as subscriber:
-                _wait_for_subscribers(node, topic.name, 1)
-                result[f"and {topic.name}"] = measure(config)
-                subscriber.communicate()  # ends it
-            _wait_for_subscribers(node, topic.name, 0)
+        for name in names:
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                Process("subscriber", _MODULE, {"subscribe": name}, Path(folder), "/benchmark", os.environ),
+            ):
+                _wait_for_subscribers(node, name, 1)
+                result[f"and {name}"] = measure(config)
+            _wait_for_subscribers(node, name, 0)
         result["and all keypoints on /tf"] = measure(NodeConfig(publish_tf="full"))
         return result
     finally:
@@ -93,45 +97,39 @@ def _wait_for_subscribers(node: Any, name: str, count: int) -> None:
         time.sleep(0.02)
 
 
-def _subscribe(name: str) -> None:
-    """Receive the messages of one output until standard input ends."""
-    import threading
-
+def _subscribe(arguments: list[str]) -> None:
+    """Receive the messages of the output that the parameter ``subscribe`` names, until SIGINT or SIGTERM."""
     import rclpy
-    from rclpy.executors import ExternalShutdownException
 
-    rclpy.init(args=[])
+    stop = start(arguments)
     node = rclpy.create_node("subscriber")
+    name: str = node.declare_parameter("subscribe", "").value
     (topic,) = [topic for topic in optional_topics() if topic.name == name]
-    received: list[Any] = []
     full_name = name.replace("~", "/hand_recon", 1)
-    node.create_subscription(topic.message_type(), full_name, received.append, topic.qos(), raw=True)
-
-    def end() -> None:
-        sys.stdin.read()
-        rclpy.try_shutdown()
-
-    threading.Thread(target=end, daemon=True).start()
-    try:
-        while rclpy.ok():
-            rclpy.spin_once(node, timeout_sec=0.1)
-            received.clear()
-    except ExternalShutdownException:
-        pass
+    node.create_subscription(topic.message_type(), full_name, lambda _: None, topic.qos(), raw=True)
+    while not stop.is_set():
+        rclpy.spin_once(node, timeout_sec=0.1)
+    node.destroy_node()
+    rclpy.try_shutdown()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the times as JSON."""
+    """Print the times as JSON; with ``--ros-args``: be the subscriber."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "--ros-args" in arguments:
+        _subscribe(arguments)
+        return 0
     parser = argparse.ArgumentParser(prog="output_times", description="times of publishing")
-    parser.add_argument("image", type=Path, nargs="?", help="an image with hands, .npy")
+    parser.add_argument("image", type=Path, help="an image with hands, .npy")
     parser.add_argument("--count", type=int, default=90, help="images for each output (default: %(default)s)")
-    parser.add_argument("--subscribe", help="receive this output instead")
+    names = [topic.name for topic in optional_topics()]
+    parser.add_argument(
+        "--outputs", nargs="+", default=names, choices=names, help="the optional outputs (default: all)"
+    )
     options = parser.parse_args(arguments)
     os.environ.update(dds_environment())
-    if options.subscribe:
-        _subscribe(options.subscribe)
-    else:
-        print(json.dumps(output_times(np.load(options.image, allow_pickle=False), options.count)))
+    image = np.load(options.image, allow_pickle=False)
+    print(json.dumps(output_times(image, options.count, options.outputs)))
     return 0
 
 
