@@ -63,7 +63,7 @@ class Listener:
         if not rclpy.ok():
             rclpy.init()
         self.images, self.hands = 0, []  # type: ignore[var-annotated]
-        node = rclpy.create_node("listener", namespace=namespace)
+        node = rclpy.create_node(f"listener{namespace.replace('/', '_')}", namespace=namespace)
         node.create_subscription(TwoHands, "hand_recon/hands", lambda data: self.hands.append(data), 100, raw=True)
         node.create_subscription(CameraInfo, "camera_info", self._count, 100, raw=True)
         self._executor = SingleThreadedExecutor()
