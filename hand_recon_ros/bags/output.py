@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,10 +47,14 @@ def check_output(source: Path, out: Path) -> None:
 class RecordingFile:
     """An MCAP file of ROS 2 messages; a context manager. The file has its name only once it is whole.
 
-    Raises BagError and OSError. The folder of ``path`` is made.
+    Args:
+        path: of the file; its folder is made.
+        topics: types by topic; more can be added later.
+
+    Raises BagError and OSError.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, topics: Mapping[str, str]) -> None:
         from mcap.writer import Writer
 
         self._path, self._part = path, path.with_name(path.name + ".part")
@@ -64,6 +69,8 @@ class RecordingFile:
         self._channels: dict[str, int] = {}
         try:
             self._writer.start(profile="ros2", library=f"hand_recon_ros {__version__}")
+            for topic, kind in topics.items():
+                self.add_topic(topic, kind)
         except BaseException:
             self._discard()
             raise
@@ -126,14 +133,7 @@ class HandsFile(RecordingFile):
         self._hand_model = hand_model
         self._publish_tf, self._tf_prefix = publish_tf, tf_prefix
         self._poses = ContinuousPoses()
-        super().__init__(path)
-        try:
-            for topic, kind in KINDS.items():
-                if topic != TF or publish_tf != "off":
-                    self.add_topic(topic, kind)
-        except BaseException:
-            self._discard()
-            raise
+        super().__init__(path, {topic: kind for topic, kind in KINDS.items() if topic != TF or publish_tf != "off"})
 
     def write(self, frame: InputFrame, estimate: TwoHandEstimate, log_time: int) -> None:
         """Write what the node publishes for an image, recorded at ``log_time``, nanoseconds."""

@@ -115,10 +115,8 @@ class Recorder:
 
     def _write_mcap(self, path: Path) -> None:
         """The file of :mod:`hand_recon_ros.bags.output`, of what the node has published, in the order of arrival."""
-        with RecordingFile(path) as file:
-            for topic, messages in self._hands.items():
-                if messages or topic != TF:
-                    file.add_topic(topic, KINDS[topic])
+        topics = {topic: kind for topic, kind in KINDS.items() if self._hands[topic] or topic != TF}
+        with RecordingFile(path, topics) as file:
             arrived = [(received, topic, data) for topic in KINDS for received, data in self._hands[topic]]
             for received, topic, data in sorted(arrived, key=lambda one: one[0]):
                 file.copy(topic, int(received * 1e9), data)
