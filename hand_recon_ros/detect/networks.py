@@ -71,8 +71,8 @@ class HandNetworks:
         if networks.pair is not None:
             networks.pair.run(1)
         for count in range(1, _PARALLEL_CROPS + 1):
-            for features in (True, False):
-                networks.landmark.run(count, features=features)
+            networks.landmark.run(count)
+        networks.landmark.run(_PARALLEL_CROPS, features=False)
         return networks
 
     def detect_palms(self, image: np.ndarray, threshold: float, view: RotatedBox | None = None) -> list[PalmDetection]:
