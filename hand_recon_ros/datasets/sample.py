@@ -15,6 +15,7 @@ BACKGROUND, LEFT_HAND, RIGHT_HAND, OTHER = 0, 1, 2, 3
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sample:
     """An image and its ground truth. Arrays with two slots are left, right; an absent hand is NaN, its flags are False.
+    What a data set does not state of a present hand is NaN as well.
 
     Geometry is in metres in the camera's optical frame. ``camera`` and ``frame_camera`` have the same optical centre
     and axes: the image is a crop of the frame, enlarged or reduced, so that corresponding pixels have the same ray.
@@ -39,6 +40,9 @@ class Sample:
         name: data set, split and number of the sample.
         arrangement: of the hands relative to each other; empty where the data set has none.
         seed: of a synthetic sample, -1 otherwise.
+        vertices: (2, V, 3) metres, of the hand model that the data set was made with; None where it states no meshes.
+        has_maps: whether ``labels``, ``depth`` and ``occluded`` are known; without them the labels are 0, the depth is
+            infinite, nothing is occluded, and what is annotated in the image counts as visible.
     """
 
     image: np.ndarray
@@ -57,3 +61,5 @@ class Sample:
     name: str = ""
     arrangement: str = ""
     seed: int = -1
+    vertices: np.ndarray | None = None
+    has_maps: bool = True

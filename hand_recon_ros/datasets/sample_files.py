@@ -16,13 +16,14 @@ _DEPTH_UNITS = 1e4
 """Of a stored depth per metre: tenths of a millimetre, up to 6.5 m; 0 is infinite."""
 _AS_THEY_ARE = (
     "present", "rotations", "betas", "translation", "joints", "keypoints_2d", "keypoint_visible", "occluded", "name",
-    "arrangement", "seed",
+    "arrangement", "seed", "has_maps",
 )  # fmt: skip
 _TEXTS = ("name", "arrangement")
 
 
 def pack(sample: Sample) -> dict[str, np.ndarray]:
-    """Arrays of a sample, about 40 kB: the image as JPEG, labels and depth (in tenths of a millimetre) as PNG."""
+    """Arrays of a sample without its meshes, about 40 kB: the image as JPEG, labels and depth (in tenths of a
+    millimetre) as PNG."""
     depth = np.where(np.isfinite(sample.depth), np.rint(sample.depth * _DEPTH_UNITS), 0)
     arrays = {name: np.asarray(getattr(sample, name)) for name in _AS_THEY_ARE}
     arrays["image"] = cv2.imencode(".jpg", sample.image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
@@ -38,8 +39,9 @@ def pack(sample: Sample) -> dict[str, np.ndarray]:
 
 def unpack(arrays: Mapping[str, np.ndarray]) -> Sample:
     """The sample of :func:`pack`'s arrays, its image and depth as exact as the files' formats are."""
-    values: dict[str, Any] = {name: arrays[name] for name in _AS_THEY_ARE}
-    values |= {name: str(arrays[name]) for name in _TEXTS} | {"seed": int(arrays["seed"])}
+    values: dict[str, Any] = {name: arrays[name] for name in _AS_THEY_ARE if name in arrays}
+    values |= {name: str(arrays[name]) for name in _TEXTS}
+    values |= {"seed": int(arrays["seed"]), "has_maps": bool(arrays.get("has_maps", True))}
     depth = np.asarray(cv2.imdecode(arrays["depth"], cv2.IMREAD_UNCHANGED))
     return Sample(
         image=np.asarray(cv2.imdecode(arrays["image"], cv2.IMREAD_COLOR)),
