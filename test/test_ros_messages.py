@@ -14,11 +14,12 @@ pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not
 from builtin_interfaces.msg import Time  # noqa: E402
 from geometry_msgs.msg import Pose, TransformStamped  # noqa: E402
 from hand_recon_ros.msg import Hand  # noqa: E402
+from rclpy.serialization import deserialize_message  # noqa: E402
 from ros_support import HEIGHT, WIDTH, estimate_of, hand_estimate, hand_model  # noqa: E402
 from scipy.spatial.transform import Rotation  # noqa: E402
 from sensor_msgs.msg import PointField  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
-from visualization_msgs.msg import Marker  # noqa: E402
+from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
 from hand_recon_ros.conversions.frames import build_transforms, continuous, hand_poses, relative_poses  # noqa: E402
 from hand_recon_ros.conversions.hands import clipped_box, is_finite  # noqa: E402
@@ -28,7 +29,7 @@ from hand_recon_ros.hand_model.named_angles import ANGLE_NAMES, angles_from_name
 from hand_recon_ros.ros import messages  # noqa: E402
 from hand_recon_ros.ros.images import build_compressed_image_message, build_image_message, decode  # noqa: E402
 from hand_recon_ros.ros.markers import HandMarkers  # noqa: E402
-from hand_recon_ros.skeleton import JOINT_NAMES, KEYPOINT_NAMES, KEYPOINT_PARENTS  # noqa: E402
+from hand_recon_ros.skeleton import BONES, JOINT_NAMES, KEYPOINT_NAMES, KEYPOINT_PARENTS  # noqa: E402
 from hand_recon_ros.types import HandEstimate, HandState, Side, TwoHandEstimate  # noqa: E402
 
 HEADER = Header(stamp=Time(sec=12, nanosec=340_000_000), frame_id="camera")
@@ -266,46 +267,73 @@ def test_relative_hand_poses_a_straight_finger_do_not_turn() -> None:
         assert positions[tip, 0] > 0.015
 
 
+def received(message: bytes | None) -> list[Marker]:
+    """The markers of a serialized message as a subscriber gets them."""
+    assert message is not None
+    markers: list[Marker] = deserialize_message(message, MarkerArray).markers
+    return markers
+
+
 def test_markers_hold_the_mesh_and_follow_it() -> None:
     markers = HandMarkers()
     estimate = estimate_of(left=False)
-    message = markers.add(HEADER, estimate)
-    assert [(m.ns, m.id, m.action, m.type) for m in message.markers] == [
+    added = received(markers.add(HEADER, estimate))
+    assert [(m.ns, m.id, m.action, m.type) for m in added] == [
         ("right", 0, Marker.ADD, Marker.TRIANGLE_LIST),
         ("right", 1, Marker.ADD, Marker.LINE_LIST),
         ("right", 2, Marker.ADD, Marker.SPHERE_LIST),
     ]
     hand = estimate.right
-    for shift in (0.0, 0.25):
+    for count, shift in enumerate((0.0, 0.25)):
+        header = Header(stamp=Time(sec=count, nanosec=400_000_000), frame_id=HEADER.frame_id)
         moved = dataclasses.replace(hand, mesh=partial(np.add, hand.vertices, shift), joints=hand.joints + shift)
-        mesh, bones, points = markers.add(HEADER, dataclasses.replace(estimate, right=moved)).markers
+        mesh, bones, points = received(markers.add(header, dataclasses.replace(estimate, right=moved)))
         triangles = np.array([(p.x, p.y, p.z) for p in mesh.points]).reshape(-1, 3, 3)
         np.testing.assert_allclose(triangles, moved.vertices[hand.faces], atol=1e-7)
         np.testing.assert_allclose([(p.x, p.y, p.z) for p in points.points], moved.joints)
-        assert len(bones.points) == 40
-    assert all(m.header == HEADER and m.color.a > 0 and m.lifetime.sec == 3 for m in (mesh, bones, points))
+        ends = np.array([(p.x, p.y, p.z) for p in bones.points]).reshape(-1, 2, 3)
+        np.testing.assert_allclose(ends, moved.joints[np.array(BONES)])
+        assert all(m.header == header and m.color.a > 0 and m.lifetime.sec == 3 for m in (mesh, bones, points))
+
+
+def test_markers_of_both_hands_are_those_of_each_hand_in_any_frame() -> None:
+    markers, both = HandMarkers(), estimate_of()
+    for name in ("camera", "another_camera", "camera", *(f"camera{index}" for index in range(20))):
+        header = Header(stamp=HEADER.stamp, frame_id=name)
+        added = received(markers.add(header, both))
+        alone = [estimate_of(right=False), estimate_of(left=False)]
+        assert added == [marker for each in alone for marker in received(HandMarkers().add(header, each))]
+        assert {marker.header.frame_id for marker in added} == {name}
 
 
 def test_a_hand_without_a_mesh_has_the_other_markers() -> None:
     estimate = estimate_of(left=False)
     bare = dataclasses.replace(estimate.right, mesh=lambda: np.zeros((0, 3)), faces=np.zeros((0, 3), dtype=np.int32))
     markers = HandMarkers()
-    assert [m.id for m in markers.add(HEADER, dataclasses.replace(estimate, right=bare)).markers] == [1, 2]
-    assert [m.id for m in markers.add(HEADER, estimate).markers] == [0, 1, 2]
-    assert [m.id for m in markers.delete(HEADER, markers.shown).markers] == [0, 1, 2]
+    assert [m.id for m in received(markers.add(HEADER, dataclasses.replace(estimate, right=bare)))] == [1, 2]
+    assert [m.id for m in received(markers.add(HEADER, estimate))] == [0, 1, 2]
+    deletion = markers.delete(HEADER, markers.shown)
+    assert deletion is not None and [m.id for m in deletion.markers] == [0, 1, 2]
 
 
 def test_markers_are_deleted_once_when_their_hand_is_lost() -> None:
     markers = HandMarkers()
     markers.add(HEADER, estimate_of())
-    message = markers.add(HEADER, estimate_of(right=False))
-    deleted = [(m.ns, m.id) for m in message.markers if m.action == Marker.DELETE]
+    later = Header(stamp=Time(sec=13), frame_id=HEADER.frame_id)
+    message = received(markers.add(later, estimate_of(right=False)))
+    deleted = [(m.ns, m.id) for m in message if m.action == Marker.DELETE]
     assert deleted == [("right", 0), ("right", 1), ("right", 2)]
-    assert {m.ns for m in message.markers if m.action == Marker.ADD} == {"left"}
+    assert {m.ns for m in message if m.action == Marker.ADD} == {"left"}
+    assert all(m.header == later for m in message)
     assert markers.shown == {Side.LEFT}
-    assert not [m for m in markers.add(HEADER, estimate_of(right=False)).markers if m.action == Marker.DELETE]
-    assert len(markers.delete(HEADER, markers.shown).markers) == 3
+    assert not [m for m in received(markers.add(HEADER, estimate_of(right=False))) if m.action == Marker.DELETE]
+    assert [m.action for m in received(markers.add(HEADER, estimate_of(False, False)))] == [Marker.DELETE] * 3
     assert not markers.shown
+    assert markers.add(HEADER, estimate_of(False, False)) is None and markers.delete(HEADER, set(Side)) is None
+    markers.add(HEADER, estimate_of())
+    deletion = markers.delete(later, {Side.LEFT})
+    assert deletion is not None and [(m.ns, m.action) for m in deletion.markers] == [("left", Marker.DELETE)] * 3
+    assert markers.shown == {Side.RIGHT}
 
 
 def test_quaternions_stay_on_one_hemisphere() -> None:

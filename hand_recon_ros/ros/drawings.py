@@ -67,17 +67,15 @@ class Drawings:
         lost = {side for side in self._markers.shown if not estimate.hand(side).found}
         if self._marker_limit.due(rate):
             message = self._markers.add(header, estimate)
-        elif lost:
-            message = self._markers.delete(header, lost)
         else:
-            return
-        if message.markers:
+            message = self._markers.delete(header, lost)
+        if message is not None:
             self._publishers[MARKERS].publish(message)
 
     def delete_markers(self, header: Any) -> None:
         """Publish that every hand with markers is gone."""
         message = self._markers.delete(header, self._markers.shown)
-        if message.markers:
+        if message is not None:
             self._publishers[MARKERS].publish(message)
 
     def image_due(self, rate: float) -> bool:
