@@ -154,8 +154,8 @@ def _draw_meshes(picture: np.ndarray, hands: list[HandEstimate], camera: Camera)
         fill(layer, triangle, colour, cv2.LINE_8, _SHIFT)
     region = picture[low[1] : high[1], low[0] : high[0]]
     blend = cv2.addWeighted(region, 1.0 - opacity, layer, opacity, 0.0)
-    # Every colour of the layer is greater than 0, so that the layer is its own mask.
-    cv2.copyTo(blend, layer.max(axis=2), region)
+    # In every channel the colours are greater than 0, so that one channel of the layer is its mask.
+    cv2.copyTo(blend, cv2.extractChannel(layer, 0), region)
 
 
 def _front_faces(hand: HandEstimate, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
