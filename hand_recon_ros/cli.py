@@ -63,6 +63,14 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     )  # fmt: skip
 
 
+def _delay(text: str) -> float:
+    """Seconds, as ``--smoothing-delay`` takes them."""
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"must be 0 to 1 s, got {text}")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hand-recon", description="Both hands in metric 3D from images, without ROS.")
     parser.add_argument("--version", action="version", version=__version__)
@@ -105,6 +113,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--depth-slop", type=float, default=0.04, metavar="S",
         help="highest difference of the stamps of image and depth image (s, %(default)s)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--smoothing-delay", type=_delay, default=0.0, metavar="S",
+        help="smooth each pose by the images up to this before and after it (s, %(default)s)",
     )  # fmt: skip
     sub.add_argument(
         "--publish-tf", choices=("off", "wrist", "full"), default="wrist", help="transforms on /tf (%(default)s)"
@@ -192,6 +204,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--hand-length", action="store_true", help="of clips: the length of the hands is known, to a millimetre"
     )
+    sub.add_argument(
+        "--smoothing-delay", type=_delay, default=0.0, metavar="S",
+        help="of clips: estimates are delayed by this and smoothed by the images around them (s)",
+    )  # fmt: skip
     sub.add_argument("--detection", action="store_true", help="measure the detection of hands in single images")
     sub.add_argument(
         "--report", type=Path, metavar="DIR",

@@ -99,8 +99,9 @@ def bag(options: argparse.Namespace) -> dict[str, Any]:
     with RecordedImages(options.recording, options.image, how) as images:
         reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
         summary = reconstruct_recording(
-            reconstructor, images, options.out, options.publish_tf, options.tf_prefix, options.with_images
-        )
+            reconstructor, images, options.out, options.publish_tf, options.tf_prefix, options.with_images,
+            options.smoothing_delay,
+        )  # fmt: skip
     for each in summary["left_out"]:
         print(f"left out: image {each['image']}, stamp {each['stamp']:.3f}: {each['reason']}", file=sys.stderr)
     print(f"{_images(summary)}, {_found(summary)} -> {printable(options.out)}", file=sys.stderr)
@@ -260,8 +261,9 @@ def _evaluate_pipeline(options: argparse.Namespace, cases: list[Any] | None) -> 
 
         return evaluate_images(reconstructor, options.split, options.frames, cases)
     return evaluate_synthetic(
-        reconstructor, options.split, options.frames, cases=cases, depth=options.depth, length=options.hand_length
-    )
+        reconstructor, options.split, options.frames, cases=cases, depth=options.depth, length=options.hand_length,
+        smoothing_delay=options.smoothing_delay,
+    )  # fmt: skip
 
 
 def _report_folder(folder: Path) -> list[Any]:

@@ -41,6 +41,7 @@ from hand_recon_ros.bags.messages import BagError, message_store  # noqa: E402
 from hand_recon_ros.bags.output import HANDS, KINDS, TF, WRISTS  # noqa: E402
 from hand_recon_ros.calibration import write_calibration  # noqa: E402
 from hand_recon_ros.camera import Camera  # noqa: E402
+from hand_recon_ros.interact.estimates import with_pose  # noqa: E402
 from hand_recon_ros.reconstructor import TwoHandReconstructor  # noqa: E402
 from hand_recon_ros.synthetic import Clip, load_clip, rendered_clip  # noqa: E402
 from hand_recon_ros.types import HandState, Side  # noqa: E402
@@ -345,3 +346,30 @@ def test_full_transforms_with_a_prefix(bench: Bench) -> None:
     (tf,) = [message for topic, _, message in read_hands_file(bench.out) if topic == TF]
     names = {each.child_frame_id for each in tf.transforms}
     assert len(names) == 42 and {"cam1_left_wrist", "cam1_right_index_tip"} <= names
+
+
+def test_poses_are_smoothed_by_the_images_around_them_and_none_is_lost(bench: Bench) -> None:
+    """The last ones too, and those before time jumps back; each with its own stamp and time of recording."""
+    stamps = [*(5.0 + np.arange(10) / 30.0), *(2.0 + np.arange(8) / 30.0)]
+    source = bench.write([grey(stamp, recorded=5.0 + number / 30.0) for number, stamp in enumerate(stamps)])
+    shake = iter(np.tile([0.01, -0.01], 9))
+
+    def shaking(image: np.ndarray, camera: Camera, stamp: float) -> Any:
+        still = estimate_of(camera=camera, stamp=stamp)
+        step = np.array([next(shake), 0.0, 0.0])
+        left, right = (
+            with_pose(hand, hand.rotations, hand.betas, hand.joints[0] + step, hand_model(), camera, False)
+            for hand in (still.left, still.right)
+        )
+        return dataclasses.replace(still, left=left, right=right)
+
+    bench.reconstructor.estimate = shaking
+    summary = bench.run(source, smoothing_delay=0.1)
+    assert summary["images"] == 18 and summary["restarts"] == 1 and summary["found"] == {"left": 18, "right": 18}
+    hands = bench.hands
+    np.testing.assert_allclose([m.header.stamp.sec + m.header.stamp.nanosec * 1e-9 for m in hands], stamps, atol=1e-6)
+    still = estimate_of().right.joints[0, 0]
+    away = np.abs([m.right.wrist.position.x - still for m in hands])
+    assert away[3:7].max() < 0.004 and away[13:15].max() < 0.004
+    recorded = [time for topic, time, _ in read_hands_file(bench.out) if topic == HANDS]
+    np.testing.assert_allclose(recorded, 5.0 + np.arange(18) / 30.0, atol=1e-6)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ..conversions.hands import publishable
 from ..conversions.images import InputError
+from ..conversions.stream import InputFrame
 from ..image_files import printable
 from ..reconstructor import TwoHandReconstructor
-from ..types import Side
+from ..track.fixed_lag import FixedLagSmoother
+from ..types import Side, TwoHandEstimate
 from .images import RecordedImages
 from .inputs import INFO_TYPE
 from .messages import BagError, stamp_of
@@ -24,12 +27,13 @@ def reconstruct_recording(
     publish_tf: str = "wrist",
     tf_prefix: str = "human_",
     with_images: bool = False,
+    smoothing_delay: float = 0.0,
 ) -> dict[str, Any]:
     """Reconstruct every image of a recording into the MCAP file ``out``.
 
     Stamps are those of the images; tracking starts again where they jump back, and where the frame_id changes.
     ``publish_tf`` and ``tf_prefix`` are as the node's parameters; ``with_images`` also copies the images and their
-    camera_info.
+    camera_info. Poses are smoothed by the images up to ``smoothing_delay`` seconds before and after them.
 
     Returns:
         {"out", "image", "camera_info", "images", "images_expected", "left_out": [{"image", "stamp", "reason"}],
@@ -46,7 +50,7 @@ def reconstruct_recording(
             file.add_topic(images.topic, images.kind)
             if images.info_topic:
                 file.add_topic(images.info_topic, INFO_TYPE)
-        summary = _reconstruct(reconstructor, images, file, with_images)
+        summary = _reconstruct(reconstructor, images, file, with_images, smoothing_delay)
         if not summary["images"]:
             reason = summary["left_out"][0]["reason"] if summary["left_out"] else f"{images.topic} has no messages"
             raise BagError(f"{printable(images.source)}: no image can be used: {reason}")
@@ -56,7 +60,11 @@ def reconstruct_recording(
 
 
 def _reconstruct(
-    reconstructor: TwoHandReconstructor, images: RecordedImages, file: HandsFile, with_images: bool
+    reconstructor: TwoHandReconstructor,
+    images: RecordedImages,
+    file: HandsFile,
+    with_images: bool,
+    smoothing_delay: float,
 ) -> dict[str, Any]:
     """Write the hands of all images; returns the figures of :func:`reconstruct_recording`."""
     from tqdm import tqdm
@@ -66,6 +74,14 @@ def _reconstruct(
     found = {side.label: 0 for side in Side}
     left_out: list[dict[str, Any]] = []
     times: list[int] = []
+    smoother: FixedLagSmoother[tuple[InputFrame, int]] = FixedLagSmoother(reconstructor.hand_model)
+
+    def write(smoothed: Iterable[tuple[tuple[InputFrame, int], TwoHandEstimate]]) -> None:
+        for (frame, log_time), estimate in smoothed:
+            file.write(frame, estimate, log_time)
+            for side in Side:
+                found[side.label] += estimate.hand(side).found
+
     reconstructor.reset()
     progress = tqdm(images.messages(), desc="bag", total=images.expected, unit="image", disable=None)
     for number, (log_time, data) in enumerate(progress):
@@ -81,17 +97,17 @@ def _reconstruct(
         if with_images and images.info_topic and info is not None:
             file.copy(images.info_topic, log_time, info)
         if not frame.continues:
+            write(smoother.rest(smoothing_delay))
             reconstructor.reset()
         taken = frame.frame
         estimate = reconstructor(taken.image, taken.camera, taken.stamp, taken.depth)
         estimate = publishable(estimate, images.problems)
-        file.write(frame, estimate, log_time)
+        write(smoother.add((frame, log_time), estimate, taken.camera, smoothing_delay))
         counts["images"] += 1
         counts["restarts"] += not frame.continues
         counts["calibrated"] += taken.camera.calibrated
         counts["with_depth"] += taken.depth is not None
-        for side in Side:
-            found[side.label] += estimate.hand(side).found
+    write(smoother.rest(smoothing_delay))
     return {
         **counts,
         "images_expected": max(images.expected, counts["images"] + len(left_out)),

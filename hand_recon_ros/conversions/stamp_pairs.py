@@ -8,8 +8,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 ImageT = TypeVar("ImageT")
 HandsT = TypeVar("HandsT")
 
-CAPACITY = 16
-"""How many images, and how many hands, wait for what belongs to them: at 60 Hz those of 0.27 s."""
+CAPACITY = 32
+"""How many images, and how many hands, wait for what belongs to them: at 60 Hz those of 0.53 s, as long as hands that
+are smoothed are late."""
 
 
 class Stamp(NamedTuple):

@@ -15,6 +15,7 @@ from ..runtime.model_files import cache_dir
 from ..skeleton import WRIST
 from ..synthetic import Clip, load_clip, rendered_clip
 from ..synthetic.depth_sensor import sensed_depth, with_wall
+from ..track.fixed_lag import FixedLagSmoother
 from ..types import HandState, ScaleSource, Side, TwoHandEstimate
 from . import metrics
 from .cases import Case
@@ -45,6 +46,7 @@ def evaluate_synthetic(
     cases: list[Case] | None = None,
     depth: bool = False,
     length: bool = False,
+    smoothing_delay: float = 0.0,
 ) -> dict[str, Any]:
     """Measure a reconstructor on the clips of a split.
 
@@ -67,12 +69,14 @@ def evaluate_synthetic(
             then has ``depth``: the share of TRACKED hands with the scale source DEPTH, and over these the median of the
             wrist's error, mm, and the share of errors along the ray within one and two ``position_stddev``.
         length: whether the length of each clip's hands is known, to a millimetre, as one who has measured them knows.
+        smoothing_delay: seconds by which the estimates are delayed and smoothed, see ``track.fixed_lag``; the lag is
+            that of the poses behind their stamps.
 
     Returns the report that ``hand-recon evaluate --json`` prints; metrics that are not measured are None.
     """
     folder = clips or cache_dir() / "clips"
     rendered = [load_clip(rendered_clip(folder, frames, seed, view)) for view, seed in SPLITS[split]]
-    samples = [_measure(reconstructor, clip, cases, depth, length) for clip in rendered]
+    samples = [_measure(reconstructor, clip, cases, depth, length, smoothing_delay) for clip in rendered]
     names = (*PER_HAND, *PER_PAIR, *PENETRATION, "jitter_mm", "lag_ms", *TOUCHING, PER_JOINT)
     values, refined = (
         {name: np.concatenate([sample[when][name] for sample in samples]) for name in samples[0][when]}
@@ -145,6 +149,7 @@ def _measure(
     cases: list[Case] | None = None,
     with_depth: bool = False,
     with_length: bool = False,
+    smoothing_delay: float = 0.0,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Per-frame values of one clip before and after the two-hand refinement; ``cases`` are those after it."""
     vertices = clip.truth["vertices"].shape[-2]
@@ -152,14 +157,19 @@ def _measure(
     if with_length:
         reconstructor.update_settings(hand_length=round(_length(clip.truth["joints"]), 3))
     reconstructor.reset()
+    smoother: FixedLagSmoother[int] = FixedLagSmoother(reconstructor.hand_model)
     for frame, image in enumerate(clip.images()):
         depth = {}
         if with_depth:
             rng = np.random.default_rng([int(clip.truth["seed"]), frame])
             depth["depth"] = sensed_depth(with_wall(clip.depth(frame)), clip.camera, rng)
         estimate = reconstructor(image, clip.camera, stamp=float(clip.truth["stamps"][frame]), **depth)
-        before.add(frame, estimate.before_refinement())
-        after.add(frame, estimate)
+        for number, smoothed in smoother.add(frame, estimate, clip.camera, smoothing_delay):
+            before.add(number, smoothed.before_refinement())
+            after.add(number, smoothed)
+    for number, smoothed in smoother.rest(smoothing_delay):
+        before.add(number, smoothed.before_refinement())
+        after.add(number, smoothed)
     faces = [reconstructor.hand_model.faces(side) for side in Side]
     return _values(clip, before, faces), _values(clip, after, faces, cases)
 

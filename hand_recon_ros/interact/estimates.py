@@ -70,23 +70,40 @@ def with_pair(
         position_stddev: of each wrist along its ray (2,), metres; the hands' own where None.
     """
     stddevs = [hand.position_stddev for hand in hands] if position_stddev is None else position_stddev
-    translations, keypoints = pair.translations(hand_model), pair.keypoints(hand_model)
-    result = []
-    for side, hand in zip(Side, hands, strict=True):
-        rotations, betas = pair.rotations[side], pair.betas[side]
-        translation, joints = translations[side], keypoints[side]
-        changed = dataclasses.replace(
-            hand,
-            joints=joints,
-            rotations=rotations,
-            betas=betas,
-            translation=translation,
-            wrist_pose=wrist_pose(joints, side == Side.RIGHT),
-            mesh=functools.partial(hand_model.mesh, side, rotations, betas, translation),
+    return [
+        dataclasses.replace(
+            with_pose(hand, pair.rotations[side], pair.betas[side], pair.wrists[side], hand_model, camera, mirrored),
             position_stddev=float(stddevs[side]),
         )
-        if hand.state == HandState.PREDICTED:
-            pixels = camera.project(mirror_points(joints) if mirrored else joints)
-            changed = dataclasses.replace(changed, keypoints_2d=pixels, roi=bounding_box(pixels))
-        result.append(changed)
-    return result
+        for side, hand in zip(Side, hands, strict=True)
+    ]
+
+
+def with_pose(
+    hand: HandEstimate,
+    rotations: np.ndarray,
+    betas: np.ndarray,
+    wrist: np.ndarray,
+    hand_model: HandModel,
+    camera: Camera,
+    mirrored: bool,
+) -> HandEstimate:
+    """A hand with other parameters, as :func:`with_pair`: joint rotations (16, 3, 3), betas (10,) and the position of
+    the wrist (3,), metres."""
+    side = hand.side
+    kinematics = hand_model.kinematics(side)
+    translation = wrist - kinematics.rest_keypoints(betas)[WRIST]
+    joints, _ = kinematics.forward(rotations, betas, translation)
+    changed = dataclasses.replace(
+        hand,
+        joints=joints,
+        rotations=rotations,
+        betas=betas,
+        translation=translation,
+        wrist_pose=wrist_pose(joints, side == Side.RIGHT),
+        mesh=functools.partial(hand_model.mesh, side, rotations, betas, translation),
+    )
+    if hand.state == HandState.PREDICTED:
+        pixels = camera.project(mirror_points(joints) if mirrored else joints)
+        changed = dataclasses.replace(changed, keypoints_2d=pixels, roi=bounding_box(pixels))
+    return changed

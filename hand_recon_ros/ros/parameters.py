@@ -69,6 +69,14 @@ class NodeConfig:
     tf_wait: float = setting(
         0.02, "how long an image waits for the transform to target_frame", unit="s", low=0.0, high=0.2, live=True
     )
+    smoothing_delay: float = setting(
+        0.0,
+        "publish the hands of each image this much later, smoothed by the images before and after it; 0 at once",
+        unit="s",
+        low=0.0,
+        high=0.5,
+        live=True,
+    )
     publish_tf: str = setting(
         "wrist",
         "transforms on /tf: none, the two wrists, or the finger joints as well",

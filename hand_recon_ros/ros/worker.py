@@ -16,6 +16,7 @@ from ..conversions.hands import publishable
 from ..conversions.problems import Problems
 from ..conversions.stream import InputFrame
 from ..lift.hand_calibration import HandCalibration, HandShape
+from ..track.fixed_lag import FixedLagSmoother
 from ..types import HandState, Side, TwoHandEstimate
 from .diagnostics import STALL_AFTER, Counters
 from .inputs import Inputs, ReceivedImage
@@ -88,6 +89,7 @@ class Worker:
         self._parameters = parameters
         self._problems = problems
         self._counters = counters
+        self._smoother: FixedLagSmoother[InputFrame] = FixedLagSmoother(reconstructor.hand_model)
         self._header: Any | None = None
         self._cause = ""
         self._busy = threading.Lock()
@@ -252,30 +254,37 @@ class Worker:
             return False
         self._header = frame.header
         estimate = publishable(self._reconstruct(frame), self._problems)
-        if self._done:
-            return True
-        published, latency = self._outputs.publish(frame, estimate, self._inputs.dropped, parameters.node)
+        self._counters.restart()  # with a delay, this image is published after a later one
+        for due, smoothed in self._smoother.add(frame, estimate, frame.frame.camera, parameters.node.smoothing_delay):
+            if self._done:
+                return True
+            published, latency = self._outputs.publish(due, smoothed, self._inputs.dropped, parameters.node)
+            self._counters.add(published, latency)
         self._problems.solved("failure")
-        self._counters.add(published, latency)
         return True
 
     def _reconstruct(self, frame: InputFrame) -> TwoHandEstimate:
         try:
             if not frame.continues:
-                self._reconstructor.reset()
+                self._forget()
             taken = frame.frame
             return self._reconstructor(taken.image, taken.camera, taken.stamp, taken.depth)
         except Exception:
             # Its tracks may be half updated.
-            self._reconstructor.reset()
+            self._forget()
             raise
+
+    def _forget(self) -> None:
+        """Forget both hands, and the images that are not published yet."""
+        self._reconstructor.reset()
+        self._smoother.clear()
 
     def _reset_if_requested(self) -> None:
         """Forget both hands; the caller holds the lock."""
         if not self._reset_requested:
             return
         self._reset_requested = False
-        self._reconstructor.reset()
+        self._forget()
         self._inputs.restart()
         self._counters.states = HandState.LOST, HandState.LOST
         self._counters.calibrated = None
