@@ -1,6 +1,7 @@
 """The data files of InterHand2.6M v1.0, which list images and what is annotated in them, as arrays.
 
-A split has up to 1.4 million images: a file is read whole, and becomes arrays of less than 250 bytes an image.
+A split has up to 1.4 million images, at 5 per second: a file is read whole, and becomes arrays of less than 250 bytes
+an image.
 """
 
 from __future__ import annotations
