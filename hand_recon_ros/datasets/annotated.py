@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -74,10 +74,10 @@ def annotation_file(root: Path, name: str, about: str) -> Path:
     return path
 
 
-def read_json(path: Path) -> Any:
-    """What is in a JSON file; raises AnnotationError."""
+def read_json(path: Path, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """What is in a JSON file, with ``object_hook`` as of ``json.loads``; raises AnnotationError."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), object_hook=object_hook)
     except OSError as error:
         raise AnnotationError(f"{path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
