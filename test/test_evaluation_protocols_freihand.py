@@ -17,7 +17,7 @@ from hand_recon_ros.evaluation.protocols.freihand_predictions import (
     read_predictions,
     write_predictions,
 )
-from hand_recon_ros.evaluation.protocols.published import PUBLISHED, published
+from hand_recon_ros.evaluation.protocols.published import PUBLISHED, beside, published
 from hand_recon_ros.evaluation.protocols.rest_pose import rest_hands
 from hand_recon_ros.hand_model import load_hand_model
 
@@ -220,3 +220,18 @@ def test_published_rows_have_the_names_of_the_reports():
     }  # fmt: skip
     by_intaghand = [row.method for row in published("interhand26m", "intaghand")]
     assert "IntagHand, its code" in by_intaghand and "DIR, its code" not in by_intaghand and "A2P" in by_intaghand
+
+
+def test_measured_figures_stand_above_the_published_ones():
+    report = {
+        "metrics": {"found": 1.0, "pa_mpjpe_mm": 7.125, "raw_auc": 0.5, "pa_f_5": None},
+        "ci95": {"pa_mpjpe_mm": [7.0, 7.25], "pa_f_5": None},
+    }
+    head, measured, *others = beside("freihand", "freihand", report)
+    assert head == ("method", "pa_mpjpe_mm", "pa_f_5", "protocol", "source")
+    assert measured == ("measured", "7.125 [7.000, 7.250]", "", "freihand", "")
+    assert ("WiLoR", "5.5", "0.825", "freihand", "arXiv:2409.12259") in others
+    assert ("MobRecon", "6.9", "", "freihand", "arXiv:2112.02753") in others
+    rows = beside("interhand26m", "interwild", {"metrics": {"mrrpe_mm": 30.0}, "ci95": {}})
+    assert rows[1] == ("measured", "30.000", "interwild", "")
+    assert ("ACR", "", "not stated", "arXiv:2303.05938") in rows and "DIR, its code" not in [row[0] for row in rows]

@@ -46,7 +46,8 @@ def measure(
 
     Args:
         joints, true_joints: keypoints (N, 21, 3), metres in the camera frame; NaN where no hand was found.
-        vertices, true_vertices: (N, V, 3), likewise. Without predicted ones there are no scores of meshes.
+        vertices, true_vertices: (N, V, 3), likewise. Without predicted ones, or with those of another hand
+            model, which are not passed, there are no scores of meshes.
         rest: of :func:`rest_pose.rest_hands`, for hands that were not found.
 
     Raises ValueError where shapes do not fit.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
+
+from ..picture_tables import Rows
 
 A2P = "A2P (arXiv:2503.17788v3)"
 
@@ -58,7 +61,28 @@ PUBLISHED = (
 )
 
 
+def beside(dataset: str, protocol: str, report: Mapping[str, Any]) -> Rows:
+    """A table of a report's figures above the published ones: those by its protocol, and those without a known one.
+
+    ``report`` has "metrics" and "ci95" of figures, as those of the protocols.
+    """
+    rows = published(dataset, protocol)
+    names = [name for name in report["metrics"] if any(name in row.figures for row in rows)]
+    measured = [_with_interval(report["metrics"][name], report["ci95"].get(name)) for name in names]
+    table: Rows = [("method", *names, "protocol", "source"), ("measured", *measured, protocol, "")]
+    for row in rows:
+        figures = (f"{row.figures[name]:g}" if name in row.figures else "" for name in names)
+        table.append((row.method, *figures, row.protocol or "not stated", row.source))
+    return table
+
+
 def published(dataset: str, protocol: str = "") -> list[Published]:
     """The rows of a data set; with a protocol, those measured by it and those of which that is not known."""
     rows = [row for row in PUBLISHED if row.dataset == dataset]
     return [row for row in rows if not protocol or row.protocol in ("", protocol)]
+
+
+def _with_interval(value: float | None, bounds: list[float] | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if bounds is None else f"{value:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"
