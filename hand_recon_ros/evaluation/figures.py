@@ -51,9 +51,8 @@ def mesh_figures(
     vertices: np.ndarray, true_vertices: np.ndarray, wrists: np.ndarray, true_wrists: np.ndarray
 ) -> Figures:
     """Figures (N,) of the meshes (N, V, 3) of N hands with their wrists (N, 3), in the camera frame, metres."""
-    relative, true_relative = vertices - wrists[:, None], true_vertices - true_wrists[:, None]
     return {
-        "mpvpe_mm": metrics.mpjpe(relative, true_relative, root=None),
+        "mpvpe_mm": metrics.mpvpe(vertices, true_vertices, wrists[:, None], true_wrists[:, None]),
         "pa_mpvpe_mm": metrics.pa_mpjpe(vertices, true_vertices),
     }
 

@@ -14,7 +14,9 @@ import numpy as np
 from ..geometry.alignment import procrustes
 from ..skeleton import MIDDLE_MCP, WRIST
 
-__all__ = ["joint_errors", "lag", "mpjpe", "mrrpe", "pa_mpjpe", "point_errors", "wrist_error"]
+__all__ = [
+    "acceleration_jitter", "joint_errors", "lag", "mpjpe", "mpvpe", "mrrpe", "pa_mpjpe", "point_errors", "wrist_error",
+]  # fmt: skip
 
 _MM = 1000.0
 
@@ -36,15 +38,7 @@ def joint_errors(
         rescale: scale the prediction about the root to the truth's length from wrist to middle MCP (IntagHand, DIR).
     """
     predicted, truth = _pair(predicted, truth)
-    if root is not None:
-        predicted = predicted - predicted[..., root : root + 1, :]
-        truth = truth - truth[..., root : root + 1, :]
-    elif rescale:
-        raise ValueError("rescale needs a root to scale about, got root=None")
-    if rescale:
-        lengths = [np.linalg.norm(p[..., MIDDLE_MCP, :] - p[..., WRIST, :], axis=-1) for p in (predicted, truth)]
-        predicted = predicted * (lengths[1] / lengths[0])[..., None, None]
-    return point_errors(predicted, truth) * _MM
+    return point_errors(*_aligned(predicted, truth, predicted, truth, root, rescale)) * _MM
 
 
 def mpjpe(predicted: np.ndarray, truth: np.ndarray, root: int | None = WRIST, rescale: bool = False) -> np.ndarray:
@@ -55,6 +49,24 @@ def mpjpe(predicted: np.ndarray, truth: np.ndarray, root: int | None = WRIST, re
     return joint_errors(predicted, truth, root, rescale).mean(axis=-1)
 
 
+def mpvpe(
+    vertices: np.ndarray,
+    true_vertices: np.ndarray,
+    joints: np.ndarray,
+    true_joints: np.ndarray,
+    root: int | None = WRIST,
+    rescale: bool = False,
+) -> np.ndarray:
+    """Mean per-vertex position error (...), mm, of meshes (..., V, 3), metres.
+
+    Root and scale are those of the hands' keypoints (..., 21, 3), which neither have to be vertices nor count
+    themselves; otherwise as in :func:`joint_errors`.
+    """
+    vertices, true_vertices = _pair(vertices, true_vertices)
+    joints, true_joints = _pair(joints, true_joints)
+    return point_errors(*_aligned(vertices, true_vertices, joints, true_joints, root, rescale)).mean(axis=-1) * _MM
+
+
 def pa_mpjpe(predicted: np.ndarray, truth: np.ndarray, reflection: bool = False) -> np.ndarray:
     """MPJPE after Procrustes alignment with scale, mm: the error of the articulated pose and shape alone."""
     predicted, truth = _pair(predicted, truth)
@@ -63,12 +75,14 @@ def pa_mpjpe(predicted: np.ndarray, truth: np.ndarray, reflection: bool = False)
     return mpjpe(aligned, truth, root=None)
 
 
-def mrrpe(left: np.ndarray, right: np.ndarray, true_left: np.ndarray, true_right: np.ndarray) -> np.ndarray:
-    """Mean relative-root position error, mm: |(wrist_L - wrist_R) predicted - (wrist_L - wrist_R) true|."""
+def mrrpe(
+    left: np.ndarray, right: np.ndarray, true_left: np.ndarray, true_right: np.ndarray, root: int = WRIST
+) -> np.ndarray:
+    """Mean relative-root position error, mm: |(root_L - root_R) predicted - (root_L - root_R) true|."""
     left, true_left = _pair(left, true_left)
     right, true_right = _pair(right, true_right)
-    between = left[..., WRIST, :] - right[..., WRIST, :]
-    true_between = true_left[..., WRIST, :] - true_right[..., WRIST, :]
+    between = left[..., root, :] - right[..., root, :]
+    true_between = true_left[..., root, :] - true_right[..., root, :]
     return np.linalg.norm(between - true_between, axis=-1) * _MM
 
 
@@ -95,6 +109,38 @@ def lag(predicted: np.ndarray, truth: np.ndarray, stamps: np.ndarray) -> float:
     velocity, error = (each[known] - each[known].mean(axis=0) for each in (velocity, error))
     changes = float((velocity**2).sum())
     return -float((velocity * error).sum()) / changes * _MM if changes > 0.0 else math.nan
+
+
+def acceleration_jitter(points: np.ndarray) -> np.ndarray:
+    """Mean length of the second difference of points (T, ..., N, 3) over time, (T - 2, ...), mm/frame^2.
+
+    A figure in these units says nothing without the rate of the frames. NaN where one of three images has NaN.
+    """
+    return np.linalg.norm(np.diff(np.asarray(points, dtype=np.float64), n=2, axis=0), axis=-1).mean(axis=-1) * _MM
+
+
+def _aligned(
+    predicted: np.ndarray,
+    truth: np.ndarray,
+    joints: np.ndarray,
+    true_joints: np.ndarray,
+    root: int | None,
+    rescale: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points of both hands with the root of their keypoints at the origin, the prediction's rescaled if asked."""
+    if root is not None:
+        predicted = predicted - joints[..., root : root + 1, :]
+        truth = truth - true_joints[..., root : root + 1, :]
+    elif rescale:
+        raise ValueError("rescale needs a root to scale about, got root=None")
+    if rescale:
+        length, true_length = (
+            np.linalg.norm(j[..., MIDDLE_MCP, :] - j[..., WRIST, :], axis=-1) for j in (joints, true_joints)
+        )
+        if (length == 0.0).any():
+            raise ValueError("a predicted hand cannot be rescaled: its wrist and its middle MCP are the same point")
+        predicted = predicted * (true_length / length)[..., None, None]
+    return predicted, truth
 
 
 def _pair(
