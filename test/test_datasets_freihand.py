@@ -266,7 +266,7 @@ def test_splits_and_versions_that_there_are_not(root: Path) -> None:
 # Large JSON files
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 64, 1 << 24])
+@pytest.mark.parametrize("chunk", [1, 7, 64, 1 << 22])
 @pytest.mark.parametrize("indent", [None, 1])
 def test_arrays_are_those_of_the_whole_file(tmp_path: Path, chunk: int, indent: int | None) -> None:
     content = np.random.default_rng(0).normal(size=(6, 2, 3)).tolist()
