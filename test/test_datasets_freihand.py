@@ -26,6 +26,7 @@ from hand_recon_ros.datasets.freihand_files import (
     write_freihand,
     write_freihand_predictions,
 )
+from hand_recon_ros.datasets.freihand_parameters import numbers_from_parameters, parameters_from_numbers
 from hand_recon_ros.datasets.json_arrays import JsonArrays
 from hand_recon_ros.datasets.sample import RIGHT_HAND
 from hand_recon_ros.hand_model import load_hand_model
@@ -125,6 +126,16 @@ def test_parameters_put_the_middle_mcp_on_the_roots_ray(root: Path) -> None:
     root_joint = model.mesh_keypoints(right, mesh)[9]
     np.testing.assert_allclose(root_joint, [12.0 / 802, -22.0 / 802, 490.0 / 802], atol=1e-7)
     assert np.isnan(sample.rotations[Side.LEFT]).all() and np.isnan(sample.translation[Side.LEFT]).all()
+
+
+def test_numbers_of_parameters_are_the_numbers_again() -> None:
+    model, intrinsics = mano_stand_in(), np.array(K)
+    for seed in range(5):
+        given = numbers(seed)
+        rotations, betas, translation = parameters_from_numbers(given, intrinsics, model)
+        again = numbers_from_parameters(rotations, betas, translation, intrinsics, model)
+        np.testing.assert_allclose(again[48:], given[48:], rtol=1e-12)
+        np.testing.assert_allclose(model.from_mano_pose(again[:48]), model.from_mano_pose(given[:48]), atol=1e-12)
 
 
 def test_numbers_without_the_outer_list_are_the_same(root: Path) -> None:
