@@ -45,6 +45,8 @@ def test_without_intrinsics_the_field_of_view_is_60_degrees(tmp_path):
     [
         ({"file": "b.png"}, r"entry 1 \(b.png\): no such file"),
         ({"file": 5}, "entry 1: file: expected str, got 5"),
+        ({"file": "../../etc/passwd"}, "'../../etc/passwd' is not the name of a file below"),
+        ({"file": "/etc/passwd"}, "'/etc/passwd' is not the name of a file below"),
         ({"kind": None}, r"entry 1 \(a.png\): kind: expected str, got None"),
         ({"hands": {}}, "hands: expected list"),
         ({"hands": [HAND, 3]}, "hand 1: expected an object, got 3"),

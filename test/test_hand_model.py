@@ -155,6 +155,18 @@ def test_single_hands_and_batches_give_the_same(model):
     np.testing.assert_allclose(shared[1], model.mesh(Side.LEFT, rotations[1], ZERO, ORIGIN), atol=1e-6)
 
 
+@pytest.mark.parametrize("side", Side)
+def test_keypoints_of_meshes_at_rest_are_those_of_the_chain(model, side):
+    betas = np.random.default_rng(3).normal(size=(2, 10))
+    rotations = np.tile(np.eye(3), (16, 1, 1))
+    vertices = model.mesh(side, rotations, betas, np.array([0.1, 0.0, 0.5]))
+    keypoints = model.mesh_keypoints(side, vertices)
+    assert keypoints.shape == (2, 21, 3)
+    expected, _ = model.kinematics(side).forward(rotations, betas, np.array([0.1, 0.0, 0.5]))
+    np.testing.assert_allclose(keypoints, expected, atol=1e-6)
+    np.testing.assert_array_equal(model.mesh_keypoints(side, vertices[1]), keypoints[1])
+
+
 def test_the_left_hand_is_the_mirrored_right_hand(model):
     rotations, betas, translation = random_hands(11, 4)
     right = model.mesh(Side.RIGHT, rotations, betas, translation)

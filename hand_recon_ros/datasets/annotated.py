@@ -14,7 +14,7 @@ import numpy as np
 from ..camera import Camera
 from ..image_files import is_file, read_image
 from ..skeleton import NUM_JOINTS, NUM_KEYPOINTS
-from .pictures import AnnotationError
+from .annotations import AnnotationError
 from .sample import Sample
 
 _log = logging.getLogger(__name__)
@@ -107,8 +107,10 @@ def annotated_sample(
     betas: np.ndarray | None = None,
     translation: np.ndarray | None = None,
     vertices: np.ndarray | None = None,
+    present: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
 ) -> Sample:
-    """The sample of a whole image without maps of labels and depth.
+    """The sample of a whole image without maps of depth and occlusion.
 
     Args:
         image: uint8 (H, W, 3) BGR.
@@ -117,8 +119,10 @@ def annotated_sample(
             them for a hand that is not there.
         name: of data set, split and image.
         arrangement, rotations, betas, translation, vertices: as of Sample; None where the data set does not have them.
+        present: which hands are in the scene (2,) bool; None: those of which a keypoint is annotated.
+        labels: as of Sample, where the data set has a segmentation of the hands.
     """
-    present = np.isfinite(joints).any(axis=(1, 2))
+    present = np.isfinite(joints).any(axis=(1, 2)) if present is None else present
     keypoints_2d = np.full((2, NUM_KEYPOINTS, 2), np.nan)
     known = np.isfinite(joints).all(axis=-1)
     keypoints_2d[known] = camera.project(joints[known])
@@ -140,10 +144,11 @@ def annotated_sample(
         keypoints_2d=keypoints_2d,
         keypoint_visible=inside,
         occluded=np.zeros((2, NUM_KEYPOINTS), dtype=bool),
-        labels=np.zeros((height, width), dtype=np.uint8),
+        labels=np.zeros((height, width), dtype=np.uint8) if labels is None else labels,
         depth=np.full((height, width), np.inf, dtype=np.float32),
         name=name,
         arrangement=arrangement,
         vertices=vertices,
         has_maps=False,
+        has_labels=labels is not None,
     )

@@ -41,8 +41,9 @@ class Sample:
         arrangement: of the hands relative to each other; empty where the data set has none.
         seed: of a synthetic sample, -1 otherwise.
         vertices: (2, V, 3) metres, of the hand model that the data set was made with; None where it states no meshes.
-        has_maps: whether ``labels``, ``depth`` and ``occluded`` are known; without them the labels are 0, the depth is
-            infinite, nothing is occluded, and what is annotated in the image counts as visible.
+        has_maps: whether ``depth`` and ``occluded`` are known, and in ``labels`` what is not a hand; without them the
+            depth is infinite, nothing is occluded, and what is annotated in the image counts as visible.
+        has_labels: whether the hands are known in ``labels``; without them all labels are 0.
     """
 
     image: np.ndarray
@@ -63,3 +64,4 @@ class Sample:
     seed: int = -1
     vertices: np.ndarray | None = None
     has_maps: bool = True
+    has_labels: bool = True

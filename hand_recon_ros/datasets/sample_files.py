@@ -16,7 +16,7 @@ _DEPTH_UNITS = 1e4
 """Of a stored depth per metre: tenths of a millimetre, up to 6.5 m; 0 is infinite."""
 _AS_THEY_ARE = (
     "present", "rotations", "betas", "translation", "joints", "keypoints_2d", "keypoint_visible", "occluded", "name",
-    "arrangement", "seed", "has_maps",
+    "arrangement", "seed", "has_maps", "has_labels",
 )  # fmt: skip
 _TEXTS = ("name", "arrangement")
 
@@ -42,6 +42,7 @@ def unpack(arrays: Mapping[str, np.ndarray]) -> Sample:
     values: dict[str, Any] = {name: arrays[name] for name in _AS_THEY_ARE if name in arrays}
     values |= {name: str(arrays[name]) for name in _TEXTS}
     values |= {"seed": int(arrays["seed"]), "has_maps": bool(arrays.get("has_maps", True))}
+    values["has_labels"] = bool(arrays.get("has_labels", values["has_maps"]))
     depth = np.asarray(cv2.imdecode(arrays["depth"], cv2.IMREAD_UNCHANGED))
     return Sample(
         image=np.asarray(cv2.imdecode(arrays["image"], cv2.IMREAD_COLOR)),

@@ -11,7 +11,7 @@ import numpy as np
 from ..geometry.compiled import compiled
 from ..geometry.hand_kinematics import forward_kinematics
 from ..geometry.skinning import skinned
-from ..skeleton import JOINT_KEYPOINTS, NUM_JOINTS, TIPS, WRIST
+from ..skeleton import JOINT_KEYPOINTS, NUM_JOINTS, NUM_KEYPOINTS, TIPS, WRIST
 from ..types import Side
 from .arrays import MANO_VERTICES, HandArrays, read_arrays
 from .frames import transfer_frames
@@ -84,6 +84,19 @@ class HandModel:
             np.broadcast_to(translation, (*(count or (1,)), 3)),
         )
         return posed[0] if single else posed
+
+    def mesh_keypoints(self, side: Side, vertices: np.ndarray) -> np.ndarray:
+        """Keypoints (..., 21, 3) of meshes (..., V, 3), as data sets of MANO's meshes have them.
+
+        They are the vertices' averages by the model's regressor, and the fingertip vertices. Of a bent hand the
+        averages are not exactly the joints of its kinematic chain.
+        """
+        arrays = self._hands[side].arrays
+        vertices = np.asarray(vertices, dtype=np.float64)
+        keypoints = np.empty((*vertices.shape[:-2], NUM_KEYPOINTS, 3))
+        keypoints[..., JOINT_KEYPOINTS, :] = (arrays.regressor @ vertices)[..., FROM_MANO, :]
+        keypoints[..., TIPS, :] = vertices[..., arrays.tips, :]
+        return keypoints
 
     def shaped(self, side: Side, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
         """Vertices at rest (V, 3), float32, metres, with shape and pose correctives, before skinning.

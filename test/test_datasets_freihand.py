@@ -1,0 +1,459 @@
+"""FreiHAND: files written here in its format are read with exact values, and damaged ones are named."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import zipfile
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from mano_stand_in import mano_stand_in
+from scipy.spatial.transform import Rotation
+
+from hand_recon_ros import Camera, Side
+from hand_recon_ros.datasets.annotations import AnnotationError
+from hand_recon_ros.datasets.freihand import SIZE, VERSIONS, FreiHand
+from hand_recon_ros.datasets.freihand_files import (
+    freihand_camera,
+    read_freihand_predictions,
+    write_freihand,
+    write_freihand_predictions,
+)
+from hand_recon_ros.datasets.freihand_parameters import numbers_from_parameters, parameters_from_numbers
+from hand_recon_ros.datasets.json_arrays import JsonArrays
+from hand_recon_ros.datasets.sample import RIGHT_HAND
+from hand_recon_ros.hand_model import load_hand_model
+from hand_recon_ros.hand_model.model import load_embedded
+from hand_recon_ros.hand_model.order import from_mano_pose
+from hand_recon_ros.synthetic.miniatures import freihand_samples
+
+COUNT = 3
+K = [[480.0, 0.0, 110.0], [0.0, 500.0, 114.0], [0.0, 0.0, 1.0]]
+XYZ = np.column_stack([np.arange(21) * 0.002, np.full(21, -0.01), np.full(21, 0.5)])
+PIXEL, SCALE = np.array([120.0, 90.0]), 800.0
+GREYS = (40, 80, 120, 160)
+"""Of the versions' images."""
+
+
+def numbers(seed: int) -> np.ndarray:
+    """A hand's 61 numbers."""
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.normal(0, 0.5, 48), rng.normal(0, 1, 10), PIXEL + seed, [SCALE + seed]])
+
+
+def write(root: Path, name: str, content: Any) -> None:
+    (root / name).write_text(json.dumps(content), encoding="utf-8")
+
+
+def picture(path: Path, grey: int, size: tuple[int, int] = SIZE) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((size[1], size[0], 3), grey, np.uint8))
+
+
+def write_split(root: Path, split: str, count: int = COUNT, labelled: bool = True) -> Path:
+    for version, grey in enumerate(GREYS if split == "training" else GREYS[:1]):
+        for number in range(count):
+            picture(root / split / "rgb" / f"{version * count + number:08d}.jpg", grey + 5 * number)
+    write(root, f"{split}_K.json", [K] * count)
+    write(root, f"{split}_scale.json", [0.03 + 0.001 * number for number in range(count)])
+    if labelled:
+        write(root, f"{split}_xyz.json", [(XYZ + 0.001 * number).tolist() for number in range(count)])
+        write(root, f"{split}_verts.json", [np.full((778, 3), 0.1 * number).tolist() for number in range(count)])
+        write(root, f"{split}_mano.json", [[numbers(number).tolist()] for number in range(count)])
+    return root
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_split(tmp_path, "training")
+
+
+def test_the_annotation_of_an_image_is_its_number_modulo_the_annotations(root: Path) -> None:
+    data = FreiHand(root, "training")
+    assert len(data) == 4 * COUNT and data.num_annotations == COUNT
+    for index in range(len(data)):
+        version, number = divmod(index, COUNT)
+        sample = data[index]
+        assert sample.name == f"freihand/training/{index:08d}" and data.image_id(index) == index
+        assert sample.image[100, 100] == pytest.approx(GREYS[version] + 5 * number, abs=1)
+        np.testing.assert_array_equal(sample.joints[Side.RIGHT], XYZ + 0.001 * number)
+        assert data.scale(index) == 0.03 + 0.001 * number
+
+
+@pytest.mark.parametrize("chosen", [("hom",), ("auto", "gs"), VERSIONS[1:]])
+def test_chosen_versions(root: Path, chosen: tuple[str, ...]) -> None:
+    data = FreiHand(root, "training", versions=chosen)
+    assert len(data) == COUNT * len(chosen)
+    for index in range(len(data)):
+        version = VERSIONS.index(chosen[index // COUNT])
+        assert data.image_id(index) == version * COUNT + index % COUNT
+        assert data[index].image[0, 0, 0] == pytest.approx(GREYS[version] + 5 * (index % COUNT), abs=1)
+
+
+def test_a_sample(root: Path) -> None:
+    sample = FreiHand(root, "training")[1]
+    assert sample.present.tolist() == [False, True] and not sample.has_maps and not sample.has_labels
+    assert sample.camera.K.tolist() == K and (sample.camera.width, sample.camera.height) == SIZE
+    # By hand: x = 0.001 + 0.002 k, y = -0.009, z = 0.501.
+    x, y = 480.0 * (0.001 + 0.002 * 20) / 0.501 + 110.0, 500.0 * -0.009 / 0.501 + 114.0
+    np.testing.assert_allclose(sample.keypoints_2d[Side.RIGHT, 20], [x, y], rtol=1e-14)
+    assert sample.keypoint_visible[Side.RIGHT].all() and not sample.keypoint_visible[Side.LEFT].any()
+    assert sample.vertices is not None and sample.vertices.shape == (2, 778, 3)
+    assert (sample.vertices[Side.RIGHT] == 0.1).all() and np.isnan(sample.vertices[Side.LEFT]).all()
+    assert np.isnan(sample.joints[Side.LEFT]).all()
+    assert np.isnan(sample.rotations).all() and np.isnan(sample.betas).all() and np.isnan(sample.translation).all()
+    assert np.isinf(sample.depth).all() and not sample.labels.any()
+
+
+def test_parameters_put_the_middle_mcp_on_the_roots_ray(root: Path) -> None:
+    model = mano_stand_in()
+    sample = FreiHand(root, "training", model)[2]
+    given = numbers(2)
+    pose = given[:48] + np.concatenate([np.zeros(3), model.arrays(Side.RIGHT).hands_mean])
+    right = Side.RIGHT
+    np.testing.assert_allclose(sample.rotations[right], from_mano_pose(pose), atol=1e-15)
+    np.testing.assert_allclose(sample.rotations[right, 0], Rotation.from_rotvec(given[:3]).as_matrix(), atol=1e-14)
+    np.testing.assert_array_equal(sample.betas[right], given[48:58])
+    mesh = model.mesh(right, sample.rotations[right], sample.betas[right], sample.translation[right])
+    # By hand, with one focal length of 490 pixels: ((122 - 110) / 802, (92 - 114) / 802, 490 / 802).
+    root_joint = model.mesh_keypoints(right, mesh)[9]
+    np.testing.assert_allclose(root_joint, [12.0 / 802, -22.0 / 802, 490.0 / 802], atol=1e-7)
+    assert np.isnan(sample.rotations[Side.LEFT]).all() and np.isnan(sample.translation[Side.LEFT]).all()
+
+
+def test_numbers_of_parameters_are_the_numbers_again() -> None:
+    model, intrinsics = mano_stand_in(), np.array(K)
+    for seed in range(5):
+        given = numbers(seed)
+        rotations, betas, translation = parameters_from_numbers(given, intrinsics, model)
+        again = numbers_from_parameters(rotations, betas, translation, intrinsics, model)
+        np.testing.assert_allclose(again[48:], given[48:], rtol=1e-12)
+        np.testing.assert_allclose(model.from_mano_pose(again[:48]), model.from_mano_pose(given[:48]), atol=1e-12)
+
+
+def test_numbers_without_the_outer_list_are_the_same(root: Path) -> None:
+    before = FreiHand(root, "training", mano_stand_in())[0]
+    write(root, "training_mano.json", [numbers(number).tolist() for number in range(COUNT)])
+    after = FreiHand(root, "training", mano_stand_in())[0]
+    np.testing.assert_array_equal(after.rotations, before.rotations)
+    np.testing.assert_array_equal(after.translation, before.translation)
+
+
+def test_parameters_are_not_those_of_another_model(root: Path) -> None:
+    sample = FreiHand(root, "training", load_embedded())[0]
+    assert np.isnan(sample.rotations).all() and np.isnan(sample.betas).all() and np.isnan(sample.translation).all()
+    write(root, "hand_model.json", {"hand_model": "webxr_generic", "vertices": 1160})
+    assert np.isnan(FreiHand(root, "training", mano_stand_in())[0].rotations).all()
+
+
+def test_masks_are_labels_of_every_version_and_no_depth(root: Path) -> None:
+    mask = np.zeros((SIZE[1], SIZE[0]), np.uint8)
+    mask[50:100, 60:90] = 255
+    (root / "training" / "mask").mkdir()
+    cv2.imwrite(str(root / "training" / "mask" / "00000001.jpg"), mask, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    data = FreiHand(root, "training")
+    for version in range(4):
+        sample = data[version * COUNT + 1]
+        assert sample.has_labels and not sample.has_maps
+        np.testing.assert_array_equal(sample.labels, np.where(mask > 0, RIGHT_HAND, 0))
+        assert np.isinf(sample.depth).all() and not sample.occluded.any()
+    assert not data[0].has_labels  # of which there is no mask
+
+
+def test_the_evaluation_split_without_its_annotations(tmp_path: Path) -> None:
+    data = FreiHand(write_split(tmp_path, "evaluation", 2, labelled=False), "evaluation", mano_stand_in())
+    sample = data[1]
+    assert len(data) == 2 and data.versions == ("gs",) and data.scale(1) == 0.031
+    assert sample.present.tolist() == [False, True] and np.isnan(sample.joints).all() and sample.vertices is None
+    assert np.isnan(sample.rotations).all() and sample.camera.K.tolist() == K
+    assert not sample.keypoint_visible.any()
+
+
+def test_the_evaluation_split_with_its_annotations(tmp_path: Path) -> None:
+    data = FreiHand(write_split(tmp_path, "evaluation", 2), hand_model=mano_stand_in())
+    sample = data[1]
+    assert data.split == "evaluation" and len(data) == 2
+    np.testing.assert_array_equal(sample.joints[Side.RIGHT], XYZ + 0.001)
+    assert np.isfinite(sample.rotations[Side.RIGHT]).all() and sample.vertices is not None
+
+
+def first_joint(data: FreiHand, index: int) -> list[float]:
+    return data[index].joints[Side.RIGHT, 0].tolist()
+
+
+def test_other_processes_read_the_same(root: Path) -> None:
+    data = FreiHand(root, "training", mano_stand_in())
+    here = [first_joint(data, index) for index in range(len(data))]
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
+        there = list(pool.map(first_joint, [data] * len(data), range(len(data))))
+    assert there == here
+
+
+def test_damaged_images_are_left_out_or_raise(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (root / "training" / "rgb" / "00000001.jpg").write_bytes(b"no picture")
+    (root / "training" / "rgb" / "00000005.jpg").unlink()
+    data = FreiHand(root, "training")
+    assert [index for index, _ in data.readable()] == [0, 2, 3, 4, 6, 7, 8, 9, 10, 11]
+    assert "00000001.jpg" in caplog.text and "00000005.jpg" in caplog.text
+    with pytest.raises(AnnotationError, match=r"00000001\.jpg"):
+        list(data.readable(skip_damaged=False))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("training_K.json", None, r"FreiHAND_pub_v2: expected .*training_K\.json"),
+        ("training_xyz.json", None, r"expected .*training_xyz\.json"),
+        ("training_xyz.json", "[[[1, 2, 3]], [[1", r"training_xyz\.json: .* cut off"),
+        ("training_xyz.json", "[]", r"training_xyz\.json: .*empty"),
+        ("training_xyz.json", "[[[0, 0, 0]]]", r"training_xyz\.json: 1 annotations, but 3 in training_K\.json"),
+        ("training_xyz.json", '["../../etc/passwd"]', r"training_xyz\.json: expected a list of arrays.*byte 1"),
+        ("training_scale.json", "[1, 2]", r"training_scale\.json: expected a list of 3 positive numbers"),
+        ("training_scale.json", "[1, 2, NaN]", r"training_scale\.json: expected a list of 3 positive"),
+        ("training_scale.json", "[1, 2, -3]", r"training_scale\.json: expected a list of 3 positive"),
+        ("training_scale.json", '[1, 2, "a"]', r"training_scale\.json: expected a list of numbers"),
+        ("training_scale.json", "{", r"training_scale\.json: not JSON, or cut off"),
+        ("hand_model.json", '{"hand_model": 3}', r"hand_model\.json: hand_model: expected str, got 3"),
+    ],
+)
+def test_files_that_cannot_be_used(root: Path, name: str, content: str | None, text: str) -> None:
+    (root / name).unlink(missing_ok=True)
+    if content is not None:
+        (root / name).write_text(content, encoding="utf-8")
+    with pytest.raises(AnnotationError, match=text):
+        FreiHand(root, "training", mano_stand_in())
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "text"),
+    [
+        ("K", [[0, 0, 0]] * 3, r"training_K\.json: array 1: focal lengths must be positive"),
+        ("K", [[1, 2], [3, 4]], r"training_K\.json: array 1: expected 3 x 3 numbers, got 2 x 2"),
+        ("xyz", [[1, 2, 3]] * 20, r"training_xyz\.json: array 1: expected 21 x 3 numbers, got 20 x 3"),
+        ("xyz", [[1, 2, 3]] * 20 + [[1, 2]], r"training_xyz\.json: array 1: no numbers of one shape"),
+        ("xyz", [[1, 2, float("nan")]] * 21, r"training_xyz\.json: array 1: holds a number that is not finite"),
+        ("xyz", [[1, 2, 1e400]] * 21, r"training_xyz\.json: array 1: holds a number that is not finite"),
+        ("verts", [[1, 2, 3]] * 777, r"training_verts\.json: array 1: expected 778 x 3 numbers, got 777 x 3"),
+        ("mano", [[0.0] * 60], r"training_mano\.json: array 1: expected 1 x 61 or 61 numbers, got 1 x 60"),
+        ("mano", [[0.0] * 61], r"training_mano\.json: array 1: the scale must be positive, got 0"),
+        ("mano", [[1e308] * 61], r"training_mano\.json: array 1: the numbers are too large for a hand"),
+    ],
+)
+def test_arrays_that_cannot_be_used(root: Path, name: str, array: Any, text: str) -> None:
+    path = root / f"training_{name}.json"
+    content = json.loads(path.read_text())
+    content[1] = array
+    path.write_text(json.dumps(content))
+    data = FreiHand(root, "training", mano_stand_in())
+    assert data[0].present[Side.RIGHT]
+    with pytest.raises(AnnotationError, match=text):
+        data[1]
+
+
+def test_pictures_of_another_size(root: Path) -> None:
+    picture(root / "training" / "rgb" / "00000000.jpg", 9, (100, 80))
+    picture(root / "training" / "mask" / "00000001.jpg", 255, (100, 80))
+    (root / "training" / "mask" / "00000002.jpg").write_bytes(b"no picture")
+    data = FreiHand(root, "training")
+    for index, text in ((0, r"rgb/00000000\.jpg: 100 x 80"), (1, r"mask/00000001\.jpg: 100 x 80"), (2, "00000002.jpg")):
+        with pytest.raises(AnnotationError, match=text):
+            data[index]
+
+
+def test_splits_and_versions_that_there_are_not(root: Path) -> None:
+    with pytest.raises(ValueError, match="unknown split 'val', expected one of: training, evaluation"):
+        FreiHand(root, "val")
+    with pytest.raises(ValueError, match="unknown versions .*expected some of: gs, hom, sample, auto"):
+        FreiHand(root, "training", versions=("green",))
+
+
+# Large JSON files
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 1 << 22])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_arrays_are_those_of_the_whole_file(tmp_path: Path, chunk: int, indent: int | None) -> None:
+    content = np.random.default_rng(0).normal(size=(6, 2, 3)).tolist()
+    (tmp_path / "a.json").write_text(json.dumps(content, indent=indent))
+    arrays = JsonArrays(tmp_path / "a.json", chunk)
+    assert len(arrays) == 6
+    assert [arrays.numbers(index, (2, 3)).tolist() for index in range(6)] == content
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[", "]", "[]", "[[]", "[]]", "[[1],]", "[,[1]]", "[[1] [2]]", "[[1],,[2]]", "[[1]], [2]", "[[1],2]", "3",
+     "]]][[[", "][][", "{}", '"a"', "[[1]]]", "[[1]] 5", "null", "[1, [2]]"],
+)  # fmt: skip
+def test_lists_of_something_else(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(AnnotationError, match=r"a\.json: expected a list of arrays of numbers"):
+        JsonArrays(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("text", ["[[1,,2]]", "[[1 2]]", "[[--1]]", "[[+1]]", "[[Inf]]", "[[]]", "[[[1], 2]]"])
+def test_arrays_of_something_else(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    arrays = JsonArrays(tmp_path / "a.json")
+    with pytest.raises(AnnotationError, match=r"a\.json: array 0"):
+        arrays.numbers(0, (2,))
+
+
+def test_an_absurdly_long_array(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[[" + "1," * (3 << 20) + "1]]")
+    with pytest.raises(AnnotationError, match="more than any annotation has"):
+        JsonArrays(tmp_path / "a.json").numbers(0, (1,))
+
+
+# Miniatures
+
+
+@pytest.fixture(scope="module")
+def rendered() -> dict[str, list[Any]]:
+    model = load_hand_model()
+    return {
+        "training": list(islice(freihand_samples("train", 5, model), 3)),
+        "evaluation": list(islice(freihand_samples("test", 5, model), 2)),
+    }
+
+
+@pytest.fixture(scope="module")
+def miniature(rendered: dict[str, list[Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("miniature") / "freihand"
+    counts = write_freihand(root, rendered["training"], rendered["evaluation"], load_hand_model())
+    assert counts == {"training": 3, "evaluation": 2}
+    return root
+
+
+@pytest.mark.parametrize("split", ["training", "evaluation"])
+def test_a_miniature_gives_its_samples_back(rendered: dict[str, list[Any]], miniature: Path, split: str) -> None:
+    model, right = load_hand_model(), Side.RIGHT
+    data = FreiHand(miniature, split, model)
+    assert len(data) == (12 if split == "training" else 2)
+    for index, sample in enumerate(data[i] for i in range(len(data))):
+        original = rendered[split][index % data.num_annotations]
+        np.testing.assert_array_equal(sample.joints, original.joints)
+        np.testing.assert_array_equal(sample.camera.K, original.camera.K)
+        np.testing.assert_allclose(sample.keypoints_2d, original.keypoints_2d, atol=1e-9)
+        np.testing.assert_allclose(sample.rotations, original.rotations, atol=1e-12)
+        np.testing.assert_allclose(sample.translation, original.translation, atol=1e-12)
+        np.testing.assert_array_equal(sample.betas, original.betas)
+        mesh = model.mesh(right, original.rotations[right], original.betas[right], original.translation[right])
+        assert sample.vertices is not None
+        np.testing.assert_array_equal(sample.vertices[right], mesh)
+        bone = original.joints[right, 9] - original.joints[right, 10]
+        assert data.scale(index) == pytest.approx(np.linalg.norm(bone), abs=1e-15)
+        assert sample.has_labels == (split == "training")
+        if sample.has_labels:
+            assert np.mean(sample.labels != np.where(original.labels == RIGHT_HAND, RIGHT_HAND, 0)) < 1e-3
+
+
+def test_versions_of_a_miniature(rendered: dict[str, list[Any]], miniature: Path) -> None:
+    data = FreiHand(miniature, "training")
+    for number, original in enumerate(rendered["training"]):
+        images = [data[version * 3 + number].image.astype(float) for version in range(4)]
+        assert np.abs(images[1] - original.image).mean() < 5  # JPEG
+        screen = cv2.erode((original.labels == 0).astype(np.uint8), np.ones((17, 17))) > 0  # whole blocks of the JPEG
+        assert np.abs(images[0][screen] - [60, 160, 40]).max() < 12
+        assert min(np.abs(images[a] - images[b]).mean() for a in range(4) for b in range(a)) > 1
+
+
+def test_a_sample_of_another_size_is_cropped_to_its_hand(rendered: dict[str, list[Any]], tmp_path: Path) -> None:
+    original = rendered["training"][0]
+    camera = freihand_camera(original.joints[Side.RIGHT])
+    np.testing.assert_allclose(camera.K, original.camera.K)
+    larger = np.array([[200.0, 0, 160], [0, 200, 120], [0, 0, 1]])
+    K_before = original.camera.K
+    seen = Camera(K=larger, width=320, height=240)
+    columns, rows = np.meshgrid(np.arange(320), np.arange(240))
+    pixels = original.camera.project(seen.unproject(np.stack([columns, rows], -1))).astype(np.float32)
+    x, y = np.moveaxis(pixels, -1, 0)
+    moved = dataclasses.replace(
+        original,
+        camera=seen,
+        image=cv2.remap(original.image, x, y, cv2.INTER_LINEAR),
+        labels=cv2.remap(original.labels, x, y, cv2.INTER_NEAREST),
+    )
+    write_freihand(tmp_path, [moved], [original], load_hand_model())
+    sample = FreiHand(tmp_path, "training", versions=("hom",))[0]
+    np.testing.assert_allclose(sample.camera.K, K_before)
+    np.testing.assert_array_equal(sample.joints, original.joints)
+    both = (sample.labels == RIGHT_HAND) & (original.labels == RIGHT_HAND)
+    either = (sample.labels == RIGHT_HAND) | (original.labels == RIGHT_HAND)
+    assert both.sum() > 0.9 * either.sum()
+
+
+def test_samples_that_are_no_right_hand(rendered: dict[str, list[Any]], tmp_path: Path) -> None:
+    original = rendered["training"][0]
+    for changes in ({"present": np.array([True, True])}, {"present": np.array([True, False])}, {"has_maps": False}):
+        with pytest.raises(ValueError, match=f"{original.name}: expected a rendered sample with a right hand"):
+            write_freihand(tmp_path, [dataclasses.replace(original, **changes)], [original], load_hand_model())
+    with pytest.raises(ValueError, match="evaluation: expected at least one sample"):
+        write_freihand(tmp_path, [original], [], load_hand_model())
+
+
+# Predictions
+
+
+def test_predictions_are_a_zip_of_two_lists(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    xyz, verts = rng.normal(size=(4, 21, 3)), rng.normal(size=(4, 778, 3)).astype(np.float32)
+    write_freihand_predictions(tmp_path / "pred.zip", list(xyz), list(verts))
+    with zipfile.ZipFile(tmp_path / "pred.zip") as archive:
+        assert archive.namelist() == ["pred.json"]
+        content = json.loads(archive.read("pred.json"))
+        archive.extractall(tmp_path)
+    assert len(content) == 2 and content[0] == xyz.tolist() and content[1] == verts.tolist()
+    for name in ("pred.zip", "pred.json"):
+        read_xyz, read_verts = read_freihand_predictions(tmp_path / name)
+        np.testing.assert_array_equal(read_xyz, xyz)
+        np.testing.assert_array_equal(read_verts, verts)
+
+
+def test_predictions_that_the_evaluation_cannot_take(tmp_path: Path) -> None:
+    xyz, verts = np.zeros((2, 21, 3)), np.zeros((2, 778, 3))
+    with pytest.raises(ValueError, match="same images, got 2 and 1"):
+        write_freihand_predictions(tmp_path / "a.zip", xyz, verts[:1])
+    with pytest.raises(ValueError, match="verts 1: expected finite numbers"):
+        write_freihand_predictions(tmp_path / "a.zip", xyz, [verts[0], verts[1] * np.nan])
+    with pytest.raises(ValueError, match="xyz 0: expected finite numbers"):
+        write_freihand_predictions(tmp_path / "a.zip", xyz[:, :20], verts)
+    assert not (tmp_path / "a.zip").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[", b"[[], []]", b"[[[[1, 2, 3]]], [[[1, 2, 3]]]]", b"{}", b"[1, 2, 3]", b"[" * 100_000, b"\xff\xfe",
+     b"PK\x03\x04cut off", json.dumps([[[[0, 0, float("nan")]] * 21], [[[0, 0, 0]] * 5]]).encode(),
+     json.dumps([[[[0, 0, 0]] * 21] * 2, [[[0, 0, 0]] * 5]]).encode()],
+    ids=["empty", "cut off", "none", "few keypoints", "object", "three", "nested", "no text", "cut zip", "nan",
+         "counts"],
+)  # fmt: skip
+def test_files_that_are_no_predictions(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "pred.json").write_bytes(content)
+    with pytest.raises(AnnotationError, match=r"pred\.json"):
+        read_freihand_predictions(tmp_path / "pred.json")
+
+
+def test_archives_that_are_no_predictions(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match=r"pred\.zip: No such file"):
+        read_freihand_predictions(tmp_path / "pred.zip")
+    with zipfile.ZipFile(tmp_path / "pred.zip", "w") as archive:
+        archive.writestr("other.json", "[]")
+    with pytest.raises(AnnotationError, match=r"pred\.zip: no pred\.json in it"):
+        read_freihand_predictions(tmp_path / "pred.zip")
+    with zipfile.ZipFile(tmp_path / "pred.zip", "w") as archive:
+        archive.writestr("pred.json", "[]")
+    data = bytearray((tmp_path / "pred.zip").read_bytes())
+    size = data.index(b"PK\x01\x02") + 24  # uncompressed size, in the directory
+    data[size : size + 4] = (0xF0000000).to_bytes(4, "little")
+    (tmp_path / "pred.zip").write_bytes(data)
+    with pytest.raises(AnnotationError, match=r"pred\.json is larger than any predictions"):
+        read_freihand_predictions(tmp_path / "pred.zip")
