@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import __version__, commands
+from . import __version__, commands, evaluate_command
 from .runtime.devices import DEVICES
 
 _FAILURE, _USAGE = 1, 2
@@ -163,8 +163,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--frames", type=int, default=300, help="number of frames (default: %(default)s)")
     sub.add_argument("--seed", type=int, default=0, help="the same seed gives the same clip (default: %(default)s)")
     sub.add_argument(
-        "--format", choices=("mp4", "png"), default="png", help="one video or single pictures (%(default)s)"
-    )
+        "--format", choices=("mp4", "png", "interhand26m", "freihand", "hic"), default="png",
+        help="one video or single pictures (%(default)s), or single images in the format of a published data set",
+    )  # fmt: skip
 
     sub = command("train", commands.train, "train the hand detector, the encoder or the refiner")
     sub.add_argument("what", choices=("detector", "encoder", "refiner"))
@@ -175,21 +176,37 @@ def _parser() -> argparse.ArgumentParser:
         help="override one setting of the recipe, of its section training where none is named",
     )  # fmt: skip
 
-    sub = command("evaluate", commands.evaluate, "measure accuracy against ground truth")
+    sub = command("evaluate", evaluate_command.evaluate, "measure accuracy against ground truth")
     sub.add_argument(
-        "--dataset", choices=("synthetic", "pictures"), default="synthetic",
-        help="rendered hands, or real pictures with annotated boxes and sides (default: %(default)s)",
+        "--dataset", choices=("synthetic", "pictures", "interhand26m", "freihand", "hic"), default="synthetic",
+        help="rendered hands, real pictures with annotated boxes and sides, or a published data set "
+        "(default: %(default)s)",
     )  # fmt: skip
-    sub.add_argument("--root", type=Path, metavar="DIR", help="of pictures: folder with annotations.json")
+    sub.add_argument("--root", type=Path, metavar="DIR", help="folder of the pictures or of the data set")
+    sub.add_argument("--protocol", default="", help="of interhand26m: interwild (default), internet, intaghand, ...")
+    sub.add_argument("--cache", type=Path, metavar="DIR", help="of a data set: store predictions, and go on with them")
+    sub.add_argument("--processes", type=int, default=1, help="of a data set: that predict at once (%(default)s)")
+    sub.add_argument(
+        "--fail-on-damaged",
+        action="store_true",
+        help="of a data set: end where an image cannot be read (default: leave out)",
+    )
+    sub.add_argument("--predictions", type=Path, metavar="FILE", help="of freihand: measure this pred.zip or pred.json")
+    sub.add_argument("--save-predictions", type=Path, metavar="ZIP", help="of freihand: write the official pred.zip")
     sub.add_argument(
         "--compare", nargs="+", action="append", default=[], metavar="NAME=VALUE",
         help="of pictures: also measure with these settings changed; may be repeated, each time for another row",
     )  # fmt: skip
     sub.add_argument(
-        "--split", default="val", choices=("demo", "val", "test", "test-occluded", "test-interacting"),
-        help="which clips (demo: that of make demo), single images or, with --encoder, crops (default: %(default)s)",
+        "--split",
+        help="which clips (demo: that of make demo), single images or, with --encoder, crops: demo, val, test, "
+        "test-occluded or test-interacting (default: val); of a data set: one of its own (default: its test set)",
     )  # fmt: skip
-    sub.add_argument("--frames", type=int, default=300, help="frames of each clip, or images (default: %(default)s)")
+    sub.add_argument(
+        "--frames", type=int,
+        help="frames of each clip, or images (default: 300); of a data set: number of images, evenly spaced "
+        "(default: all)",
+    )  # fmt: skip
     sub.add_argument(
         "--single-images",
         action="store_true",

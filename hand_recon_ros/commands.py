@@ -37,7 +37,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _overrides(texts: Sequence[str], option: str = "--set") -> dict[str, Any]:
+def overrides(texts: Sequence[str], option: str = "--set") -> dict[str, Any]:
     import yaml
 
     values = {}
@@ -59,7 +59,7 @@ def reconstruct(options: argparse.Namespace) -> dict[str, Any]:
     from .image_files import printable
     from .reconstructor import TwoHandReconstructor
 
-    reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
+    reconstructor = TwoHandReconstructor.from_config(options.config, **overrides(options.set))
     summary = reconstruct_source(
         reconstructor, options.source, options.out, options.fov, options.calibration, options.all_people
     )
@@ -97,7 +97,7 @@ def bag(options: argparse.Namespace) -> dict[str, Any]:
         options.camera_info, options.calibration, options.fov, options.rectified, options.depth, options.depth_slop
     )
     with RecordedImages(options.recording, options.image, how) as images:
-        reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
+        reconstructor = TwoHandReconstructor.from_config(options.config, **overrides(options.set))
         summary = reconstruct_recording(
             reconstructor, images, options.out, options.publish_tf, options.tf_prefix, options.with_images,
             options.smoothing_delay,
@@ -111,7 +111,7 @@ def bag(options: argparse.Namespace) -> dict[str, Any]:
 def view(options: argparse.Namespace) -> dict[str, Any]:
     from .viewer.command import view
 
-    return view(options, _overrides(options.set))
+    return view(options, overrides(options.set))
 
 
 def _check_bag(options: argparse.Namespace) -> dict[str, Any]:
@@ -135,7 +135,12 @@ def synth(options: argparse.Namespace) -> dict[str, Any]:
 
     if options.frames < 1:
         raise CommandError(f"--frames must be at least 1, got {options.frames}")
-    write_clip(options.out, frames=options.frames, seed=options.seed, fmt=options.format)
+    if options.format in ("mp4", "png"):
+        write_clip(options.out, frames=options.frames, seed=options.seed, fmt=options.format)
+    else:
+        from .synthetic.miniatures import write_miniature
+
+        write_miniature(options.format, options.out, options.frames, options.seed)
     print(f"{options.frames} frames -> {options.out}", file=sys.stderr)
     return {"out": options.out, "frames": options.frames, "seed": options.seed, "format": options.format}
 
@@ -146,132 +151,14 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
             raise CommandError("training the refiner needs diffusers, for its noise schedule: pip install diffusers")
         from .training.prior import train_refiner
 
-        return train_refiner(options.config, options.resume, **_overrides(options.set))
+        return train_refiner(options.config, options.resume, **overrides(options.set))
     if options.what == "detector":
         from .training.pair_detector import train_pair_detector
 
-        return train_pair_detector(options.config, options.resume, **_overrides(options.set))
+        return train_pair_detector(options.config, options.resume, **overrides(options.set))
     from .training.encoder import train_encoder
 
-    return train_encoder(options.config, options.resume, **_overrides(options.set))
-
-
-def evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    if options.dataset == "pictures":
-        if options.depth or options.hand_length:
-            raise CommandError("--depth and --hand-length are of --dataset synthetic")
-        return _evaluate_pictures(options)
-    if options.root or options.compare:
-        raise CommandError("--root and --compare are of --dataset pictures")
-    if (options.depth or options.hand_length) and (
-        options.detection or options.encoder or options.single_images or options.split.startswith("test-")
-    ):
-        raise CommandError(
-            "--depth and --hand-length are of clips: leave out --detection, --encoder and --single-images"
-        )
-    if options.split == "demo" and (options.detection or options.encoder or options.single_images):
-        raise CommandError("--split demo is a clip: leave out --detection, --encoder and --single-images")
-    if options.detection:
-        if options.report:
-            raise CommandError("--report is of keypoints' errors, which --detection does not measure: leave one out")
-        return _evaluate_detection(options)
-    cases = _report_folder(options.report) if options.report else None
-    report = _evaluate_encoder(options, cases) if options.encoder else _evaluate_pipeline(options, cases)
-    for name, value in report["metrics"]["estimate"].items():
-        if value is not None:
-            low, high = report["ci95"]["estimate"][name]
-            true = report["metrics"]["ground_truth"][name]
-            refined = None if report["metrics"]["refined"] is None else report["metrics"]["refined"][name]
-            others = "" if refined is None else f"   refined {refined:.3f}"
-            others += "" if true is None else f"   ground truth {true:.3f}"
-            print(f"{name:>16} {value:9.3f}   [{low:.3f}, {high:.3f}]{others}", file=sys.stderr)
-    for name, value in report.get("depth", {}).items():
-        print(f"{'depth ' + name:>28} {value:9.3f}" if value is not None else f"{name}: none", file=sys.stderr)
-    if cases is not None:
-        from .evaluation.report import write_report
-
-        print(f"report -> {write_report(options.report, plain(report), cases, options.line)}", file=sys.stderr)
-    return report
-
-
-def _evaluate_pictures(options: argparse.Namespace) -> dict[str, Any]:
-    from .datasets.pictures import read_pictures
-    from .evaluation.picture_tables import comparison_rows, kind_rows, lines
-    from .evaluation.pictures import evaluate_pictures
-    from .reconstructor import TwoHandReconstructor
-
-    if options.root is None:
-        raise CommandError("--dataset pictures needs --root DIR, the folder with annotations.json")
-    if options.detection or options.encoder or options.single_images:
-        raise CommandError("--detection, --encoder and --single-images are of --dataset synthetic")
-    if options.report:
-        _report_folder(options.report)
-    pictures = read_pictures(options.root)
-    given = _overrides(options.set)
-    changes = {"as given": {}, **{" ".join(texts): _overrides(texts, "--compare") for texts in options.compare}}
-    reconstructors = {
-        name: TwoHandReconstructor.from_config(options.config, **{**given, **change})
-        for name, change in changes.items()
-    }
-    report, measured = evaluate_pictures(reconstructors, pictures)
-    tables = [kind_rows(report), *([comparison_rows(report)] if "comparison" in report else [])]
-    for rows in tables:
-        print(*lines(rows), "", sep="\n", file=sys.stderr)
-    if options.report:
-        from .evaluation.picture_report import write_picture_report
-
-        path = write_picture_report(options.report, plain(report), tables, measured, options.line)
-        print(f"report -> {path}", file=sys.stderr)
-    return report
-
-
-def _evaluate_detection(options: argparse.Namespace) -> dict[str, Any]:
-    from .evaluation.detection import evaluate_detection
-
-    report = evaluate_detection(options.split, options.frames)
-    for part, rows in report["metrics"].items():
-        print(f"{part}: {report['n'][part]} frames", file=sys.stderr)
-        for name, figures in rows.items():
-            text = "  ".join(f"{figure} {value:.3f}" for figure, value in figures.items())
-            print(f"{name:>16}  {text}", file=sys.stderr)
-    return report
-
-
-def _evaluate_encoder(options: argparse.Namespace, cases: list[Any] | None) -> dict[str, Any]:
-    from .config import ReconstructorConfig, checked
-    from .evaluation.encoder import evaluate_encoder
-    from .evaluation.encoder_predictors import load_encoder, network_predictor, session_predictor
-    from .hand_model import load_hand_model
-    from .interact.refinement import load_refiner
-
-    trained = options.encoder.endswith(".safetensors")
-    predict = network_predictor(load_encoder(options.encoder)) if trained else session_predictor(options.encoder)
-    settings = checked(ReconstructorConfig, _overrides(options.set))
-    refiner = load_refiner(settings, load_hand_model(settings.hand_model)) if settings.refine_steps else None
-    return evaluate_encoder(predict, options.split, options.frames, cases, refiner, settings.refine_steps)
-
-
-def _evaluate_pipeline(options: argparse.Namespace, cases: list[Any] | None) -> dict[str, Any]:
-    from .evaluation.synthetic import SPLITS, evaluate_synthetic
-    from .reconstructor import TwoHandReconstructor
-
-    reconstructor = TwoHandReconstructor.from_config(options.config, **_overrides(options.set))
-    if options.single_images or options.split not in SPLITS:
-        from .evaluation.images import evaluate_images
-
-        return evaluate_images(reconstructor, options.split, options.frames, cases)
-    return evaluate_synthetic(
-        reconstructor, options.split, options.frames, cases=cases, depth=options.depth, length=options.hand_length,
-        smoothing_delay=options.smoothing_delay,
-    )  # fmt: skip
-
-
-def _report_folder(folder: Path) -> list[Any]:
-    """The empty list of a report's cases; fails before anything is measured where the report cannot be written."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise CommandError("--report needs matplotlib: pip install matplotlib")
-    folder.mkdir(parents=True, exist_ok=True)
-    return []
+    return train_encoder(options.config, options.resume, **overrides(options.set))
 
 
 def benchmark(options: argparse.Namespace) -> dict[str, Any]:

@@ -1,9 +1,6 @@
-"""FreiHAND's scores against values computed by hand, and its file of predictions."""
+"""FreiHAND's scores against values computed by hand."""
 
 from __future__ import annotations
-
-import json
-import zipfile
 
 import numpy as np
 import pytest
@@ -12,11 +9,6 @@ from scipy.spatial.transform import Rotation
 
 from hand_recon_ros import Side
 from hand_recon_ros.evaluation.protocols import freihand
-from hand_recon_ros.evaluation.protocols.freihand_predictions import (
-    PredictionsError,
-    read_predictions,
-    write_predictions,
-)
 from hand_recon_ros.evaluation.protocols.published import PUBLISHED, beside, published
 from hand_recon_ros.evaluation.protocols.rest_pose import rest_hands
 from hand_recon_ros.hand_model import load_hand_model
@@ -131,82 +123,6 @@ def test_without_meshes_there_are_scores_of_keypoints_only():
     }  # fmt: skip
     with pytest.raises(ValueError, match=r"vertices must be \(N, P, 3\)"):
         scores(JOINTS, VERTICES[:, :10])
-
-
-def test_predictions_are_read_as_they_were_written(tmp_path):
-    path = tmp_path / "pred.zip"
-    write_predictions(path, JOINTS, VERTICES)
-    joints, vertices = read_predictions(path, count=6)
-    np.testing.assert_allclose(joints, JOINTS, atol=1e-7)
-    np.testing.assert_allclose(vertices, VERTICES, atol=1e-7)
-    with zipfile.ZipFile(path) as archive:
-        assert archive.namelist() == ["pred.json"]
-        text = archive.read("pred.json")
-    (tmp_path / "pred.json").write_bytes(text)
-    np.testing.assert_array_equal(read_predictions(tmp_path / "pred.json")[0], joints)
-    with pytest.raises(ValueError, match="finite"):
-        write_predictions(path, np.full_like(JOINTS, np.nan), VERTICES)
-
-
-def zipped(path, **files):
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(f"{name}.json", text)
-
-
-HAND = np.zeros((1, 21, 3)).tolist()
-MESH = np.zeros((1, 778, 3)).tolist()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ([HAND], "two lists"),
-        ({"xyz": HAND}, "two lists"),
-        ([HAND, [[[0.0, 1.0]]]], "images x points x 3"),
-        ([[[[0.0, 0.0, 0.0]]], MESH], "expected 21 keypoints of a hand, got 1"),
-        ([HAND, [*MESH, *MESH]], "of 1 images and meshes of 2"),
-        ([HAND, [[["a", "b", "c"]]]], "arrays of numbers"),
-        ([HAND, [[[0.0, 0.0, 0.0], [0.0]]]], "arrays of numbers"),
-        ([HAND, np.full((1, 778, 3), np.inf).tolist()], "not finite"),
-    ],
-)
-def test_predictions_of_another_form_are_refused(tmp_path, content, message):
-    path = tmp_path / "pred.zip"
-    zipped(path, pred=json.dumps(content))
-    with pytest.raises(PredictionsError, match=message) as error:
-        read_predictions(path)
-    assert str(path) in str(error.value)
-
-
-def test_damaged_files_of_predictions_are_refused(tmp_path):
-    path = tmp_path / "pred.zip"
-    with pytest.raises(PredictionsError, match="No such file"):
-        read_predictions(path)
-    path.write_text("[[[")
-    with pytest.raises(PredictionsError, match="cut off"):
-        read_predictions(path)
-    path.write_text("[" * 100_000)
-    with pytest.raises(PredictionsError, match="cut off"):
-        read_predictions(path)
-    zipped(path, a="[]", b="[]")
-    with pytest.raises(PredictionsError, match=r"expected pred.json in it, got a.json, b.json"):
-        read_predictions(path)
-    write_predictions(path, JOINTS, VERTICES)
-    with pytest.raises(PredictionsError, match="6 images and meshes of 6, expected 3960"):
-        read_predictions(path, count=3960)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:200] + bytes(200) + whole[400:])
-    with pytest.raises(PredictionsError, match="damaged zip"):
-        read_predictions(path)
-
-
-def test_a_zip_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
-    path = tmp_path / "pred.zip"
-    zipped(path, pred="[" + "0," * 100_000 + "0]")
-    monkeypatch.setattr("hand_recon_ros.evaluation.protocols.freihand_predictions.LARGEST", 100_000)
-    with pytest.raises(PredictionsError, match="which no predictions have"):
-        read_predictions(path)
 
 
 def test_published_rows_have_the_names_of_the_reports():

@@ -17,7 +17,7 @@ LAYERS = (
     *("geometry", "hand_model", "runtime", "landmarks", "detect", "encode", "lift", "interact", "track"),
     *("adapters", "teleop", "conversions", "reconstructor", "overlay", "batch"),
     *("datasets", "models", "synthetic", "evaluation", "training"),
-    *("bags", "viewer", "commands", "cli", "ros"),
+    *("bags", "viewer", "commands", "evaluate_command", "cli", "ros"),
 )
 LAYER = {name: index for index, name in enumerate(LAYERS)}
 

@@ -12,6 +12,7 @@ from typing import Any, overload
 import numpy as np
 
 from ..camera import Camera
+from ..hand_model import HandModel
 from ..image_files import is_file, read_image
 from ..skeleton import NUM_JOINTS, NUM_KEYPOINTS
 from .annotations import AnnotationError
@@ -26,10 +27,12 @@ class AnnotatedImages(Sequence[Sample], abc.ABC):
     Attributes:
         name: of the data set, as ``hand-recon evaluate --dataset`` has it.
         split: one of the splits that it was published with.
+        hand_model: the loaded model that its meshes and parameters belong to; None where no such model was given.
     """
 
     name: str
     split: str
+    hand_model: HandModel | None
 
     @abc.abstractmethod
     def __len__(self) -> int: ...

@@ -72,7 +72,7 @@ class FreiHand(AnnotatedImages):
         self._scale = _positive_numbers(annotation_file(root, f"{split}_scale.json", _ABOUT), self._K)
         needed = split == "training"
         self._xyz, self._verts, self._mano = (self._arrays(name, needed) for name in ("xyz", "verts", "mano"))
-        self._hand_model = hand_model if hand_model and hand_model.name == stored_hand_model(root) else None
+        self.hand_model = hand_model if hand_model and hand_model.name == stored_hand_model(root) else None
 
     def __len__(self) -> int:
         return self.num_annotations * len(self.versions)
@@ -134,17 +134,17 @@ class FreiHand(AnnotatedImages):
     @functools.cached_property
     def _num_vertices(self) -> int:
         """Of every mesh; -1 where that is not known: of a miniature without its hand model."""
-        if self._hand_model is not None:
-            return self._hand_model.num_vertices
+        if self.hand_model is not None:
+            return self.hand_model.num_vertices
         return MANO_VERTICES if stored_hand_model(self._root) == MANO else -1
 
     def _parameters(self, number: int, K: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
         """Rotations, betas and translation as of Sample."""
-        if self._mano is None or self._hand_model is None:
+        if self._mano is None or self.hand_model is None:
             return None, None, None
         numbers = self._mano.numbers(number, (1, COUNT), (COUNT,)).reshape(COUNT)
         try:
-            right = parameters_from_numbers(numbers, K, self._hand_model)
+            right = parameters_from_numbers(numbers, K, self.hand_model)
         except ValueError as error:
             raise AnnotationError(f"{self._mano.path}: array {number}: {error}") from error
         rotations, betas, translation = (np.stack([np.full_like(array, np.nan), array]) for array in right)

@@ -127,7 +127,9 @@ def _in_version(crop: _Crop, version: str) -> np.ndarray:
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR))
 
 
-def write_freihand_predictions(path: Path, xyz: Sequence[np.ndarray], verts: Sequence[np.ndarray]) -> None:
+def write_freihand_predictions(
+    path: Path, xyz: Sequence[np.ndarray] | np.ndarray, verts: Sequence[np.ndarray] | np.ndarray
+) -> None:
     """Write what FreiHAND's evaluation takes: a .zip with pred.json, a list of all keypoints and one of all vertices.
 
     Args:

@@ -13,6 +13,7 @@ from ..skeleton import NUM_KEYPOINTS
 from ..types import Side
 from .annotated import AnnotatedImages, annotated_sample, annotation_file, read_json, read_picture
 from .annotations import AnnotationError, Entry, path_below
+from .miniatures import stored_hand_model
 from .ply import read_vertices
 from .sample import Sample
 
@@ -38,7 +39,7 @@ class Hic(AnnotatedImages):
     """The annotated images, in the order of the annotations; there is one split, ``test``.
 
     A sample has the vertices of the hands that have a mesh, and ``hand_type`` as its ``arrangement``. Keypoints are
-    those of the meshes by ``hand_model``, where it has as many vertices; otherwise NaN. A hand without a mesh is
+    those of the meshes by ``hand_model``; NaN without one. A hand without a mesh is
     present where ``hand_type`` says so. Parameters are published as pickles, which are not read.
     """
 
@@ -47,7 +48,7 @@ class Hic(AnnotatedImages):
 
     def __init__(self, root: Path, hand_model: HandModel | None = None) -> None:
         """``root`` is the folder with HIC.json; raises AnnotationError where that is missing or damaged."""
-        self._hand_model = hand_model
+        self.hand_model = hand_model if hand_model and hand_model.name == stored_hand_model(root) else None
         path = annotation_file(root, FILE, _ABOUT)
         content = Entry(read_json(path), str(path))
         files: dict[int, str] = {}
@@ -78,8 +79,8 @@ class Hic(AnnotatedImages):
         for side, mesh in meshes.items():
             assert vertices is not None
             vertices[side] = mesh
-            if self._hand_model is not None and len(mesh) == self._hand_model.num_vertices:
-                joints[side] = self._hand_model.mesh_keypoints(side, mesh)
+            if self.hand_model is not None and len(mesh) == self.hand_model.num_vertices:
+                joints[side] = self.hand_model.mesh_keypoints(side, mesh)
         shown = HAND_TYPES[image.hand_type]
         return annotated_sample(
             picture,

@@ -1,16 +1,19 @@
-"""Rendered samples for miniatures of published data sets, in the cameras that those have."""
+"""Miniatures of published data sets: rendered samples in the cameras that those have, in their formats."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 from ..datasets.freihand import SIZE
-from ..datasets.freihand_files import freihand_camera
+from ..datasets.freihand_files import freihand_camera, write_freihand
 from ..datasets.hic import HIC_CAMERA
+from ..datasets.hic_files import write_hic
+from ..datasets.interhand26m_files import write_interhand26m
 from ..datasets.sample import Sample
-from ..hand_model import HandModel
+from ..hand_model import HandModel, load_hand_model
 from ..types import Side
 from .sample_rendering import render_frame
 from .sample_stream import SampleStream
@@ -43,3 +46,29 @@ def hic_samples(split: str, seed: int, hand_model: HandModel) -> Iterator[Sample
         pixels = HIC_CAMERA.project(scene.joints[[hand.side for hand in scene.hands]])
         if ((pixels > 0) & (pixels < (size[0] - 1, size[1] - 1))).all():
             yield render_frame(dataclasses.replace(scene, camera=HIC_CAMERA), hand_model, *size)
+
+
+def write_miniature(name: str, root: Path, frames: int, seed: int) -> None:
+    """Write rendered images in the format of a published data set.
+
+    Args:
+        name: interhand26m, freihand or hic.
+        root: folder to write.
+        frames: number of images of the test split; FreiHAND's miniature has as many annotations for training.
+        seed: of the samples.
+    """
+    model = load_hand_model()
+    root.mkdir(parents=True, exist_ok=True)
+    if name == "interhand26m":
+        stream = SampleStream("test", seed, model)
+        with_hands = (sample for number in itertools.count() if (sample := stream[number]).present.any())
+        write_interhand26m(itertools.islice(with_hands, frames), root, model, "test", seed)
+    elif name == "freihand":
+        training, evaluation = (
+            itertools.islice(freihand_samples(split, seed, model), frames) for split in ("train", "test")
+        )
+        write_freihand(root, training, evaluation, model)
+    elif name == "hic":
+        write_hic(root, itertools.islice(hic_samples("test", seed, model), frames), model)
+    else:
+        raise ValueError(f"there are miniatures of interhand26m, freihand and hic, not of {name}")

@@ -39,7 +39,7 @@ def measure(
     joints: np.ndarray,
     vertices: np.ndarray | None,
     true_joints: np.ndarray,
-    true_vertices: np.ndarray,
+    true_vertices: np.ndarray | None,
     rest: HandPairs,
 ) -> Scores:
     """The scores of N images.
@@ -57,12 +57,12 @@ def measure(
         raise ValueError(f"joints must have shape (N, {NUM_KEYPOINTS}, 3), got {true_joints.shape}")
     found = np.isfinite(joints).all(axis=(1, 2))
     wrists = true_joints[:, WRIST]
-    if vertices is not None:
+    if vertices is not None and true_vertices is not None:
         vertices, true_vertices = _checked(vertices, true_vertices, "vertices")
         found &= np.isfinite(vertices).all(axis=(1, 2))
     filled = with_rest(joints, found, rest.joints[0, Side.RIGHT], wrists)
     scores = _point_scores(filled, true_joints, "mpjpe_mm", "auc")
-    if vertices is not None and rest.vertices is not None:
+    if vertices is not None and true_vertices is not None and rest.vertices is not None:
         filled = with_rest(vertices, found, rest.vertices[0, Side.RIGHT], wrists)
         scores |= _point_scores(filled, true_vertices, "mpvpe_mm", "mesh_auc")
         scores |= _f_scores(filled, true_vertices)

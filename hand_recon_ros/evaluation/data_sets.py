@@ -1,0 +1,235 @@
+"""Accuracy on InterHand2.6M, FreiHAND and HIC, each by the protocol of a published code."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config import ReconstructorConfig
+from ..datasets.annotated import AnnotatedImages
+from ..datasets.annotations import AnnotationError
+from ..datasets.freihand import FreiHand
+from ..datasets.freihand_files import read_freihand_predictions, write_freihand_predictions
+from ..datasets.hic import Hic
+from ..datasets.interhand26m import InterHand26M
+from ..hand_model import HandModel, load_hand_model
+from ..skeleton import WRIST
+from ..types import Side
+from .predictions import Part, Work, predict
+from .protocols import freihand, two_hands
+from .protocols.hic import HIC
+from .protocols.interhand26m import INTERWILD, interhand26m
+from .protocols.protocol import HandPairs, Protocol, TrueHandPairs, joint_regressors
+from .protocols.published import published
+from .protocols.rest_pose import rest_hands
+
+SPLITS = {"interhand26m": ("test", "val", "train"), "freihand": ("evaluation", "training"), "hic": ("test",)}
+"""Splits of each data set; the first is the one that is measured unless another is named."""
+PROTOCOLS = {"interhand26m": "interwild", "freihand": "freihand", "hic": "hic"}
+"""The protocol of each data set unless another is named, which InterHand2.6M alone has."""
+_NOT_FOUND = np.array([0.0, 0.0, 0.6])
+"""Wrist, metres, of the flat hand that stands for a hand that was not found, in FreiHAND's file of predictions."""
+
+Progress = Callable[[Iterable[Part]], Iterable[Part]]
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """A data set, and how it is measured.
+
+    Attributes:
+        images: of one split; for InterHand2.6M those that the protocol counts.
+        hand_model: whose meshes the reconstructor has.
+        protocol: for two hands; None for FreiHAND.
+    """
+
+    images: AnnotatedImages
+    hand_model: HandModel
+    protocol: Protocol | None = None
+
+
+def open_data_set(name: str, root: Path, split: str = "", protocol: str = "", hand_model: str = "default") -> DataSet:
+    """A data set by its name, one of SPLITS.
+
+    Args:
+        name: of the data set.
+        root: its folder.
+        split: of SPLITS; empty: the first.
+        protocol: of InterHand2.6M, see ``protocols.interhand26m``; empty: that of PROTOCOLS.
+        hand_model: the setting; the data sets' meshes are MANO's.
+
+    Raises ValueError for another split or protocol and where the protocol needs meshes of the hand model, and
+    AnnotationError where the folder is not the data set's.
+    """
+    split, protocol = split or SPLITS[name][0], protocol or PROTOCOLS[name]
+    if split not in SPLITS[name]:
+        raise ValueError(f"{name} has the splits {', '.join(SPLITS[name])}, not {split}")
+    model = load_hand_model(hand_model)
+    if name != "interhand26m" and protocol != PROTOCOLS[name]:
+        raise ValueError(f"{name} has one protocol, not {protocol}")
+    if name == "freihand":
+        return DataSet(FreiHand(root, split, model), model)
+    if name == "hic":
+        images: AnnotatedImages = Hic(root, model)
+        return _with_protocol(images, model, HIC)
+    chosen = interhand26m(protocol)
+    human = "human_annot" if chosen.images == INTERWILD.images else ""
+    # InterWild's code has all annotated keypoints of the hands whose wrist is in the image.
+    truncated = protocol in ("interwild", "internet/interwild")
+    return _with_protocol(InterHand26M(root, split, model, human, truncated), model, chosen)
+
+
+def _with_protocol(images: AnnotatedImages, model: HandModel, protocol: Protocol) -> DataSet:
+    if (protocol.from_mesh or protocol.pairs_only) and images.hand_model is None:
+        raise ValueError(
+            f"the protocol {protocol.name} takes keypoints from the data set's meshes, which are not of the hand model "
+            f"{model.name}: load theirs, for the published data sets MANO, with --set hand_model=PATH"
+        )
+    return DataSet(images, model, protocol)
+
+
+def evaluate_data_set(
+    data: DataSet,
+    config: ReconstructorConfig,
+    count: int | None = None,
+    cache: Path | None = None,
+    processes: int = 1,
+    progress: Progress | None = None,
+    skip_damaged: bool = True,
+    save_predictions: Path | None = None,
+) -> dict[str, Any]:
+    """Measure the reconstructor on the single images of a data set.
+
+    Args:
+        data: of :func:`open_data_set`.
+        config: of the reconstructor, its hand model that of ``data``.
+        count: of the images, evenly spaced; None: all.
+        cache, processes: see :func:`predictions.predict`.
+        progress: shows how many parts are done.
+        skip_damaged: whether images that cannot be read are left out, and listed under "damaged".
+        save_predictions: for FreiHAND, the .zip that its official evaluation takes; a hand that was not found is a flat
+            hand there.
+
+    Returns the report that ``hand-recon evaluate --json`` prints: figures of the protocol before and after the two-hand
+    refinement, which FreiHAND's single hands do not have; "published" figures; "damaged" images.
+    """
+    indices = np.unique(np.linspace(0, len(data.images) - 1, count or len(data.images)).round().astype(int))
+    parts = predict(Work(data.images, tuple(indices.tolist()), config, skip_damaged), cache, processes)
+    measured: dict[str, list[Any]] = {"before": [], "after": []}
+    damaged: list[str] = []
+    hands: list[tuple[np.ndarray, np.ndarray]] = []
+    measure = functools.partial(_single_hands if data.protocol is None else _pairs, data, rest_hands(data.hand_model))
+    for part in progress(parts) if progress else parts:
+        damaged += part["damaged"].tolist()
+        if not len(part["index"]):
+            continue
+        for when, errors in measured.items():
+            errors.append(measure(part, when))
+        if save_predictions is not None:
+            hands.append((part["after_joints"][:, Side.RIGHT], part["after_vertices"][:, Side.RIGHT]))
+    if not measured["before"]:
+        raise AnnotationError(f"{data.images.name} {data.images.split}: no image can be read: {damaged[0]}")
+    if save_predictions is not None:
+        write_freihand_predictions(save_predictions, *_complete(hands, data.hand_model))
+    before, after = (_report(data, errors) for errors in measured.values())
+    refined = after if data.protocol is not None and config.refine_steps > 0 else None
+    return _assembled(data, before, refined, {"config": dataclasses.asdict(config), "damaged": damaged})
+
+
+def evaluate_freihand_predictions(data: DataSet, path: Path) -> dict[str, Any]:
+    """Measure a file of predictions, of any method, for all images of FreiHAND's evaluation; as
+    :func:`evaluate_data_set`. Raises AnnotationError."""
+    joints, vertices = read_freihand_predictions(path)
+    if len(joints) != len(data.images):
+        raise ValueError(f"{path}: predictions of {len(joints)} images, the data set has {len(data.images)}")
+    rest, scores = rest_hands(data.hand_model), []
+    for index in range(len(joints)):
+        sample = data.images[index]
+        meshes = None if sample.vertices is None else sample.vertices[Side.RIGHT][None]
+        own = None if meshes is None or meshes.shape != vertices[index][None].shape else vertices[index][None]
+        scores.append(freihand.measure(joints[index][None], own, sample.joints[Side.RIGHT][None], meshes, rest))
+    return _assembled(data, freihand.report(freihand.concatenated(scores)), None, {"predictions": str(path)})
+
+
+def _pairs(data: DataSet, rest: HandPairs, part: Part, when: str) -> two_hands.PairErrors:
+    """The errors of a part ``when``, before or after the refinement, by the protocol for two hands."""
+    assert data.protocol is not None
+    meshes = true_meshes = regressors = None
+    if data.images.hand_model is not None and "vertices" in part:
+        meshes, true_meshes = part[f"{when}_vertices"].astype(np.float64), part["vertices"]
+        regressors = joint_regressors(data.hand_model, data.protocol.tips)
+    truth = TrueHandPairs(part["joints"], true_meshes, part["arrangement"], *_valid(data, part))
+    return two_hands.measure(data.protocol, HandPairs(part[f"{when}_joints"], meshes), truth, rest, regressors)
+
+
+def _valid(data: DataSet, part: Part) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Which keypoints (N, 2, 21) count besides being annotated, and for which images (N,) the type is certain."""
+    if not isinstance(data.images, InterHand26M):
+        return None, None
+    entries = [data.images.entry(int(index)) for index in part["index"]]
+    certain = np.array([entry.hand_type_valid for entry in entries])
+    if not data.images.truncated:
+        return None, certain
+    wrists = np.stack([entry.joint_valid[:, WRIST] for entry in entries])
+    return np.broadcast_to(wrists[..., None], part["joints"].shape[:3]), certain
+
+
+def _single_hands(data: DataSet, rest: HandPairs, part: Part, when: str) -> freihand.Scores:
+    """The scores of a part of FreiHAND ``when``, before or after the refinement."""
+    joints, true_joints = (part[name][:, Side.RIGHT] for name in (f"{when}_joints", "joints"))
+    if not np.isfinite(true_joints).any():
+        raise AnnotationError(
+            f"{data.images.name} {data.images.split}: its images have no keypoints: a file is missing"
+        )
+    meshes = true_meshes = None
+    if data.images.hand_model is not None and "vertices" in part:
+        meshes, true_meshes = (
+            part[f"{when}_vertices"][:, Side.RIGHT].astype(np.float64),
+            part["vertices"][:, Side.RIGHT],
+        )
+    return freihand.measure(joints, meshes, true_joints, true_meshes, rest)
+
+
+def _complete(hands: Sequence[tuple[np.ndarray, np.ndarray]], model: HandModel) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (N, 21, 3) and vertices (N, V, 3) of right hands, with a flat hand for each that was not found."""
+    rest = rest_hands(model)
+    assert rest.vertices is not None
+    joints, vertices = (np.concatenate(each).astype(np.float64) for each in zip(*hands, strict=True))
+    missing = ~np.isfinite(joints).all(axis=(1, 2))
+    joints[missing] = rest.joints[0, Side.RIGHT] + _NOT_FOUND
+    vertices[missing] = rest.vertices[0, Side.RIGHT] + _NOT_FOUND
+    return joints, vertices
+
+
+def _report(data: DataSet, errors: Sequence[Any]) -> dict[str, Any]:
+    if data.protocol is None:
+        return freihand.report(freihand.concatenated(errors))
+    return two_hands.report(data.protocol, two_hands.PairErrors.concatenated(errors))
+
+
+def _assembled(
+    data: DataSet, estimate: dict[str, Any], refined: dict[str, Any] | None, others: dict[str, Any]
+) -> dict[str, Any]:
+    """The report of both, in the form of the other data sets' reports."""
+    protocol = "freihand" if data.protocol is None else data.protocol.name
+    rows = published(data.images.name, protocol)
+    both = {"estimate": estimate, "refined": refined}
+    return {
+        "dataset": data.images.name,
+        "split": data.images.split,
+        "n": estimate["n"],
+        "protocol": estimate["protocol"],
+        "protocol_name": protocol,
+        "counts": estimate["counts"],
+        **{
+            key: {**{name: part and part[key] for name, part in both.items()}, "ground_truth": {}}
+            for key in ("metrics", "ci95")
+        },
+        "published": [dataclasses.asdict(row) | {"figures": dict(row.figures)} for row in rows],
+        **others,
+    }

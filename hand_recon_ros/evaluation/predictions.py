@@ -1,0 +1,193 @@
+"""Predictions for the images of a data set, part by part: by several processes, and stored so that a run can go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..config import ReconstructorConfig
+from ..datasets.annotated import AnnotatedImages
+from ..datasets.annotations import AnnotationError
+from ..datasets.cached import cached
+from ..datasets.sample import Sample
+from ..detect.pair_detector import pair_detector_file
+from ..reconstructor import TwoHandReconstructor
+from ..runtime.bundled_networks import bundled_network
+from ..types import HandState, Side, TwoHandEstimate
+
+PART = 100
+"""Images of a part."""
+Part = dict[str, np.ndarray]
+"""Of N images that could be read, in metres in the camera frame, NaN where there is none: ``index`` (N,); the true
+``joints`` (N, 2, 21, 3), ``vertices`` (N, 2, V, 3) where the data set has meshes, and ``arrangement`` (N,);
+``before_joints``, ``before_vertices``, ``after_joints`` and ``after_vertices`` of the estimates before and after the
+two-hand refinement; and ``damaged``, the messages of the images that could not be read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What is predicted: images of a data set by number, with these settings; ``skip_damaged`` as of ``readable``."""
+
+    images: AnnotatedImages
+    indices: tuple[int, ...]
+    config: ReconstructorConfig
+    skip_damaged: bool = True
+
+    def parts(self) -> list[tuple[int, ...]]:
+        """The numbers of the images of each part."""
+        return [self.indices[start : start + PART] for start in range(0, len(self.indices), PART)]
+
+
+def predict(work: Work, cache: Path | None = None, processes: int = 1) -> Iterator[Part]:
+    """The parts of a data set in order.
+
+    Args:
+        work: what is predicted.
+        cache: folder in which parts are stored, below one for the data set, the settings and the networks; parts that
+            are there already are not predicted again.
+        processes: how many predict at the same time; with 1 it is this one.
+
+    Raises AnnotationError for a damaged image that may not be skipped.
+    """
+    folder = None
+    if cache is not None:
+        folder = cache / f"{work.images.name}-{work.images.split}-{_digest(work)}"
+        folder.mkdir(parents=True, exist_ok=True)
+    parts = work.parts()
+    if processes == 1:
+        worker: _Worker | None = None
+        for indices in parts:
+            path = _path(folder, indices)
+            if path is not None and path.exists():
+                yield _stored(path)
+                continue
+            worker = worker or _Worker(work)
+            yield worker(indices, path)
+        return
+    # Spawned, because OpenVINO's threads do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, _start, (work,)) as pool:
+        waiting = [pool.submit(_run, indices, _path(folder, indices)) for indices in parts]
+        try:
+            for future in waiting:
+                yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Worker:
+    """A reconstructor, and what it works on."""
+
+    def __init__(self, work: Work) -> None:
+        self.work, self.reconstructor = work, TwoHandReconstructor(work.config)
+
+    def __call__(self, indices: Sequence[int], path: Path | None) -> Part:
+        def compute() -> Part:
+            return predicted(self.reconstructor, self.work.images, indices, self.work.skip_damaged)
+
+        return compute() if path is None else cached(path, compute)
+
+
+_worker: _Worker | None = None
+"""Of a process that :func:`predict` has started."""
+
+
+def _start(work: Work) -> None:
+    global _worker
+    _worker = _Worker(work)
+
+
+def _run(indices: Sequence[int], path: Path | None) -> Part:
+    assert _worker is not None
+    return _worker(indices, path)
+
+
+def _stored(path: Path) -> Part:
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def _path(folder: Path | None, indices: Sequence[int]) -> Path | None:
+    return None if folder is None else folder / f"{indices[0]:07d}-{indices[-1]:07d}-{len(indices)}.npz"
+
+
+def _digest(work: Work) -> str:
+    """Of everything that predictions depend on, but for the pictures themselves."""
+    config = work.config
+    files = [
+        bundled_network(kind, name)
+        for kind, name in (("encoder", config.encoder), ("refiner", config.refiner))
+        if name != "none"
+    ]
+    files += [pair_detector_file()] if config.detector != "none" else []
+    content = {
+        "version": __version__,
+        "images": len(work.images),
+        "config": dataclasses.asdict(config),
+        "files": [hashlib.sha256(path.read_bytes()).hexdigest() for path in files],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def predicted(
+    reconstructor: TwoHandReconstructor, images: AnnotatedImages, indices: Sequence[int], skip_damaged: bool
+) -> Part:
+    """The part with these images, each reconstructed by itself."""
+    number: list[int] = []
+    samples: list[Sample] = []
+    estimates: list[TwoHandEstimate] = []
+    damaged = []
+    for index in indices:
+        try:
+            sample = images[index]
+        except AnnotationError as error:
+            if not skip_damaged:
+                raise
+            damaged.append(str(error))
+            continue
+        number.append(index)
+        # Its arrays of the picture's size are not needed any more.
+        none = {name: getattr(sample, name)[:0] for name in ("image", "labels", "depth")}
+        samples.append(dataclasses.replace(sample, **none))
+        estimates.append(reconstructor.reconstruct_image(sample.image, sample.camera))
+    part: Part = {
+        "index": np.array(number, dtype=np.int64),
+        "joints": _stacked([sample.joints for sample in samples], (2, 21, 3)),
+        "arrangement": np.array([sample.arrangement for sample in samples], dtype=str),
+        "damaged": np.array(damaged, dtype=str),
+    }
+    counts = {sample.vertices.shape[1] for sample in samples if sample.vertices is not None}
+    if len(counts) > 1:
+        raise AnnotationError(f"{images.name} {images.split}: meshes of {sorted(counts)} vertices in one data set")
+    if counts:
+        shape = (2, counts.pop(), 3)
+        missing = np.full(shape, np.nan)
+        meshes = [missing if sample.vertices is None else sample.vertices for sample in samples]
+        part["vertices"] = _stacked(meshes, shape)
+    for name, chosen in (("before", [each.before_refinement() for each in estimates]), ("after", estimates)):
+        part |= {f"{name}_{key}": array for key, array in _hands(chosen, reconstructor.hand_model.num_vertices).items()}
+    return part
+
+
+def _hands(estimates: Sequence[TwoHandEstimate], num_vertices: int) -> dict[str, Any]:
+    joints = np.full((len(estimates), 2, 21, 3), np.nan)
+    vertices = np.full((len(estimates), 2, num_vertices, 3), np.nan, dtype=np.float32)
+    for number, estimate in enumerate(estimates):
+        for side in Side:
+            hand = estimate.hand(side)
+            if hand.state == HandState.TRACKED:
+                joints[number, side], vertices[number, side] = hand.joints, hand.vertices
+    return {"joints": joints, "vertices": vertices}
+
+
+def _stacked(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    return np.stack(arrays) if arrays else np.zeros((0, *shape))
