@@ -53,7 +53,7 @@ class DataSet:
     protocol: Protocol | None = None
 
 
-def open_data_set(name: str, root: Path, split: str = "", protocol: str = "", hand_model: str = "default") -> DataSet:
+def open_data_set(name: str, root: Path, split: str = "", protocol: str = "", hand_model: str = "") -> DataSet:
     """A data set by its name, one of SPLITS.
 
     Args:
@@ -183,9 +183,7 @@ def _single_hands(data: DataSet, rest: HandPairs, part: Part, when: str) -> frei
     """The scores of a part of FreiHAND ``when``, before or after the refinement."""
     joints, true_joints = (part[name][:, Side.RIGHT] for name in (f"{when}_joints", "joints"))
     if not np.isfinite(true_joints).any():
-        raise AnnotationError(
-            f"{data.images.name} {data.images.split}: its images have no keypoints: a file is missing"
-        )
+        raise AnnotationError(f"{data.images.name} {data.images.split} has no keypoints: its files are not all there")
     meshes = true_meshes = None
     if data.images.hand_model is not None and "vertices" in part:
         meshes, true_meshes = (
