@@ -79,7 +79,12 @@ def read_arrays(path: pathlib.Path) -> HandArrays:
 
     Nothing is unpickled: a file that holds Python objects is refused.
     """
-    raw = _read_raw(path)
+    return checked_arrays(_read_raw(path), path)
+
+
+def checked_arrays(raw: dict[str, np.ndarray], path: pathlib.Path) -> HandArrays:
+    """The hand model that arrays with MANO's names are; raises HandModelError where they are none. ``path`` is the
+    file that a message names."""
     missing = [name for name in _NEEDED if name not in raw]
     if missing:
         raise HandModelError(f"{path}: no {', '.join(missing)} in it; expected MANO's arrays {', '.join(_NEEDED)}")
@@ -105,7 +110,7 @@ def read_arrays(path: pathlib.Path) -> HandArrays:
     parents = raw["kintree_table"][0].astype(np.int64)
     if tuple(parents[1:]) != _KINTREE[1:]:
         raise HandModelError(f"{path}: kintree_table has parents {parents.tolist()}, expected MANO's {list(_KINTREE)}")
-    if raw["f"].ndim != 2 or raw["f"].shape[1] != 3:
+    if raw["f"].ndim != 2 or raw["f"].shape[1] != 3 or not len(raw["f"]):
         raise HandModelError(f"{path}: f must be (F, 3) triangles of {vertices} vertices, got shape {raw['f'].shape}")
     faces = _vertex_numbers(raw["f"], "f", vertices, path).astype(np.int32)
     if "tip_vertices" in raw:
