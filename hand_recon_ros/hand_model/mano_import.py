@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ..types import Side
 from .arrays import HandModelError, checked_arrays
 from .mano_pickle import LARGEST_FILE, npy_array, plain_array, unpickled
+from .model import HandModel
 
 _NEEDED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f", "hands_mean")
 _PCA = ("hands_components", "hands_coeffs")
@@ -27,7 +29,8 @@ def import_mano(path: str | os.PathLike[str], out: str | os.PathLike[str] | None
     """Convert MANO's files into .npz files that :func:`load_hand_model` and smplx.MANO(ext="npz") read.
 
     Read are pickles of every protocol, joblib's files, .npy files of a dictionary, and .npz and .safetensors files with
-    MANO's names. Nothing is written unless every array of both hands is as a hand model needs it.
+    MANO's names. Nothing is written unless every array of both hands is as a hand model needs it. The re-fit
+    (:mod:`refit`) is written with them.
 
     Args:
         path: MANO_RIGHT.pkl, MANO_LEFT.pkl, or their folder. The other hand's file in the same folder is converted as
@@ -50,8 +53,12 @@ def import_mano(path: str | os.PathLike[str], out: str | os.PathLike[str] | None
     hands = {side: _read(source, side) for side, source in sources.items()}
     if "LEFT" in hands:
         _fix_left_shape(hands["LEFT"], hands["RIGHT"])
+    checked = {side: checked_arrays(dict(arrays), sources[side]) for side, arrays in hands.items()}
+    model = HandModel("mano", checked["RIGHT"], checked.get("LEFT"))
     for side, arrays in hands.items():
-        checked_arrays(dict(arrays), sources[side])
+        # Kept in the file, so that it is not fitted at every start.
+        refit = model.refit(Side[side])
+        arrays.update({} if refit is None else refit.arrays())
     target.mkdir(parents=True, exist_ok=True)
     for side, arrays in hands.items():
         np.savez_compressed(target / f"MANO_{side}.npz", **arrays)  # type: ignore[arg-type]
@@ -129,6 +136,8 @@ def _read(path: pathlib.Path, side: str) -> dict[str, np.ndarray]:
         if array.dtype.kind not in "fiu":
             raise HandModelError(f"{path}: {name} holds {array.dtype}, expected numbers")
         arrays[name] = array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
+    if "parent_frames" in content:  # of an earlier import, which is made again
+        arrays.pop("joint_frames", None)
     arrays["hands_mean"] = arrays["hands_mean"].reshape(-1)
     if "hands_components" in arrays:
         arrays["hands_componentsl"] = arrays["hands_components"]
