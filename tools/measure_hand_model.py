@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What accuracy carries over to another hand model than the embedded one: MANO-shaped stand-ins, with and without re-fit.
+"""What accuracy carries over to another hand model than the embedded one, with and without the re-fit.
 
     .venv/bin/python tools/measure_hand_model.py [--frames N] [--clips DIR] [--seeds N] [--refiner NAME]
 
@@ -8,8 +8,8 @@ fingertip vertices and skin. Rendered clips of the embedded hand are reconstruct
 same numbers in all of them, so that meshes are compared with the true one vertex by vertex.
 
 Columns, means over the tracked hands: ``mesh``, vertices with the centres of both meshes in one place; ``aligned``,
-after Procrustes; ``position`` of the mesh's centre; ``two hands``, the vector between both centres; mm. ``angles``, the 20
-named angles; ``bias``, mean of the signed errors of the 14 flexions of fingers; degrees.
+after Procrustes; ``position`` of the mesh's centre; ``two hands``, the vector between both centres; mm. ``angles``, the
+20 named angles; ``bias``, mean of the signed errors of the 15 flexions; degrees.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ def errors(path: str, options: argparse.Namespace) -> dict[str, np.ndarray]:
                 hand = estimate.hand(side)
                 if hand.state != HandState.TRACKED:
                     continue
-                vertices, true = hand.vertices.astype(np.float64), clip.truth["vertices"][frame, side].astype(np.float64)
+                vertices, true = (
+                    hand.vertices.astype(np.float64),
+                    clip.truth["vertices"][frame, side].astype(np.float64),
+                )
                 centres[side] = vertices.mean(axis=0) - true.mean(axis=0)
                 values["mesh"][side] = 1e3 * np.linalg.norm(vertices - centres[side] - true, axis=1).mean()
                 values["aligned"][side] = pa_mpjpe(vertices[None], true[None])[0]
@@ -102,7 +105,9 @@ def main() -> int:
         for name, path in models.items():
             rows = errors(path, options)
             tracked = np.isfinite(rows["mesh"]).mean()
-            print(f"{name:22}" + "".join(f"{np.nanmean(rows[c]):11.2f}" for c in COLUMNS) + f"{tracked:10.3f}", flush=True)
+            print(
+                f"{name:22}" + "".join(f"{np.nanmean(rows[c]):11.2f}" for c in COLUMNS) + f"{tracked:10.3f}", flush=True
+            )
     return 0
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..geometry.rotations import nearest_rotations
-from ..skeleton import JOINT_KEYPOINTS, NUM_JOINTS, NUM_KEYPOINTS, mirror_points
+from ..skeleton import JOINT_KEYPOINTS, JOINT_PARENTS, NUM_JOINTS, NUM_KEYPOINTS, mirror_points
 from ..types import Side
 from .kinematics import mirror_frames
 from .skin_registration import registered
@@ -31,7 +31,7 @@ _LARGEST_DISTANCE = 0.003
 _FLEXION = np.radians([0.0, 20.0, 45.0, 70.0])
 """Bend of all joints in the poses; the thumb's is 0.4 of it."""
 _SPREAD = np.radians(8.0)
-_PARENTS = np.array([0, *(joint - 1 if (joint - 1) % 3 > 0 else 0 for joint in range(1, NUM_JOINTS))])
+_PARENTS = np.maximum(JOINT_PARENTS, 0)
 _JOINT_AT = np.array([0, *(1 + 3 * ((k - 1) // 4) + min((k - 1) % 4, 2) for k in range(1, NUM_KEYPOINTS))])
 """The joint that turns what lies behind each keypoint; that of a fingertip is the last one."""
 _JOINT_BEFORE = np.where(np.isin(np.arange(NUM_KEYPOINTS), JOINT_KEYPOINTS), _PARENTS[_JOINT_AT], _JOINT_AT)

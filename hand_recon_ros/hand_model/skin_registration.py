@@ -45,14 +45,13 @@ class Registration:
         orientations: of its joints in that frame (16, 3, 3).
         betas: its shape (10,).
         distance: root mean square distance of the two skins, metres.
-        keypoint_dirs, beta_dirs: how its keypoints (21, 3, 10) and its betas (10, 10) follow the other model's betas.
+        beta_dirs: how its betas follow the other model's (10, 10), the last axis the other model's.
     """
 
     keypoints: np.ndarray
     orientations: np.ndarray
     betas: np.ndarray
     distance: float
-    keypoint_dirs: np.ndarray
     beta_dirs: np.ndarray
 
 
@@ -87,13 +86,11 @@ def registered(
     normal, right, distance = problem.linearised(parameters, middle, target_dirs)
     response = np.linalg.solve(normal, right)
     found = problem.posed(parameters)
-    steps = [problem.posed(problem.moved(parameters, _STEP * column))[0] for column in response.T]
     return Registration(
         keypoints=found[0],
         orientations=found[1],
         betas=parameters[51:].copy(),
         distance=distance,
-        keypoint_dirs=np.stack([(each - found[0]) / _STEP for each in steps], axis=-1),
         beta_dirs=response[51:],
     )
 

@@ -7,10 +7,10 @@ import numpy as np
 from ..hand_model import HandModel, load_hand_model
 from ..hand_model.hand_pair import HandPair
 from ..hand_model.refit import HandRefit
-from ..skeleton import WRIST
+from ..skeleton import JOINT_PARENTS, WRIST
 from ..types import Side
 
-_PARENTS = np.array([0, *(joint - 1 if (joint - 1) % 3 > 0 else 0 for joint in range(1, 16))])
+_PARENTS = np.maximum(JOINT_PARENTS, 0)
 
 
 class PriorHand:

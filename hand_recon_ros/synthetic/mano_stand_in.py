@@ -1,4 +1,4 @@
-"""A hand in MANO's layout that differs from the embedded one as MANO does: the stand-in for files that cannot be shipped.
+"""A hand in MANO's layout that differs from the embedded one as MANO does, for measuring without MANO's own files.
 
 It is the embedded hand with another mean shape, its skin moved by a smooth field, other joint centres, another rest
 pose, another basis of shapes, other fingertip vertices, a mean pose, and pose correctives fitted anew. Vertices keep
@@ -14,7 +14,7 @@ import numpy as np
 from ..geometry.skinning import skinning_transforms
 from ..hand_model import HandModel, load_hand_model
 from ..hand_model.order import TO_MANO
-from ..skeleton import JOINT_KEYPOINTS
+from ..skeleton import JOINT_KEYPOINTS, JOINT_PARENTS
 from ..types import Side
 from .surface import vertex_normals
 
@@ -114,9 +114,9 @@ def _posedirs(
     posed = np.zeros((_POSES, 21, 3))
     posed[:, 0] = joints[0]
     for joint in range(1, 16):
-        before, here = JOINT_KEYPOINTS[_parent(joint)], JOINT_KEYPOINTS[joint]
-        bone = keypoints[here] - keypoints[before]
-        posed[:, here] = posed[:, before] + orientations[:, _parent(joint)] @ bone
+        parent = JOINT_PARENTS[joint]
+        before, here = JOINT_KEYPOINTS[parent], JOINT_KEYPOINTS[joint]
+        posed[:, here] = posed[:, before] + orientations[:, parent] @ (keypoints[here] - keypoints[before])
     features = (relative[:, TO_MANO[1:]] - np.eye(3)).reshape(_POSES, 135)
     matrices, shifts = skinning_transforms(weights, orientations, posed, keypoints)
     wanted = np.empty((_POSES, *template.shape))
@@ -127,14 +127,9 @@ def _posedirs(
     return np.linalg.solve(normal, features.T @ wanted.reshape(_POSES, -1)).T.reshape(*template.shape, 135)
 
 
-def _parent(joint: int) -> int:
-    return joint - 1 if (joint - 1) % 3 > 0 else 0
-
-
 def _relative(orientations: np.ndarray) -> np.ndarray:
     """Rotations (..., 16, 3, 3) relative to the parents, of orientations."""
-    parents = [0, *(_parent(joint) for joint in range(1, 16))]
-    result = np.swapaxes(orientations[..., parents, :, :], -1, -2) @ orientations
+    result = np.swapaxes(orientations[..., np.maximum(JOINT_PARENTS, 0), :, :], -1, -2) @ orientations
     result[..., 0, :, :] = orientations[..., 0, :, :]
     return result
 
