@@ -13,7 +13,6 @@ import stand_ins
 import torch
 from evidence import CAMERA, hand, observe
 from scipy.spatial.transform import Rotation
-from smplx.utils import Struct
 
 from hand_recon_ros import Side
 from hand_recon_ros.conversions.frames import hand_poses
@@ -54,11 +53,9 @@ def model(files: Path) -> HandModel:
 
 
 def layer(files: Path, side: Side, flat_hand_mean: bool) -> Any:
-    """smplx's own layer of the imported file."""
-    with np.load(files / f"MANO_{side.name}.npz") as stored:
-        data = Struct(**{name: stored[name] for name in stored.files})
+    """smplx's own layer, loaded from the imported file."""
     return smplx.MANO(
-        model_path=f"MANO_{side.name}", data_struct=data, is_rhand=side == Side.RIGHT, use_pca=False,
+        str(files / f"MANO_{side.name}.npz"), ext="npz", is_rhand=side == Side.RIGHT, use_pca=False,
         flat_hand_mean=flat_hand_mean, dtype=torch.float64,
     )  # fmt: skip
 
@@ -116,6 +113,23 @@ def test_poses_of_either_convention_are_read(files: Path, model: HandModel, side
         expected = vertices(layer(files, side, flat_hand_mean), pose, betas, translation)
         mesh = model.mesh(side, model.from_mano_pose(pose + added), betas, translation)
         np.testing.assert_allclose(mesh, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", Side)
+def test_principal_components(files: Path, model: HandModel, side: Side) -> None:
+    """The published pose of a pose that smplx makes of 12 components, and these of the pose again."""
+    with np.load(files / f"MANO_{side.name}.npz") as stored:
+        components, mean = stored["hands_components"], stored["hands_mean"]
+    mano = smplx.MANO(
+        str(files / f"MANO_{side.name}.npz"), ext="npz", is_rhand=side == Side.RIGHT, use_pca=True, num_pca_comps=12,
+        flat_hand_mean=False, dtype=torch.float64,
+    )  # fmt: skip
+    rng = np.random.default_rng(6)
+    reduced, betas, translation = rng.normal(0.0, 0.4, 15), rng.normal(0.0, 1.0, 10), np.array([0.1, 0.0, 0.4])
+    pose = np.concatenate([reduced[:3], reduced[3:] @ components[:12] + mean])
+    mesh = model.mesh(side, model.from_mano_pose(pose), betas, translation)
+    np.testing.assert_allclose(vertices(mano, reduced, betas, translation), mesh, atol=1e-5)
+    np.testing.assert_allclose(((pose[3:] - mean) @ np.linalg.inv(components))[:12], reduced[3:], atol=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(3))

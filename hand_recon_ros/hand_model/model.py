@@ -37,10 +37,12 @@ class HandModel:
         arrays = {Side.RIGHT: right, Side.LEFT: right.mirrored() if left is None else left}
         self._hands = {side: _Hand(side, arrays[side]) for side in Side}
         if right.joint_frames is None and len(right.template) >= FEWEST_VERTICES:
-            for side in (Side.RIGHT, Side.LEFT):
-                other = self._hands[Side.RIGHT].refit
-                mirrored = left is None and side == Side.LEFT and other is not None
-                self._hands[side].use(other.mirrored() if mirrored else fitted(load_embedded(), self, side))
+            refit = fitted(load_embedded(), self, Side.RIGHT)
+            self._hands[Side.RIGHT].use(refit)
+            if left is None:
+                self._hands[Side.LEFT].use(None if refit is None else refit.mirrored())
+        if left is not None and left.joint_frames is None and len(left.template) >= FEWEST_VERTICES:
+            self._hands[Side.LEFT].use(fitted(load_embedded(), self, Side.LEFT))
 
     @property
     def num_vertices(self) -> int:

@@ -207,7 +207,7 @@ def _normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 def _matches(
     points: np.ndarray, normals: np.ndarray, others: np.ndarray, other_normals: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each point the nearest of the others that faces the same way (N,), and the other way round (M,); -1 for none."""
+    """For each point the nearest of the others that faces the same way (N,), and the reverse (M,); -1 for none."""
     points, normals, others, other_normals = (
         each.astype(np.float32) for each in (points, normals, others, other_normals)
     )
