@@ -20,8 +20,12 @@ from hand_recon_ros.hand_model.hand_pair import HandPair
 from hand_recon_ros.hand_model.named_angles import named_angles
 from hand_recon_ros.hand_model.refit import FILE_SHAPES, fitted, turned_offsets
 from hand_recon_ros.hand_model.skin_registration import registered
+from hand_recon_ros.interact.denoiser import Denoiser
+from hand_recon_ros.interact.guidance import denoise
+from hand_recon_ros.interact.pair_vector import CONFIDENCES
 from hand_recon_ros.interact.prior_hand import PriorHand
 from hand_recon_ros.lift.lifter import Lifter
+from hand_recon_ros.runtime.bundled_networks import bundled_network
 
 EMBEDDED = load_hand_model()
 FLAT = np.tile(np.eye(3), (16, 1, 1))
@@ -151,6 +155,39 @@ def test_pairs_of_the_prior_and_back() -> None:
         np.testing.assert_allclose(
             EMBEDDED.kinematics(side).angles_of(known.rotations[side])[1:], random_angles(int(side))[1:], atol=1e-9
         )
+
+
+def flexion(model: HandModel, before: HandPair, after: HandPair) -> float:
+    """How much the flexions of two pairs differ in the mean, degrees."""
+    angles = [
+        [model.kinematics(side).angles_of(pair.rotations[side])[1:, 0] for side in Side] for pair in (before, after)
+    ]
+    return float(np.degrees(np.abs(np.subtract(*angles)).mean()))
+
+
+def test_the_prior_changes_a_pair_as_it_would_the_embedded_hands() -> None:
+    """Taken for the embedded hand's, the numbers of another rest pose look like errors, and the prior mends them."""
+    denoiser, prior, model = Denoiser(bundled_network("refiner", "small")), PriorHand.of(stand_in()), stand_in()
+    assert prior is not None
+    confidence, changes = np.full(CONFIDENCES, 0.4), []
+    for seed in range(10):
+        rotations = np.stack([model.kinematics(side).rotations_of(random_angles(2 * seed + side)) for side in Side])
+        rotations[:, 0] = Rotation.random(2, random_state=seed).as_matrix()
+        wrists = np.random.default_rng(seed).normal(0.0, 0.05, (2, 3)) + [0.0, 0.0, 0.5]
+        pair = HandPair(rotations, np.zeros((2, 10)), wrists)
+        embedded = prior.from_model(pair)
+        proposed = denoise(denoiser, embedded, confidence, lambda x0: x0)
+        converted = prior.to_model(proposed, pair.betas)
+        taken = denoise(denoiser, pair, confidence, lambda x0: x0)
+        changes.append(
+            [flexion(EMBEDDED, embedded, proposed), flexion(model, pair, converted), flexion(model, pair, taken)]
+        )
+    ours, carried, as_they_are = np.mean(changes, axis=0)
+    print(
+        f"flexion by the prior: embedded {ours:.1f}, carried over {carried:.1f}, as they are {as_they_are:.1f} degrees"
+    )
+    assert carried == pytest.approx(ours, abs=1e-6)
+    assert as_they_are > 1.5 * ours
 
 
 def test_an_imported_file_has_its_refit_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
