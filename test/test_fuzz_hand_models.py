@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from fuzzing import damaged, fuzzed, limited_memory
 from hypothesis import given
 from hypothesis import strategies as st
+from mano_files import joblib_file
 from safetensors.numpy import save
 
 from hand_recon_ros.hand_model import import_mano, load_hand_model
@@ -49,6 +51,7 @@ def small_hand() -> dict[str, np.ndarray]:
 HAND = small_hand()
 MANO = {**HAND, "hands_components": np.eye(45), "hands_coeffs": np.zeros((3, 45))}
 PICKLES = [pickle.dumps(MANO, protocol=protocol) for protocol in (0, 2, 5)]
+PICKLES += [joblib_file(MANO), zlib.compress(joblib_file(MANO))]
 
 
 def npz(arrays: dict[str, Any], compressed: bool = False) -> bytes:
@@ -167,7 +170,9 @@ def programs(draw: Any, folder: Path) -> bytes:
         "numpy\nndarray", "numpy\ndtype", "numpy.core.multiarray\n_reconstruct", "numpy.core.multiarray\nscalar",
         "copy_reg\n_reconstructor", "_codecs\nencode", "__builtin__\nobject", "__builtin__\nset", "chumpy.ch\nCh",
         "scipy.sparse.csc\ncsc_matrix", "numpy.core.numeric\n_frombuffer", "numpy\nload", "numpy.core\nmultiarray",
-        "chumpy.reordering\nSelect",
+        "chumpy.reordering\nSelect", "joblib.numpy_pickle\nNumpyArrayWrapper", "scipy.sparse._dok\ndok_matrix",
+        "scipy.sparse.lil\nlil_array", "builtins\nbytearray", "builtins\ndict", "collections\nOrderedDict",
+        "numpy\nmatrix",
     ]  # fmt: skip
     ran = str(folder / "ran")
     leaves = [

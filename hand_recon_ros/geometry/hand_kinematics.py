@@ -34,7 +34,8 @@ class Template:
         bone_shapedirs: per unit of beta (B, 20, 3, 10).
         wrist: (B, 3), metres.
         wrist_shapedirs: per unit of beta (B, 3, 10).
-        frames: anatomical joint frames (B, 15, 3, 3).
+        frames: anatomical joint frames at rest (B, 15, 3, 3).
+        parent_frames: of the flat hand, in the coordinates of the joints' parents at rest (B, 15, 3, 3).
         limits: lowest and highest flexion, abduction and twist (B, 15, 3, 2), radians.
     """
 
@@ -43,13 +44,14 @@ class Template:
     wrist: np.ndarray
     wrist_shapedirs: np.ndarray
     frames: np.ndarray
+    parent_frames: np.ndarray
     limits: np.ndarray
 
     def __post_init__(self) -> None:
         batch = len(self.bones)
         shapes: dict[str, tuple[int, ...]] = {
             "bones": (20, 3), "bone_shapedirs": (20, 3, NUM_BETAS), "wrist": (3,), "wrist_shapedirs": (3, NUM_BETAS),
-            "frames": (15, 3, 3), "limits": (15, 3, 2),
+            "frames": (15, 3, 3), "parent_frames": (15, 3, 3), "limits": (15, 3, 2),
         }  # fmt: skip
         for name, shape in shapes.items():
             object.__setattr__(self, name, float_array(getattr(self, name), name, batch, *shape))
@@ -123,7 +125,7 @@ def forward(template: Template, pose: Pose) -> Posed:
         axes=np.empty((batch, 15, 3, 3)),
     )
     _forward(
-        template.bones, template.bone_shapedirs, template.frames, rotation, wrist, angles, betas,
+        template.bones, template.bone_shapedirs, template.parent_frames, template.frames, rotation, wrist, angles, betas,
         posed.keypoints, posed.rotations, posed.orientations, posed.axes,
     )  # fmt: skip
     return posed
@@ -148,7 +150,7 @@ def angles_towards(template: Template, rotation: np.ndarray, directions: np.ndar
     batch = len(template.bones)
     angles = np.zeros((batch, 15, 3))
     _angles_towards(
-        template.frames, template.limits, float_array(rotation, "rotation", batch, 3, 3),
+        template.parent_frames, template.frames, template.limits, float_array(rotation, "rotation", batch, 3, 3),
         float_array(directions, "directions", batch, 20, 3), angles,
     )  # fmt: skip
     return angles
@@ -198,7 +200,7 @@ def _forward_kinematics(rotations, rest, wrist, keypoints, orientations):  # typ
 
 @compiled
 def _forward(  # type: ignore[no-untyped-def]
-    template, shapedirs, frames, rotation, wrist, angles, betas, keypoints, rotations, orientations, axes
+    template, shapedirs, parent_frames, frames, rotation, wrist, angles, betas, keypoints, rotations, orientations, axes
 ):
     bones, turned, at_rest = np.empty((20, 3)), np.empty((3, 3)), np.empty((15, 3, 3))
     for b in range(wrist.shape[0]):
@@ -209,8 +211,8 @@ def _forward(  # type: ignore[no-untyped-def]
                     bones[bone, i] += shapedirs[b, bone, i, s] * betas[b, s]
         _copy(rotation[b], rotations[b, 0])
         for joint in range(15):
-            joint_rotation(angles[b, joint], frames[b, joint], turned, rotations[b, joint + 1])
-            angle_axes(angles[b, joint, 0], frames[b, joint], turned, at_rest[joint])
+            joint_rotation(angles[b, joint], parent_frames[b, joint], frames[b, joint], turned, rotations[b, joint + 1])
+            angle_axes(angles[b, joint, 0], parent_frames[b, joint], turned, at_rest[joint])
         _follow_chain(rotations[b], bones, wrist[b], keypoints[b], orientations[b])
         for joint in range(15):
             multiply(orientations[b, joint if joint % 3 > 0 else 0], at_rest[joint], axes[b, joint])
@@ -248,14 +250,14 @@ def _jacobian(shapedirs, keypoints, axes, orientations, result):  # type: ignore
 
 
 @compiled
-def _angles_towards(frames, limits, rotation, directions, angles):  # type: ignore[no-untyped-def]
+def _angles_towards(parent_frames, frames, limits, rotation, directions, angles):  # type: ignore[no-untyped-def]
     local, turned, parent, direction = np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
     for b in range(rotation.shape[0]):
         for joint in range(15):
             finger, level = joint // 3, joint % 3
             if level == 0:
                 _copy(rotation[b], parent)
-            multiply(parent, frames[b, joint], turned)
+            multiply(parent, parent_frames[b, joint], turned)
             for i in range(3):
                 direction[i] = 0.0
                 for j in range(3):
@@ -266,6 +268,6 @@ def _angles_towards(frames, limits, rotation, directions, angles):  # type: igno
             bend[1] = math.asin(min(max(direction[1], -1.0), 1.0))
             for i in range(3):
                 bend[i] = min(max(bend[i], limit[i, 0]), limit[i, 1])
-            joint_rotation(bend, frames[b, joint], turned, local)
+            joint_rotation(bend, parent_frames[b, joint], frames[b, joint], turned, local)
             multiply(parent, local, turned)
             _copy(turned, parent)

@@ -11,6 +11,7 @@ import numpy as np
 from ..geometry.rotations import nearest_rotations
 from ..skeleton import mirror_points
 from .kinematics import mirror_frames
+from .refit import FILE_SHAPES, HandRefit
 
 MANO_VERTICES = 778
 _MANO_TIPS = np.array([744, 320, 443, 554, 671])
@@ -43,6 +44,7 @@ class HandArrays:
         joint_frames: (16, 3, 3) in the order of skeleton.JOINT_NAMES, or None where the file has none.
         wrist_loop: vertices around the wrist's end, in order.
         shape_names: what each beta does, or empty.
+        refit: how the hand relates to the embedded one, or None where the file does not say.
     """
 
     template: np.ndarray
@@ -56,6 +58,7 @@ class HandArrays:
     joint_frames: np.ndarray | None
     wrist_loop: np.ndarray
     shape_names: tuple[str, ...]
+    refit: HandRefit | None = None
 
     def mirrored(self) -> HandArrays:
         """The other hand: mirrored in the plane x = 0, with the triangles' orientation reversed."""
@@ -71,6 +74,7 @@ class HandArrays:
             hands_mean=(self.hands_mean.reshape(-1, 3) * np.array([1.0, -1.0, -1.0])).reshape(-1),
             joint_frames=None if self.joint_frames is None else mirror_frames(self.joint_frames),
             wrist_loop=self.wrist_loop[::-1].copy(),
+            refit=None if self.refit is None else self.refit.mirrored(),
         )
 
 
@@ -79,7 +83,12 @@ def read_arrays(path: pathlib.Path) -> HandArrays:
 
     Nothing is unpickled: a file that holds Python objects is refused.
     """
-    raw = _read_raw(path)
+    return checked_arrays(_read_raw(path), path)
+
+
+def checked_arrays(raw: dict[str, np.ndarray], path: pathlib.Path) -> HandArrays:
+    """The hand model that arrays with MANO's names are; raises HandModelError where they are none. ``path`` is the
+    file that a message names."""
     missing = [name for name in _NEEDED if name not in raw]
     if missing:
         raise HandModelError(f"{path}: no {', '.join(missing)} in it; expected MANO's arrays {', '.join(_NEEDED)}")
@@ -105,7 +114,7 @@ def read_arrays(path: pathlib.Path) -> HandArrays:
     parents = raw["kintree_table"][0].astype(np.int64)
     if tuple(parents[1:]) != _KINTREE[1:]:
         raise HandModelError(f"{path}: kintree_table has parents {parents.tolist()}, expected MANO's {list(_KINTREE)}")
-    if raw["f"].ndim != 2 or raw["f"].shape[1] != 3:
+    if raw["f"].ndim != 2 or raw["f"].shape[1] != 3 or not len(raw["f"]):
         raise HandModelError(f"{path}: f must be (F, 3) triangles of {vertices} vertices, got shape {raw['f'].shape}")
     faces = _vertex_numbers(raw["f"], "f", vertices, path).astype(np.int32)
     if "tip_vertices" in raw:
@@ -139,6 +148,7 @@ def read_arrays(path: pathlib.Path) -> HandArrays:
         joint_frames=_frames(raw["joint_frames"], path) if "joint_frames" in raw else None,
         wrist_loop=loop,
         shape_names=tuple(str(name) for name in np.ravel(raw.get("shape_names", ()))),
+        refit=_refit(raw, path),
     )
 
 
@@ -149,13 +159,29 @@ def _vertex_numbers(stored: np.ndarray, name: str, vertices: int, path: pathlib.
     return stored.astype(np.int64)
 
 
-def _frames(stored: np.ndarray, path: pathlib.Path) -> np.ndarray:
+def _refit(raw: dict[str, np.ndarray], path: pathlib.Path) -> HandRefit | None:
+    """The re-fit that ``hand-recon import-mano`` has stored, if any."""
+    if "parent_frames" not in raw:
+        return None
+    arrays = {}
+    for name, shape in FILE_SHAPES.items():
+        if name not in raw or raw[name].shape != shape or raw[name].dtype.kind != "f":
+            raise HandModelError(f"{path}: {name} of the re-fit is missing or not of shape {shape}: import it again")
+        arrays[name] = raw[name].astype(np.float64)
+        if not np.all(np.abs(arrays[name]) < _LARGEST_NUMBER):
+            raise HandModelError(f"{path}: {name} holds numbers that are not finite, or huge")
+    for name in ("joint_frames", "parent_frames"):
+        arrays[name] = _frames(arrays[name], path, name)
+    return HandRefit(**arrays)
+
+
+def _frames(stored: np.ndarray, path: pathlib.Path, name: str = "joint_frames") -> np.ndarray:
     """The stored frames as rotations, orthonormal in double precision."""
     if stored.shape != (16, 3, 3):
-        raise HandModelError(f"{path}: joint_frames has shape {stored.shape}, expected (16, 3, 3)")
+        raise HandModelError(f"{path}: {name} has shape {stored.shape}, expected (16, 3, 3)")
     frames = nearest_rotations(stored)
     if not np.allclose(frames, stored, atol=1e-3) or np.any(np.linalg.det(frames) < 0.0):
-        raise HandModelError(f"{path}: joint_frames must be rotation matrices with the axes as columns")
+        raise HandModelError(f"{path}: {name} must be rotation matrices with the axes as columns")
     return frames
 
 

@@ -26,6 +26,8 @@ class Kinematics:
         joint_frames: anatomical frame of each joint at rest (16, 3, 3); columns x along the bone to the next keypoint
             (wrist: to the middle MCP), z dorsal (thumb: out of the nail's side), y = z cross x.
         limits: lowest and highest flexion, abduction and twist (16, 3, 2), radians.
+        parent_frames: the same frames in the flat hand, in the coordinates of the joints' parents at rest (16, 3, 3):
+            where they differ, the model's rest pose is not the flat hand, and its angles at rest are not zero.
     """
 
     side: Side
@@ -33,6 +35,7 @@ class Kinematics:
     keypoint_shapedirs: np.ndarray
     joint_frames: np.ndarray
     limits: np.ndarray
+    parent_frames: np.ndarray
 
     def rest_keypoints(self, betas: np.ndarray) -> np.ndarray:
         """Keypoints of the flat hand (..., 21, 3), metres, for betas (..., 10)."""
@@ -67,11 +70,11 @@ class Kinematics:
 
         Those of the wrist are the angles of the hand's orientation.
         """
-        return angles_from_rotations(rotations, self.joint_frames, self.side == Side.RIGHT)
+        return angles_from_rotations(rotations, self.joint_frames, self.side == Side.RIGHT, self.parent_frames)
 
     def rotations_of(self, angles: np.ndarray) -> np.ndarray:
         """Joint rotations (..., 16, 3, 3) of flexion, abduction and twist (..., 16, 3), radians."""
-        return rotations_from_angles(angles, self.joint_frames, self.side == Side.RIGHT)
+        return rotations_from_angles(angles, self.joint_frames, self.side == Side.RIGHT, self.parent_frames)
 
     def clamp_angles(self, angles: np.ndarray) -> np.ndarray:
         """The angles (..., 16, 3) clipped to the limits."""
@@ -91,6 +94,7 @@ class Kinematics:
             keypoint_shapedirs=np.swapaxes(mirror_points(np.swapaxes(self.keypoint_shapedirs, -1, -2)), -1, -2),
             joint_frames=mirror_frames(self.joint_frames),
             limits=self.limits,
+            parent_frames=mirror_frames(self.parent_frames),
         )
 
 
@@ -112,5 +116,6 @@ def template_of(hands: list[Kinematics]) -> Template:
         wrist=keypoints[:, 0],
         wrist_shapedirs=shapedirs[:, 0],
         frames=np.stack([hand.joint_frames[1:] for hand in hands]),
+        parent_frames=np.stack([hand.parent_frames[1:] for hand in hands]),
         limits=np.stack([hand.limits[1:] for hand in hands]),
     )

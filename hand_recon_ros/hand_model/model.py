@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -18,6 +19,7 @@ from .frames import transfer_frames
 from .kinematics import Kinematics
 from .limits import joint_limits
 from .order import FROM_MANO, TO_MANO, from_mano_pose, to_mano_pose
+from .refit import FEWEST_VERTICES, HandRefit, fitted
 
 EMBEDDED = pathlib.Path(__file__).resolve().parents[1] / "assets" / "hand" / "webxr_generic.npz"
 
@@ -34,6 +36,13 @@ class HandModel:
         self.name = name
         arrays = {Side.RIGHT: right, Side.LEFT: right.mirrored() if left is None else left}
         self._hands = {side: _Hand(side, arrays[side]) for side in Side}
+        if right.joint_frames is None and len(right.template) >= FEWEST_VERTICES:
+            refit = fitted(load_embedded(), self, Side.RIGHT)
+            self._hands[Side.RIGHT].use(refit)
+            if left is None:
+                self._hands[Side.LEFT].use(None if refit is None else refit.mirrored())
+        if left is not None and left.joint_frames is None and len(left.template) >= FEWEST_VERTICES:
+            self._hands[Side.LEFT].use(fitted(load_embedded(), self, Side.LEFT))
 
     @property
     def num_vertices(self) -> int:
@@ -62,6 +71,10 @@ class HandModel:
 
     def kinematics(self, side: Side) -> Kinematics:
         return self._hands[side].kinematics
+
+    def refit(self, side: Side) -> HandRefit | None:
+        """How a hand relates to the embedded one; None for the embedded hand itself, and where it is not known."""
+        return self._hands[side].refit
 
     def mesh(self, side: Side, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray) -> np.ndarray:
         """Vertices (V, 3), or (B, V, 3) for a batch, float32, metres.
@@ -136,11 +149,21 @@ class _Hand:
         if frames is None:
             reference = load_embedded().kinematics(side)
             frames = transfer_frames(keypoints, reference.keypoint_template, reference.joint_frames)
-        self.kinematics = Kinematics(side, keypoints, keypoint_dirs, frames, joint_limits())
+        self.kinematics = Kinematics(side, keypoints, keypoint_dirs, frames, joint_limits(), frames)
+        self.refit: HandRefit | None = None
+        self.use(arrays.refit)
         self._template = arrays.template.reshape(-1)
         self._shapedirs = np.ascontiguousarray(arrays.shapedirs.reshape(-1, arrays.shapedirs.shape[2]).T)
         self._posedirs = np.ascontiguousarray(arrays.posedirs.reshape(-1, arrays.posedirs.shape[2]).T)
         self._weights = arrays.weights[:, FROM_MANO].astype(np.float64)
+
+    def use(self, refit: HandRefit | None) -> None:
+        """Take over the anatomical frames of a re-fit."""
+        self.refit = refit
+        if refit is not None:
+            self.kinematics = dataclasses.replace(
+                self.kinematics, joint_frames=refit.joint_frames, parent_frames=refit.parent_frames
+            )
 
     def mesh(self, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray) -> np.ndarray:
         rest = self.kinematics.rest_keypoints(betas)
@@ -198,6 +221,10 @@ def load_hand_model(path: str | pathlib.Path = "") -> HandModel:
     is_left = "LEFT" in path.name.upper()
     old, new = ("LEFT", "RIGHT") if is_left else ("RIGHT", "LEFT")
     beside = path.with_name(path.name.replace(old, new).replace(old.lower(), new.lower()))
-    second = read_arrays(beside) if beside != path and beside.is_file() else first.mirrored()
-    right, left = (second, first) if is_left else (first, second)
+    alone = beside == path or not beside.is_file()
+    if alone and not is_left:
+        right, left = first, None
+    else:
+        second = first.mirrored() if alone else read_arrays(beside)
+        right, left = (second, first) if is_left else (first, second)
     return HandModel("mano" if len(right.template) == MANO_VERTICES else path.stem, right, left)

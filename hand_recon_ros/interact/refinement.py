@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 import warnings
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from .denoiser import Denoiser
 from .guidance import DENOISING_STEPS, confidence_of, denoise
 from .pair_chain import PER_HAND, difference, moved
 from .plausibility import consistency, one_person
+from .prior_hand import PriorHand
 from .separation import Separation
 from .uncertainty import PairUncertainty, PoseGaussian
 
@@ -108,7 +109,7 @@ class Refiner:
             reach: how far from touching, metres along the ray, the gap between hands that overlap in the image is still
                 closed a little; in full from half of it on.
         """
-        self._separation = Separation(hand_model)
+        self._separation, self._prior_hand = Separation(hand_model), PriorHand.of(hand_model)
         self._denoiser, self._denoising_steps, self._guided, self._reach = denoiser, denoising_steps, guided, reach
 
     def warm_up(self, pair: HandPair, uncertainty: PairUncertainty) -> None:
@@ -183,7 +184,6 @@ class Refiner:
     def _proposal(self, pair: HandPair, estimate: Pose, uncertainty: PairUncertainty, deadline: float) -> np.ndarray:
         """How the prior corrects the estimate (2, PER_HAND), in proportion to the hands' overlap in the image, and as
         far as its vector between the wrists is consistent with the estimate; betas stay."""
-        assert self._denoiser is not None
         separation, template = self._separation, self._separation.chain.template
         gaussian = PoseGaussian.around(template, estimate, uncertainty)
 
@@ -196,7 +196,7 @@ class Refiner:
             pose = separation.guided_step(PoseGaussian(pose_of(x0), gaussian.information))
             return separation.chain.pair(pose, forward(template, pose))
 
-        clean = denoise(self._denoiser, pair, confidence_of(gaussian), guide, deadline, self._denoising_steps)
+        clean = self._denoised(pair, confidence_of(gaussian), guide, deadline)
         weight = min(uncertainty.overlap / _FULL_OVERLAP, 1.0)
         vector = clean.wrists[Side.RIGHT] - clean.wrists[Side.LEFT]
         weight *= consistency(pair.wrists, uncertainty.position_stddev, vector)
@@ -206,6 +206,21 @@ class Refiner:
         if self._reach == 0.0:
             return difference(proposed, estimate)
         return difference(separation.close_gap(proposed, uncertainty, weight * self._reach), estimate)
+
+    def _denoised(
+        self, pair: HandPair, confidence: np.ndarray, guide: Callable[[HandPair], HandPair], deadline: float
+    ) -> HandPair:
+        """What the prior proposes, as a pair of the hand model; the prior itself knows the embedded hand only."""
+        assert self._denoiser is not None
+        hand, betas = self._prior_hand, pair.betas
+        if hand is None:
+            return denoise(self._denoiser, pair, confidence, guide, deadline, self._denoising_steps)
+
+        def guided(x0: HandPair) -> HandPair:
+            return hand.from_model(guide(hand.to_model(x0, betas)))
+
+        clean = denoise(self._denoiser, hand.from_model(pair), confidence, guided, deadline, self._denoising_steps)
+        return hand.to_model(clean, betas)
 
     def _within_limits(self, pose: Pose, before: Pose) -> Pose:
         """The pose with its angles inside the joints' limits, or where those of ``before`` are."""

@@ -39,6 +39,7 @@ from ..types import Camera, ScaleSource, Side
 from .depth_alignment import SurfaceTerm, aligned_terms
 from .evidence import PIXEL_SIGMA, Evidence, gather
 from .hand_surface import HandSurface
+from .keypoint_offsets import right_hand_offsets, without_offsets
 from .lifted_hand import LiftedHand
 from .normal_equations import MAX_DEPTH, MIN_DEPTH, normal_equations
 from .shape_prior import ShapePrior, hand_length
@@ -74,6 +75,7 @@ class Lifter:
         mean = np.zeros(NUM_BETAS)
         self._mean_lengths = {side: hand_length(each, mean)[0] for side, each in self._kinematics.items()}
         self._templates: dict[tuple[Side, ...], Template] = {}
+        self._offsets = right_hand_offsets(model)
         self._surfaces = {side: HandSurface(model, side) for side in Side}
         self.iterations = iterations
 
@@ -130,7 +132,12 @@ class Lifter:
         template = self._template(sides)
         evidence = gather(observations, camera)
         self._use_known_sizes(evidence, sides, shapes)
-        pose = _start(template, evidence, np.stack([shape.mean for shape in shapes]))
+        betas = np.stack([shape.mean for shape in shapes])
+        pose = _start(template, evidence, betas)
+        if self._offsets is not None:
+            offsets = np.stack([self._offsets[side] for side in sides])
+            evidence = without_offsets(evidence, offsets, forward(template, pose))
+            pose = _start(template, evidence, betas)
         posed, information = _solve(template, evidence, pose, shapes, iterations)
         covariance = np.linalg.inv(information)
         hands = [_finish(template, evidence, pose, posed, covariance, i, side) for i, side in enumerate(sides)]
