@@ -239,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--no-ros", action="store_true", help="do not measure the node over DDS")
     sub.add_argument("--device", choices=DEVICES, default="auto", help="of the networks (default: %(default)s)")
 
-    text = "convert MANO_RIGHT.pkl or MANO_LEFT.pkl to the pickle-free layout"
+    text = "convert MANO's files (.pkl, .npz, .npy, .joblib, .safetensors) to the pickle-free layout"
     sub = command("import-mano", commands.import_mano, text)
     sub.add_argument("file", type=Path)
     sub.add_argument(
