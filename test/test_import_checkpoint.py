@@ -334,12 +334,33 @@ def test_other_safetensors_are_no_networks(tmp_path):
     path = write_checkpoint(tmp_path / "z.ckpt", official_state(small_network("hamer")))
     result = import_checkpoint(path)
     arrays = load_file(result.path)
+    for config in (
+        "3",
+        "[",
+        '{"vit": 1}',
+        '{"vit": {"depth": 1000000000}}',
+        '{"vit": {"dim": 80.0}}',
+        '{"vit": {}, "x": 1}',
+    ):
+        save_file(arrays, tmp_path / "y.safetensors", {"network": "hamer", "config": config})
+        with pytest.raises(SessionError, match="no description of one"):
+            network_from(tmp_path / "y.safetensors")
     with safe_open(result.path, framework="np") as file:
         notes = file.metadata()
     del arrays["backbone.pos_embed"]
     save_file(arrays, result.path, notes)
     with pytest.raises(SessionError, match="does not fit a hamer of .*: backbone.pos_embed"):
         network_from(result.path)
+
+
+def test_the_checkpoint_is_not_written_over(tmp_path):
+    path = write_checkpoint(tmp_path / "x.safetensors", official_state(small_network("hamer")))
+    before = path.read_bytes()
+    (tmp_path / "link.safetensors").symlink_to(path)
+    for out in (None, path, tmp_path / "link.safetensors"):
+        with pytest.raises(CheckpointError, match="is the checkpoint itself"):
+            import_checkpoint(path, out)
+    assert path.read_bytes() == before
 
 
 def test_pickles_outside_of_archives_are_not_read(tmp_path):

@@ -67,6 +67,8 @@ def import_checkpoint(path: str | os.PathLike[str], out: str | os.PathLike[str] 
     target = source.with_suffix(".safetensors") if out is None else Path(os.path.expanduser(out))
     if target.suffix != ".safetensors":
         raise CheckpointError(f"{target}: the name of the file to write must end in .safetensors")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise CheckpointError(f"{target} is the checkpoint itself: name another file to write")
     with TorchArchive(source) as archive:
         tensors = _state(source, archive.content())
         dropped = tuple(sorted(name for name in tensors if _is_dropped(name)))

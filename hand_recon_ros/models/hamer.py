@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from .mano_parameters import BETAS_SIZE, CAMERA_SIZE, POSE_SIZE, ManoParameters
-from .vit import VisionTransformer, VitConfig
+from .vit import VisionTransformer, VitConfig, are_sizes
 
 DECODER_HEAD_SIZE = 64
 """Channels of an attention head of the decoder."""
@@ -35,7 +35,7 @@ class HamerConfig:
     mlp_dim: int = 1024
 
     def __post_init__(self) -> None:
-        if min(self.dim, self.depth, self.heads, self.mlp_dim) < 1:
+        if not are_sizes(self.dim, self.depth, self.heads, self.mlp_dim):
             raise ValueError(f"not the size of a decoder: {self}")
 
 

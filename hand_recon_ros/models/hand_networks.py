@@ -173,7 +173,7 @@ def _with_weights(path: Path, file: Any, precision: torch.dtype) -> HamerNetwork
     notes = file.metadata() or {}
     try:
         config = config_from_json(notes[NETWORK], notes[CONFIG])
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise SessionError(
             f"{path}: not a network of `hand-recon import-checkpoint`: it has no description of one ({error!r})"
         ) from error

@@ -7,6 +7,7 @@ as in the published checkpoints, so that their weights fit.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,6 +23,7 @@ LOWERED = ("patch_embed.", "pos_embed", "blocks.", "last_norm.")
 """Beginnings of the names of parameters that may be in lower precision."""
 _PATCH, _PADDING = 16, 2
 _EPSILON = 1e-6
+_LARGEST = 2**15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +41,18 @@ class VitConfig:
     mlp_dim: int = 5120
 
     def __post_init__(self) -> None:
-        if self.dim < HEAD_SIZE or self.dim % HEAD_SIZE or self.depth < 1 or self.mlp_dim < 1:
+        if not are_sizes(self.dim, self.depth, self.mlp_dim) or self.dim % HEAD_SIZE:
             raise ValueError(f"not the size of a ViT with heads of {HEAD_SIZE} channels: {self}")
 
     @property
     def heads(self) -> int:
         """Number of attention heads."""
         return self.dim // HEAD_SIZE
+
+
+def are_sizes(*numbers: Any) -> bool:
+    """Whether these are whole numbers that a network can have as sizes."""
+    return all(type(number) is int and 1 <= number <= _LARGEST for number in numbers)
 
 
 class PatchEmbedding(nn.Module):
