@@ -91,7 +91,7 @@ _PARENTS = np.array([2**32 - 1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14]
 def write_mano(folder: Path) -> Path:
     """MANO_RIGHT.npz: the embedded hand with MANO's number of vertices and MANO's fingertips.
 
-    Its closed surface is simplified; 16 more vertices, of no triangle, are the joints.
+    Its closed surface is simplified; 16 more vertices, of no triangle, are the joints. Their frames are in the file.
     """
     arrays = load_hand_model().arrays(Side.RIGHT)
     fixed = {*arrays.tips.tolist(), *arrays.wrist_loop.tolist()}
@@ -116,7 +116,7 @@ def write_mano(folder: Path) -> Path:
     path = folder / "MANO_RIGHT.npz"
     loop = np.array([place_of[vertex] for vertex in arrays.wrist_loop.tolist()])
     np.savez(path, **result, J_regressor=regressor, kintree_table=np.array([_PARENTS, np.arange(16)]), f=triangles,
-             hands_mean=np.zeros(45), wrist_loop=loop)  # fmt: skip
+             hands_mean=np.zeros(45), wrist_loop=loop, joint_frames=arrays.joint_frames)  # fmt: skip
     return path
 
 
