@@ -51,6 +51,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from .config import ConfigError
     from .datasets.pictures import AnnotationError
     from .hand_model import HandModelError
+    from .models.torch_archive import CheckpointError
     from .runtime.devices import DeviceError
     from .runtime.model_files import ModelFileError
     from .runtime.sessions import SessionError
@@ -58,8 +59,8 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from .viewer.frames import ViewError
 
     return (
-        commands.CommandError, AnnotationError, BagError, CameraError, ConfigError, DeviceError, HandModelError,
-        ModelFileError, SessionError, SourceError, ViewError, OSError,
+        commands.CommandError, AnnotationError, BagError, CameraError, CheckpointError, ConfigError, DeviceError,
+        HandModelError, ModelFileError, SessionError, SourceError, ViewError, OSError,
     )  # fmt: skip
 
 
@@ -245,6 +246,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--out", type=Path, help="folder for MANO_RIGHT.npz and MANO_LEFT.npz (default: that of the input)"
     )
+
+    text = "convert the checkpoint of HaMeR or WiLoR to .safetensors, for the setting encoder"
+    sub = command("import-checkpoint", commands.import_checkpoint, text)
+    sub.add_argument("file", type=Path, help="hamer.ckpt or wilor_final.ckpt")
+    sub.add_argument("--out", type=Path, help="file to write (default: the input's name, .safetensors, beside it)")
 
     sub = command("models", commands.models, "the network files: list, fetch, verify")
     sub.add_argument("action", nargs="?", choices=("list", "fetch", "verify"), default="list")

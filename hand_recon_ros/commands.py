@@ -188,6 +188,21 @@ def import_mano(options: argparse.Namespace) -> dict[str, Any]:
     return {"path": path}
 
 
+def import_checkpoint(options: argparse.Namespace) -> dict[str, Any]:
+    import dataclasses
+
+    from .models.checkpoint_import import import_checkpoint
+
+    result = import_checkpoint(options.file, options.out)
+    print(
+        f"{options.file} -> {result.path}: {result.network}, {result.tensors} tensors, {result.bytes / 1e9:.1f} GB "
+        f"({len(result.dropped)} tensors of MANO and of the training left out); use it with encoder:={result.path} "
+        "hand_model:=MANO_RIGHT.npz",
+        file=sys.stderr,
+    )
+    return dataclasses.asdict(result)
+
+
 def models(options: argparse.Namespace) -> dict[str, Any]:
     import dataclasses
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..config import ReconstructorConfig
 from ..landmarks.landmarks import HandLandmarks, read_landmarks
 from ..landmarks.observation import RotatedBox
-from ..runtime.bundled_networks import bundled_network
+from ..runtime.bundled_networks import IMPORTED, bundled_network
 from ..runtime.devices import resolved_device
 from ..runtime.model_files import HAND_LANDMARKS, PALM_DETECTION, find_model
 from ..runtime.openvino_session import network_notes
@@ -112,7 +112,7 @@ def _stem_readers(encoder: str) -> tuple[str, ...]:
 
     Raises ConfigError and SessionError where that names no network.
     """
-    if encoder == "none":
+    if encoder == "none" or bundled_network("encoder", encoder).suffix == IMPORTED:
         return ()
     stages = network_notes(bundled_network("encoder", encoder), "encoder").get("stem", _STEM)
     unknown = sorted(set(stages) - set(_READERS))

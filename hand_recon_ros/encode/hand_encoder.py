@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from ..detect.networks import HandNetworks
 from ..landmarks.crops import tracking_box
 from ..landmarks.landmarks import HandLandmarks
 from ..landmarks.observation import EncoderPrediction, Observation, RotatedBox
-from ..runtime.bundled_networks import bundled_network
+from ..runtime.bundled_networks import IMPORTED, bundled_network
 from ..runtime.devices import resolved_device
 from ..runtime.sessions import cache_folder
 from ..types import Camera, Side
@@ -26,12 +27,29 @@ LAPLACE = math.sqrt(2.0)
 """Standard deviation of a Laplace distribution over its scale, which is what the encoder predicts."""
 
 
-def load_encoder(config: ReconstructorConfig, networks: HandNetworks) -> HandEncoder:
+class Encoder(Protocol):
+    """A step of the pipeline that predicts hands from their crops."""
+
+    def __call__(self, image: np.ndarray, observations: Sequence[Observation], camera: Camera) -> list[Observation]:
+        """The observations (at most one of a side) of a BGR image, each with the encoder's prediction."""
+        ...
+
+    def landmarks(self, image: np.ndarray, box: RotatedBox, mirrored: bool, grey: bool = False) -> HandLandmarks:
+        """Landmarks in a box of a BGR image, or in its mirror image; ``grey``: without its colours."""
+        ...
+
+
+def load_encoder(config: ReconstructorConfig, networks: HandNetworks) -> Encoder:
     """The encoder named by the settings.
 
-    Raises ConfigError where ``encoder`` is neither a name nor a file, and SessionError where the file is no encoder.
+    Raises ConfigError where ``encoder`` is neither a name nor a file, or needs a ``hand_model`` that is not set, and
+    SessionError where the file is no encoder, or PyTorch is needed and missing.
     """
     path, device = bundled_network("encoder", config.encoder), resolved_device(config.device)
+    if path.suffix == IMPORTED:
+        from .mano_encoder import load_mano_encoder
+
+        return load_mano_encoder(path, config, device, networks)
     session = EncoderSession(path, HandOutputs, config.threads, device, cache_folder(config.model_cache))
     return HandEncoder(session, networks)
 

@@ -18,7 +18,7 @@ from ..detect.pair_detector import CLEAR_SIDE, same_box
 from ..landmarks.crops import tracking_box
 from ..landmarks.observation import EncoderPrediction, Observation, RotatedBox
 from ..types import Camera, Side
-from .hand_encoder import HandEncoder
+from .hand_encoder import Encoder
 
 _SHOWN = 0.5
 """Predicted probability of another hand from which on its box is evaluated."""
@@ -37,7 +37,7 @@ _AGREE = 0.5
 
 
 def with_other_hand(
-    encoder: HandEncoder,
+    encoder: Encoder,
     image: np.ndarray,
     seen: Observation,
     camera: Camera,
@@ -69,7 +69,7 @@ def with_other_hand(
 
 
 def with_boxes(
-    encoder: HandEncoder,
+    encoder: Encoder,
     image: np.ndarray,
     seen: Sequence[Observation],
     boxes: Mapping[Side, RotatedBox],
@@ -142,7 +142,7 @@ def _unsteadiness(observation: Observation) -> float:
 
 
 def _observation(
-    encoder: HandEncoder, image: np.ndarray, box: RotatedBox, side: Side, side_score: float, mirrored: bool
+    encoder: Encoder, image: np.ndarray, box: RotatedBox, side: Side, side_score: float, mirrored: bool
 ) -> Observation:
     """A hand in a box, with the landmarks in it, which may be those of the hand in front."""
     shown = side.other if mirrored else side

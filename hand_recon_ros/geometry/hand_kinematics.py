@@ -125,8 +125,8 @@ def forward(template: Template, pose: Pose) -> Posed:
         axes=np.empty((batch, 15, 3, 3)),
     )
     _forward(
-        template.bones, template.bone_shapedirs, template.parent_frames, template.frames, rotation, wrist, angles, betas,
-        posed.keypoints, posed.rotations, posed.orientations, posed.axes,
+        template.bones, template.bone_shapedirs, template.parent_frames, template.frames,
+        rotation, wrist, angles, betas, posed.keypoints, posed.rotations, posed.orientations, posed.axes,
     )  # fmt: skip
     return posed
 

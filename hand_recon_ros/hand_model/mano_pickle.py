@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from .arrays import HandModelError
+from .restricted_pickle import plain_module
 from .sparse_matrices import LARGEST, SPARSE, Sparse, dense_matrix
 
 LARGEST_FILE = 2**28
 """Bytes of a file, also of what a compressed one unpacks to: MANO's have 4 MB."""
-_MODULE_ALIASES = {"numpy._core": "numpy.core", "__builtin__": "builtins", "copy_reg": "copyreg"}
 _NPY_MAGIC = b"\x93NUMPY"
 _ZLIB_MAGIC = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b")
 _COMPRESSED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x5d\x00": "lzma", b"\x04\x22\x4d\x18": "lz4"}
@@ -287,10 +287,7 @@ class _RestrictedUnpickler(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """The holder of an allowed name; raises HandModelError for any other one."""
-        plain = module
-        for old, new in _MODULE_ALIASES.items():
-            if module == old or module.startswith(old + "."):
-                plain = new + module[len(old) :]
+        plain = plain_module(module)
         try:
             return _ALLOWED[plain, name]
         except KeyError:

@@ -59,6 +59,10 @@ class EncoderPrediction:
             other hand.
         other_box: box of the other hand, predicted from this hand's crop alone.
         other_visible: probability that the other hand is visible there, 0..1.
+        hand_length: that of the predicted hand, wrist to tip of the middle finger along the bones, metres, to which the
+            wrist's distance belongs; 0: the distance is that of the hand model's mean hand.
+        trained_on_photographs: the encoder is one of photographs, and its standard deviations are published errors; of
+            others they are predicted, and the lifting corrects them.
     """
 
     presence: float
@@ -70,6 +74,8 @@ class EncoderPrediction:
     to_other: np.ndarray | None
     other_box: RotatedBox
     other_visible: float
+    hand_length: float = 0.0
+    trained_on_photographs: bool = False
 
     @property
     def is_finite(self) -> bool:

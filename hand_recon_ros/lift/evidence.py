@@ -28,7 +28,8 @@ DIRECTION_SIGMA = 0.2
 STDDEV_FACTOR_ALONE, STDDEV_FACTOR_OVERLAPPING = 2.0, 0.5
 """Factors on the standard deviations that the encoder predicts for a hand by itself and for hands that overlap in the
 image. The landmark network was trained on real hands seen alone, the encoder on rendered ones that occlude each other:
-the first has more weight where a hand is alone, the second where two overlap."""
+the first has more weight where a hand is alone, the second where two overlap. An encoder of photographs has the second
+factor in both cases."""
 WRIST_STDDEV_FACTOR = 0.5
 """Factor on the standard deviation of the wrist's distance that the encoder predicts. It predicts 12 % of the distance
 in head-mounted clips and 9 % in others; its error in clips of ``val`` is half of that, and in photographs it agrees
@@ -108,7 +109,8 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
     for i, observation in enumerate(observations):
         predicted = observation.prediction
         if predicted is not None:
-            score = np.minimum(PIXEL_SIGMA * 2.0 * extent[i] / (factor * predicted.stddev_2d), 1.0)
+            corrected = STDDEV_FACTOR_OVERLAPPING if predicted.trained_on_photographs else factor
+            score = np.minimum(PIXEL_SIGMA * 2.0 * extent[i] / (corrected * predicted.stddev_2d), 1.0)
             score = score * predicted.presence
             share = (score**2 / (score**2 + scores[i] ** 2))[:, None]
             pixels[i] += share * (predicted.keypoints_2d - pixels[i])
@@ -116,7 +118,8 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
             both_ends = 0.5 * (share[CHILDREN] + share[PARENTS])
             directions[i] += both_ends * (_directions(predicted.joints) - directions[i])
             scores[i] = np.minimum(np.hypot(score, scores[i]), 1.0)
-            wrist[i], wrist_precision[i] = predicted.wrist, 1.0 / (WRIST_STDDEV_FACTOR * predicted.wrist_stddev)
+            corrected = 1.0 if predicted.trained_on_photographs else WRIST_STDDEV_FACTOR
+            wrist[i], wrist_precision[i] = predicted.wrist, 1.0 / (corrected * predicted.wrist_stddev)
     rays = camera.unproject(pixels)
     usable = _usable(rays)
     rays = np.where(usable[..., None], rays, palm_ray[:, None])

@@ -131,7 +131,7 @@ class Lifter:
         sides = tuple(observation.side for observation in observations)
         template = self._template(sides)
         evidence = gather(observations, camera)
-        self._use_known_sizes(evidence, sides, shapes)
+        self._use_known_sizes(evidence, observations, shapes)
         betas = np.stack([shape.mean for shape in shapes])
         pose = _start(template, evidence, betas)
         if self._offsets is not None:
@@ -157,11 +157,14 @@ class Lifter:
                 hands[i] = dataclasses.replace(fitted, image_wrist=hands[i].keypoints[0])
         return hands
 
-    def _use_known_sizes(self, evidence: Evidence, sides: Sequence[Side], shapes: Sequence[ShapePrior]) -> None:
+    def _use_known_sizes(
+        self, evidence: Evidence, observations: Sequence[Observation], shapes: Sequence[ShapePrior]
+    ) -> None:
         """Scale the predicted distances of hands of known size: the encoder cannot see how large a hand is."""
-        for i, (side, shape) in enumerate(zip(sides, shapes, strict=True)):
+        for i, (observation, shape) in enumerate(zip(observations, shapes, strict=True)):
             if shape.known is not None:
-                scale = shape.length / self._mean_lengths[side]
+                predicted = 0.0 if observation.prediction is None else observation.prediction.hand_length
+                scale = shape.length / (predicted or self._mean_lengths[observation.side])
                 evidence.wrist[i] *= scale
                 evidence.wrist_precision[i] /= scale * _KNOWN_SIZE_FACTOR
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..config import ReconstructorConfig
 from ..detect.duplicates import box_overlap
-from ..encode.hand_encoder import HandEncoder
+from ..encode.hand_encoder import Encoder
 from ..encode.other_hand import with_boxes, with_other_hand
 from ..landmarks.observation import Observation
 from ..types import Frame, HandState, Side
@@ -20,7 +20,7 @@ _UNCONFIRMED = 0.6
 
 
 def encode(
-    encoder: HandEncoder,
+    encoder: Encoder,
     frame: Frame,
     tracks: Tracks,
     located: Located,
