@@ -156,7 +156,10 @@ class ReconstructorConfig:
         choices=("largest", "nearest", "first"),
         live=True,
     )
-    encoder: str = setting("small", "encoder beside the landmark network: none, small, or a path (.onnx, or .safetensors of import-checkpoint)")
+    encoder: str = setting(
+        "small",
+        "encoder beside the landmark network: none, small, or a path (.onnx, .safetensors of import-checkpoint)",
+    )
     encoder_interval: float = setting(
         0.09, "time between two runs of the encoder while the hands do not overlap; else it runs on every image",
         unit="s", low=0.0, high=1.0, live=True,
