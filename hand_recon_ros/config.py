@@ -158,7 +158,7 @@ class ReconstructorConfig:
     )
     encoder: str = setting(
         "small",
-        "encoder beside the landmark network: none, small, or a path (.onnx, .safetensors of import-checkpoint)",
+        "encoder beside the landmark network: none, small, or a path (.onnx, or one of import-checkpoint)",
     )
     encoder_interval: float = setting(
         0.09, "time between two runs of the encoder while the hands do not overlap; else it runs on every image",
