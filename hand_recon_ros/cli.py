@@ -192,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="of a data set: end where an image cannot be read (default: leave out)",
     )
+    sub.add_argument("--streams", action="store_true", help="of interhand26m: sequences as streams, with their jitter")
     sub.add_argument("--predictions", type=Path, metavar="FILE", help="of freihand: measure this pred.zip or pred.json")
     sub.add_argument("--save-predictions", type=Path, metavar="ZIP", help="of freihand: write the official pred.zip")
     sub.add_argument(

@@ -38,6 +38,7 @@ def plain(value: Any) -> Any:
 
 
 def overrides(texts: Sequence[str], option: str = "--set") -> dict[str, Any]:
+    """Settings by name of texts NAME=VALUE, the values as in YAML. Raises CommandError, which names the option."""
     import yaml
 
     values = {}

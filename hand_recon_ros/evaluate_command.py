@@ -14,7 +14,7 @@ from .commands import CommandError, overrides, plain
 _DATA_SETS = ("interhand26m", "freihand", "hic")
 _SPLITS = ("demo", "val", "test", "test-occluded", "test-interacting")
 _OF_SYNTHETIC = ("depth", "hand_length", "smoothing_delay", "detection", "encoder", "single_images")
-_OF_DATA_SETS = ("protocol", "cache", "fail_on_damaged", "predictions", "save_predictions")
+_OF_DATA_SETS = ("protocol", "cache", "fail_on_damaged", "predictions", "save_predictions", "streams")
 
 
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
@@ -106,6 +106,8 @@ def _evaluate_data_set(options: argparse.Namespace) -> dict[str, Any]:
         raise CommandError("--compare and --report are not of the published data sets")
     if options.dataset != "freihand" and (options.predictions or options.save_predictions):
         raise CommandError("--predictions and --save-predictions are of --dataset freihand")
+    if options.streams and (options.dataset != "interhand26m" or options.frames is not None):
+        raise CommandError("--streams is of --dataset interhand26m, of all images: leave out --frames")
     if options.processes < 1 or (options.frames is not None and options.frames < 1):
         raise CommandError("--processes and --frames must be at least 1")
     config = reconstructor_config(options.config, **overrides(options.set))
@@ -130,7 +132,7 @@ def _evaluate_data_set(options: argparse.Namespace) -> dict[str, Any]:
 
         report = data_sets.evaluate_data_set(
             data, config, options.frames, options.cache, options.processes, progress,
-            not options.fail_on_damaged, options.save_predictions,
+            not options.fail_on_damaged, options.save_predictions, options.streams,
         )  # fmt: skip
     for message in report.get("damaged", []):
         print(f"left out: {message}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -15,6 +16,8 @@ import pytest
 from hand_recon_ros import Side, cli
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.datasets.annotations import AnnotationError
+from hand_recon_ros.datasets.interhand26m import InterHand26M
+from hand_recon_ros.datasets.interhand26m_files import write_interhand26m
 from hand_recon_ros.evaluation import predictions
 from hand_recon_ros.evaluation.data_sets import (
     SPLITS,
@@ -24,6 +27,7 @@ from hand_recon_ros.evaluation.data_sets import (
 )
 from hand_recon_ros.evaluation.protocols.rest_pose import rest_hands
 from hand_recon_ros.hand_model import load_hand_model
+from hand_recon_ros.synthetic import SampleStream
 from hand_recon_ros.synthetic.miniatures import write_miniature
 from hand_recon_ros.types import HandState
 
@@ -202,6 +206,62 @@ def test_the_official_file_of_predictions_has_the_same_scores(roots, monkeypatch
         assert own[name] != own[f"{name}-p"]
 
 
+class OracleOfStreams(Oracle):
+    """The same for streams; remembers the stamps of each."""
+
+    def __init__(self, images: Any, changed: Callable[..., Any]) -> None:
+        super().__init__(images, changed)
+        self.stamps: list[list[float]] = []
+
+    def reset(self) -> None:
+        self.stamps.append([])
+
+    def __call__(self, *arguments: Any) -> Any:
+        if len(arguments) == 1:
+            return self
+        image, camera, stamp = arguments
+        self.stamps[-1].append(stamp)
+        return self.reconstruct_image(image, camera)
+
+
+def test_sequences_are_streams_and_have_a_jitter(roots, monkeypatch, tmp_path):
+    """Two sequences of a hand that moves evenly, of which one lacks an image; estimates go to and fro by 2 mm."""
+    sample = next(s for s in SampleStream("test", 4, MODEL) if s.present.all())
+    samples = []
+    for number in range(13):
+        step = np.array([0.001 * number, 0.0, 0.0])
+        image = sample.image.copy()
+        image[:8, :8] = 20 * number  # each image is another
+        samples.append(
+            dataclasses.replace(sample, image=image, joints=sample.joints + step, translation=sample.translation + step)
+        )
+    write_interhand26m(samples, tmp_path, MODEL, captures=1)
+    data = open_data_set("interhand26m", tmp_path, protocol="wrist-metric-annotated")
+    images = data.images
+    assert isinstance(images, InterHand26M)
+    assert images.sequences() == [tuple(range(13))]
+    monkeypatch.setattr(images, "sequences", lambda: [(0, 1, 2, 3, 4, 6, 7, 8), (9, 10, 11, 12)])
+
+    def changed(number: int, side: Side, *points: np.ndarray) -> Any:
+        return tuple(each + [0.0, 0.001 * (-1) ** number, 0.0] for each in points)
+
+    oracle = OracleOfStreams(images, changed)
+    monkeypatch.setattr(predictions, "TwoHandReconstructor", oracle)
+    report = evaluate_data_set(data, CONFIG, streams=True)
+    first = images.entry(0).frame / 30.0
+    expected = [first + np.array([0, 1, 2, 3, 4, 6, 7, 8]) / 5.0, first + np.array([9, 10, 11, 12]) / 5.0]
+    for stamps, right in zip(oracle.stamps, expected, strict=True):
+        np.testing.assert_allclose(stamps, right)
+    assert report["rate_hz"] == 5.0 and report["streams"]
+    figures = report["metrics"]["estimate"]
+    # |a - 2 b + a| of +-1 mm is 4 mm; the gap counts nowhere: 3 + 1 + 2 accelerations.
+    assert figures["acceleration_jitter_mm_per_frame2"] == pytest.approx(4.0, rel=1e-6)
+    assert figures["true_acceleration_jitter_mm_per_frame2"] == pytest.approx(0.0, abs=1e-6)
+    assert figures["jitter_share"] == 1.0
+    with pytest.raises(ValueError, match="no sequences"):
+        evaluate_data_set(open_data_set("hic", roots["hic"]), CONFIG, streams=True)
+
+
 def test_several_processes_predict_the_same(roots, tmp_path, monkeypatch):
     monkeypatch.setattr(predictions, "PART", 4)
     data = open_data_set("interhand26m", roots["interhand26m"], protocol="intaghand")
@@ -256,6 +316,7 @@ def test_a_miniature_is_made_and_evaluated_by_command(name, tmp_path, capsys):
         (["--dataset", "hic", "--root", "nowhere", "--depth"], "are of --dataset synthetic"),
         (["--dataset", "hic", "--root", "nowhere", "--processes", "0"], "must be at least 1"),
         (["--dataset", "hic", "--root", "nowhere", "--report", "out"], "not of the published data sets"),
+        (["--dataset", "hic", "--root", "nowhere", "--streams"], "--streams is of --dataset interhand26m"),
         (["--protocol", "interwild"], "are of --dataset interhand26m"),
         (["--split", "training"], "--split of synthetic is one of"),
         (["--root", "here"], "of real pictures"),

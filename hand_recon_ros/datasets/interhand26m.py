@@ -34,6 +34,8 @@ from .interhand26m_geometry import read_cameras, read_joints, read_parameters
 from .pictures import AnnotationError
 from .sample import Sample
 
+FRAME_RATE = 30.0
+"""Of the numbers of frames, Hz: the images of the 5 fps set are every sixth."""
 _log = logging.getLogger(__name__)
 
 HUMAN = "human_annot"
@@ -141,6 +143,14 @@ class InterHand26M(AnnotatedImages):
             hand_type_valid=bool(table.hand_type_valid[index]),
             joint_valid=table.joint_valid[index][JOINTS],
         )
+
+    def sequences(self) -> list[tuple[int, ...]]:
+        """The images of each sequence by each camera, in the order of their frames."""
+        table = self._annotations
+        keys = np.stack([table.captures, table.sequences, table.cameras])
+        order = np.lexsort((table.frames, *keys[::-1]))
+        ends = np.flatnonzero((np.diff(keys[:, order], axis=1) != 0).any(axis=0)) + 1
+        return [tuple(part.tolist()) for part in np.split(order, ends)]
 
     def sample(self, index: int) -> Sample:
         entry = self.entry(index)

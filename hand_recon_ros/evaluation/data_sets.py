@@ -16,7 +16,7 @@ from ..datasets.annotations import AnnotationError
 from ..datasets.freihand import FreiHand
 from ..datasets.freihand_files import read_freihand_predictions, write_freihand_predictions
 from ..datasets.hic import Hic
-from ..datasets.interhand26m import InterHand26M
+from ..datasets.interhand26m import FRAME_RATE, InterHand26M
 from ..hand_model import HandModel, load_hand_model
 from ..skeleton import WRIST
 from ..types import Side
@@ -27,6 +27,7 @@ from .protocols.interhand26m import INTERWILD, interhand26m
 from .protocols.protocol import HandPairs, Protocol, TrueHandPairs, joint_regressors
 from .protocols.published import published
 from .protocols.rest_pose import rest_hands
+from .protocols.sequences import jitter
 
 SPLITS = {"interhand26m": ("test", "val", "train"), "freihand": ("evaluation", "training"), "hic": ("test",)}
 """Splits of each data set; the first is the one that is measured unless another is named."""
@@ -102,8 +103,9 @@ def evaluate_data_set(
     progress: Progress | None = None,
     skip_damaged: bool = True,
     save_predictions: Path | None = None,
+    streams: bool = False,
 ) -> dict[str, Any]:
-    """Measure the reconstructor on the single images of a data set.
+    """Measure the reconstructor on the images of a data set.
 
     Args:
         data: of :func:`open_data_set`.
@@ -114,14 +116,20 @@ def evaluate_data_set(
         skip_damaged: whether images that cannot be read are left out, and listed under "damaged".
         save_predictions: for FreiHAND, the .zip that its official evaluation takes; a hand that was not found is a flat
             hand there.
+        streams: whether images of InterHand2.6M are streams, with tracking, and not single ones: each sequence by each
+            camera. The report then has the acceleration jitter as well, and "rate_hz".
 
     Returns the report that ``hand-recon evaluate --json`` prints: figures of the protocol before and after the two-hand
     refinement, which FreiHAND's single hands do not have; "published" figures; "damaged" images.
     """
     indices = np.unique(np.linspace(0, len(data.images) - 1, count or len(data.images)).round().astype(int))
-    parts = predict(Work(data.images, tuple(indices.tolist()), config, skip_damaged), cache, processes)
+    if streams and not isinstance(data.images, InterHand26M):
+        raise ValueError(f"{data.images.name} has no sequences of known order: streams are of interhand26m")
+    parts = predict(Work(data.images, tuple(indices.tolist()), config, skip_damaged, streams), cache, processes)
+    sequences: list[Part] = []
     measured: dict[str, list[Any]] = {"before": [], "after": []}
     damaged: list[str] = []
+    others: dict[str, Any] = {"config": dataclasses.asdict(config), "damaged": damaged, "streams": streams}
     hands: list[tuple[np.ndarray, np.ndarray]] = []
     measure = functools.partial(_single_hands if data.protocol is None else _pairs, data, rest_hands(data.hand_model))
     for part in progress(parts) if progress else parts:
@@ -130,6 +138,8 @@ def evaluate_data_set(
             continue
         for when, errors in measured.items():
             errors.append(measure(part, when))
+        if streams:
+            sequences.append({name: part[name] for name in ("index", "joints", "before_joints", "after_joints")})
         if save_predictions is not None:
             hands.append((part["after_joints"][:, Side.RIGHT], part["after_vertices"][:, Side.RIGHT]))
     if not measured["before"]:
@@ -137,8 +147,13 @@ def evaluate_data_set(
     if save_predictions is not None:
         write_freihand_predictions(save_predictions, *_complete(hands, data.hand_model))
     before, after = (_report(data, errors) for errors in measured.values())
+    if streams:
+        for when, report in (("before", before), ("after", after)):
+            moved = _jitter(data, sequences, when)
+            report |= {key: report[key] | moved[key] for key in ("metrics", "ci95")}
+            others["rate_hz"] = moved["rate_hz"]
     refined = after if data.protocol is not None and config.refine_steps > 0 else None
-    return _assembled(data, before, refined, {"config": dataclasses.asdict(config), "damaged": damaged})
+    return _assembled(data, before, refined, others)
 
 
 def evaluate_freihand_predictions(data: DataSet, path: Path) -> dict[str, Any]:
@@ -177,6 +192,23 @@ def _valid(data: DataSet, part: Part) -> tuple[np.ndarray | None, np.ndarray | N
         return None, certain
     wrists = np.stack([entry.joint_valid[:, WRIST] for entry in entries])
     return np.broadcast_to(wrists[..., None], part["joints"].shape[:3]), certain
+
+
+def _jitter(data: DataSet, sequences: Sequence[Part], when: str) -> dict[str, Any]:
+    """The acceleration jitter over sequences, see ``protocols.sequences``, of neighbouring images only."""
+    assert isinstance(data.images, InterHand26M)
+    frames = [np.array([data.images.entry(int(index)).frame for index in part["index"]]) for part in sequences]
+    steps = np.concatenate([np.diff(each) for each in frames])
+    step = int(np.bincount(steps).argmax()) if len(steps) else 1
+    gap = np.full((1, 2, 21, 3), np.nan)
+    both: dict[str, list[np.ndarray]] = {f"{when}_joints": [], "joints": []}
+    for part, numbers in zip(sequences, frames, strict=True):
+        ends = np.flatnonzero(np.diff(numbers) != step) + 1
+        for name, pieces in both.items():
+            for piece in np.split(part[name], ends):
+                pieces += [piece, gap]
+    estimated, true = (np.concatenate(pieces) for pieces in both.values())
+    return jitter(estimated, true, FRAME_RATE / step)
 
 
 def _single_hands(data: DataSet, rest: HandPairs, part: Part, when: str) -> freihand.Scores:

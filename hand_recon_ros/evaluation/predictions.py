@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 import json
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..config import ReconstructorConfig
 from ..datasets.annotated import AnnotatedImages
 from ..datasets.annotations import AnnotationError
 from ..datasets.cached import cached
+from ..datasets.interhand26m import FRAME_RATE, InterHand26M
 from ..datasets.sample import Sample
 from ..detect.pair_detector import pair_detector_file
 from ..reconstructor import TwoHandReconstructor
@@ -35,15 +37,30 @@ two-hand refinement; and ``damaged``, the messages of the images that could not 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What is predicted: images of a data set by number, with these settings; ``skip_damaged`` as of ``readable``."""
+    """What is predicted.
+
+    Attributes:
+        images: of a data set.
+        indices: which of them.
+        config: of the reconstructor.
+        skip_damaged: as of ``AnnotatedImages.readable``.
+        streams: whether the images of InterHand2.6M are reconstructed as streams, with tracking: each sequence by each
+            camera; otherwise every image by itself.
+    """
 
     images: AnnotatedImages
     indices: tuple[int, ...]
     config: ReconstructorConfig
     skip_damaged: bool = True
+    streams: bool = False
 
     def parts(self) -> list[tuple[int, ...]]:
-        """The numbers of the images of each part."""
+        """The numbers of the images of each part: a sequence, or PART single images."""
+        if self.streams:
+            assert isinstance(self.images, InterHand26M)
+            chosen = set(self.indices)
+            sequences = (tuple(i for i in sequence if i in chosen) for sequence in self.images.sequences())
+            return [sequence for sequence in sequences if sequence]
         return [self.indices[start : start + PART] for start in range(0, len(self.indices), PART)]
 
 
@@ -76,10 +93,14 @@ def predict(work: Work, cache: Path | None = None, processes: int = 1) -> Iterat
     # Spawned, because OpenVINO's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, _start, (work,)) as pool:
-        waiting = [pool.submit(_run, indices, _path(folder, indices)) for indices in parts]
+        waiting: collections.deque[Future[Part]] = collections.deque()
         try:
-            for future in waiting:
-                yield future.result()
+            for indices in parts:
+                waiting.append(pool.submit(_run, indices, _path(folder, indices)))
+                if len(waiting) > 2 * processes:  # parts are large: few of them wait
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -92,7 +113,8 @@ class _Worker:
 
     def __call__(self, indices: Sequence[int], path: Path | None) -> Part:
         def compute() -> Part:
-            return predicted(self.reconstructor, self.work.images, indices, self.work.skip_damaged)
+            work = self.work
+            return predicted(self.reconstructor, work.images, indices, work.skip_damaged, work.streams)
 
         return compute() if path is None else cached(path, compute)
 
@@ -117,7 +139,10 @@ def _stored(path: Path) -> Part:
 
 
 def _path(folder: Path | None, indices: Sequence[int]) -> Path | None:
-    return None if folder is None else folder / f"{indices[0]:07d}-{indices[-1]:07d}-{len(indices)}.npz"
+    if folder is None:
+        return None
+    digest = hashlib.sha256(np.array(indices, dtype=np.int64).tobytes()).hexdigest()[:8]
+    return folder / f"{indices[0]:07d}-{len(indices)}-{digest}.npz"
 
 
 def _digest(work: Work) -> str:
@@ -132,6 +157,7 @@ def _digest(work: Work) -> str:
     content = {
         "version": __version__,
         "images": len(work.images),
+        "streams": work.streams,
         "config": dataclasses.asdict(config),
         "files": [hashlib.sha256(path.read_bytes()).hexdigest() for path in files],
     }
@@ -139,13 +165,19 @@ def _digest(work: Work) -> str:
 
 
 def predicted(
-    reconstructor: TwoHandReconstructor, images: AnnotatedImages, indices: Sequence[int], skip_damaged: bool
+    reconstructor: TwoHandReconstructor,
+    images: AnnotatedImages,
+    indices: Sequence[int],
+    skip_damaged: bool,
+    stream: bool = False,
 ) -> Part:
-    """The part with these images, each reconstructed by itself."""
+    """The part with these images, each reconstructed by itself, or one after the other as a stream."""
     number: list[int] = []
     samples: list[Sample] = []
     estimates: list[TwoHandEstimate] = []
     damaged = []
+    if stream:
+        reconstructor.reset()
     for index in indices:
         try:
             sample = images[index]
@@ -158,7 +190,11 @@ def predicted(
         # Its arrays of the picture's size are not needed any more.
         none = {name: getattr(sample, name)[:0] for name in ("image", "labels", "depth")}
         samples.append(dataclasses.replace(sample, **none))
-        estimates.append(reconstructor.reconstruct_image(sample.image, sample.camera))
+        if stream:
+            assert isinstance(images, InterHand26M)
+            estimates.append(reconstructor(sample.image, sample.camera, images.entry(index).frame / FRAME_RATE))
+        else:
+            estimates.append(reconstructor.reconstruct_image(sample.image, sample.camera))
     part: Part = {
         "index": np.array(number, dtype=np.int64),
         "joints": _stacked([sample.joints for sample in samples], (2, 21, 3)),
