@@ -100,6 +100,33 @@ def test_of_the_boxes_of_detector_and_encoder_the_surer_prediction_counts(in_box
     assert {round(read.size, 6) for read, _ in oracle.boxes} == {150.0, round(own.size, 6)}
 
 
+class OnItself(Oracle):
+    """Predicts that the other hand is where this one is, and this one again, with certainty, in that box."""
+
+    def __call__(self, image, observations, camera):
+        pixels = CAMERA.project(self.keypoints[Side.RIGHT])
+        own, stddev = tracking_box(pixels), np.full(21, 0.03 * np.ptp(pixels, axis=0).max())
+        result = []
+        for seen in super().__call__(image, observations, camera):
+            changed = {"other_box": own}
+            if seen.side == Side.LEFT and alike(seen.roi, own, 1e-6):
+                changed |= {"keypoints_2d": pixels + 1.0, "stddev_2d": stddev}
+            result.append(dataclasses.replace(seen, prediction=dataclasses.replace(seen.prediction, **changed)))
+        return result
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_prediction_on_the_hand_itself_counts_only_where_the_detector_sees_the_other_one_there(elsewhere):
+    keypoints = hands({Side.LEFT: -0.1, Side.RIGHT: 0.1})
+    pixels = {side: CAMERA.project(keypoints[side]) for side in Side}
+    seen = observe(keypoints[Side.RIGHT], Side.RIGHT)
+    box = tracking_box(pixels[Side.LEFT if elsewhere else Side.RIGHT])
+    found = with_other_hand(OnItself(keypoints, stddev=0.1), IMAGE, seen, CAMERA, box=box)
+    assert [observation.side for observation in found] == list(Side)
+    expected = pixels[Side.LEFT] if elsewhere else pixels[Side.RIGHT] + 1.0
+    np.testing.assert_allclose(found[0].keypoints_2d, expected)
+
+
 @pytest.mark.parametrize("certain", [False, True])
 def test_a_hand_that_covers_the_other_point_by_point_needs_a_certain_detector(certain):
     keypoints = hands({Side.LEFT: -0.03, Side.RIGHT: 0.03})

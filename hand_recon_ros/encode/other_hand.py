@@ -14,6 +14,7 @@ import numpy as np
 
 from ..detect.duplicates import part_of, same_hand
 from ..detect.handedness import probability
+from ..detect.image_hands import on_one_hand
 from ..detect.pair_detector import CLEAR_SIDE, same_box
 from ..landmarks.crops import tracking_box
 from ..landmarks.observation import EncoderPrediction, Observation, RotatedBox
@@ -61,8 +62,11 @@ def with_other_hand(
     if prediction.is_finite and (box is not None or prediction.other_visible >= _SHOWN):
         boxes.append(prediction.other_box)
     side, pair = seen.side.other, box is not None
+    # Where the detector's box is elsewhere, a prediction on the hand that was located is that hand again.
+    covering = box is not None and on_one_hand(box, tracking_box(seen.keypoints_2d))
     found = [
-        with_boxes(encoder, image, [alone], {side: each}, camera, crops, pair, seen.mirrored, pair) for each in boxes
+        with_boxes(encoder, image, [alone], {side: each}, camera, crops, pair, seen.mirrored, pair, covering)
+        for each in boxes
     ]
     pairs = [hands for hands in found if len(hands) == 2]
     return min(pairs, key=lambda hands: _unsteadiness(hands[side]), default=[alone])
@@ -78,6 +82,7 @@ def with_boxes(
     detected: bool = False,
     mirrored: bool = False,
     pair: bool = False,
+    covering: bool | None = None,
 ) -> list[Observation]:
     """The hands that were located, and those in boxes where the encoder predicts a hand; left before right.
 
@@ -90,8 +95,10 @@ def with_boxes(
         crops: number of crops of each box that are evaluated, each around the last prediction.
         detected: the boxes are those of a detector.
         mirrored: the image is mirrored.
-        pair: a detector is certain that there are two hands, so that they may cover each other point by point.
+        pair: a detector is certain that there are two hands.
+        covering: whether they may cover each other point by point; None: where ``pair`` is set.
     """
+    covering = pair if covering is None else covering
     current = dict(boxes)
     own = [tracking_box(observation.keypoints_2d) for observation in seen]
     # Beside a hand that was found its own keypoints can be taken for the other one's.
@@ -111,7 +118,7 @@ def with_boxes(
     # The surest first: of two on one hand it is kept.
     for side in sorted(current, key=lambda side: _unsteadiness(found[side])):
         limit = _limit(pair, detected and side in apart)
-        others = [] if pair else list(accepted.values())
+        others = [] if covering else list(accepted.values())
         if _is_hand(_prediction(found[side]), others, limit):
             accepted[side] = _fused(found[side], list(accepted.values()))
     if len(accepted) == len(seen) == 1 and seen[0].prediction is not None:
