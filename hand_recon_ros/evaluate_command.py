@@ -31,7 +31,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
             raise CommandError(f"--dataset {options.dataset} needs --root DIR, its folder")
         return _evaluate_pictures(options) if options.dataset == "pictures" else _evaluate_data_set(options)
     if options.root or options.compare:
-        raise CommandError("--root and --compare are of real pictures")
+        raise CommandError("--root and --compare are of --dataset pictures, --root of the published data sets as well")
     options.split = options.split or "val"
     if options.split not in _SPLITS:
         raise CommandError(f"--split of synthetic is one of {', '.join(_SPLITS)}, not {options.split}")

@@ -319,7 +319,7 @@ def test_a_miniature_is_made_and_evaluated_by_command(name, tmp_path, capsys):
         (["--dataset", "hic", "--root", "nowhere", "--streams"], "--streams is of --dataset interhand26m"),
         (["--protocol", "interwild"], "are of --dataset interhand26m"),
         (["--split", "training"], "--split of synthetic is one of"),
-        (["--root", "here"], "of real pictures"),
+        (["--root", "here"], "--root of the published data sets"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options, message, capsys):
