@@ -15,6 +15,7 @@ from .image_files import KeptFiles, VideoWriter, printable, write_image
 from .overlay import draw_overlay
 from .reconstructor import TwoHandReconstructor
 from .sources import ImageSource, Photos, SourceError, SourceImage, open_source, source_path
+from .track.fixed_lag import FixedLagSmoother
 from .types import HandEstimate, Side, TwoHandEstimate
 
 
@@ -25,13 +26,15 @@ def reconstruct_source(
     fov_deg: float,
     calibration: str | None = None,
     all_people: bool = False,
+    smoothing_delay: float = 0.0,
 ) -> dict[str, Any]:
     """Reconstruct every image of a file, a folder or a stream into ``out``.
 
     Each photo has an overlay ``<name>.png`` and ``<name>.json``; a video and a stream are tracked and have
     ``overlay.mp4`` and ``hands.jsonl``. A webcam ends when it is interrupted. Without a calibration file the camera has
     a field of view of ``fov_deg`` across its longer side, degrees. With ``all_people`` the JSON of a photo is a list
-    with the hands of each person, the operator first.
+    with the hands of each person, the operator first. The poses of a video are smoothed by the images up to
+    ``smoothing_delay`` seconds before and after each.
 
     Returns:
         {"out", "images", "images_expected", "left_out": [{"image", "reason"}], "results": [{"image", "overlay", "json",
@@ -52,6 +55,8 @@ def reconstruct_source(
             )
         if all_people and not isinstance(images, Photos):
             raise SourceError(f"{source}: the hands of all people are found in photos, not in videos")
+        if smoothing_delay and isinstance(images, Photos):
+            raise SourceError(f"{source}: photos are not smoothed, only the images of a video")
         out.mkdir(parents=True, exist_ok=True)
         camera_of = image_cameras(calibration, fov_deg)
         read = images.files if isinstance(images, Photos) else [given] if given is not None else []
@@ -60,7 +65,7 @@ def reconstruct_source(
         if isinstance(images, Photos):
             results = _photos(reconstructor, progress, out, camera_of, all_people, kept)
         else:
-            results = _video(reconstructor, progress, out, camera_of, images, kept)
+            results = _video(reconstructor, progress, out, camera_of, images, kept, smoothing_delay)
     finally:
         images.close()
     return {
@@ -112,6 +117,7 @@ def _video(
     camera_of: Callable[[np.ndarray], Camera],
     source: ImageSource,
     kept: KeptFiles,
+    smoothing_delay: float,
 ) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     overlay, document = out / "overlay.mp4", out / "hands.jsonl"
@@ -121,19 +127,26 @@ def _video(
         VideoWriter(overlay, source.rate or 30.0, source.size) as video,
         open(document, "w", encoding="utf-8") as lines,
     ):
+        smoother: FixedLagSmoother[tuple[SourceImage, Camera]] = FixedLagSmoother(reconstructor.hand_model)
+
+        def write(smoothed: Iterable[tuple[tuple[SourceImage, Camera], TwoHandEstimate]]) -> None:
+            for (item, camera), estimate in smoothed:
+                video.write(draw_overlay(item.image, estimate, camera))
+                record = _record(item, estimate, camera)
+                lines.write(json.dumps(record) + "\n")
+                results.append(_result(item, overlay, document, record))
+
         try:
             for item in images:
                 camera = camera_of(item.image)
                 stamp = item.time if item.time is not None else item.captured
                 assert stamp is not None  # one of a video or of a camera
                 estimate = reconstructor(item.image, camera, stamp=stamp)
-                video.write(draw_overlay(item.image, estimate, camera))
-                record = _record(item, estimate, camera)
-                lines.write(json.dumps(record) + "\n")
-                results.append(_result(item, overlay, document, record))
+                write(smoother.add((item, camera), estimate, camera, smoothing_delay))
         except KeyboardInterrupt:
             if not source.live:
                 raise
+        write(smoother.rest(smoothing_delay))
     return results
 
 

@@ -98,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--all-people", action="store_true", help="hands of every person in a photo: the JSON is a list, operator first"
     )
+    sub.add_argument(
+        "--smoothing-delay", type=_delay, default=0.0, metavar="S",
+        help="of videos: smooth each pose by the images up to this before and after it (s, %(default)s)",
+    )  # fmt: skip
 
     sub = command("bag", commands.bag, "hands in a ROS 2 recording, without ROS: an MCAP file with TwoHands messages")
     sub.set_defaults(default_of=sub.get_default)

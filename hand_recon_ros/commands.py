@@ -62,8 +62,9 @@ def reconstruct(options: argparse.Namespace) -> dict[str, Any]:
 
     reconstructor = TwoHandReconstructor.from_config(options.config, **overrides(options.set))
     summary = reconstruct_source(
-        reconstructor, options.source, options.out, options.fov, options.calibration, options.all_people
-    )
+        reconstructor, options.source, options.out, options.fov, options.calibration, options.all_people,
+        options.smoothing_delay,
+    )  # fmt: skip
     for left_out in summary["left_out"]:
         print(f"left out: {printable(left_out['image'])}: {left_out['reason']}", file=sys.stderr)
     found = {side: sum(result[side] != "LOST" for result in summary["results"]) for side in ("left", "right")}

@@ -96,6 +96,9 @@ def test_input_images_are_never_overwritten(tmp_path, capsys):
     for source, out in ((tmp_path, tmp_path), (tmp_path / "a.png", tmp_path)):
         assert cli.main(["reconstruct", str(source), "--out", str(out), *ONE_NETWORK]) == 1
         assert "among the images themselves" in capsys.readouterr().err
+    line = ["reconstruct", str(tmp_path), "--out", str(tmp_path / "out"), *ONE_NETWORK]
+    assert cli.main([*line, "--smoothing-delay", "0.1"]) == 1
+    assert "photos are not smoothed" in capsys.readouterr().err
     assert (tmp_path / "a.png").read_bytes() == before
     assert cli.main(["reconstruct", str(tmp_path), "--out", str(tmp_path / "out"), "--json", *ONE_NETWORK]) == 0
     captured = capsys.readouterr()
@@ -127,6 +130,15 @@ def test_reconstructing_a_rendered_video_finds_its_hands(tmp_path, capsys):
         assert np.median(np.linalg.norm(pixels, axis=1)) < 15
     video = cv2.VideoCapture(str(out / "overlay.mp4"))
     assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 8
+    line = ["reconstruct", source, "--out", str(tmp_path / "smooth"), "--calibration", calibration]
+    assert cli.main([*line, "--smoothing-delay", "0.1", "--set", "smoothing=off"]) == 0
+    smooth = [json.loads(line) for line in (tmp_path / "smooth" / "hands.jsonl").read_text().splitlines()]
+    assert [(r["number"], r["stamp"]) for r in smooth] == [(r["number"], r["stamp"]) for r in records]
+    jitter = [
+        np.linalg.norm(np.diff([r["right"]["joints"] for r in each], n=3, axis=0), axis=-1).mean()
+        for each in (smooth, records)
+    ]
+    assert jitter[0] < 0.8 * jitter[1]
 
 
 @pytest.mark.parametrize(

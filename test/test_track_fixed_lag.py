@@ -150,3 +150,15 @@ def test_without_a_delay_nothing_is_changed_and_with_a_shorter_one_waiting_image
     smoother.add("c", at(5 / 30.0), CAMERA, 0.5)
     smoother.clear()
     assert not list(smoother.rest(0.5))
+
+
+@pytest.mark.parametrize("step", [0.0, -1.0])
+def test_stamps_that_do_not_advance_begin_another_stream(step):
+    smoother: FixedLagSmoother[int] = FixedLagSmoother(hand_model())
+    given = []
+    for number in range(8):
+        estimate = at(5.0 + number * step)
+        given += [(item, result.stamp) for item, result in smoother.add(number, estimate, CAMERA, 0.1)]
+        assert [item for item, _ in given] == list(range(number))
+    given += [(item, result.stamp) for item, result in smoother.rest(0.1)]
+    assert given == [(number, 5.0 + number * step) for number in range(8)]

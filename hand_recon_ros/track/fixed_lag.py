@@ -54,10 +54,13 @@ class FixedLagSmoother(Generic[Item]):
 
         Args:
             item: whatever belongs to the image, given back with it.
-            estimate: of the image; its stamp is after the last one's.
+            estimate: of the image. Where its stamp is not after the last one's, another stream begins, and the images
+                of the one before come first.
             camera: of the image.
             delay: seconds; 0 gives the image back at once, as it is.
         """
+        if self._images and estimate.stamp <= self._images[-1].estimate.stamp:
+            yield from self.rest(delay)
         self._images.append(_Image(item, estimate, camera))
         newest = estimate.stamp + _ROUNDING
         while self._done < len(self._images) and self._images[self._done].estimate.stamp + delay <= newest:
