@@ -113,6 +113,7 @@ class EncoderTrainer(Trainer):
         self._stream_validations: dict[str, Validation] | None = None
         self.hand_model = load_hand_model()
         self._streams: list[DataStream] = open_streams(recipe.streams, self.hand_model)
+        self._validation_streams = open_validation(recipe.streams, self.hand_model)
         path = recipe.training.photographs
         self._photographs = Photographs(path, "train") if path else None
         super().__init__(recipe.training, recipe.training.steps, resume)
@@ -144,10 +145,10 @@ class EncoderTrainer(Trainer):
         if self._stream_validations is None:
             options = self.recipe.training
             foundation = self._foundation()
-            provider = None if foundation is None or not self.recipe.streams else foundation()
+            provider = foundation() if foundation is not None and self._validation_streams else None
             self._stream_validations = {
                 name: Validation(StreamSamples(stream, options.seed, provider), min(options.validation, len(stream)))
-                for name, stream in open_validation(self.recipe.streams, self.hand_model).items()
+                for name, stream in self._validation_streams.items()
             }
         return self._stream_validations
 

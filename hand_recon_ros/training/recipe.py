@@ -35,6 +35,8 @@ def recipe_sections(
     sections = {name: dict(content.get(name) or {}) for name in names}
     for name, value in overrides.items():
         section, _, setting = name.rpartition(".")
+        if section in lists:
+            raise ConfigError(f"{name}: {section} is a list, which is changed in the file: {path}")
         if (section or "training") not in sections:
             raise ConfigError(f"{name}: a recipe has no section {section!r}, expected one of {sorted(sections)}")
         sections[section or "training"][setting] = value

@@ -166,16 +166,17 @@ class DataStream:
 
     Attributes:
         name: of the data set.
+        images: that it draws from.
         share: of the stream among the samples.
     """
 
     def __init__(self, name: str, images: Images, share: float = 0.0) -> None:
-        self.name, self.share, self._images = name, share, images
+        self.name, self.images, self.share = name, images, share
         self._damaged: set[str] = set()
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self._images)
+        return len(self.images)
 
     def arrays(
         self, rng: np.random.Generator, provider: PriorProvider | None = None, augment: bool = True
@@ -188,7 +189,7 @@ class DataStream:
         reason = "no hand has enough keypoints"
         for _ in range(_TRIES):
             try:
-                sample, absent = self._images.sample(int(rng.integers(len(self._images))), rng)
+                sample, absent = self.images.sample(int(rng.integers(len(self.images))), rng)
             except AnnotationError as error:
                 reason = str(error)
                 if reason not in self._damaged:
