@@ -71,8 +71,9 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
     ) -> None:
         self.split, self.seed, self.corrupted, self.distinct = split, seed, corrupted, distinct
         self._photographs, self._foundation = photographs, foundation
-        photographed = [] if photographs is None else [(photographs, share)]
-        self._sources = [*photographed, *((stream, stream.share) for stream in streams)]
+        self._sources: list[tuple[Photographs | DataStream, float]] = [(stream, stream.share) for stream in streams]
+        if photographs is not None:
+            self._sources.insert(0, (photographs, share))
         self._stream = SampleStream(split, seed, hand_model)
         self._backbones = stem.backbones if stem is not None else None
         self._cache: Path | None = None

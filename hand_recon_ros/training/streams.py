@@ -142,7 +142,7 @@ class PictureHands(Images):
         present = np.isfinite(keypoints).any(axis=(1, 2))
         unknown = np.full((2, NUM_KEYPOINTS, 3), np.nan)
         sample = annotated_sample(frame.image, camera, unknown, f"{PICTURES}/{picture.file}", present=present)
-        visible = ((keypoints >= -0.5) & (keypoints < (width - 0.5, height - 0.5))).all(axis=-1)
+        visible = np.all((keypoints >= -0.5) & (keypoints < (width - 0.5, height - 0.5)), axis=-1)
         sample = dataclasses.replace(sample, keypoints_2d=keypoints, keypoint_visible=visible)
         return sample, np.zeros(2, dtype=bool)
 
