@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,9 +19,11 @@ from photographs import hand, labels
 from stream_folders import FRAMES, MODEL, SHARE, write_folders
 from torch.utils.data import DataLoader
 
+from hand_recon_ros import Side
 from hand_recon_ros.config import ConfigError
 from hand_recon_ros.datasets.annotations import AnnotationError
 from hand_recon_ros.datasets.crops import UNKNOWN_CLASS, Crops
+from hand_recon_ros.datasets.partial_hands import FLAT_HAND
 from hand_recon_ros.synthetic.sample_stream import SampleStream
 from hand_recon_ros.training import crop_dataset
 from hand_recon_ros.training.crop_dataset import CropDataset
@@ -293,3 +297,35 @@ def test_pictures_without_a_hand_of_known_side_are_refused(folders, tmp_path):
     with pytest.raises(ConfigError, match="no picture has keypoints of a hand of known side"):
         stream(folders, "pictures", root=str(root))
     assert len(stream(folders, "pictures")) == FRAMES + 1
+
+
+def test_each_person_of_a_coco_wholebody_picture_is_a_sample(tmp_path):
+    """Two people with a hand of known side each; a third one without annotated hands."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((300, 400, 3), 90, np.uint8))
+    hands = {"lefthand": FLAT_HAND + (120, 60), "righthand": FLAT_HAND + (250, 80)}
+    people = []
+    for number, (name, points) in enumerate(hands.items()):
+        listed = np.concatenate([points, np.full((21, 1), 2.0)], axis=1)
+        listed[8] = 0.0  # not annotated
+        unknown = {"kpts": [0.0] * 63, "box": [0.0] * 4, "valid": False}
+        known = {"kpts": listed.ravel().tolist(), "box": [100.0, 50.0, 90.0, 200.0], "valid": True}
+        fields = {f"{hand_name}_{field}": value
+                  for hand_name in hands
+                  for field, value in (known if hand_name == name else unknown).items()}  # fmt: skip
+        people.append({"image_id": 1, "bbox": [0, 0, 200 - 10 * number, 300], "iscrowd": 0, **fields})
+    nobody = {f"{name}_{field}": value for name in hands for field, value in unknown.items()}
+    people.append({"image_id": 1, "bbox": [0, 0, 50, 50], "iscrowd": 0, **nobody})
+    content = {"images": [{"id": 1, "file_name": "a.png", "width": 400, "height": 300}], "annotations": people}
+    (tmp_path / "coco_wholebody_train_v1.0.json").write_text(json.dumps(content))
+    source = open_streams(read_streams([{"dataset": "pictures", "root": str(tmp_path), "share": 0.5}]), MODEL)[0]
+    assert len(source) == 2
+    for index, side in enumerate(Side):
+        sample, absent = source.images.sample(index, np.random.default_rng(0))
+        assert sample.present[side] and not sample.present[side.other] and not absent.any()
+        known = np.setdiff1d(np.arange(21), [8])
+        np.testing.assert_allclose(sample.keypoints_2d[side, known], list(hands.values())[index][known])
+        assert np.isnan(sample.keypoints_2d[side, 8]).all() and np.isnan(sample.keypoints_2d[side.other]).all()
+        assert np.isnan(sample.joints).all() and np.isnan(sample.rotations).all() and not sample.has_labels
+        assert sample.camera.K[0, 0] == sample.camera.K[1, 1] > 150
+    arrays = source.arrays(np.random.default_rng(1))
+    assert arrays["present"].sum() == 1 and not arrays["other_valid"].any()
