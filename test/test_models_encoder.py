@@ -251,10 +251,11 @@ def truth(batch, seed=0):
     betas = torch.randn(batch, 2, 10, generator=generator)
     joints = HandChain(MODEL)(rotations.float().flatten(0, 1), betas.flatten(0, 1)).reshape(batch, 2, 21, 3)
     return {
-        **{name: torch.ones(batch, 2) for name in ("present", "posed", "has_crop", "has_priors", "both")},
+        **{name: torch.ones(batch, 2) for name in ("present", "posed", "located", "has_crop", "both")},
+        **{name: torch.ones(batch, 2) for name in ("has_priors", "has_maps")},
         "rotations": rotations.float(), "betas": betas, "joints": joints,
         "keypoints_2d": torch.rand(batch, 2, 21, 2, generator=generator) - 0.5,
-        "keypoint_weights": torch.ones(batch, 2, 21),
+        "keypoint_weights": torch.ones(batch, 2, 21), "joint_weights": torch.ones(batch, 2, 21),
         "log_crop_width": torch.randn(batch, 2, generator=generator) * 0.2 - 1.2,
         "to_other": torch.randn(batch, 2, 3, generator=generator) * 0.1,
         "other_box": torch.randn(batch, 2, 5, generator=generator), "other_visible": torch.ones(batch, 2),

@@ -222,7 +222,9 @@ def test_samples_of_a_recipe_have_predicted_priors(tmp_path, fitted):
         np.testing.assert_array_equal(one["crops"], other["crops"])
         photograph = other["has_crop"].any() and not other["has_priors"].any()
         kinds.add(bool(photograph))
-        np.testing.assert_array_equal(one["has_priors"], one["has_crop"])
+        for values in (one["has_priors"], one["has_maps"]):
+            np.testing.assert_array_equal(values, one["has_crop"])
+        np.testing.assert_array_equal(other["has_maps"], other["has_priors"])
         assert photograph or np.abs(one["priors"].astype(float) - other["priors"]).max() > 0.1
     assert kinds == {True, False}
 

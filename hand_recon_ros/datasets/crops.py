@@ -10,9 +10,11 @@ import numpy as np
 from ..encode.crop_frame import CropFrame
 from ..landmarks.crops import tracking_box
 from ..landmarks.observation import RotatedBox
+from ..skeleton import WRIST
 from ..types import Camera, Side
 from .image_augmentation import augmented
 from .pair_crops import HandPicture, upright
+from .partial_hands import box_points_known, known_box
 from .priors import CHANNELS, GRID, PriorProvider, SceneTruth, segmentation_classes
 from .sample import Sample
 
@@ -32,7 +34,7 @@ _NEAR, _FAR = 0.7, 0.9
 units of the crop; up to the second either prediction is right."""
 _MIN_VISIBLE = 4
 """Keypoints of the other hand that must be visible for that."""
-_PICTURE_FOV = 45.0, 90.0
+PICTURE_FOV = 45.0, 90.0
 """Field of view of photographs, degrees, which is not known; no ground truth depends on it."""
 
 
@@ -61,47 +63,78 @@ class Crops:
 
 
 def sample_crops(
-    sample: Sample, rng: np.random.Generator, provider: PriorProvider | None = None, distractors: bool = True
+    sample: Sample,
+    rng: np.random.Generator,
+    provider: PriorProvider | None = None,
+    distractors: bool = True,
+    absent: np.ndarray | None = None,
+    augment: bool = False,
 ) -> Crops:
     """The crops of a sample, as a slightly inaccurate tracker would cut them.
 
     With ``distractors`` some show no hand or the other side's hand, so that the encoder learns to predict presence.
 
-    Arrays are (2, ...), left then right: crops uint8 (2, S, S, 3) RGB; rays, pairs, has_crop; priors float16, and
-    has_priors; and the ground truth: present, posed (whether the pose in 3D is known), rotations, betas, joints (from
-    the wrist), keypoints_2d (see CropFrame.pixels_in), keypoint_weights, log_crop_width, to_other, segmentation;
-    other_box, other_visible, and other_valid, the weight of other_visible.
+    Arrays are (2, ...), left then right, and finite: crops uint8 (2, S, S, 3) RGB; rays, pairs, has_crop; priors
+    float16, has_priors, and has_maps, whether these were computed from all maps; and the ground truth: present,
+    rotations and betas, and posed, whether they are known; joints (from the wrist) and joint_weights; keypoints_2d (see
+    CropFrame.pixels_in) and keypoint_weights; log_crop_width, and located, whether it is known; to_other and both;
+    segmentation, UNKNOWN_CLASS where it is not known; other_box, other_visible, and other_valid, the weight of
+    other_visible. What a sample does not state has weight 0: joints and vector without the wrist's position, maps
+    that it does not have. A present hand with fewer than five known keypoints has no crop.
+
+    Args:
+        sample: rendered, or of a data set.
+        rng: of the crops.
+        provider: of prior maps; None for none.
+        distractors: see above.
+        absent: which hands (2,) bool are certainly not in the image; None: those that are not present.
+        augment: whether the crops are changed by :func:`augmented`.
     """
+    absent = ~sample.present if absent is None else absent
     frames: list[CropFrame | None] = [None, None]
-    own = sample.present.copy()
+    boxes = [known_box(sample.keypoints_2d[side]) if sample.present[side] else None for side in Side]
+    own = [box is not None for box in boxes]
     for side in Side:
-        if sample.present[side]:
-            frames[side] = CropFrame(jittered_box(tracking_box(sample.keypoints_2d[side]), rng), side, sample.camera)
-        elif distractors and rng.random() < 0.3:
+        box = boxes[side]
+        if box is not None:
+            frames[side] = CropFrame(jittered_box(box, rng), side, sample.camera)
+        elif distractors and absent[side] and rng.random() < 0.3:
             frames[side] = CropFrame(random_box(sample.image, rng), side, sample.camera)
     kind = rng.random() if distractors else 1.0
     one = Side(int(rng.integers(2)))
-    if kind < _WRONG_SIDE and sample.present[one.other]:
+    shown = boxes[one.other]
+    if kind < _WRONG_SIDE and shown is not None:
         # This side's crop shows the other hand, as where a detector confuses the sides.
-        frames[one] = CropFrame(jittered_box(tracking_box(sample.keypoints_2d[one.other]), rng), one, sample.camera)
+        frames[one] = CropFrame(jittered_box(shown, rng), one, sample.camera)
         own[one] = False
         if rng.random() < 0.5:
             frames[one.other], own[one.other] = None, False
-    elif kind < _WRONG_SIDE + _UNTRACKED and sample.present.all():
+    elif kind < _WRONG_SIDE + _UNTRACKED and all(own):
         frames[one], own[one] = None, False  # in the image, but not tracked
-    truth = SceneTruth(sample.keypoints_2d, sample.labels, sample.depth, sample.image)
+    truth = SceneTruth(
+        sample.keypoints_2d, sample.labels, sample.depth, sample.image, sample.has_labels, sample.has_maps
+    )
     image, origin = visible_part(sample)
     result = _empty()
+    seed = int(rng.integers(2**31)) if augment else None  # both crops are of one image
     for side in Side:
         frame, other = frames[side], frames[side.other]
         if frame is None:
             continue
-        _inputs(result, frame, other, cut_crop(image, frame, origin), truth, provider)
-        result["segmentation"][side] = _majority(segmentation_classes(frame, sample.labels), SEGMENTATION_SIZE)
+        crop = cut_crop(image, frame, origin)
+        if seed is not None:
+            crop = augmented(crop[..., ::-1], np.random.default_rng(seed))[..., ::-1]
+        _inputs(result, frame, other, crop, truth, provider)
+        if sample.has_labels:
+            result["segmentation"][side] = _majority(segmentation_classes(frame, sample.labels), SEGMENTATION_SIZE)
+        else:
+            result["segmentation"][side] = UNKNOWN_CLASS
         if own[side]:
-            _ground_truth(result, sample, frame, bool(own[side.other]))
-            others = sample.keypoints_2d[side.other] if sample.present[side.other] else None
-            _other_hand(result, others, sample.keypoint_visible[side.other], frame)
+            _ground_truth(result, sample, frame, own[side.other])
+            if sample.present[side.other]:
+                _other_hand(result, sample.keypoints_2d[side.other], sample.keypoint_visible[side.other], frame)
+            elif absent[side.other]:
+                _other_hand(result, None, sample.keypoint_visible[side.other], frame)
     return Crops((frames[0], frames[1]), result)
 
 
@@ -113,7 +146,7 @@ def picture_crops(picture: HandPicture, rng: np.random.Generator, provider: Prio
     has a crop as one of either side, which is not present. Hands of unknown side have no crop.
     """
     height, width = picture.image.shape[:2]
-    camera = Camera.from_fov(width, height, float(rng.uniform(*_PICTURE_FOV)))
+    camera = Camera.from_fov(width, height, float(rng.uniform(*PICTURE_FOV)))
     frames: list[CropFrame | None] = [None, None]
     boxes = [picture.roi(side) for side in Side]
     hands = [boxes[side] is not None and bool(picture.sided[side]) for side in Side]
@@ -132,7 +165,7 @@ def picture_crops(picture: HandPicture, rng: np.random.Generator, provider: Prio
     result["segmentation"][:] = UNKNOWN_CLASS
     seed = int(rng.integers(2**31))  # both crops are of one photograph
     unknown = np.full((2, 21, 2), np.nan), np.zeros((height, width), np.uint8), np.full((height, width), np.inf)
-    scene = SceneTruth(*unknown, picture.image)
+    scene = SceneTruth(*unknown, picture.image, has_labels=False, has_depth=False)
     for side in Side:
         frame, other = frames[side], frames[side.other]
         if frame is None:
@@ -187,10 +220,12 @@ def _empty() -> dict[str, np.ndarray]:
     return {
         "crops": np.zeros((2, CROP_SIZE, CROP_SIZE, 3), dtype=np.uint8),
         "rays": zeros(5), "pairs": zeros(5), "has_crop": zeros(), "has_priors": zeros(),
+        "has_maps": zeros(),
         "priors": np.zeros((2, CHANNELS, GRID, GRID), dtype=np.float16),
-        "present": zeros(), "posed": zeros(), "both": zeros(),
+        "present": zeros(), "posed": zeros(), "located": zeros(), "both": zeros(),
         "rotations": np.tile(np.eye(3, dtype=np.float32), (2, 16, 1, 1)), "betas": zeros(10),
-        "joints": zeros(21, 3), "keypoints_2d": zeros(21, 2), "keypoint_weights": zeros(21), "log_crop_width": zeros(),
+        "joints": zeros(21, 3), "joint_weights": zeros(21), "keypoints_2d": zeros(21, 2), "keypoint_weights": zeros(21),
+        "log_crop_width": zeros(),
         "to_other": zeros(3), "other_box": zeros(5), "other_visible": zeros(), "other_valid": zeros(),
         "segmentation": np.zeros((2, SEGMENTATION_SIZE, SEGMENTATION_SIZE), dtype=np.uint8),
     }  # fmt: skip
@@ -211,26 +246,34 @@ def _inputs(
         result["pairs"][side] = frame.pair_features(other)
     if provider is not None:
         result["priors"][side], result["has_priors"][side] = provider(frame, other, scene), 1.0
+        result["has_maps"][side] = getattr(provider, "from_image", False) or (scene.has_labels and scene.has_depth)
 
 
 def _ground_truth(result: dict[str, np.ndarray], sample: Sample, frame: CropFrame, both: bool) -> None:
     side = frame.side
-    wrist = sample.joints[side, 0]
-    result["present"][side] = result["posed"][side] = 1.0
+    joints, rotations, betas = sample.joints[side], sample.rotations[side], sample.betas[side]
+    wrist, others = joints[WRIST], sample.joints[side.other, WRIST]
+    result["present"][side] = 1.0
     _keypoints(result, sample.keypoints_2d[side], frame)
-    result["rotations"][side] = frame.rotations_in(sample.rotations[side])
-    result["betas"][side] = sample.betas[side]
-    result["joints"][side] = frame.points_in(sample.joints[side]) - frame.points_in(wrist)
+    if np.isfinite(rotations).all() and np.isfinite(betas).all():
+        result["posed"][side] = 1.0
+        result["rotations"][side], result["betas"][side] = frame.rotations_in(rotations), betas
+    if not np.isfinite(wrist).all():
+        return
+    known = np.isfinite(joints).all(axis=-1)
+    result["joint_weights"][side] = known
+    result["joints"][side, known] = frame.points_in(joints[known]) - frame.points_in(wrist)
+    result["located"][side] = 1.0
     result["log_crop_width"][side] = math.log(max(frame.width_at(wrist), 1e-3))
-    if both:
+    if both and np.isfinite(others).all():
         result["both"][side] = 1.0
-        result["to_other"][side] = frame.points_in(sample.joints[side.other, 0]) - frame.points_in(wrist)
+        result["to_other"][side] = frame.points_in(others) - frame.points_in(wrist)
 
 
 def _keypoints(result: dict[str, np.ndarray], keypoints_2d: np.ndarray, frame: CropFrame) -> None:
     keypoints = frame.pixels_in(keypoints_2d)
-    result["keypoints_2d"][frame.side] = keypoints
-    # Keypoints far outside the crop cannot be predicted from it.
+    result["keypoints_2d"][frame.side] = np.nan_to_num(keypoints)
+    # Keypoints far outside the crop cannot be predicted from it. Those that are not known are NaN.
     result["keypoint_weights"][frame.side] = (np.abs(keypoints) < 0.6).all(axis=-1)
 
 
@@ -240,6 +283,8 @@ def _other_hand(
     """Ground truth of the other hand's box, whether it is tracked or not: from its keypoints (21, 2), None where there
     is no other hand, of which some are ``visible`` (21,) bool."""
     side, other = frame.side, frame.side.other
+    if others is not None and not box_points_known(others):
+        return  # where it ends is not known exactly
     result["other_valid"][side] = 1.0
     if others is None:
         return

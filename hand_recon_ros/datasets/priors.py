@@ -27,7 +27,7 @@ _FINE = 4  # labels and depth are sampled on a grid that is finer by this factor
 
 
 class PriorProvider(Protocol):
-    """Computes prior maps of a crop."""
+    """Computes prior maps of a crop. One that needs the image only, and no ground truth, has ``from_image = True``."""
 
     def __call__(self, frame: CropFrame, other: CropFrame | None, scene: SceneTruth) -> np.ndarray:
         """Maps (CHANNELS, GRID, GRID) float32 for the crop ``frame``; ``other`` is the other hand's, if any."""
@@ -43,12 +43,15 @@ class SceneTruth:
         labels: uint8 (H, W): 0 background, 1 left hand, 2 right hand, 3 anything else.
         depth: (H, W) metres, infinite for the background.
         image: uint8 (H, W, 3) BGR, for providers that evaluate it.
+        has_labels, has_depth: whether labels and depth are known.
     """
 
     keypoints_2d: np.ndarray
     labels: np.ndarray
     depth: np.ndarray
     image: np.ndarray | None = None
+    has_labels: bool = True
+    has_depth: bool = True
 
 
 def heatmaps(points: np.ndarray) -> np.ndarray:
@@ -61,11 +64,14 @@ def heatmaps(points: np.ndarray) -> np.ndarray:
 
 
 def exact_priors(frame: CropFrame, other: CropFrame | None, scene: SceneTruth) -> np.ndarray:
-    """Maps (CHANNELS, GRID, GRID) float32 from ground truth; see :class:`PriorProvider`."""
+    """Maps (CHANNELS, GRID, GRID) float32 from ground truth, 0 where it is not known; see :class:`PriorProvider`."""
     maps = np.zeros((CHANNELS, GRID, GRID), dtype=np.float32)
     for start, side in ((0, frame.side), (21, frame.side.other)):
         maps[start : start + 21] = heatmaps(frame.pixels_in(scene.keypoints_2d[side]))
-    maps[SEGMENTATION], maps[DEPTH] = _segmentation(frame, scene.labels), _depth(frame, scene.depth)
+    if scene.has_labels:
+        maps[SEGMENTATION] = _segmentation(frame, scene.labels)
+    if scene.has_depth:
+        maps[DEPTH] = _depth(frame, scene.depth)
     return maps
 
 
@@ -132,7 +138,7 @@ class CorruptedPriors:
             keypoints = keypoints[::-1]
         if rng.random() < 0.05 * strength:
             labels = np.array([0, 2, 1, 3], dtype=np.uint8)[labels]
-        maps = exact_priors(frame, other, SceneTruth(keypoints, labels, scene.depth))
+        maps = exact_priors(frame, other, dataclasses.replace(scene, keypoints_2d=keypoints, labels=labels))
         for group in (SEGMENTATION, DEPTH):
             sigma = float(rng.uniform(0.1, 1.2)) * strength + 1e-3
             for channel in range(group.start, group.stop):

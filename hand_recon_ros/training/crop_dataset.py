@@ -1,11 +1,12 @@
-"""Samples of the encoder's training as arrays for a data loader: rendered ones, cached on disk, and photographs."""
+"""Samples of the encoder's training as arrays for a data loader: rendered ones, cached on disk, photographs, and
+images of data sets."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from ..synthetic.sample_rendering import render_crop
 from ..synthetic.sample_stream import SampleStream
 from ..synthetic.viewpoints import sample_crop_camera
 from .photographs import Photographs
+from .streams import DataStream
 
 _MARGINS = 0.1, 0.45
 """Around the hands in samples that are used several times, see :func:`sample_crop_camera`: jittered crops rarely reach
@@ -48,7 +50,9 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
         photographs: labelled photographs, which are some of the samples and backgrounds of others; or None.
         share: of photographs among the samples.
         foundation: predicts the prior maps from the images, those of photographs too; called once in each process that
-            uses the samples. None: the maps are rendered, with errors, and photographs have none.
+            uses the samples. None: the maps are rendered, with errors, and photographs have none; those of data sets
+            have what is known, with errors.
+        streams: images of data sets, each with its share of the samples.
     """
 
     def __init__(
@@ -63,9 +67,13 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
         photographs: Photographs | None = None,
         share: float = 0.0,
         foundation: Callable[[], PriorProvider] | None = None,
+        streams: Sequence[DataStream] = (),
     ) -> None:
         self.split, self.seed, self.corrupted, self.distinct = split, seed, corrupted, distinct
-        self._photographs, self._share, self._foundation = photographs, share, foundation
+        self._photographs, self._foundation = photographs, foundation
+        self._sources: list[tuple[Photographs | DataStream, float]] = [(stream, stream.share) for stream in streams]
+        if photographs is not None:
+            self._sources.insert(0, (photographs, share))
         self._stream = SampleStream(split, seed, hand_model)
         self._backbones = stem.backbones if stem is not None else None
         self._cache: Path | None = None
@@ -76,18 +84,33 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
     def __getitem__(self, number: int) -> dict[str, np.ndarray]:
         cv2.setNumThreads(0)  # the loader's processes already use every core
         rng = np.random.default_rng([self.seed, number, 77])
-        if self._photographs is not None and rng.random() < self._share:
-            arrays = _with_crop(self._photographs, rng, self._predicted_priors)
+        source = self._source(rng)
+        if isinstance(source, Photographs):
+            arrays = _with_crop(source, rng, self._predicted_priors)
         else:
-            if self.distinct:
-                background = self._photographs.background if self._photographs is not None else None
-                sample = varied(self._rendered(int(rng.integers(self.distinct))), rng, background)
+            provider = self._predicted_priors or CorruptedPriors(rng, self.corrupted)
+            if source is not None:
+                arrays = source.arrays(rng, provider)
             else:
-                sample = self._rendered(number)
-            arrays = sample_crops(sample, rng, self._predicted_priors or CorruptedPriors(rng, self.corrupted)).arrays
+                arrays = sample_crops(self._rendered_or_varied(number, rng), rng, provider).arrays
         if self._stem is not None:
             arrays["stems"] = self._stem(arrays.pop("crops"))
         return arrays
+
+    def _source(self, rng: np.random.Generator) -> Photographs | DataStream | None:
+        """What a sample is of, drawn by the shares; None: rendered."""
+        place = rng.random() if self._sources else 0.0
+        for source, share in self._sources:
+            place -= share
+            if place < 0.0:
+                return source
+        return None
+
+    def _rendered_or_varied(self, number: int, rng: np.random.Generator) -> Sample:
+        if not self.distinct:
+            return self._rendered(number)
+        background = self._photographs.background if self._photographs is not None else None
+        return varied(self._rendered(int(rng.integers(self.distinct))), rng, background)
 
     def is_cached(self, number: int) -> bool:
         """Whether a rendered sample is in the cache already."""

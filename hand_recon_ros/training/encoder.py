@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from .foundation_models import FoundationPriors
 from .losses import LossWeights, encoder_loss
 from .photographs import Photographs
 from .recipe import recipe_sections
+from .streams import DataStream, StreamOptions, StreamSamples, open_streams, open_validation, read_streams
 from .validation import Validation
 
 
@@ -57,21 +59,32 @@ class EncoderTraining(TrainingOptions):
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A recipe file: sections ``encoder``, ``losses`` and ``training``."""
+    """A recipe file: sections ``encoder``, ``losses`` and ``training``, and the list ``streams`` of data sets."""
 
     encoder: EncoderConfig
     losses: LossWeights
     training: EncoderTraining
+    streams: tuple[StreamOptions, ...] = ()
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **overrides: Any) -> Recipe:
         """Read a recipe; ``overrides`` as in :func:`recipe_sections`. Raises ConfigError for unknown or bad values."""
-        content = recipe_sections(path, ("encoder", "losses", "training"), overrides)
+        content = recipe_sections(path, ("encoder", "losses", "training"), overrides, ("streams",))
         recipe = cls(
             checked(EncoderConfig, content["encoder"]),
             checked(LossWeights, content["losses"]),
             checked(EncoderTraining, content["training"]),
+            read_streams(content["streams"]),
         )
+        shares = [stream.share for stream in recipe.streams]
+        if shares:
+            photographs = recipe.training.photograph_share if recipe.training.photographs else 0.0
+            total = sum(shares) + photographs
+            if total >= 1.0:
+                raise ConfigError(
+                    f"streams: the shares, with that of the photographs, sum to {total:g}, expected less than 1: the "
+                    "rest is that of the rendered samples"
+                )
         if recipe.training.distinct and not recipe.training.cache:
             raise ConfigError("training.distinct is set without training.cache: each use would render its sample again")
         if recipe.encoder.trained_from != SHARED and (recipe.encoder.size != "small" or not recipe.encoder.pretrained):
@@ -97,13 +110,16 @@ class EncoderTrainer(Trainer):
     def __init__(self, recipe: Recipe, resume: bool = False) -> None:
         self.recipe = recipe
         self._validation: Validation | None = None
+        self._stream_validations: dict[str, Validation] | None = None
+        self.hand_model = load_hand_model()
+        self._streams: list[DataStream] = open_streams(recipe.streams, self.hand_model)
+        self._validation_streams = open_validation(recipe.streams, self.hand_model)
         path = recipe.training.photographs
         self._photographs = Photographs(path, "train") if path else None
         super().__init__(recipe.training, recipe.training.steps, resume)
 
     def make_model(self) -> FusionAlignmentEncoder:
         """An encoder with its initial weights. Raises ConfigError for weights of another one."""
-        self.hand_model = load_hand_model()
         weights = self.recipe.training.weights
         if not weights:
             return FusionAlignmentEncoder(self.recipe.encoder, self.hand_model)
@@ -117,8 +133,24 @@ class EncoderTrainer(Trainer):
         return parameter_groups(model, self.recipe.training)
 
     def figures(self) -> dict[str, float]:
-        """Of the first samples of the validation split."""
-        return self._validation_samples()(self.plain_model, self.accelerator.device)
+        """Of the first samples of the validation split, and, by the data set's name and that of the figure, of those
+        of the streams' validation splits."""
+        model, device = self.plain_model, self.accelerator.device
+        figures = self._validation_samples()(model, device)
+        for stream, validation in self._validations_of_streams().items():
+            figures |= {f"{stream}_{name}": value for name, value in validation(model, device).items()}
+        return figures
+
+    def _validations_of_streams(self) -> dict[str, Validation]:
+        if self._stream_validations is None:
+            options = self.recipe.training
+            foundation = self._foundation()
+            provider = foundation() if foundation is not None and self._validation_streams else None
+            self._stream_validations = {
+                name: Validation(StreamSamples(stream, options.seed, provider), min(options.validation, len(stream)))
+                for name, stream in self._validation_streams.items()
+            }
+        return self._stream_validations
 
     def _validation_samples(self) -> Validation:
         if self._validation is None:
@@ -147,14 +179,20 @@ class EncoderTrainer(Trainer):
         # The data loader's processes compute the stem, unless there is a GPU, which is faster.
         in_loader = split == "train" and options.workers > 0 and self.accelerator.device.type == "cpu"
         stem = self.plain_model if in_loader and self.plain_model.backbones.frozen else None
-        foundation = None
-        if options.priors == "foundation":
-            folders = options.segmentation_model, options.depth_model
-            foundation = functools.partial(FoundationPriors.load, self.hand_model, *folders)
         varied = (options.distinct, self._photographs, options.photograph_share) if split == "train" else (0, None, 0.0)
         return CropDataset(
-            split, options.seed, self.hand_model, corrupted, stem, options.cache, *varied, foundation
+            split, options.seed, self.hand_model, corrupted, stem, options.cache, *varied, self._foundation(),
+            self._streams if split == "train" else (),
         )  # fmt: skip
+
+    def _foundation(self) -> Callable[[], FoundationPriors] | None:
+        """Loads what predicts prior maps from the images; None where they are rendered."""
+        options = self.recipe.training
+        if options.priors != "foundation":
+            return None
+        return functools.partial(
+            FoundationPriors.load, self.hand_model, options.segmentation_model, options.depth_model
+        )
 
     def batches(self, last: int) -> DataLoader[Any]:
         """Samples of the training split, whose numbers follow from the step."""
@@ -191,6 +229,12 @@ class EncoderTrainer(Trainer):
         )  # fmt: skip
         return {
             "encoder": dataclasses.asdict(self.recipe.encoder), "losses": dataclasses.asdict(self.recipe.losses),
+            # Not the folders, which may be moved.
+            "streams": [
+                {"dataset": stream.dataset, "split": stream.split, "subset": stream.subset, "share": stream.share,
+                 "images": len(images)}
+                for stream, images in zip(self.recipe.streams, self._streams, strict=True)
+            ],
             "cached": bool(options.cache), "labels": "" if self._photographs is None else self._photographs.digest,
             **{name: getattr(options, name) for name in names},
         }  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -39,6 +39,7 @@ class FoundationPriors:
         depth: predicts the relative inverse depth of the crop.
     """
 
+    from_image: ClassVar[bool] = True
     landmarks: HandNetworks
     fitted: FittedHands
     segmentation: Segmentation | None = None

@@ -12,7 +12,7 @@ from ..datasets.crops import UNKNOWN_CLASS
 from ..models.encoder import EncoderOutput
 from ..models.encoder_heads import TrainingOutputs
 
-_WEIGHTS = ("present", "posed", "both", "has_crop", "other_visible", "other_valid")
+_WEIGHTS = ("present", "posed", "located", "both", "has_crop", "other_visible", "other_valid")
 """Entries of the ground truth by which terms are weighted."""
 
 
@@ -50,10 +50,11 @@ def encoder_loss(
         total = total + weights.teacher * _weighted_sum(teacher, weights)
         terms["teacher_joints"] = teacher["joints"]
     if output.predicted_tokens is not None and output.prior_tokens is not None:
-        has_priors = truth["has_priors"].flatten()[:, None, None]
+        # Where some maps are not known, their tokens are those of maps with holes, which the image does not show.
+        has_maps = truth["has_maps"].flatten()[:, None, None]
         # The gradient is stopped: otherwise both could collapse to a constant.
-        difference = (output.predicted_tokens - output.prior_tokens.detach()) ** 2 * has_priors
-        terms["alignment"] = difference.mean() / has_priors.mean().clamp_min(1e-3)
+        difference = (output.predicted_tokens - output.prior_tokens.detach()) ** 2 * has_maps
+        terms["alignment"] = difference.mean() / has_maps.mean().clamp_min(1e-3)
         total = total + weights.alignment * terms["alignment"]
     return total, {name: term.detach() for name, term in terms.items()}
 
@@ -63,21 +64,23 @@ def _weighted_sum(terms: dict[str, torch.Tensor], weights: LossWeights) -> torch
 
 
 def _terms(hands: TrainingOutputs, truth: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    present, has_crop, weights = truth["present"], truth["has_crop"], truth["keypoint_weights"]
-    posed, marked = truth["posed"], present * (weights.sum(-1) > 0)
+    present, has_crop, posed, located = truth["present"], truth["has_crop"], truth["posed"], truth["located"]
+    keypoints, joints = truth["keypoint_weights"], truth["joint_weights"]
+    marked, jointed = present * (keypoints.sum(-1) > 0), present * (joints.sum(-1) > 0)
+    labelled = has_crop * (truth["segmentation"] != UNKNOWN_CLASS).any(dim=-1).any(dim=-1)
 
-    def mean(values: torch.Tensor, weight: torch.Tensor = posed) -> torch.Tensor:
+    def mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         values = values.flatten(2).mean(dim=2) if values.ndim > 2 else values
         return (values * weight).sum() / weight.sum().clamp_min(1.0)
 
-    def over_keypoints(values: torch.Tensor) -> torch.Tensor:
+    def over(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         return (values * weights).sum(-1) / weights.sum(-1).clamp_min(1.0)
 
     error_2d = (hands.keypoints_2d - truth["keypoints_2d"]).abs().mean(-1)
     dense_error_2d = (hands.dense_keypoints_2d - truth["keypoints_2d"]).abs().mean(-1)
     width = (hands.log_crop_width - truth["log_crop_width"]).abs()
     # Detached: the likelihood's gradient on the errors would grow as they shrink, so it trains the scales only.
-    scales = over_keypoints(error_2d.detach() / hands.keypoint_scales + hands.keypoint_scales.log())
+    scales = over(error_2d.detach() / hands.keypoint_scales + hands.keypoint_scales.log(), keypoints)
     width_scale = width.detach() / hands.log_crop_width_scale + hands.log_crop_width_scale.log()
     presence = nn.functional.binary_cross_entropy_with_logits(hands.presence, present, reduction="none")
     segmentation = nn.functional.cross_entropy(
@@ -91,18 +94,19 @@ def _terms(hands: TrainingOutputs, truth: dict[str, torch.Tensor]) -> dict[str, 
     visible = nn.functional.binary_cross_entropy_with_logits(
         hands.other_visible, truth["other_visible"], reduction="none"
     )
-    depth_error = (hands.depths - truth["joints"][..., 2]).abs() * weights
+    joint_error = (hands.joints - truth["joints"]).abs().mean(-1)
+    depth_error = (hands.depths - truth["joints"][..., 2]).abs() * keypoints
     return {
-        "rotations": mean((hands.rotations - truth["rotations"]).abs()),
-        "betas": mean((hands.betas - truth["betas"]).abs()),
-        "joints": mean((hands.joints - truth["joints"]).abs()) * 10.0,
-        "keypoints_2d": mean(over_keypoints(error_2d), marked) * 3.0,
-        "dense_keypoints_2d": mean(over_keypoints(dense_error_2d), marked) * 3.0,
-        "depths": mean(depth_error) * 10.0,
-        "width": mean(width),
-        "scales": mean(scales, marked) + mean(width_scale),
+        "rotations": mean((hands.rotations - truth["rotations"]).abs(), posed),
+        "betas": mean((hands.betas - truth["betas"]).abs(), posed),
+        "joints": mean(over(joint_error, joints), jointed) * 10.0,
+        "keypoints_2d": mean(over(error_2d, keypoints), marked) * 3.0,
+        "dense_keypoints_2d": mean(over(dense_error_2d, keypoints), marked) * 3.0,
+        "depths": mean(over(depth_error, joints), jointed) * 10.0,
+        "width": mean(width, located),
+        "scales": mean(scales, marked) + mean(width_scale, located),
         "to_other": mean((hands.to_other - truth["to_other"]).abs(), truth["both"]) * 10.0,
         "other_box": mean(box, truth["other_visible"]) + mean(visible, truth["other_valid"]),
         "presence": mean(presence, has_crop),
-        "segmentation": mean(segmentation, has_crop),
+        "segmentation": mean(segmentation, labelled),
     }

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from ..datasets.crops import CROP_SIZE
 from ..encode.crop_frame import crop_pixels
@@ -14,20 +15,20 @@ from ..evaluation import metrics
 from ..evaluation.predicted_errors import calibration, relative_errors
 from ..models.encoder import FusionAlignmentEncoder
 from ..overlay import draw_bones
-from .crop_dataset import CropDataset, to_device
+from .crop_dataset import to_device
 
 _BATCH = 16
 _PICTURED = 8
 _TRUTH = (
-    "present", "posed", "both", "has_crop", "joints", "keypoints_2d", "keypoint_weights", "log_crop_width", "to_other",
-    "other_box", "other_visible",
+    "present", "posed", "located", "both", "has_crop", "joints", "joint_weights", "keypoints_2d", "keypoint_weights",
+    "log_crop_width", "to_other", "other_box", "other_visible",
 )  # fmt: skip
 
 
 class Validation:
     """The first samples of a split, cached in memory."""
 
-    def __init__(self, dataset: CropDataset, count: int) -> None:
+    def __init__(self, dataset: Dataset[dict[str, np.ndarray]], count: int) -> None:
         self._samples = dataset
         self._count = count
         self._batches: list[dict[str, torch.Tensor]] = []
@@ -46,7 +47,8 @@ class Validation:
 
         Errors of joints from the wrist, of aligned joints and of the vector to the other wrist, mm; ``keypoint_error``,
         2D, as a share of the crop; ``width_error``, relative; ``other_box_error``, of the centre of the other hand's
-        box as a share of its size; ``presence``, accuracy.
+        box as a share of its size; ``presence``, accuracy. Each is over the hands whose ground truth is known, those of
+        joints over hands of which all joints are; one for which there is none is left out.
         """
         values: dict[str, list[np.ndarray]] = {}
         self._keypoints_2d = []
@@ -55,7 +57,8 @@ class Validation:
             for name, value in _errors(hands, batch).items():
                 values.setdefault(name, []).append(value)
         model.train()
-        return {name: float(np.concatenate(parts).mean()) for name, parts in values.items()}
+        found = {name: np.concatenate(parts) for name, parts in values.items()}
+        return {name: float(errors.mean()) for name, errors in found.items() if errors.size}
 
     def _predicted(
         self, model: FusionAlignmentEncoder, device: torch.device
@@ -107,10 +110,12 @@ def _array(values: torch.Tensor) -> np.ndarray:
 def _errors(outputs: HandOutputs, batch: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
     hands, truth = outputs.map(_array), {name: _array(batch[name]) for name in _TRUTH}
     present, both = truth["present"] > 0, truth["both"].min(axis=1) > 0
-    has_crop, other = truth["has_crop"] > 0, truth["other_visible"] > 0
-    joints, true_joints = hands.joints[present], truth["joints"][present]
-    weights = truth["keypoint_weights"][present]
-    error_2d = np.linalg.norm(hands.keypoints_2d[present] - truth["keypoints_2d"][present], axis=-1)
+    has_crop, other, located = truth["has_crop"] > 0, truth["other_visible"] > 0, truth["located"] > 0
+    jointed = truth["joint_weights"].min(axis=-1) > 0
+    joints, true_joints = hands.joints[jointed], truth["joints"][jointed]
+    marked = truth["keypoint_weights"].max(axis=-1) > 0
+    weights = truth["keypoint_weights"][marked]
+    error_2d = np.linalg.norm(hands.keypoints_2d[marked] - truth["keypoints_2d"][marked], axis=-1)
     # Each hand predicts the vector to the other one.
     to_other = np.linalg.norm(hands.to_other[both] - truth["to_other"][both], axis=-1).ravel()
     boxes, true_boxes = hands.other_box[other], truth["other_box"][other]
@@ -119,8 +124,8 @@ def _errors(outputs: HandOutputs, batch: dict[str, torch.Tensor]) -> dict[str, n
         "mpjpe_mm": metrics.mpjpe(joints, true_joints),
         "pa_mpjpe_mm": metrics.pa_mpjpe(joints, true_joints),
         "to_other_mm": to_other * 1e3,
-        "keypoint_error": (error_2d * weights).sum(axis=-1) / np.maximum(weights.sum(axis=-1), 1.0),
-        "width_error": np.abs(np.expm1(hands.log_crop_width - truth["log_crop_width"]))[present],
+        "keypoint_error": (error_2d * weights).sum(axis=-1) / weights.sum(axis=-1),
+        "width_error": np.abs(np.expm1(hands.log_crop_width - truth["log_crop_width"]))[located],
         "other_box_error": box_error,
         "presence": ((hands.presence > 0) == present)[has_crop].astype(np.float64),
     }
