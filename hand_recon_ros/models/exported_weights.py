@@ -60,7 +60,7 @@ def encoder_from_onnx(path: str | os.PathLike[str], hand_model: HandModel | None
         # The stem, and the image's own copy of the last stages, are the frozen landmark network's.
         missing = [name for name in state if name not in weights and not name.startswith("backbones.")]
         if missing:
-            raise ConfigError(f"{path}: has no weights {missing[:3]}")
+            raise ValueError(f"{', '.join(missing[:3])} are missing")
         network.load_state_dict({**state, **{name: torch.tensor(value) for name, value in weights.items()}})
     except (KeyError, ValueError, IndexError, RuntimeError) as error:
         raise ConfigError(f"{path}: its weights are not those of an encoder: {' '.join(str(error).split())}") from error

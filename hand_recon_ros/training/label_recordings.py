@@ -42,8 +42,8 @@ def label_recordings(
     for split, part in (("train", "first"), ("val", "last")):
         if not any(row["split"] == split and row["hands"] for row in rows):
             raise ConfigError(
-                f"no hand of the {part} part of the recordings is a label ({left_out_text(reports)}): record more, with "
-                "hands in view from beginning to end, or relax --set labels.NAME=VALUE"
+                f"no hand of the {part} part of the recordings is a label ({left_out_text(reports)}): record more, "
+                "with hands in view from beginning to end, or relax --set labels.NAME=VALUE"
             )
     write_labels(out / "labels.json", rows)
     return reports

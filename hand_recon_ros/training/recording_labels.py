@@ -143,14 +143,16 @@ class Labeller:
 
         Raises ConfigError, SessionError and ModelFileError as the reconstructor does.
         """
-        # The whole refinement in each image, so that labels do not depend on the speed of the machine.
+        # The whole refinement in each image, so that labels do not depend on the speed of the machine. The poses are
+        # of the hand model that the encoder is trained on, whichever the teacher has.
         config = ReconstructorConfig(
             encoder=teacher, threads=threads, hand_model=hand_model, smoothing="off", refine_budget=0.0
         )
         self._options = options
         self._networks = HandNetworks.load(config)
         self._teacher: Encoder = load_encoder(config, self._networks)
-        self._reconstructor = TwoHandReconstructor(config, HandLocator(self._networks))
+        own = dataclasses.replace(config, hand_model="")
+        self._reconstructor = TwoHandReconstructor(own, HandLocator(self._networks), self._teacher)
 
     @property
     def hand_model(self) -> HandModel:
