@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Render the recording of a user whom the encoder's training never saw, and distill an encoder for it.
 
-    .venv/bin/python tools/show_distill.py --out out/show_distill [--frames 450] [--steps 200]
+    .venv/bin/python tools/show_distill.py --out out/show_distill [--frames 450] [--steps 150]
 
 The user has a hand shape of their own, gloves of two colours with bands (training has plain gloves only) and a fisheye
 lens (``equidistant``; training has ``plumb_bob`` only). ``OUT/user`` is the clip with its ground truth, ``OUT/run``
@@ -75,7 +75,7 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=450)
     parser.add_argument("--rate", type=float, default=15.0, help="of the clip, Hz")
     parser.add_argument("--seed", type=int, default=71)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--set", action="append", default=[], metavar="[SECTION.]NAME=VALUE")
     args = parser.parse_args()
 

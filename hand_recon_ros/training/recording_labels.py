@@ -50,7 +50,8 @@ class LabelOptions:
     held_out: float = setting(0.4, "last part of each recording, which is measured on", low=0.05, high=0.9)
     gap: float = setting(0.5, "time between the parts of a stream, of which nothing is used", unit="s", low=0.0)
     presence: float = setting(0.8, "lowest presence by the landmark network, mean over the crops", low=0.0, high=1.0)
-    side: float = setting(0.9, "lowest probability of the side", low=0.5, high=1.0)
+    side: float = setting(0.9, "lowest probability of the side, by all images of the hand so far", low=0.5, high=1.0)
+    side_crops: float = setting(0.8, "the same, mean over the crops of this image", low=0.5, high=1.0)
     spread: float = setting(0.05, "largest standard deviation of the landmarks over the crops", low=0.0)
     disagreement: float = setting(
         0.1, "largest mean distance in the image between landmarks, teacher and lifted hand", low=0.0
@@ -112,14 +113,14 @@ def rejection(measured: MeasuredHand, usual_bones: np.ndarray | None, options: L
     ``usual_bones`` (20,) are the medians of :attr:`MeasuredHand.bones` in the recording; None where they are not known.
     """
     hand = measured.hand
-    agreeing = (measured.right > 0.5) == (hand.side == Side.RIGHT)
+    by_crops = measured.right if hand.side == Side.RIGHT else 1.0 - measured.right
     different = 0.0
     if usual_bones is not None:
         different = float((np.abs(measured.bones - usual_bones) / usual_bones).mean())
     failed = (
         hand.state != HandState.TRACKED,
         measured.presence < options.presence,
-        hand.side_score < options.side or not agreeing,
+        hand.side_score < options.side or by_crops < options.side_crops,
         measured.outside > options.outside,
         measured.spread > options.spread,
         not measured.disagreement <= options.disagreement,
