@@ -6,7 +6,6 @@ An exported file (:mod:`models.export`) has what inference needs: an encoder wit
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
@@ -16,7 +15,10 @@ import torch
 from ..config import ConfigError
 from ..encode.crop_frame import PAIR_FEATURES, RAY_FEATURES
 from ..encode.outputs import PosedHandOutputs
+from ..encode.session import EncoderSession
 from ..hand_model import HandModel, load_hand_model
+from ..runtime.openvino_session import network_notes
+from ..runtime.sessions import SessionError
 from .encoder import EncoderConfig, FusionAlignmentEncoder
 from .landmark_trunk import STAGES
 
@@ -35,17 +37,15 @@ def encoder_from_onnx(path: str | os.PathLike[str], hand_model: HandModel | None
     with those of the file. Raises ConfigError where the file is no such encoder.
     """
     import onnx
-    from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load(os.fspath(path))
-        about = json.loads({entry.key: entry.value for entry in model.metadata_props}["encoder"])
+        about = network_notes(path, "encoder")
         size, stem = about["size"], about["stem"]
-    except (OSError, DecodeError, KeyError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: not an exported encoder: {error}") from error
+    except (SessionError, KeyError) as error:
+        raise ConfigError(f"{path}: not an exported encoder: {' '.join(str(error).split())}") from error
     if size != "small" or not stem:
         raise ConfigError(f"{path}: an encoder of size {size!r}; only those of size 'small' are trained further")
-    weights = _weights(model.graph)
+    weights = _weights(onnx.load(os.fspath(path)).graph)
     names = [stage.name for stage in STAGES]
     try:
         config = EncoderConfig(
@@ -105,8 +105,6 @@ def _weights(graph: Any) -> dict[str, np.ndarray]:
 @torch.no_grad()
 def _check_outputs(path: str | os.PathLike[str], network: FusionAlignmentEncoder) -> None:
     """Raise ConfigError where the network's outputs differ from those of the file, on two random crops."""
-    from ..encode.session import EncoderSession
-
     rng = np.random.default_rng(0)
     crops = torch.tensor(rng.integers(0, 256, (2, 224, 224, 3)).astype(np.uint8))
     stems = network.stem(crops.permute(0, 3, 1, 2).float() / 255.0)

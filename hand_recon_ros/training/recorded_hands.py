@@ -113,7 +113,7 @@ def recorded_sample(row: Mapping[str, Any]) -> Sample:
     return image_sample(image, camera, f"{row['source']}/{row['number']}", **truth)
 
 
-def image_sample(image: np.ndarray, camera: Camera, name: str, **truth: np.ndarray) -> Sample:
+def image_sample(image: np.ndarray, camera: Camera, name: str, **truth: Any) -> Sample:
     """A sample without maps: ``truth`` are its other arrays, of keypoints and pose."""
     visible = truth["present"][:, None] & np.isfinite(truth["keypoints_2d"]).all(axis=-1)
     return Sample(
