@@ -6,12 +6,14 @@ import dataclasses
 import json
 import os
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from hand_checkpoints import official_state, small_network, write_checkpoint, write_mano
 
 from hand_recon_ros import Camera, cli
 from hand_recon_ros.calibration import write_calibration
@@ -20,6 +22,7 @@ from hand_recon_ros.config import ConfigError
 from hand_recon_ros.datasets.crops import UNKNOWN_CLASS
 from hand_recon_ros.hand_model import load_hand_model
 from hand_recon_ros.image_files import KeptFiles
+from hand_recon_ros.models.checkpoint_import import import_checkpoint
 from hand_recon_ros.models.encoder import EncoderConfig
 from hand_recon_ros.sources import SourceError
 from hand_recon_ros.synthetic import load_clip, write_clip
@@ -38,7 +41,7 @@ from hand_recon_ros.training.recording_labels import (
     rejection,
     usual_bones,
 )
-from hand_recon_ros.training.recordings import RecordedImage, open_recordings
+from hand_recon_ros.training.recordings import RecordedImage, Recording, open_recordings
 from hand_recon_ros.types import HandEstimate, HandState, Side
 
 MODEL = load_hand_model()
@@ -246,6 +249,71 @@ def test_better_is_a_gain_beyond_chance_without_forgetting(labels, truth, render
     assert "held out, labels: keypoints" in table(measured_errors)
 
 
+class ScriptedLabeller:
+    """Finds in every image the hands that ``shown`` gives for its number."""
+
+    def __init__(self, shown: Callable[[int], list[MeasuredHand]]) -> None:
+        self.shown = shown
+
+    def __call__(self, recording: Recording) -> Iterator[tuple[RecordedImage, list[MeasuredHand]]]:
+        for item in recording:
+            yield item, self.shown(item.number)
+
+
+def video(path: Path, images: int) -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (1600, 1200))
+    for number in range(images):
+        writer.write(np.full((1200, 1600, 3), 4 * number, dtype=np.uint8))
+    writer.release()
+
+
+def label_video(tmp_path: Path, shown: Callable[[int], list[MeasuredHand]], **options: object) -> tuple[dict, list]:
+    recordings = open_recordings([str(tmp_path / "clip.avi")], None, None, tmp_path / "out")
+    (tmp_path / "out").mkdir(exist_ok=True)
+    labels = LabelOptions(held_out=0.3, **options)  # type: ignore[arg-type]
+    (report,) = label_recordings(ScriptedLabeller(shown), recordings, labels, tmp_path / "out", KeptFiles([]))  # type: ignore[arg-type]
+    return report, json.loads((tmp_path / "out" / "labels.json").read_text())
+
+
+def test_images_of_a_video_are_stored_where_hands_are_kept_and_the_others_are_counted(tmp_path: Path) -> None:
+    video(tmp_path / "clip.avi", 21)
+
+    def shown(number: int) -> list[MeasuredHand]:
+        if number == 3:
+            return [measured(presence=0.5), measured(hand(Side.LEFT), spread=0.2)]
+        return [measured(), measured(hand(Side.LEFT), disagreement=0.3)] if number % 2 == 0 else []
+
+    report, rows = label_video(tmp_path, shown, gap=0.2)
+    assert [row["number"] for row in rows] == [0, 2, 4, 6, 8, 10, 12, 16, 18, 20]
+    assert [row["split"] for row in rows] == ["train"] * 7 + ["val"] * 3
+    assert report["kept"] == {"train": 7, "val": 3} and report["images"] == 21
+    counted = {reason: count for reason, count in report["left_out_hands"].items() if count}
+    assert counted == {"presence": 1, "unsteady landmarks": 1, "disagreement": 10, "between the parts": 2}
+    assert report["held_out"] == [15, 16, 17, 18, 19, 20]
+    stored = sorted((tmp_path / "out" / "frames").iterdir())
+    assert [str(path.resolve()) for path in stored] == [row["file"] for row in rows]
+    assert cv2.imread(str(stored[3])).shape == (960, 1280, 3) and rows[3]["width"] == 1280
+    assert abs(int(cv2.imread(str(stored[3])).mean()) - 24) <= 2  # it is that image
+    assert len(rows[0]["unlabelled"]) == 2 and not rows[0]["complete"]
+
+
+def test_long_recordings_are_thinned_and_cut_ones_named(tmp_path: Path) -> None:
+    path = tmp_path / "clip.avi"
+    video(path, 20)
+    report, rows = label_video(tmp_path, lambda _: [measured()], gap=0.0, most=6)
+    assert [row["number"] for row in rows] == [0, 4, 8, 12, 16] and report["images"] == 5
+    assert len(list((tmp_path / "out" / "frames").iterdir())) == 5
+    assert report["not_read"] == {}
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
+    report, _ = label_video(tmp_path, lambda _: [measured()], gap=0.0)
+    ((name, reason),) = report["not_read"].items()
+    assert name == str(path) and "of 20 images could be read (cut off?)" in reason
+    with pytest.raises(
+        ConfigError, match=r"no hand of the first part .*\(presence \d+, between the parts \d\): record more"
+    ):
+        label_video(tmp_path, lambda _: [measured(presence=0.1)])
+
+
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A rendered clip, its labels, and a folder of pictures of which one is damaged."""
@@ -291,6 +359,24 @@ def test_labels_of_a_rendered_clip_are_right(labelled: Path) -> None:
     assert pictures["images"] == 2
     files = {row["file"] for row in json.loads((labelled / "out" / "labels.json").read_text())}
     assert not (labelled / "out" / "frames").exists() and all(os.path.isfile(file) for file in files)
+
+
+def test_a_teacher_of_mano_is_lifted_onto_the_own_hand_model(labelled: Path, tmp_path: Path) -> None:
+    """One with random weights: what it predicts agrees with nothing, and no hand becomes a label."""
+    network = official_state(small_network("hamer"))
+    teacher = str(import_checkpoint(write_checkpoint(tmp_path / "hamer.ckpt", network)).path)
+    with pytest.raises(ConfigError, match="hand_model"):
+        Labeller(teacher, OPTIONS)
+    labeller = Labeller(teacher, OPTIONS, hand_model=str(write_mano(tmp_path)))
+    (recording,) = open_recordings([str(labelled / "pictures")], None, None, tmp_path / "out")
+    found = [each for _, hands in labeller(recording) for each in hands]
+    assert found and labeller.hand_model.name == MODEL.name
+    for each in found:
+        own = each.hand
+        joints, _ = MODEL.kinematics(own.side).forward(own.rotations, own.betas, own.translation)
+        np.testing.assert_allclose(joints, own.joints, atol=1e-4)
+        assert rejection(each, None, dataclasses.replace(OPTIONS, presence=0.0, side=0.5, spread=1.0)) != ""
+    assert min(each.disagreement_3d for each in found) > OPTIONS.disagreement_3d
 
 
 def test_errors_of_true_hands_are_those_of_the_prediction(labelled: Path) -> None:
