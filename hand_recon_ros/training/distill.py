@@ -36,7 +36,7 @@ class DistillTraining(EncoderTraining):
 
     steps: int = setting(400, "steps of the optimiser", low=1)
     batch: int = setting(8, "samples (pairs of crops) of a step", low=1)
-    learning_rate: float = setting(2e-4, "its maximum", low=0.0)
+    learning_rate: float = setting(5e-5, "its maximum", low=0.0)
     average: float = setting(0.99, "decay of the moving average of the weights", low=0.0, high=1.0)
     warm_up: int = setting(20, "steps until the learning rate is at its maximum", low=0)
     workers: int = setting(0, "processes that make samples", low=0)
