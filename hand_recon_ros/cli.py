@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package in ("", "hand_recon_ros"):
             raise
-        extra = {"train": "train", "distill": "train", "bag": "bags"}.get(options.command, _EXTRAS.get(package, "eval"))
+        extra = {"train": "train", "distill": "train,eval", "bag": "bags"}.get(
+            options.command, _EXTRAS.get(package, "eval")
+        )
         print(
             f"hand-recon {options.command}: needs {package}, which is not installed: "
             f"pip install 'hand_recon_ros[{extra}]'",

@@ -366,6 +366,7 @@ def test_labels_of_a_rendered_clip_are_right(labelled: Path) -> None:
     assert not (labelled / "out" / "frames").exists() and all(os.path.isfile(file) for file in files)
 
 
+@pytest.mark.slow
 def test_hands_that_are_kept_are_more_accurate_than_those_left_out(labelled: Path, tmp_path: Path) -> None:
     """A clip whose images get coarser and noisier: hands are left out as the errors grow."""
     shutil.copytree(labelled / "clip", tmp_path / "clip")
@@ -437,6 +438,7 @@ def test_errors_of_true_hands_are_those_of_the_prediction(labelled: Path) -> Non
     np.testing.assert_allclose(exact["mpjpe_mm"], 0.0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_resumed_distillation_ends_like_one_that_was_not_stopped(labelled: Path, tmp_path: Path) -> None:
     def trainer(name: str, resume: bool = False) -> DistillTrainer:
         training = DistillTraining(
@@ -457,6 +459,7 @@ def test_a_resumed_distillation_ends_like_one_that_was_not_stopped(labelled: Pat
     assert straight.history[-1] == pytest.approx(second.history[-1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_command(labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     settings = [f"--set={each}" for each in ("batch=2", "distinct=2", "validation=2", "measured=8", "labels.gap=0.2")]
