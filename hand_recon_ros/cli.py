@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package in ("", "hand_recon_ros"):
             raise
-        extra = {"train": "train", "bag": "bags"}.get(options.command, _EXTRAS.get(package, "eval"))
+        extra = {"train": "train", "distill": "train,eval", "bag": "bags"}.get(
+            options.command, _EXTRAS.get(package, "eval")
+        )
         print(
             f"hand-recon {options.command}: needs {package}, which is not installed: "
             f"pip install 'hand_recon_ros[{extra}]'",
@@ -179,6 +181,21 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--set", action="append", default=[], metavar="[SECTION.]NAME=VALUE",
         help="override one setting of the recipe, of its section training where none is named",
+    )  # fmt: skip
+
+    sub = command("distill", commands.distill, "adapt the encoder to your camera, gloves and hands, from recordings")
+    sub.add_argument("source", nargs="+", help="video, folder of photos, photo, or folder of `hand-recon synth`")
+    sub.add_argument("--out", type=Path, required=True, help="folder for labels, training and encoder.onnx")
+    sub.add_argument("--encoder", default="small", help="that labels: small (default), .onnx, or HaMeR or WiLoR")
+    sub.add_argument("--hand-model", default="", metavar="FILE", help="MANO, which HaMeR and WiLoR need")
+    sub.add_argument("--calibration", help="camera calibration YAML (format of ROS camera_calibration)")
+    sub.add_argument("--fov", type=float, help="field of view where no calibration is given (deg, 60)")
+    sub.add_argument("--every", type=float, metavar="S", help="time between labelled images of a video (s, 0.25)")
+    sub.add_argument("--steps", type=int, help="steps of the training (400)")
+    sub.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    sub.add_argument(
+        "--set", action="append", default=[], metavar="[SECTION.]NAME=VALUE",
+        help="override one setting of section labels, losses or training, the latter where none is named",
     )  # fmt: skip
 
     sub = command("evaluate", evaluate_command.evaluate, "measure accuracy against ground truth")

@@ -163,6 +163,25 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
     return train_encoder(options.config, options.resume, **overrides(options.set))
 
 
+def distill(options: argparse.Namespace) -> dict[str, Any]:
+    from .training.distill import DistillOptions, distill, distill_settings
+
+    settings = distill_settings(overrides(options.set), options.steps, options.every)
+    report = distill(
+        DistillOptions(
+            options.source, options.out, options.encoder, options.hand_model, options.calibration, options.fov,
+            **settings, resume=options.resume, command=options.line,
+        )
+    )  # fmt: skip
+    print(report["table"], file=sys.stderr)
+    if report["not_better"]:
+        raise CommandError(
+            f"not better: {report['not_better']}. Keep encoder:=small; all figures are in {options.out}/distill.json"
+        )
+    print(f"use it with encoder:={report['encoder']}", file=sys.stderr)
+    return report
+
+
 def benchmark(options: argparse.Namespace) -> dict[str, Any]:
     from .evaluation.benchmark import run_benchmark
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .config import ConfigError, ReconstructorConfig, checked, reconstructor_config, settings_of
 from .detect.networks import HandNetworks
-from .encode.hand_encoder import load_encoder
+from .encode.hand_encoder import Encoder, load_encoder
 from .encode.other_hand import with_boxes, with_other_hand
 from .hand_model import load_hand_model
 from .interact.estimates import pair_of, uncertainty_of, with_pair
@@ -72,8 +72,10 @@ class TwoHandReconstructor:
         hand_model: of both hands.
     """
 
-    def __init__(self, config: ReconstructorConfig | None = None, locator: Locator | None = None) -> None:
-        """Load the hand model and, unless a locator is given, the networks.
+    def __init__(
+        self, config: ReconstructorConfig | None = None, locator: Locator | None = None, encoder: Encoder | None = None
+    ) -> None:
+        """Load the hand model and, unless a locator is given, the networks; an ``encoder`` replaces that of the config.
 
         Raises DeviceError (``runtime.devices``) for a device that cannot be used, ModelFileError
         (``runtime.model_files``) for missing or altered network files and SessionError (``runtime.sessions``) where
@@ -88,7 +90,7 @@ class TwoHandReconstructor:
         self._shapes = known_shapes(self.config, self._measured, self.hand_model)
         self._tracks = Tracks(self._shapes)
         self._calibration: HandCalibration | None = None
-        self._given_locator = locator
+        self._given_locator, self._given_encoder = locator, encoder
         try:
             self._load()
         except (DeviceError, SessionError) as error:  # the latter: an operation that the GPU does not know
@@ -102,7 +104,9 @@ class TwoHandReconstructor:
             # The machine code of the geometry is loaded at its first use.
             geometry = pool.submit(self.hand_model.mesh, Side.LEFT, _FLAT, np.zeros(10), np.zeros(3))
             self._locator = self._given_locator or HandLocator(HandNetworks.load(config))
-            self._encoder = None if config.encoder == "none" else load_encoder(config, self._locator.networks)
+            self._encoder = self._given_encoder
+            if self._encoder is None and config.encoder != "none":
+                self._encoder = load_encoder(config, self._locator.networks)
             self._refiner = refiner.result()
             geometry.result()
 

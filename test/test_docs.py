@@ -216,7 +216,9 @@ def test_modules_exist(page):
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_commands_are_accepted(page, capsys):
     from hand_recon_ros.cli import main
+    from hand_recon_ros.commands import overrides
     from hand_recon_ros.config import ReconstructorConfig, settings_of
+    from hand_recon_ros.training.distill import distill_settings
 
     for name, *arguments in commands(page.read_text(encoding="utf-8")):
         with pytest.raises(SystemExit) as end:
@@ -233,6 +235,8 @@ def test_commands_are_accepted(page, capsys):
                 known = choices[previous + " " if previous else ""]
                 values = set(argument.split("|"))
                 assert values <= known or argument.isupper(), f"hand-recon {name} {previous} {argument}: {known}"
+            elif previous == "--set" and name == "distill":
+                distill_settings(overrides([argument]), None, None)
             elif previous == "--set" and name != "train":
                 assert argument.split("=")[0] in settings_of(ReconstructorConfig), f"--set {argument}"
             previous = argument if argument.startswith("--") else "-"

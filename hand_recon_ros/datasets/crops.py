@@ -190,6 +190,8 @@ def visible_part(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     Beyond the frame the image is black, but a crop of a whole frame repeats the frame's border there.
     """
     camera, frame = sample.camera, sample.frame_camera
+    if camera is frame:  # its corners may be beyond the model of a fisheye lens
+        return sample.image, np.zeros(2, dtype=int)
     corners = frame.unproject(np.array([[0.0, 0.0], [frame.width - 1, frame.height - 1]]))
     size = np.array([camera.width, camera.height])
     # One pixel less: otherwise a half black border would be repeated.

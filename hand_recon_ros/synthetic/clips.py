@@ -110,6 +110,8 @@ def write_clip(
     view: str = "webcam",
     hand_model: HandModel | None = None,
     progress: bool = True,
+    camera: Camera | None = None,
+    glove: tuple[int, int, int] | None = None,
 ) -> Path:
     """Render a clip with its ground truth into a folder.
 
@@ -127,6 +129,8 @@ def write_clip(
         view: "webcam" or "egocentric".
         hand_model: the embedded hand by default.
         progress: show a progress bar on stderr.
+        camera: takes the images, with any lens; None: one without distortion, of ``size`` and ``fov``.
+        glove: sRGB colour of gloves on both hands; None for bare hands.
 
     Returns the folder. Raises ValueError for bad arguments, OSError where files cannot be written.
     """
@@ -135,8 +139,13 @@ def write_clip(
     from tqdm import tqdm
 
     hand_model = hand_model or load_hand_model()
-    camera = Camera.from_fov(size[0], size[1], fov)
+    camera = camera or Camera.from_fov(size[0], size[1], fov)
     motion, scenes = clip_scenes(hand_model, frames, seed, camera, rate, view)
+    if glove is not None:
+        scenes = [
+            dataclasses.replace(scene, appearance=dataclasses.replace(scene.appearance, glove=glove))
+            for scene in scenes
+        ]
     writer = _Writer(Path(out), fmt, camera, rate)
     rows = []
     try:
