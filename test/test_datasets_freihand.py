@@ -191,7 +191,7 @@ def first_joint(data: FreiHand, index: int) -> list[float]:
 def test_other_processes_read_the_same(root: Path) -> None:
     data = FreiHand(root, "training", mano_stand_in())
     here = [first_joint(data, index) for index in range(len(data))]
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         there = list(pool.map(first_joint, [data] * len(data), range(len(data))))
     assert there == here
 

@@ -117,7 +117,7 @@ def first_vertex(data: Hic, index: int) -> list[float]:
 
 def test_other_processes_read_the_same(tmp_path: Path) -> None:
     data = Hic(write(tmp_path, [BOTH, BOTH]), mano_stand_in())
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         there = list(pool.map(first_vertex, [data, data], range(2)))
     assert there == [[mesh(0)[0].tolist(), mesh(1)[0].tolist()]] * 2
 

@@ -141,7 +141,13 @@ def test_a_number_is_always_the_same_sample_in_any_process(folders):
     numbers = list(range(8))
     others = open_streams(read_streams([folders[name] | {"share": 0.24} for name in NAMES]), MODEL)
     again = CropDataset("val", 5, MODEL, 0.5, None, streams=others)
-    loader = DataLoader(again, batch_sampler=[[number] for number in reversed(numbers)], num_workers=2)
+    # Spawned: a fork of a process in which networks have run may end it.
+    loader = DataLoader(
+        again,
+        batch_sampler=[[number] for number in reversed(numbers)],
+        num_workers=2,
+        multiprocessing_context="spawn",
+    )
     for number, batch in zip(reversed(numbers), loader, strict=True):
         for name, values in dataset[number].items():
             np.testing.assert_array_equal(batch[name][0].numpy(), values, err_msg=name)
