@@ -10,7 +10,6 @@ import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,8 @@ from ..datasets.sample import Sample
 from ..detect.pair_detector import pair_detector_file
 from ..reconstructor import TwoHandReconstructor
 from ..runtime.bundled_networks import bundled_network
-from ..types import HandState, Side, TwoHandEstimate
+from ..types import TwoHandEstimate
+from .protocols.samples import predicted_pairs
 
 PART = 100
 """Images of a part."""
@@ -210,19 +210,10 @@ def predicted(
         meshes = [missing if sample.vertices is None else sample.vertices for sample in samples]
         part["vertices"] = _stacked(meshes, shape)
     for name, chosen in (("before", [each.before_refinement() for each in estimates]), ("after", estimates)):
-        part |= {f"{name}_{key}": array for key, array in _hands(chosen, reconstructor.hand_model.num_vertices).items()}
+        hands = predicted_pairs(chosen, reconstructor.hand_model.num_vertices)
+        assert hands.vertices is not None  # of the reconstructor's own hand model
+        part |= {f"{name}_joints": hands.joints, f"{name}_vertices": hands.vertices.astype(np.float32)}
     return part
-
-
-def _hands(estimates: Sequence[TwoHandEstimate], num_vertices: int) -> dict[str, Any]:
-    joints = np.full((len(estimates), 2, 21, 3), np.nan)
-    vertices = np.full((len(estimates), 2, num_vertices, 3), np.nan, dtype=np.float32)
-    for number, estimate in enumerate(estimates):
-        for side in Side:
-            hand = estimate.hand(side)
-            if hand.state == HandState.TRACKED:
-                joints[number, side], vertices[number, side] = hand.joints, hand.vertices
-    return {"joints": joints, "vertices": vertices}
 
 
 def _stacked(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
