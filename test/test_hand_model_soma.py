@@ -15,10 +15,10 @@ from scipy.spatial.transform import Rotation
 from hand_recon_ros import Side, cli
 from hand_recon_ros.hand_model import HandModel, HandModelError, load_hand_model
 from hand_recon_ros.hand_model.arrays import checked_arrays
-from hand_recon_ros.hand_model.hand_files import write_hands
+from hand_recon_ros.hand_model.hand_files import checked_model, write_hands
 from hand_recon_ros.hand_model.named_angles import named_angles
 from hand_recon_ros.hand_model.soma_errors import soma_errors
-from hand_recon_ros.hand_model.soma_import import SomaHand, soma_arrays
+from hand_recon_ros.hand_model.soma_import import SomaHand, check_joints, soma_arrays
 from hand_recon_ros.lift.lifter import Lifter
 from hand_recon_ros.models.soma_layer import check_assets
 from hand_recon_ros.skeleton import mirror_points
@@ -102,7 +102,8 @@ def converted(soma: SomaHand) -> HandModel:
 def model(folder: Path) -> HandModel:
     """Both hands as files with their re-fit."""
     targets = {side: folder / f"soma_{side.label}.npz" for side in (Side.RIGHT, Side.LEFT)}
-    write_hands("soma", {side: soma_arrays(plain(side)) for side in targets}, targets, targets)
+    hands = {side: soma_arrays(plain(side)) for side in targets}
+    write_hands(checked_model("soma", hands, targets), hands, targets)
     return load_hand_model(targets[Side.RIGHT])
 
 
@@ -232,11 +233,24 @@ def test_the_files_are_a_hand_model(soma_model: HandModel) -> None:
     assert degrees < 2.0 and millimetres < 3.0
 
 
+def test_joints_that_are_elsewhere_than_their_names_say_are_noticed(soma_model: HandModel) -> None:
+    """As where number 1 of a finger is the knuckle and not the metacarpal."""
+    for side in Side:
+        check_joints(soma_model, side)
+    soma = plain(Side.RIGHT)
+    names = list(soma.joint_names)
+    first = names.index("RightHandMiddle1")
+    names[first : first + 5] = [f"RightHandMiddle{part}" for part in ("End", 1, 2, 3, 4)]
+    other = soma_arrays(dataclasses.replace(soma, joint_names=tuple(names)))
+    taken = checked_model("soma", {Side.RIGHT: other}, {Side.RIGHT: Path("soma.npz")})
+    with pytest.raises(HandModelError, match=r"taken for middle_\w+ of the right hand is \d+ mm from where"):
+        check_joints(taken, Side.RIGHT)
+
+
 def test_both_files_have_one_name(tmp_path: Path) -> None:
     targets = {side: tmp_path / f"hand_{side.label}.npz" for side in (Side.RIGHT, Side.LEFT)}
-    write_hands(
-        "hand", {side: {**soma_arrays(plain(side)), "joint_frames": FRAMES} for side in targets}, targets, targets
-    )
+    hands = {side: {**soma_arrays(plain(side)), "joint_frames": FRAMES} for side in targets}
+    write_hands(checked_model("hand", hands, targets), hands, targets)
     assert {load_hand_model(path).name for path in targets.values()} == {"hand"}
 
 

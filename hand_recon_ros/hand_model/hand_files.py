@@ -11,31 +11,28 @@ from .arrays import checked_arrays
 from .model import HandModel
 
 
-def write_hands(
-    name: str,
-    hands: dict[Side, dict[str, np.ndarray]],
-    sources: dict[Side, pathlib.Path],
-    targets: dict[Side, pathlib.Path],
-) -> HandModel:
-    """Write the arrays of one hand or both, with MANO's names, as .npz files; returns the model that they are.
-
-    Nothing is written unless all are as a hand model needs them. The re-fit (:mod:`refit`) is written with them, so
-    that it is not made at every start.
+def checked_model(name: str, hands: dict[Side, dict[str, np.ndarray]], sources: dict[Side, pathlib.Path]) -> HandModel:
+    """The model that arrays with MANO's names are, with its re-fit (:mod:`refit`).
 
     Args:
         name: of the model.
         hands: the arrays of the right hand, and of the left one if there is one.
         sources: the files that messages name.
-        targets: where to write; folders are made.
 
     Raises:
         HandModelError: the arrays of a hand are no hand model.
     """
     checked = {side: checked_arrays(dict(arrays), sources[side]) for side, arrays in hands.items()}
-    model = HandModel(name, checked[Side.RIGHT], checked.get(Side.LEFT))
+    return HandModel(name, checked[Side.RIGHT], checked.get(Side.LEFT))
+
+
+def write_hands(model: HandModel, hands: dict[Side, dict[str, np.ndarray]], targets: dict[Side, pathlib.Path]) -> None:
+    """Write the arrays that ``model`` was made of as .npz files; folders are made.
+
+    The re-fit is written with them, so that it is not made at every start.
+    """
     for side, arrays in hands.items():
         refit = model.refit(side)
         targets[side].parent.mkdir(parents=True, exist_ok=True)
         content = {**arrays, **({} if refit is None else refit.arrays())}
         np.savez_compressed(targets[side], **content)  # type: ignore[arg-type]
-    return model

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..types import Side
 from .arrays import HandModelError
-from .hand_files import write_hands
+from .hand_files import checked_model, write_hands
 from .mano_pickle import LARGEST_FILE, npy_array, plain_array, unpickled
 
 _NEEDED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f", "hands_mean")
@@ -55,7 +55,8 @@ def import_mano(path: str | os.PathLike[str], out: str | os.PathLike[str] | None
         _fix_left_shape(hands["LEFT"], hands["RIGHT"])
     targets = {Side[side]: target / f"MANO_{side}.npz" for side in hands}
     arrays = {Side[side]: each for side, each in hands.items()}
-    write_hands("mano", arrays, {Side[side]: source for side, source in sources.items()}, targets)
+    model = checked_model("mano", arrays, {Side[side]: source for side, source in sources.items()})
+    write_hands(model, arrays, targets)
     return targets[Side.RIGHT]
 
 

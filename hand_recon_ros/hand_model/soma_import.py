@@ -12,9 +12,10 @@ import dataclasses
 
 import numpy as np
 
-from ..skeleton import FINGERS, NUM_JOINTS, TIP_JOINTS
+from ..skeleton import FINGERS, JOINT_KEYPOINTS, JOINT_NAMES, NUM_JOINTS, TIP_JOINTS
 from ..types import Side
 from .arrays import HandModelError
+from .model import HandModel
 from .order import TO_MANO
 
 NUM_BETAS = 10
@@ -28,6 +29,8 @@ _MERGED = {
     **{end: int(joint) for end, joint in zip(_ENDS, TIP_JOINTS, strict=True)},
 }
 """The joints that MANO lacks, and the joint of ``skeleton.JOINT_NAMES`` that each becomes a part of."""
+_FARTHEST = 0.02
+"""From a joint to the embedded hand's in the same skin, metres; a phalanx is longer."""
 _KINTREE = np.array([[2**32 - 1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14], range(16)], np.int64)
 
 
@@ -110,6 +113,24 @@ def soma_arrays(hand: SomaHand) -> dict[str, np.ndarray]:
         "tip_vertices": _tips(hand, weights),
         "soma_components": kept,
     }
+
+
+def check_joints(model: HandModel, side: Side) -> None:
+    """Raise HandModelError where a joint is not in the place in the hand that its name says, by the re-fit.
+
+    SOMA's names number the joints of a finger and do not say what they are: this tells metacarpals from knuckles.
+    """
+    refit = model.refit(side)
+    if refit is None:
+        return
+    distances = np.linalg.norm(refit.keypoint_offsets[JOINT_KEYPOINTS], axis=1)
+    worst = int(np.argmax(distances))
+    if distances[worst] > _FARTHEST:
+        raise HandModelError(
+            f"{model.name}: the joint taken for {JOINT_NAMES[worst]} of the {side.label} hand is "
+            f"{1e3 * distances[worst]:.0f} mm from where the embedded hand has it, expected at most "
+            f"{1e3 * _FARTHEST:.0f} mm: SOMA's joints are numbered in another way"
+        )
 
 
 def _tips(hand: SomaHand, weights: np.ndarray) -> np.ndarray:

@@ -20,10 +20,10 @@ import torch
 
 from ..geometry.rotations import nearest_rotations
 from ..hand_model import HandModelError
-from ..hand_model.hand_files import write_hands
+from ..hand_model.hand_files import checked_model, write_hands
 from ..hand_model.refit import HandRefit
 from ..hand_model.soma_errors import SomaErrors, soma_errors
-from ..hand_model.soma_import import SomaHand, soma_arrays
+from ..hand_model.soma_import import SomaHand, check_joints, soma_arrays
 from ..types import Side
 
 LODS = ("low", "mid")
@@ -83,7 +83,13 @@ def import_soma(
     target = folder if out is None else Path(out).expanduser()
     targets = {side: target / f"soma_{side.label}.npz" for side in layers}
     arrays = {side: soma_arrays(layer.hand) for side, layer in layers.items()}
-    model = write_hands("soma", arrays, dict.fromkeys(layers, folder / _HAND), targets)
+    try:
+        model = checked_model("soma", arrays, dict.fromkeys(layers, folder / _HAND))
+    except HandModelError as error:
+        raise HandModelError(f"{error} (lod {lod}; {' and '.join(LODS)} are other meshes)") from None
+    for side in layers:
+        check_joints(model, side)
+    write_hands(model, arrays, targets)
     return ImportedSoma(
         path=targets[Side.RIGHT],
         vertices=model.num_vertices,
