@@ -212,6 +212,8 @@ def import_mano(options: argparse.Namespace) -> dict[str, Any]:
 def import_soma(options: argparse.Namespace) -> dict[str, Any]:
     import dataclasses
 
+    if importlib.util.find_spec("torch") is None:
+        raise CommandError("needs the package py-soma-x, which brings torch: pip install py-soma-x")
     from .models.soma_layer import import_soma
 
     result = import_soma(options.folder, options.out, options.lod)
@@ -219,7 +221,11 @@ def import_soma(options: argparse.Namespace) -> dict[str, Any]:
     print(f"{result.vertices} vertices, {result.components} shape components", file=sys.stderr)
     for side, errors in result.errors.items():
         print(f"{side} hand: {errors.summary()}", file=sys.stderr)
-        left_over = result.refit[side]
+        correctives, left_over = result.correctives[side], result.refit[side]
+        print(
+            correctives.summary() if correctives else "  no correctives_model.pt: without pose correctives",
+            file=sys.stderr,
+        )
         if left_over is not None:
             print(
                 f"  re-fit to the embedded hand leaves {1e3 * left_over[0]:.1f} mm between keypoints, "

@@ -24,6 +24,7 @@ FINGERS = ("Thumb", "Index", "Middle", "Ring", "Pinky")
 HAND_JOINTS = ("", *(f"{finger}{part}" for finger in FINGERS for part in (*range(1, 4 + (finger != "Thumb")), "End")))
 """The 25 joints, without the side's prefix."""
 PARENTS = np.array([0, 0, 1, 2, 3, *(p for f in range(4) for p in (0, *range(5 + 5 * f, 9 + 5 * f)))])
+CORRECTIVES = "correctives_model.pt"
 COMPONENTS = 20
 NAMES = ("SOMAHand.npz", "SOMA_neutral.npz", "SOMA_template_rig.usda", "SOMA_procedural_transforms.json")
 _ARM = ("Shoulder", "Arm", "ForeArm")
@@ -154,6 +155,40 @@ def write(folder: Path, hand: Hand) -> None:
     np.savez(folder / NAMES[1], lod_mid_to_low=to_mid)
     (folder / NAMES[2]).write_text(_usd(hand, names, parents, body), encoding="utf-8")
     (folder / NAMES[3]).write_text(json.dumps(_definition(names)), encoding="utf-8")
+
+
+def write_correctives(folder: Path, hand: Hand) -> None:
+    """correctives_model.pt: each finger joint has two hidden units, for both directions in which it bends, and they
+    move the skin around it outwards by up to 3 mm."""
+    import torch
+
+    names, parents = public_joints()
+    body, world = _body(hand.mid, hand, {name: number for number, name in enumerate(names)}), _world(hand, names)[0]
+    local = np.swapaxes(world[parents, :3, :3], -1, -2) @ world[: len(names), :3, :3]
+    local[0] = np.eye(3)
+    first, second = np.zeros((6 * len(names), 2 * len(names))), np.zeros((2 * len(names), 3 * len(body.points)))
+    for side in ("Left", "Right"):
+        start = body.first[side]
+        skin = body.points[start : start + len(hand.mid.points)]
+        for number in (names.index(f"{side}Hand{joint}") for joint in HAND_JOINTS[1:] if not joint.endswith("End")):
+            place, axis = world[number, :3, 3], world[number, :3, 0]
+            outwards = skin - place - ((skin - place) @ axis)[:, None] * axis
+            outwards /= np.linalg.norm(outwards, axis=1, keepdims=True)
+            size = 0.3 * np.exp(-((np.linalg.norm(skin - place, axis=1) / 1.5) ** 2))
+            for unit, sign in enumerate((1.0, -1.0)):
+                # Elements (row, column) of the first two columns of a rotation, row by row: here row 2, column 0.
+                first[6 * number + 4, 2 * number + unit] = sign
+                moved = (size[:, None] * outwards).reshape(-1) * (1.0 if unit else 0.5)
+                second[2 * number + unit, 3 * start : 3 * start + len(moved)] = moved
+    content = {
+        "C_max": 2,
+        "use_tanh": True,
+        "bindpose": torch.tensor(local, dtype=torch.float32),
+        "unit": "centimeters",
+    }
+    for name, each in (("W1", first), ("W2", second)):
+        content[name] = torch.tensor(each, dtype=torch.float32).to_sparse()
+    torch.save(content, folder / CORRECTIVES)
 
 
 def public_joints() -> tuple[list[str], list[int]]:
@@ -304,25 +339,9 @@ def _usd(hand: Hand, names: list[str], parents: list[int], body: dict[str, _Body
     paths: list[str] = []
     for name, parent in zip(names, parents, strict=True):
         paths.append(name if not paths else f"{paths[parent]}/{name}")
-    world, t_world = np.tile(np.eye(4), (2, len(names) + 2, 1, 1))
-    for number, name in enumerate(names):
-        world[number, :3, 3] = t_world[number, :3, 3] = [0.0, 100.0, 0.0]
-        if name.startswith(("LeftArm", "LeftForeArm")):
-            world[number, :3, 3] = t_world[number, :3, 3] = [20.0 if name == "LeftArm" else 45.0, 140.0, 0.0]
-        if name.startswith("LeftHand"):
-            joint = HAND_JOINTS.index(name.removeprefix("LeftHand"))
-            for target, turned in ((world, hand.bind), (t_world, hand.t_pose)):
-                target[number, :3, :3] = hand.wrist @ turned[joint]
-                target[number, :3, 3] = hand.wrist @ hand.joints[joint] + _WRIST
-    for number, name in enumerate(names):
-        if name.startswith("Right"):
-            mirrored = names.index(name.replace("Right", "Left"))
-            sign = np.diag([-1.0, 1.0, 1.0, 1.0])
-            world[number], t_world[number] = sign @ world[mirrored] @ sign, sign @ t_world[mirrored] @ sign
-    for number, side in enumerate(("Left", "Right")):
-        arm = names.index(f"{side}ForeArm")
-        paths.append(f"{paths[arm]}/{side}ForeArmTwist1")
-        world[len(names) + number], t_world[len(names) + number] = world[arm], t_world[arm]
+    world, t_world = _world(hand, names)
+    for side in ("Left", "Right"):
+        paths.append(f"{paths[names.index(f'{side}ForeArm')]}/{side}ForeArmTwist1")
     all_parents = [*parents, names.index("LeftForeArm"), names.index("RightForeArm")]
     rest = np.linalg.inv(t_world[all_parents]) @ t_world
     rest[0] = t_world[0]
@@ -347,6 +366,29 @@ def SkelRoot "SOMA"
 {meshes}
 }}
 """
+
+
+def _world(hand: Hand, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Bind pose and T-pose of the public joints and then the twist joints (80, 4, 4), in the world."""
+    world, t_world = np.tile(np.eye(4), (2, len(names) + 2, 1, 1))
+    for number, name in enumerate(names):
+        world[number, :3, 3] = t_world[number, :3, 3] = [0.0, 100.0, 0.0]
+        if name.startswith(("LeftArm", "LeftForeArm")):
+            world[number, :3, 3] = t_world[number, :3, 3] = [20.0 if name == "LeftArm" else 45.0, 140.0, 0.0]
+        if name.startswith("LeftHand"):
+            joint = HAND_JOINTS.index(name.removeprefix("LeftHand"))
+            for target, turned in ((world, hand.bind), (t_world, hand.t_pose)):
+                target[number, :3, :3] = hand.wrist @ turned[joint]
+                target[number, :3, 3] = hand.wrist @ hand.joints[joint] + _WRIST
+    for number, name in enumerate(names):
+        if name.startswith("Right"):
+            mirrored = names.index(name.replace("Right", "Left"))
+            sign = np.diag([-1.0, 1.0, 1.0, 1.0])
+            world[number], t_world[number] = sign @ world[mirrored] @ sign, sign @ t_world[mirrored] @ sign
+    for number, side in enumerate(("Left", "Right")):
+        arm = names.index(f"{side}ForeArm")
+        world[len(names) + number], t_world[len(names) + number] = world[arm], t_world[arm]
+    return world, t_world
 
 
 def _usd_mesh(name: str, body: _Body) -> str:

@@ -17,6 +17,7 @@ from hand_recon_ros.hand_model import HandModel, HandModelError, load_hand_model
 from hand_recon_ros.hand_model.arrays import checked_arrays
 from hand_recon_ros.hand_model.hand_files import checked_model, write_hands
 from hand_recon_ros.hand_model.named_angles import named_angles
+from hand_recon_ros.hand_model.soma_correctives import fitted_correctives
 from hand_recon_ros.hand_model.soma_errors import soma_errors
 from hand_recon_ros.hand_model.soma_import import SomaHand, check_joints, soma_arrays
 from hand_recon_ros.lift.lifter import Lifter
@@ -71,14 +72,20 @@ def regressor(points: np.ndarray, joints: np.ndarray) -> np.ndarray:
     return result
 
 
-def chain(soma: SomaHand, orientations: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    """Linear blend skinning of 25 joints by matrices (4, 4), each joint with a bind orientation: vertices (B, V, 3)."""
+def chain(
+    soma: SomaHand, orientations: np.ndarray, coefficients: np.ndarray, joints: np.ndarray | None = None
+) -> np.ndarray:
+    """Linear blend skinning of 25 joints by matrices (4, 4), each joint with a bind orientation: vertices (B, V, 3).
+
+    ``joints`` (25, 3) are those of the vertices where they are None.
+    """
     binds = Rotation.random(25, random_state=3).as_matrix()  # any: what a pose means does not depend on it
     result = []
     for turned, shape in zip(orientations, coefficients, strict=True):
         vertices = soma.template + np.einsum("k,kvx->vx", shape, soma.directions)
         bind = np.tile(np.eye(4), (25, 1, 1))
-        bind[:, :3, :3], bind[:, :3, 3] = binds, soma.regressor @ vertices
+        bind[:, :3, :3] = binds
+        bind[:, :3, 3] = soma.regressor @ vertices if joints is None else joints
         world = np.empty_like(bind)
         for joint, parent in enumerate(soma_files.PARENTS):
             world[joint] = np.eye(4)
@@ -252,6 +259,34 @@ def test_both_files_have_one_name(tmp_path: Path) -> None:
     hands = {side: {**soma_arrays(plain(side)), "joint_frames": FRAMES} for side in targets}
     write_hands(checked_model("hand", hands, targets), hands, targets)
     assert {load_hand_model(path).name for path in targets.values()} == {"hand"}
+
+
+@pytest.mark.parametrize("side", Side)
+def test_pose_correctives_that_are_linear_are_found(side: Side) -> None:
+    """Of a hand whose vertices before skinning are moved by known amounts per element of the rotations."""
+    rng, soma = np.random.default_rng(1), plain(side)
+    true = rng.normal(0.0, 0.001, (len(soma.template), 3, 135)) * (rng.uniform(size=135) < 0.2)
+    mano = [0, *range(6, 9), *range(11, 14), *range(21, 24), *range(16, 19), *range(1, 4)]
+    parents = [0, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14]
+
+    def corrected(orientations: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+        turned = orientations[:, mano]
+        local = np.swapaxes(turned[:, parents], -1, -2) @ turned
+        features = (local[:, 1:] - np.eye(3)).reshape(len(local), 135)
+        # What moves the skin moves no joint.
+        moved = [dataclasses.replace(soma, template=soma.template + true @ each) for each in features]
+        return np.concatenate(
+            [
+                chain(each, orientations[i : i + 1], coefficients[i : i + 1], joints=soma.regressor @ soma.template)
+                for i, each in enumerate(moved)
+            ]
+        )
+
+    posedirs, errors = fitted_correctives(soma, functools.partial(chain, soma), corrected, poses=200)
+    assert posedirs.shape == true.shape and errors.poses == 66
+    assert errors.moved_mean > 0.001
+    assert errors.left_mean < 0.05 * errors.moved_mean and errors.left_largest < 0.2 * errors.moved_largest
+    assert "fitted ones leave" in errors.summary()
 
 
 @pytest.fixture(scope="module")

@@ -83,6 +83,7 @@ def test_the_converted_hands_have_the_layers_vertices(folder: Path, tmp_path: Pa
         assert result.errors[side.label].conversion < 2e-6
         left_over = result.refit[side.label]
         assert left_over is not None and left_over[0] < 0.001
+        assert result.correctives[side.label] is None
     loaded = load_hand_model(result.path)
     assert loaded.name == "soma" and loaded.num_vertices == result.vertices
     assert load_hand_model(tmp_path / "soma_left.npz").name == "soma"
@@ -96,6 +97,24 @@ def test_the_command_prints_only_json_on_stdout(
     captured = capfd.readouterr()
     assert json.loads(captured.out)["path"] == str(tmp_path / "soma_right.npz")
     assert "same pose and betas: at most 0.000" in captured.err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_network")
+def test_pose_correctives_are_fitted_where_the_folder_has_them(folder: Path, tmp_path: Path) -> None:
+    for path in folder.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    soma_files.write_correctives(tmp_path, soma_files.stand_in())
+    result = import_soma(tmp_path, tmp_path / "out")
+    for side in Side:
+        errors, correctives = result.errors[side.label], result.correctives[side.label]
+        assert errors.conversion < 2e-6  # of the skinning alone
+        assert correctives is not None and correctives.moved_largest > 0.0005
+        assert correctives.left_mean < 0.6 * correctives.moved_mean
+    assert np.abs(load_hand_model(result.path).arrays(Side.RIGHT).posedirs).max() > 0.0005
+    (tmp_path / soma_files.CORRECTIVES).write_bytes(b"no archive")
+    with pytest.raises(HandModelError, match="cannot make the right hand of it"):
+        import_soma(tmp_path, tmp_path / "again")
 
 
 @pytest.mark.usefixtures("no_network")

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 
 from ..geometry.rotations import nearest_rotations
-from ..hand_model import HandModelError
+from ..hand_model import HandModel, HandModelError
 from ..hand_model.hand_files import checked_model, write_hands
 from ..hand_model.refit import HandRefit
+from ..hand_model.soma_correctives import CorrectiveErrors, fitted_correctives
 from ..hand_model.soma_errors import SomaErrors, soma_errors
 from ..hand_model.soma_import import SomaHand, check_joints, soma_arrays
 from ..types import Side
@@ -29,7 +30,7 @@ from ..types import Side
 LODS = ("low", "mid")
 """Levels of detail: 718 and 2859 vertices."""
 _HAND, _NEUTRAL, _RIG = "SOMAHand.npz", "SOMA_neutral.npz", "SOMA_template_rig.usda"
-_DEFINITION = "SOMA_procedural_transforms.json"
+_DEFINITION, _CORRECTIVES = "SOMA_procedural_transforms.json", "correctives_model.pt"
 _OF_SIDE = (
     *("vert_ids", "triangles", "boundary_loop", "hand_joint_ids_global", "joint_parent_ids"),
     "wrist_global_id",
@@ -53,7 +54,8 @@ class ImportedSoma:
     Attributes:
         path: of soma_right.npz, for ``load_hand_model``.
         vertices, components: of SOMA's hand.
-        errors: of the converted hands, by ``right`` and ``left``.
+        errors: of the converted hands without pose correctives, by ``right`` and ``left``.
+        correctives: of the pose correctives; None where the folder has none.
         refit: for each hand what its re-fit to the embedded hand leaves, metres and radians; None where there is none.
     """
 
@@ -61,6 +63,7 @@ class ImportedSoma:
     vertices: int
     components: int
     errors: dict[str, SomaErrors]
+    correctives: dict[str, CorrectiveErrors | None]
     refit: dict[str, tuple[float, float] | None]
 
 
@@ -83,6 +86,12 @@ def import_soma(
     target = folder if out is None else Path(out).expanduser()
     targets = {side: target / f"soma_{side.label}.npz" for side in layers}
     arrays = {side: soma_arrays(layer.hand) for side, layer in layers.items()}
+    correctives: dict[str, CorrectiveErrors | None] = {side.label: None for side in layers}
+    for side, layer in layers.items():
+        if layer.has_correctives:
+            arrays[side]["posedirs"], correctives[side.label] = fitted_correctives(
+                layer.hand, layer.vertices, layer.corrected_vertices
+            )
     try:
         model = checked_model("soma", arrays, dict.fromkeys(layers, folder / _HAND))
     except HandModelError as error:
@@ -94,7 +103,10 @@ def import_soma(
         path=targets[Side.RIGHT],
         vertices=model.num_vertices,
         components=len(layers[Side.RIGHT].hand.directions),
-        errors={side.label: soma_errors(layer.hand, layer.vertices, model) for side, layer in layers.items()},
+        errors={
+            side.label: soma_errors(layer.hand, layer.vertices, _skinned_only(model)) for side, layer in layers.items()
+        },
+        correctives=correctives,
         refit={side.label: _left_over(model.refit(side)) for side in layers},
     )
 
@@ -113,7 +125,7 @@ def check_assets(folder: Path) -> None:
         absent = sorted(set(needed) - _names(folder / name))
         if absent:
             raise HandModelError(f"{folder / name}: no {', '.join(absent)} in it; expected the assets of SOMA-X 0.3")
-    for name in (_RIG, _DEFINITION):
+    for name in (_RIG, _DEFINITION, _CORRECTIVES):
         if (folder / name).is_file():
             _refuse_pointer(folder / name)
 
@@ -135,10 +147,11 @@ def _refuse_pointer(path: Path) -> None:
 
 
 class SomaLayer:
-    """One hand of the package's layer, with the arrays and the poses of a hand without pose correctives.
+    """One hand of the package's layer.
 
     Attributes:
         hand: what it is made of.
+        has_correctives: whether the folder has its pose correctives.
     """
 
     def __init__(self, folder: Path, side: Side, lod: str) -> None:
@@ -147,6 +160,8 @@ class SomaLayer:
             raise HandModelError(f"lod must be one of {', '.join(LODS)}, got {lod!r}")
         if importlib.util.find_spec("soma") is None:
             raise HandModelError(f"needs the package {_PACKAGE}, which is not installed: pip install {_PACKAGE}")
+        correctives = folder / _CORRECTIVES if (folder / _CORRECTIVES).is_file() else None
+        self.has_correctives = correctives is not None
         with _prints_to_stderr(), torch.no_grad():
             try:
                 from soma import SOMAHandLayer
@@ -155,7 +170,7 @@ class SomaLayer:
             try:
                 self._layer = SOMAHandLayer(
                     data_root=folder, hand_type=side.label, device="cpu", mode="dense", lod=lod,
-                    correctives_model_path=None,
+                    correctives_model_path=correctives,
                 )  # fmt: skip
                 self.hand = self._arrays(side)
             # The package raises what NumPy, USD and torch do of files that are damaged.
@@ -193,13 +208,20 @@ class SomaLayer:
         return np.asarray(nearest_rotations(fitted[..., :3, :3].double().numpy()))
 
     def vertices(self, orientations: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-        """The layer's vertices (B, V, 3), metres, the wrist at the origin.
+        """The layer's vertices (B, V, 3), metres, the wrist at the origin, by linear blend skinning alone.
 
         Args:
             orientations: of the joints (B, 25, 3, 3), which turn their frames of the bind pose of the shaped hand, in
                 the wrist's frame; the wrist's is the hand's.
             coefficients: of the shape (B, K).
         """
+        return self._posed(orientations, coefficients, correctives=False)
+
+    def corrected_vertices(self, orientations: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+        """The same with pose correctives."""
+        return self._posed(orientations, coefficients, correctives=True)
+
+    def _posed(self, orientations: np.ndarray, coefficients: np.ndarray, correctives: bool) -> np.ndarray:
         turned = orientations @ self.bind_rotations(coefficients)
         parents = self._layer.joint_parent_ids.numpy()
         local = np.swapaxes(turned[:, parents], -1, -2) @ turned
@@ -208,7 +230,7 @@ class SomaLayer:
         with _prints_to_stderr(), torch.no_grad():
             posed = self._layer(
                 torch.as_tensor(local, dtype=torch.float32), torch.as_tensor(coefficients, dtype=torch.float32),
-                pose2rot=False, absolute_pose=True,
+                pose2rot=False, absolute_pose=True, apply_correctives=correctives,
             )  # fmt: skip
         return np.asarray(posed.vertices.double().numpy())
 
@@ -218,6 +240,20 @@ def _prints_to_stderr() -> Iterator[None]:
     """What warp prints when it starts and compiles is no result."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
+
+
+def _skinned_only(model: HandModel) -> HandModel:
+    """The same hands without pose correctives."""
+    right, left = (
+        dataclasses.replace(
+            model.arrays(side),
+            posedirs=np.zeros_like(model.arrays(side).posedirs),
+            joint_frames=model.kinematics(side).joint_frames,
+            refit=model.refit(side),
+        )
+        for side in (Side.RIGHT, Side.LEFT)
+    )
+    return HandModel(model.name, right, left)
 
 
 def _left_over(refit: HandRefit | None) -> tuple[float, float] | None:
