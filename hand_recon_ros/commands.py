@@ -213,7 +213,7 @@ def import_soma(options: argparse.Namespace) -> dict[str, Any]:
     import dataclasses
 
     if importlib.util.find_spec("torch") is None:
-        raise CommandError("needs the package py-soma-x, which brings torch: pip install py-soma-x")
+        raise CommandError("needs the package py-soma-x, which is not installed: pip install py-soma-x")
     from .models.soma_layer import import_soma
 
     result = import_soma(options.folder, options.out, options.lod)

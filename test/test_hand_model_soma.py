@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soma_files
+import soma_stand_in
 from evidence import CAMERA, hand, observe
 from scipy.spatial.transform import Rotation
 
@@ -24,15 +26,15 @@ from hand_recon_ros.lift.lifter import Lifter
 from hand_recon_ros.models.soma_layer import check_assets
 from hand_recon_ros.skeleton import mirror_points
 
-LAST = [i for i, name in enumerate(soma_files.HAND_JOINTS) if name.endswith("End")]
+LAST = [i for i, name in enumerate(soma_stand_in.HAND_JOINTS) if name.endswith("End")]
 METACARPALS = [5, 10, 15, 20]
 FRAMES = np.tile(np.eye(3), (16, 1, 1))
 """Any frames: a file that has some is not re-fitted."""
 
 
 @functools.cache
-def assets() -> soma_files.Hand:
-    return soma_files.stand_in()
+def assets() -> soma_stand_in.Hand:
+    return soma_stand_in.stand_in()
 
 
 @functools.cache
@@ -43,7 +45,7 @@ def plain(side: Side) -> SomaHand:
     weights[mesh.rim] = np.eye(25)[0]
     left = SomaHand(
         side=Side.LEFT,
-        joint_names=tuple(f"LeftHand{name}" for name in soma_files.HAND_JOINTS),
+        joint_names=tuple(f"LeftHand{name}" for name in soma_stand_in.HAND_JOINTS),
         template=0.01 * mesh.mean,
         directions=0.01 * mesh.directions,
         regressor=regressor(mesh.points, assets().joints),
@@ -87,7 +89,7 @@ def chain(
         bind[:, :3, :3] = binds
         bind[:, :3, 3] = soma.regressor @ vertices if joints is None else joints
         world = np.empty_like(bind)
-        for joint, parent in enumerate(soma_files.PARENTS):
+        for joint, parent in enumerate(soma_stand_in.PARENTS):
             world[joint] = np.eye(4)
             world[joint, :3, :3] = turned[joint] @ binds[joint]
             if joint:
@@ -359,9 +361,11 @@ def test_an_older_file_names_the_joints_itself(tmp_path: Path, folder: Path) -> 
     check_assets(tmp_path)
 
 
+@pytest.mark.parametrize("missing", ["soma", "torch"])
 def test_without_the_package_its_name_is_said(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None if name == missing else find(name))
     assert cli.main(["import-soma", str(folder)]) == 1
     assert "needs the package py-soma-x, which is not installed: pip install py-soma-x" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soma_files
+import soma_stand_in
 from scipy.spatial.transform import Rotation
 
 from hand_recon_ros import Side, cli
@@ -22,7 +23,7 @@ pytest.importorskip("pxr", reason="usd-core is not installed")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = tmp_path_factory.mktemp("assets")
-    soma_files.write(result, soma_files.stand_in())
+    soma_files.write(result, soma_stand_in.stand_in())
     return result
 
 
@@ -39,10 +40,10 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("lod", ["low", "mid"])
 @pytest.mark.parametrize("side", Side)
 def test_the_arrays_are_those_of_the_assets(folder: Path, side: Side, lod: str) -> None:
-    hand, soma = soma_files.stand_in(), SomaLayer(folder, side, lod).hand
+    hand, soma = soma_stand_in.stand_in(), SomaLayer(folder, side, lod).hand
     mesh = getattr(hand, lod)
     sign = np.array([1.0, 1.0, 1.0]) if side is Side.LEFT else np.array([-1.0, 1.0, 1.0])
-    assert soma.joint_names == tuple(f"{side.label.title()}Hand{name}" for name in soma_files.HAND_JOINTS)
+    assert soma.joint_names == tuple(f"{side.label.title()}Hand{name}" for name in soma_stand_in.HAND_JOINTS)
     np.testing.assert_allclose(soma.template, 0.01 * mesh.mean * sign, atol=1e-7)
     np.testing.assert_allclose(soma.directions, 0.01 * mesh.directions * sign, atol=2e-7)
     np.testing.assert_array_equal(soma.faces, mesh.faces if side is Side.LEFT else mesh.faces[:, ::-1])
@@ -63,7 +64,7 @@ def test_vertices_are_those_of_the_pose_that_is_asked_for(folder: Path) -> None:
     turn = Rotation.from_rotvec([0.3, -0.8, 0.5]).as_matrix()
     np.testing.assert_allclose(layer.vertices(turn @ still, zero)[0], rest @ turn.T, atol=1e-6)
     bent = still.copy()
-    joints = [soma_files.HAND_JOINTS.index(name) for name in ("Index3", "Index4", "IndexEnd")]
+    joints = [soma_stand_in.HAND_JOINTS.index(name) for name in ("Index3", "Index4", "IndexEnd")]
     bent[:, joints] = turn
     alone = layer.hand.weights[:, joints].sum(axis=1) > 0.9999
     knuckle = layer.hand.regressor[joints[0]] @ layer.hand.template - wrist
@@ -77,7 +78,7 @@ def test_vertices_are_those_of_the_pose_that_is_asked_for(folder: Path) -> None:
 @pytest.mark.parametrize("lod", ["low", "mid"])
 def test_the_converted_hands_have_the_layers_vertices(folder: Path, tmp_path: Path, lod: str) -> None:
     result = import_soma(folder, tmp_path, lod)
-    hand = soma_files.stand_in()
+    hand = soma_stand_in.stand_in()
     assert (result.vertices, result.components) == (len(getattr(hand, lod).points), 20)
     for side in Side:
         assert result.errors[side.label].conversion < 2e-6
@@ -104,7 +105,7 @@ def test_the_command_prints_only_json_on_stdout(
 def test_pose_correctives_are_fitted_where_the_folder_has_them(folder: Path, tmp_path: Path) -> None:
     for path in folder.iterdir():
         (tmp_path / path.name).symlink_to(path)
-    soma_files.write_correctives(tmp_path, soma_files.stand_in())
+    soma_files.write_correctives(tmp_path, soma_stand_in.stand_in())
     result = import_soma(tmp_path, tmp_path / "out")
     for side in Side:
         errors, correctives = result.errors[side.label], result.correctives[side.label]
