@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,10 @@ from .frames import transfer_frames
 from .kinematics import Kinematics
 from .model import HandModel, load_embedded
 from .order import TO_MANO
+from .soma_errors import Pose, random_rotations
 from .soma_import import SomaHand, soma_arrays
 
-_SHARE = 0.85
-"""Of the joints' limits that the poses are in."""
 _RIDGE = 0.03
-Pose = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Vertices of orientations and coefficients, as :func:`soma_errors.soma_errors` takes them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +62,7 @@ def fitted_correctives(
     """
     rng, arrays = np.random.default_rng(seed), soma_arrays(hand)
     model, kinematics = _posing(hand.side, arrays)
-    rotations = _rotations(rng, kinematics, poses)
+    rotations = random_rotations(rng, kinematics, poses)
     features = (rotations[:, TO_MANO[1:]] - np.eye(3)).reshape(poses, -1)
     wanted = _unposed(hand, kinematics, model.weights(hand.side), rotations, pose, corrected)
     # With a constant beside the features, which the ridge does not hold down.
@@ -75,7 +71,7 @@ def fitted_correctives(
     solved = np.linalg.solve(normal, features.T @ wanted.reshape(poses, -1))
     posedirs = solved.T.reshape(*hand.template.shape, -1).astype(np.float32)
     fitted, _ = _posing(hand.side, {**arrays, "posedirs": posedirs})
-    others = _rotations(rng, kinematics, max(poses // 3, 1))
+    others = random_rotations(rng, kinematics, max(poses // 3, 1))
     orientations, coefficients = _orientations(hand, kinematics, others)
     theirs = corrected(orientations, coefficients)
     wrist = kinematics.keypoint_template[0]
@@ -97,15 +93,6 @@ def _posing(side: Side, arrays: dict[str, np.ndarray]) -> tuple[HandModel, Kinem
     kinematics = model.kinematics(side)
     frames = transfer_frames(kinematics.keypoint_template, reference.keypoint_template, reference.joint_frames)
     return model, dataclasses.replace(kinematics, joint_frames=frames, parent_frames=frames)
-
-
-def _rotations(rng: np.random.Generator, kinematics: Kinematics, poses: int) -> np.ndarray:
-    """Joint rotations (poses, 16, 3, 3), the wrist's none."""
-    limits, angles = _SHARE * kinematics.limits[1:], np.zeros((poses, NUM_JOINTS, 3))
-    angles[:, 1:] = rng.uniform(limits[..., 0], limits[..., 1], (poses, NUM_JOINTS - 1, 3))
-    rotations = kinematics.rotations_of(angles)
-    rotations[:, 0] = np.eye(3)
-    return rotations
 
 
 def _orientations(hand: SomaHand, kinematics: Kinematics, rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

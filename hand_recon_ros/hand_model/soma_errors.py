@@ -9,6 +9,7 @@ import numpy as np
 
 from ..geometry.rotations import rotation_matrices
 from ..skeleton import JOINT_NAMES, NUM_JOINTS
+from .kinematics import Kinematics
 from .model import HandModel
 from .soma_import import NUM_BETAS, SomaHand
 
@@ -16,6 +17,11 @@ _SHARE = 0.85
 """Of the joints' limits that the poses are in."""
 CUPPED = {"Ring1": 10.0, "Pinky1": 20.0}
 """Flexion of the metacarpals of a cupped hand, degrees; those of the other fingers hardly move."""
+
+
+Pose = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""SOMA's vertices (B, V, 3), metres, the wrist at the origin, of orientations (B, 25, 3, 3) and coefficients (B, K) of the
+shape. An orientation turns a joint's frame of the shaped hand's bind pose; all are in the wrist's frame."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +60,18 @@ class SomaErrors:
         )
 
 
+def random_rotations(rng: np.random.Generator, kinematics: Kinematics, poses: int) -> np.ndarray:
+    """Rotations of the joints (poses, 16, 3, 3) within the inner part of their limits, the wrist in any orientation."""
+    limits, angles = _SHARE * kinematics.limits[1:], np.zeros((poses, NUM_JOINTS, 3))
+    angles[:, 1:] = rng.uniform(limits[..., 0], limits[..., 1], (poses, NUM_JOINTS - 1, 3))
+    rotations = kinematics.rotations_of(angles)
+    rotations[:, 0] = rotation_matrices(rng.normal(size=(poses, 3)))
+    return rotations
+
+
 def soma_errors(
     hand: SomaHand,
-    pose: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    pose: Pose,
     model: HandModel,
     poses: int = 64,
     seed: int = 0,
@@ -65,18 +80,13 @@ def soma_errors(
 
     Args:
         hand: the arrays that were converted.
-        pose: SOMA's vertices (B, V, 3), metres, the wrist at the origin, of orientations (B, 25, 3, 3) and coefficients
-            (B, K). An orientation turns a joint's frame of the shaped hand's bind pose, all in the wrist's frame.
-        model: the converted hand.
+        pose: the hand's vertices by linear blend skinning alone.
+        model: the converted hand, without pose correctives.
         poses: number of random poses and shapes.
         seed: of these.
     """
     rng, side, kinematics = np.random.default_rng(seed), hand.side, model.kinematics(hand.side)
-    limits = _SHARE * kinematics.limits
-    angles = np.zeros((poses, NUM_JOINTS, 3))
-    angles[:, 1:] = rng.uniform(limits[1:, :, 0], limits[1:, :, 1], (poses, NUM_JOINTS - 1, 3))
-    rotations = kinematics.rotations_of(angles)
-    rotations[:, 0] = rotation_matrices(rng.normal(size=(poses, 3)))
+    rotations = random_rotations(rng, kinematics, poses)
     everything = rng.normal(size=(poses, len(hand.directions)))
     kept = hand.kept_components
     betas = np.zeros((poses, NUM_BETAS))
@@ -97,7 +107,7 @@ def soma_errors(
     still, posed = orientations(rotations), ours(rotations)
     conversion = distances(posed, pose(still, coefficients))
     components = distances(posed, pose(still, everything))
-    # The cupped palm turns the four fingers as well.
+    # The metacarpals turn their fingers as well.
     cupped, turned = rotations.copy(), _metacarpal_turns(model, hand)
     for name, turn in turned.items():
         joint = JOINT_NAMES.index(f"{name[:-1].lower()}_mcp")
