@@ -20,8 +20,8 @@ CUPPED = {"Ring1": 10.0, "Pinky1": 20.0}
 
 
 Pose = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""SOMA's vertices (B, V, 3), metres, the wrist at the origin, of orientations (B, 25, 3, 3) and coefficients (B, K) of the
-shape. An orientation turns a joint's frame of the shaped hand's bind pose; all are in the wrist's frame."""
+"""SOMA's vertices (B, V, 3), metres, the wrist at the origin, of orientations (B, 25, 3, 3) and coefficients (B, K).
+An orientation turns a joint's frame of the shaped hand's bind pose; all are in the wrist's frame."""
 
 
 @dataclasses.dataclass(frozen=True)
