@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import re
 
 import numpy as np
 
@@ -227,4 +228,5 @@ def load_hand_model(path: str | pathlib.Path = "") -> HandModel:
     else:
         second = first.mirrored() if alone else read_arrays(beside)
         right, left = (second, first) if is_left else (first, second)
-    return HandModel("mano" if len(right.template) == MANO_VERTICES else path.stem, right, left)
+    name = re.sub(r"[_-]?(right|left)$", "", path.stem, flags=re.IGNORECASE) or path.stem  # the same for both files
+    return HandModel("mano" if len(right.template) == MANO_VERTICES else name, right, left)
