@@ -123,7 +123,7 @@ def _check_bag(options: argparse.Namespace) -> dict[str, Any]:
     report = check_hands_file(options.recording)
     name, faults = printable(options.recording), report["faults"]
     if faults:
-        raise CommandError("\n".join([f"{name}: faults: {len(faults)}", *faults[:_SHOWN_FAULTS]]))
+        raise CommandError("\n".join([f"{name}: faults: {report['fault_count']}", *faults[:_SHOWN_FAULTS]]))
     print(f"{name}: {report['images']} images, {_found(report)}: no fault", file=sys.stderr)
     return report
 
