@@ -364,6 +364,18 @@ def test_diagnostics_hold_state_rates_and_problems(dds: NodeOnDds) -> None:
     assert bad[0].status[0].level != b"\0"
 
 
+def test_diagnostics_can_be_switched_off_and_on(dds: NodeOnDds) -> None:
+    diagnostics = dds.listen(DiagnosticArray, "/diagnostics")
+    dds.wait(lambda: diagnostics, "diagnostics", timeout=3.0)
+    assert dds.set_parameters(diagnostics=False).successful
+    came = len(diagnostics)
+    time.sleep(2.5)
+    assert len(diagnostics) <= came + 1  # one may have been on its way
+    assert dds.set_parameters(diagnostics=True).successful
+    came = len(diagnostics)
+    dds.wait(lambda: len(diagnostics) > came, "diagnostics again", timeout=3.0)
+
+
 def test_topics_are_those_of_the_table(dds: NodeOnDds) -> None:
     found = dict(dds.node.get_publisher_names_and_types_by_node("hand_recon", "/"))
     for topic in topics.OUTPUTS:
