@@ -224,6 +224,30 @@ def import_checkpoint(options: argparse.Namespace) -> dict[str, Any]:
     return dataclasses.asdict(result)
 
 
+def urdf(options: argparse.Namespace) -> dict[str, Any]:
+    from .conversions.frame_names import prefix_fault
+    from .conversions.urdf import hand_urdf
+    from .hand_model import load_hand_model
+    from .lift.hand_calibration import read_shapes
+    from .types import Side
+
+    side, betas = Side[options.side.upper()], np.zeros(10)
+    fault = prefix_fault(options.prefix)
+    if fault:
+        raise CommandError(f"--prefix {fault}")
+    model = load_hand_model(options.hand_model)
+    if options.hand_calibration is not None:
+        shapes = read_shapes(options.hand_calibration, model)
+        if side not in shapes:
+            raise CommandError(f"{options.hand_calibration} has no {options.side} hand: calibrate it first")
+        betas = shapes[side].betas
+    text = hand_urdf(model.kinematics(side), betas, options.prefix)
+    with open(options.out, "x", encoding="utf-8") as file:
+        file.write(text)
+    print(f"{options.side} hand -> {options.out}", file=sys.stderr)
+    return {"out": options.out, "side": options.side, "prefix": options.prefix}
+
+
 def models(options: argparse.Namespace) -> dict[str, Any]:
     import dataclasses
 
