@@ -89,8 +89,9 @@ def script() -> list[Step]:
     return [*steps, Step("open_hand_close", both("open"))]
 
 
-def render(step: Step, seed: int = 0) -> Rendering:
-    """The picture of a step, of hands half a metre in front of the camera with their fingers up."""
+def render(step: Step, seed: int = 0, camera: Camera = CAMERA) -> Rendering:
+    """The picture of a step, of hands half a metre in front of CAMERA with their fingers up; the truth is in the own
+    frame of ``camera``, whose center is where it is in that of CAMERA."""
     placer = HandPlacer(MODEL, np.zeros((2, 10)))
     for side in Side:
         sign = 1.0 if side == Side.RIGHT else -1.0
@@ -102,8 +103,11 @@ def render(step: Step, seed: int = 0) -> Rendering:
         _grasp(placer, step)
     rng = np.random.default_rng(seed)
     scene = Scene(
-        hands=tuple(HandPose(side, placer.rotations[side], np.zeros(10), placer.translation[side]) for side in Side),
-        camera=CAMERA,
+        hands=tuple(
+            HandPose(side, placer.rotations[side], np.zeros(10), placer.translation[side] - camera.center)
+            for side in Side
+        ),
+        camera=camera.centred,
         lighting=Lighting.sample(rng),
         background=("room", seed),
         noise_seed=seed,

@@ -35,7 +35,7 @@ def test_the_covariance_is_that_of_the_ray_in_the_frame_of_the_result(turn: np.n
     moved = np.eye(4)
     moved[:3, :3], moved[:3, 3] = turn, (1.0, 2.0, 3.0)
     shown = dataclasses.replace(seen, wrist_pose=moved @ seen.wrist_pose)
-    covariance = wrist_covariance(seen, shown)
+    covariance = wrist_covariance(seen, shown, np.zeros(3))
     distance = np.linalg.norm(seen.joints[0])
     ray = turn @ seen.joints[0] / distance
     np.testing.assert_allclose(covariance, covariance.T, atol=1e-15)
@@ -48,7 +48,15 @@ def test_the_covariance_is_that_of_the_ray_in_the_frame_of_the_result(turn: np.n
 
 def test_a_predicted_hand_is_less_certain() -> None:
     predicted = dataclasses.replace(hand(), state=HandState.PREDICTED)
-    np.testing.assert_allclose(wrist_covariance(predicted, predicted), 36.0 * wrist_covariance(hand(), hand()))
+    of_predicted = wrist_covariance(predicted, predicted, np.zeros(3))
+    np.testing.assert_allclose(of_predicted, 36.0 * wrist_covariance(hand(), hand(), np.zeros(3)))
+
+
+def test_the_ray_begins_at_the_centre_of_the_camera() -> None:
+    center = np.array([0.12, 0.0, 0.0])
+    covariance = wrist_covariance(hand(), hand(), center)
+    ray = (hand().joints[0] - center) / np.linalg.norm(hand().joints[0] - center)
+    np.testing.assert_allclose(covariance[:3, :3] @ ray, 0.03**2 * ray, atol=1e-12)
 
 
 def test_a_constant_velocity_is_found_from_the_second_image_on() -> None:

@@ -104,7 +104,7 @@ def test_covariance_and_velocity_of_the_wrists(dds: NodeOnDds) -> None:
         covariance = message.pose.covariance.reshape(6, 6)
         ray = hand.joints[0] / np.linalg.norm(hand.joints[0])
         assert ray @ covariance[:3, :3] @ ray == pytest.approx(hand.position_stddev**2)
-        np.testing.assert_allclose(covariance, wrist_covariance(hand, hand), atol=1e-12)
+        np.testing.assert_allclose(covariance, wrist_covariance(hand, hand, np.zeros(3)), atol=1e-12)
     dds.reconstructor.estimate = lambda image, camera, stamp: estimate_of(right=False, stamp=stamp)
     left = dds.listen(TwistStamped, "/hand_recon/left/wrist_velocity")
     dds.process()

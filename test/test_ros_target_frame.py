@@ -33,8 +33,8 @@ from tf2_msgs.msg import TFMessage  # noqa: E402
 from visualization_msgs.msg import MarkerArray  # noqa: E402
 
 from hand_recon_ros.config import ConfigError  # noqa: E402
+from hand_recon_ros.conversions.placing import transformed  # noqa: E402
 from hand_recon_ros.ros.parameters import snapshot  # noqa: E402
-from hand_recon_ros.ros.target_frame import transformed  # noqa: E402
 from hand_recon_ros.ros.transforms import build_pose, pose_matrix  # noqa: E402
 from hand_recon_ros.types import HandEstimate, HandState, Side  # noqa: E402
 

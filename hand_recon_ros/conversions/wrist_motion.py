@@ -22,16 +22,17 @@ _LONGEST_GAP = 0.25
 """A longer time (s) between two images begins another line."""
 
 
-def wrist_covariance(seen: HandEstimate, shown: HandEstimate) -> np.ndarray:
+def wrist_covariance(seen: HandEstimate, shown: HandEstimate, center: np.ndarray) -> np.ndarray:
     """Covariance (6, 6) of the wrist's pose: x y z, m^2, and rotation about the axes x y z of its frame, rad^2.
 
     Along the viewing ray it is that of ``position_stddev``, across it and of the orientation that of ACROSS and TURN.
 
     Args:
-        seen: a hand that is found, in the camera's frame.
+        seen: a hand that is found, in the frame of the images.
         shown: the same hand in the frame of the result.
+        center: of the camera (3,), in the frame of the images, metres.
     """
-    wrist = np.asarray(seen.joints[0], dtype=np.float64)
+    wrist = np.asarray(seen.joints[0], dtype=np.float64) - center
     distance = float(np.linalg.norm(wrist))
     turn = shown.wrist_pose[:3, :3] @ seen.wrist_pose[:3, :3].T
     ray = turn @ wrist / distance

@@ -11,7 +11,7 @@ from ..conversions.frames import ContinuousPoses, HandPoses, build_transforms
 from ..conversions.stamps import seconds
 from ..conversions.stream import InputFrame
 from ..conversions.wrist_motion import WristVelocities, wrist_covariance
-from ..types import HandEstimate, Side, TwoHandEstimate
+from ..types import Frame, HandEstimate, Side, TwoHandEstimate
 from . import messages, topics
 from .connections import Connections
 from .drawings import Drawings
@@ -76,7 +76,7 @@ class Outputs:
         for side, hand in ((Side.LEFT, message.left), (Side.RIGHT, message.right)):
             if side in poses:
                 self._publishers[f"~/{side.label}/wrist"].publish(messages.build_wrist_message(header, hand))
-            self._publish_motion(header, seen.hand(side), estimate.hand(side), hand, frame.frame.stamp)
+            self._publish_motion(header, seen.hand(side), estimate.hand(side), hand, frame.frame)
         self._publish_tf(frame.header, seen, poses if seen is estimate else self._seen_poses(seen), config)
         self._publish_subscribed(header, estimate, message)
         self._drawings.publish_markers(header, estimate, config.marker_rate)
@@ -103,21 +103,21 @@ class Outputs:
         self._velocities.clear()
         self._drawings.delete_markers(header)
 
-    def _publish_motion(self, header: Any, seen: HandEstimate, shown: HandEstimate, message: Any, time: float) -> None:
+    def _publish_motion(self, header: Any, seen: HandEstimate, shown: HandEstimate, message: Any, image: Frame) -> None:
         """Publish covariance and velocity of a wrist where somebody subscribes.
 
         Args:
             header: of the outputs.
             seen, shown: the hand in the frame of the image and in that of the outputs.
             message: its Hand message.
-            time: of the image, seconds.
+            image: in which it was found.
         """
         covariance, velocity = (f"~/{shown.side.label}/wrist_{name}" for name in ("with_covariance", "velocity"))
         if shown.found and self._subscribed(covariance):
-            matrix = wrist_covariance(seen, shown)
+            matrix = wrist_covariance(seen, shown, image.camera.center)
             self._publishers[covariance].publish(messages.build_covariance_message(header, message, matrix))
         if self._subscribed(velocity):
-            found = self._velocities(shown, time)
+            found = self._velocities(shown, image.stamp)
             if found is not None:
                 self._publishers[velocity].publish(messages.build_velocity_message(header, *found))
 
