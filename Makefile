@@ -26,7 +26,7 @@ unexport ROS_DISTRO LD_LIBRARY_PATH
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint pytest bench soak lock clean distclean
+.PHONY: help setup demo test lint pytest bench soak lock digests clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -60,6 +60,9 @@ soak: setup ## node under load and faults for SOAK_SECONDS=750, parsers with ran
 
 lock: ## resolve requirements.in anew into requirements.lock
 	@"$(PYTHON)" tools/lock_requirements.py
+
+digests: ## renew the sha256 of the bundled networks and hand models, after one of them was replaced
+	cd hand_recon_ros/assets && sha256sum *.onnx hand/*.npz > SHA256SUMS
 
 clean: ## remove outputs and caches
 	rm -rf out build install log hand_recon_ros.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

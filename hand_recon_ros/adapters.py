@@ -139,3 +139,41 @@ def openxr_joints(hand: HandJoints) -> OpenXRHand:
     positions[valid] = hand.positions[measured] @ OPENXR_FROM_OPTICAL.T
     orientations[valid] = quaternions(OPENXR_FROM_OPTICAL @ hand.rotations[measured] @ JOINT_FROM_OPENXR)
     return OpenXRHand(positions, orientations, valid)
+
+
+BOTH_HANDS = tuple(f"{side.label}_{name}" for side in Side for name in OPENXR_JOINTS[1:])
+"""Names of the joints of both hands in one array (50): OpenXR's without the palm, the 25 of the left hand first."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NamedPoses:
+    """The joints of both hands as arrays of poses with names, such as those of Isaac Teleop's ROS 2 node.
+
+    What is not valid has the position zero and the identity as orientation, not NaN, which receivers may not expect.
+
+    Attributes:
+        names: BOTH_HANDS.
+        positions: (50, 3), metres, in a frame with x right, y up and z back.
+        orientations: x y z w (50, 4).
+        valid: (50,) bool: false for the metacarpals of the four fingers, and for a hand that is LOST.
+    """
+
+    names: tuple[str, ...]
+    positions: np.ndarray
+    orientations: np.ndarray
+    valid: np.ndarray
+
+
+def named_poses(left: HandJoints | None, right: HandJoints | None) -> NamedPoses:
+    """Both hands in one array; None for a hand that is LOST. Raises ValueError for a hand of the other side."""
+    positions, orientations, valid = np.zeros((50, 3)), np.tile([0.0, 0.0, 0.0, 1.0], (50, 1)), np.zeros(50, dtype=bool)
+    for side, hand in ((Side.LEFT, left), (Side.RIGHT, right)):
+        if hand is None:
+            continue
+        if hand.side != side:
+            raise ValueError(f"expected a {side.label} hand, got a {hand.side.label} one")
+        joints = openxr_joints(hand)
+        here = 25 * int(side) + np.flatnonzero(joints.valid) - 1  # without the palm, which is never valid
+        positions[here], orientations[here] = joints.positions[joints.valid], joints.orientations[joints.valid]
+        valid[here] = True
+    return NamedPoses(BOTH_HANDS, positions, orientations, valid)

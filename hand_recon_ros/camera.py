@@ -21,6 +21,8 @@ _UNDISTORT_ITERATIONS = 20
 _SAMPLES = 256
 _SAMPLED_RADIUS = 8.0
 """Samples of a lens model, and the largest undistorted radius of one, from which Newton's method begins."""
+_NO_COEFFICIENT = 1e-60
+"""Coefficients of a lens model up to which, as the last ones, they are none."""
 _SINGULAR = 1e-12
 """Determinant of the distortion's derivative at and below which Newton's method stays where it is: no lens has it."""
 _LEAST_SLOPE = 0.1
@@ -45,6 +47,8 @@ class Camera:
         D: distortion coefficients in OpenCV's order (k1 k2 p1 p2 k3 [k4 k5 k6 [s1 s2 s3 s4 [taux tauy]]], or
             k1 k2 k3 k4 for equidistant).
         calibrated: False where the intrinsics are a guess; estimates then report it.
+        center: of projection (3,), in the frame of the points, metres: not zero for the second camera of a stereo pair,
+            whose rectified images have the frame of the first one.
 
     Raises CameraError for impossible values (wrong shapes, NaN, a focal length that is not positive...).
     """
@@ -55,6 +59,7 @@ class Camera:
     distortion_model: str = "none"
     D: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     calibrated: bool = True
+    center: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(3))
 
     def __post_init__(self) -> None:
         K = np.array(self.K, dtype=np.float64)
@@ -85,8 +90,18 @@ class Camera:
         if model == "rational_polynomial" and not np.any(D[8:]):
             needed = 8  # without thin prism and tilt
         D = np.pad(D[:needed], (0, max(0, needed - D.size)))
-        K.flags.writeable = D.flags.writeable = False
-        values = {"K": K, "D": D, "width": int(self.width), "height": int(self.height), "distortion_model": model}
+        center = np.array(self.center, dtype=np.float64)
+        if center.shape != (3,) or not np.isfinite(center).all():
+            raise CameraError(f"center must be three numbers, got {center.tolist()}")
+        K.flags.writeable = D.flags.writeable = center.flags.writeable = False
+        values = {
+            "K": K,
+            "D": D,
+            "center": center,
+            "width": int(self.width),
+            "height": int(self.height),
+            "distortion_model": model,
+        }
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -106,10 +121,15 @@ class Camera:
 
         ``info`` needs only the message's fields. CameraInfo describes the full resolution; the image is the ROI (the
         whole sensor where its size is 0), then binned (0 means 1), as in image_geometry. A ``rectified`` image has the
-        intrinsics of the projection matrix P and no distortion. Raises CameraError for values that cannot be used.
+        intrinsics of the projection matrix P and no distortion; its Tx and Ty say where the second camera of a stereo
+        pair is in the frame of the first. Raises CameraError for values that cannot be used.
         """
+        center = np.zeros(3)
         if rectified:
-            K, D, model = np.array(info.p, dtype=np.float64).reshape(3, 4)[:, :3], np.zeros(0), "none"
+            P = np.array(info.p, dtype=np.float64).reshape(3, 4)
+            K, D, model = P[:, :3].copy(), np.zeros(0), "none"
+            if np.all(np.diag(K)[:2] > 0.0):  # else K is refused
+                center[:2] = -P[:2, 3] / np.diag(K)[:2]
         else:
             K, D = np.array(info.k, dtype=np.float64).reshape(3, 3), np.array(info.d, dtype=np.float64)
             model = info.distortion_model or "none"
@@ -125,19 +145,24 @@ class Camera:
         size = np.array([int(roi.width) or int(info.width), int(roi.height) or int(info.height)]) // binning
         K[:2, 2] -= roi.x_offset, roi.y_offset
         K[:2] /= binning[:, None]
-        return cls(K=K, width=int(size[0]), height=int(size[1]), distortion_model=model, D=D)
+        return cls(K=K, width=int(size[0]), height=int(size[1]), distortion_model=model, D=D, center=center)
+
+    @property
+    def centred(self) -> Camera:
+        """The same camera in a frame of its own, whose origin is its centre."""
+        return dataclasses.replace(self, center=np.zeros(3)) if np.any(self.center) else self
 
     def matches(self, image: np.ndarray) -> bool:
         """Whether ``image`` (H, W, ...) has this camera's size."""
         return image.shape[:2] == (self.height, self.width)
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Pixels (..., 2) of points (..., 3) in metres, camera frame.
+        """Pixels (..., 2) of points (..., 3) in metres, in the frame in which ``center`` is.
 
         NaN for points that are not in front of the camera (z > 0, also with a fisheye lens) and for points beyond the
         range of the lens model.
         """
-        points = np.asarray(points, dtype=np.float64)
+        points = np.asarray(points, dtype=np.float64) - self.center
         x = points[..., :2] / np.where(points[..., 2:] > _NEAR, points[..., 2:], np.nan)
         if not self._distorts:
             return self._to_pixels(x)
@@ -322,7 +347,11 @@ def _newton_step(jacobian: np.ndarray, error: np.ndarray) -> np.ndarray:
 
 
 def _smallest_root(polynomial: Polynomial) -> float:
-    """The smallest positive real root; infinite where there is none."""
-    roots = polynomial.trim().roots()
+    """The smallest positive real root; infinite where there is none, and 0 where coefficients overflow."""
+    polynomial = polynomial.trim(_NO_COEFFICIENT)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not np.isfinite(polynomial.coef / polynomial.coef[-1]).all():  # what roots() divides
+            return 0.0
+    roots = polynomial.roots()
     real = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0.0)]
     return float(real.min(initial=math.inf))

@@ -285,6 +285,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("file", type=Path, help="hamer.ckpt or wilor_final.ckpt")
     sub.add_argument("--out", type=Path, help="file to write (default: the input's name, .safetensors, beside it)")
 
+    text = "a hand as URDF, whose joints are those of ~/joint_states, for robot_state_publisher"
+    sub = command("urdf", commands.urdf, text)
+    sub.add_argument("--side", choices=("left", "right"), required=True)
+    sub.add_argument("--out", type=Path, required=True, help="file to write; none is written over")
+    sub.add_argument("--prefix", default="human_", help="of the links' names: the node's tf_prefix (%(default)s)")
+    sub.add_argument(
+        "--hand-model", default="", metavar="FILE", help="as the node's hand_model (default: the embedded)"
+    )
+    sub.add_argument("--hand-calibration", metavar="FILE", help="bones as long as those of this calibration")
+
     sub = command("models", commands.models, "the network files: list, fetch, verify")
     sub.add_argument("action", nargs="?", choices=("list", "fetch", "verify"), default="list")
     sub.add_argument("--dest", default="", help="fetch: folder to put them in (default: the user's cache)")

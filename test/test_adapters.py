@@ -17,6 +17,7 @@ from hand_recon_ros.adapters import (
     OPERATOR_FROM_WRIST,
     HandJoints,
     fingertip_vectors,
+    named_poses,
     openxr_joints,
     operator_points,
 )
@@ -183,6 +184,30 @@ def test_a_message_gives_the_same_as_its_estimate(side: Side) -> None:
     np.testing.assert_allclose(operator_points(sent), operator_points(made), atol=1e-9)
     with pytest.raises(ValueError, match="LOST"):
         HandJoints.of_message(type(message.left)(side=int(side)))
+
+
+def test_both_hands_in_one_array_and_back() -> None:
+    hands = [HandJoints.of_estimate(estimate(side, 8)) for side in Side]
+    poses = named_poses(*hands)
+    assert len(poses.names) == 50 == len(set(poses.names)) and poses.valid.sum() == 42
+    assert (poses.names[0], poses.names[25], poses.names[49]) == ("left_wrist", "right_wrist", "right_little_tip")
+    assert {name for name, valid in zip(poses.names, poses.valid, strict=True) if not valid} == {
+        f"{side}_{finger}_metacarpal" for side in ("left", "right") for finger in ("index", "middle", "ring", "little")
+    }
+    assert np.isfinite(poses.positions).all() and not poses.positions[~poses.valid].any()
+    np.testing.assert_allclose(np.linalg.norm(poses.orientations, axis=1), 1.0, atol=1e-12)
+    for side, hand in zip(Side, hands, strict=True):
+        here = np.arange(50) // 25 == int(side)
+        found = poses.positions[here & poses.valid] @ OPENXR_FROM_OPTICAL
+        np.testing.assert_allclose(found, hand.positions, atol=1e-12)
+        turned = Rotation.from_quat(poses.orientations[here & poses.valid]).as_matrix()
+        np.testing.assert_allclose(OPENXR_FROM_OPTICAL.T @ turned @ JOINT_FROM_OPENXR.T, hand.rotations, atol=1e-9)
+    alone = named_poses(None, hands[1])
+    assert not alone.valid[:25].any() and alone.valid[25:].sum() == 21
+    np.testing.assert_array_equal(alone.positions[25:], poses.positions[25:])
+    np.testing.assert_array_equal(alone.orientations[:25], np.tile([0.0, 0.0, 0.0, 1.0], (25, 1)))
+    with pytest.raises(ValueError, match="expected a left hand, got a right one"):
+        named_poses(hands[1], None)
 
 
 def test_a_lost_hand_and_other_shapes_are_refused() -> None:

@@ -19,6 +19,7 @@ from ros_support import CAMERA, HEIGHT, WIDTH, ScriptedReconstructor, estimate_o
 
 from hand_recon_ros import cli  # noqa: E402
 from hand_recon_ros.bags.check import check_hands_file  # noqa: E402
+from hand_recon_ros.bags.faults import KEPT_OF_A_KIND, Faults  # noqa: E402
 from hand_recon_ros.bags.hand_rules import BONE_CHANGE  # noqa: E402
 from hand_recon_ros.bags.images import ImageOptions, RecordedImages  # noqa: E402
 from hand_recon_ros.bags.messages import BagError, definition  # noqa: E402
@@ -208,10 +209,39 @@ def test_a_fault_is_found(
     text: str,
 ) -> None:
     path = rewrite(good, tmp_path / "bad.mcap", change)
-    faults = check_hands_file(path)["faults"]
-    assert any(text in fault for fault in faults), faults
+    report = check_hands_file(path)
+    faults = report["faults"]
+    assert any(text in fault for fault in faults) and report["fault_count"] == len(faults), faults
     assert cli.main(["bag", "--check", str(path)]) == 1
     assert f"bad.mcap: faults: {len(faults)}\n{faults[0]}\n" in capsys.readouterr().err
+
+
+def test_many_faults_are_counted_and_few_of_each_kind_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = 3 * KEPT_OF_A_KIND
+    path = reconstruct(tmp_path, [10.0 + 0.1 * number for number in range(count)])
+
+    def spoil(recorded: list[Recorded]) -> None:
+        for number, message in enumerate(hands_of(recorded)):
+            message.right.pinch_distance += 0.01 + 0.001 * number
+        hands_of(recorded)[-1].inference_time = -1.0
+
+    path = rewrite(path, tmp_path / "bad.mcap", spoil)
+    report = check_hands_file(path)
+    pinches = [line for line in report["faults"] if "pinch_distance" in line]
+    assert report["fault_count"] == count + 1 and len(report["faults"]) == KEPT_OF_A_KIND + 1
+    assert len(pinches) == KEPT_OF_A_KIND and pinches[-1].endswith(f"(and {count - KEPT_OF_A_KIND} more of this kind)")
+    assert any("inference_time is -1.0" in line for line in report["faults"])
+    assert cli.main(["bag", "--check", str(path)]) == 1
+    assert f"bad.mcap: faults: {count + 1}\n" in capsys.readouterr().err
+
+
+def test_the_kinds_of_faults_are_bounded_too() -> None:
+    faults = Faults()
+    faults.add(f"frame {chr(number)} is wrong" for number in range(0x4E00, 0x4E00 + 1000))
+    assert faults.count == 1000 and len(faults.lines()) < 300
+    assert sum(int(line.split("(and ")[1].split()[0]) for line in faults.lines() if "(and" in line) > 700
 
 
 def test_a_recording_that_starts_again_is_no_fault(tmp_path: Path) -> None:

@@ -129,6 +129,22 @@ def test_camera_info_rectified_takes_the_projection_matrix():
     assert result.distortion_model == "none"
 
 
+def test_the_second_camera_of_a_stereo_pair_projects_by_its_whole_matrix():
+    """Points are in the frame of the first camera, as those of image_geometry; pixels need not be square."""
+    P = np.array([[500.0, 0, 300, -60.0], [0, 400, 200, 8.0], [0, 0, 1, 0]])
+    result = Camera.from_camera_info(camera_info(p=P.ravel(), binning_x=2, binning_y=2), rectified=True)
+    np.testing.assert_allclose(result.center, [0.12, -0.02, 0.0])
+    seen = points()
+    homogeneous = np.concatenate([seen, np.ones((len(seen), 1))], axis=1) @ P.T
+    np.testing.assert_allclose(result.project(seen), homogeneous[:, :2] / homogeneous[:, 2:] / 2.0, atol=1e-9)
+    rays = result.unproject(result.project(seen))
+    np.testing.assert_allclose(rays * seen[:, 2:] + result.center, seen, atol=1e-9)
+    centred = result.centred
+    assert not centred.center.any() and centred.centred is centred
+    raw = Camera.from_camera_info(camera_info(p=P.ravel()))
+    assert not raw.center.any()
+
+
 def test_camera_info_with_eight_plumb_bob_coefficients():
     result = Camera.from_camera_info(camera_info(d=LENSES["rational_polynomial"]))
     np.testing.assert_allclose(result.project(points()), camera("rational_polynomial").project(points()))
@@ -142,6 +158,8 @@ def test_camera_info_with_eight_plumb_bob_coefficients():
         (dict(K=np.eye(4)), r"shape \(4, 4\)"),
         (dict(K=np.diag([1.0, 1.0, 2.0])), "K must be"),
         (dict(width=0), "0x480"),
+        (dict(center=np.zeros(2)), "center must be"),
+        (dict(center=[np.nan, 0.0, 0.0]), "center must be"),
         (dict(distortion_model="fov"), "unknown distortion model 'fov'"),
         (dict(distortion_model="plumb_bob", D=[np.nan] * 5), "D holds"),
         (dict(distortion_model="equidistant", D=[0.1] * 5), "equidistant takes 4"),
@@ -310,8 +328,17 @@ def test_any_lens_inverts_its_own_distortion():
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_coefficients_that_no_lens_has_raise_nothing():
+@pytest.mark.parametrize(
+    ("model", "D"),
+    [
+        ("plumb_bob", [0.0, 0.0, 1e300, 0.0, 0.0]),
+        ("rational_polynomial", [0.3, 1e-300, 7e-114, 0.0, 2.2e-311, 2e-36, 0.0, 0.0]),
+        ("rational_polynomial", [1e300, 0.0, 0.0, 0.0, 1e-50, 1e-40, 1e300, 0.0]),
+        ("equidistant", [1e300, 0.0, 1e-300, 1e-50]),
+    ],
+)
+def test_coefficients_that_no_lens_has_raise_nothing(model, D):
     K = np.array([[500.0, 0.0, 320.0], [0.0, 500.0, 240.0], [0.0, 0.0, 1.0]])
-    camera = Camera(K=K, width=640, height=480, distortion_model="plumb_bob", D=np.array([0.0, 0.0, 1e300, 0.0, 0.0]))
+    camera = Camera(K=K, width=640, height=480, distortion_model=model, D=D)
     pixels = np.array([[0.0, 0.0], [320.0, 240.0], [639.0, 479.0], [-1000.0, 5000.0]])
     assert camera.unproject(pixels).shape == camera.directions(pixels).shape == (4, 3)

@@ -178,7 +178,9 @@ def test_models_are_listed(capsys):
     assert cli.main(["models", "--json"]) == 0
     states = json.loads(capsys.readouterr().out)["models"]
     names = ("palm_detection", "hand_landmarks", "pose_detection", "pose_landmarks", "hand_recrop")
+    names += ("encoder_small", "pair_detector", "refiner_small", "webxr_generic", "webxr_generic_proxies")
     assert {state["name"]: state["state"] for state in states} == dict.fromkeys(names, "ok")
+    assert cli.main(["models", "verify"]) == 0
 
 
 def test_json_holds_no_nan(capsys, monkeypatch):

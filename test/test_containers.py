@@ -82,6 +82,7 @@ def test_the_image_holds_what_cmake_installs_and_nothing_large() -> None:
     wanted = {
         *folders.split(),
         *re.findall(r'^  "((?:msg|srv)/\w+\.\w+)"', cmake, re.MULTILINE),
+        *re.findall(r"^ *configure_file\((\S+) ", cmake, re.MULTILINE),
         "hand_recon_ros",
         "CMakeLists.txt",
         "package.xml",

@@ -240,6 +240,6 @@ def test_the_region_around_one_hand_has_room_for_the_other():
 
 def test_missing_weights_are_named(tmp_path, monkeypatch):
     assert pair_detector_file().is_file()
-    monkeypatch.setattr(pair_detector, "__file__", str(tmp_path / "detect" / "pair_detector.py"))
+    monkeypatch.setattr(pair_detector, "ASSETS", tmp_path)
     with pytest.raises(ModelFileError, match=r"pair_detector\.onnx is missing: .* install hand_recon_ros again"):
         pair_detector_file()

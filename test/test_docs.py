@@ -94,7 +94,7 @@ def test_every_node_has_a_page_of_the_same_form():
     from hand_recon_ros.ros.security import NODES
 
     pages = make_docs().PAGES
-    executables = re.findall(r"^add_command\(\"lib/\S+ (\w+)", (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE)
+    executables = re.findall(r"^add_node\((\w+)", (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE)
     assert sorted(path.stem for path in (ROOT / "docs" / "nodes").glob("*.md")) == sorted(executables) == sorted(pages)
     for node in NODES:
         page = (ROOT / "docs" / "nodes" / f"{node.executable}.md").read_text(encoding="utf-8")

@@ -105,7 +105,7 @@ def infos(draw: Any) -> SimpleNamespace:
     k = np.array([500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0])
     p = np.array([500.0, 0.0, 320.0, 0.0, 0.0, 500.0, 240.0, 0.0, 0.0, 0.0, 1.0, 0.0])
     for values in (k, p):
-        for place in draw(st.lists(st.integers(0, 8), max_size=3)):
+        for place in draw(st.lists(st.integers(0, len(values) - 1), max_size=3)):
             values[place] = draw(numbers())
     models = ["plumb_bob", "rational_polynomial", "equidistant", "fisheye", "", "none", "thin_prism", "fov"]
     size = st.sampled_from([(640, 480), (640, 480), (0, 0), (1280, 960), (2**32 - 1, 1)])

@@ -6,6 +6,7 @@ import ast
 import importlib.metadata
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -242,6 +243,24 @@ def test_executables_are_where_ros2_run_looks(command: str) -> None:
     assert path.stat().st_mode & 0o111, f"{path} is not executable"
     module = re.search(r"^from hand_recon_ros\.([\w.]+) import main$", path.read_text(), re.MULTILINE)
     assert module and (ROOT / "hand_recon_ros" / (module[1].replace(".", "/") + ".py")).exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_node_is_imported_ends_it_without_a_traceback(
+    tmp_path: pathlib.Path, number: signal.Signals
+) -> None:
+    """The script that CMake installs, with a module that gets the signal as it is imported."""
+    code = f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(60)\n"
+    (tmp_path / "slow.py").write_text(code)
+    script = (ROOT / "packaging" / "node.py.in").read_text()
+    (tmp_path / "node").write_text(script.replace("@interpreter@", sys.executable).replace("@module@", "slow"))
+    run = subprocess.run([sys.executable, tmp_path / "node"], cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("command", ["hand_recon", "hand_recon_view", "hand_teleop", "camera_source", "demo_recorder"])
+def test_nodes_start_by_that_script(command: str) -> None:
+    assert re.search(rf"^add_node\({command} hand_recon_ros\.[\w.]+\)$", (ROOT / "CMakeLists.txt").read_text(), re.M)
 
 
 def test_command_is_beside_the_interpreter() -> None:

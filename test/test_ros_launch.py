@@ -337,6 +337,31 @@ def parameters_of(node_name: str, names: list[str]) -> list[Any]:
 
 
 @needs_launch
+@pytest.mark.parametrize(
+    ("file", "arguments"), [("hand_recon.launch.py", ("autostart:=false",)), ("hand_teleop.launch.py", ())]
+)
+def test_a_node_that_was_killed_starts_again_where_that_is_wanted(
+    tmp_path: pathlib.Path, file: str, arguments: tuple[str, ...]
+) -> None:
+    log = tmp_path / "log"
+
+    def started(number: int) -> int:
+        """The process id of the node's start of that number."""
+        end = time.monotonic() + 60.0
+        while len(found := re.findall(r"process started with pid \[(\d+)\]", log.read_text())) < number:
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
+        return int(found[number - 1])
+
+    with launched(log, file, "respawn:=true", *arguments) as process:
+        os.kill(started(1), signal.SIGKILL)
+        started(2)
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(60.0)
+    assert len(re.findall("process started with pid", log.read_text())) == 2  # an interrupt is no fault
+
+
+@needs_launch
 def test_a_camera_that_ends_ends_the_launch(tmp_path: pathlib.Path) -> None:
     """A photo that cannot be read ends it at once; both nodes are in the namespace."""
     (tmp_path / "bad.jpg").write_bytes(b"no picture")

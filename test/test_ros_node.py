@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not
 pytest.importorskip("tf2_msgs")
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
-from geometry_msgs.msg import PoseArray, PoseStamped  # noqa: E402
+from geometry_msgs.msg import PoseArray, PoseStamped, PoseWithCovarianceStamped, TwistStamped  # noqa: E402
 from hand_recon_ros.msg import Hand, TwoHandMeshes, TwoHands  # noqa: E402
 from rcl_interfaces.srv import DescribeParameters  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
@@ -25,10 +26,11 @@ from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
+from hand_recon_ros.conversions.wrist_motion import wrist_covariance  # noqa: E402
 from hand_recon_ros.ros import topics  # noqa: E402
 from hand_recon_ros.ros.images import decode  # noqa: E402
 from hand_recon_ros.ros.parameters import table  # noqa: E402
-from hand_recon_ros.types import Side  # noqa: E402
+from hand_recon_ros.types import Side, TwoHandEstimate  # noqa: E402
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
 
@@ -72,6 +74,43 @@ def test_hands_have_the_stamp_and_frame_of_their_image(dds: NodeOnDds) -> None:
     for side, slot in (("left", "left"), ("right", "right")):
         assert [w.header for w in wrists[side]] == [m.header for m in hands]
         assert wrists[side][0].pose == getattr(hands[0], slot).wrist
+
+
+def test_covariance_and_velocity_of_the_wrists(dds: NodeOnDds) -> None:
+    kinds = {"wrist_with_covariance": PoseWithCovarianceStamped, "wrist_velocity": TwistStamped}
+    heard = {name: dds.listen(kind, f"/hand_recon/right/{name}") for name, kind in kinds.items()}
+    wrists = dds.listen(PoseStamped, "/hand_recon/right/wrist")
+    velocity = np.array([0.2, -0.1, 0.05])
+
+    def moving(image: Any, camera: Any, stamp: float) -> TwoHandEstimate:
+        estimate = estimate_of(camera=camera, stamp=stamp)
+        pose = estimate.right.wrist_pose.copy()
+        pose[:3, 3] += velocity * (stamp % 1000.0)
+        right = dataclasses.replace(estimate.right, wrist_pose=pose)
+        return dataclasses.replace(estimate, right=right)
+
+    dds.reconstructor.estimate = moving
+    stamps = [dds.process() for _ in range(4)]
+    dds.wait(lambda: len(heard["wrist_velocity"]) == 3 and len(wrists) == 4, "velocities from the second image on")
+    assert [m.header.stamp for m in heard["wrist_velocity"]] == stamps[1:]
+    for message in heard["wrist_velocity"]:
+        linear, angular = message.twist.linear, message.twist.angular
+        assert message.header.frame_id == "camera"
+        np.testing.assert_allclose([linear.x, linear.y, linear.z], velocity, atol=1e-3)
+        np.testing.assert_allclose([angular.x, angular.y, angular.z], 0.0, atol=1e-6)
+    hand = estimate_of().right
+    for message, wrist in zip(heard["wrist_with_covariance"], wrists, strict=True):
+        assert message.header == wrist.header and message.pose.pose == wrist.pose
+        covariance = message.pose.covariance.reshape(6, 6)
+        ray = hand.joints[0] / np.linalg.norm(hand.joints[0])
+        assert ray @ covariance[:3, :3] @ ray == pytest.approx(hand.position_stddev**2)
+        np.testing.assert_allclose(covariance, wrist_covariance(hand, hand, np.zeros(3)), atol=1e-12)
+    dds.reconstructor.estimate = lambda image, camera, stamp: estimate_of(right=False, stamp=stamp)
+    left = dds.listen(TwistStamped, "/hand_recon/left/wrist_velocity")
+    dds.process()
+    dds.process()
+    dds.wait(lambda: left, "the velocity of the left wrist")
+    assert (len(heard["wrist_velocity"]), len(heard["wrist_with_covariance"])) == (3, 4)
 
 
 def test_a_lost_hand_keeps_its_slot_and_ends_everything_else(dds: NodeOnDds) -> None:
@@ -362,6 +401,18 @@ def test_diagnostics_hold_state_rates_and_problems(dds: NodeOnDds) -> None:
     dds.process(image_message(step=1))
     bad = dds.wait(lambda: [m for m in diagnostics if "step is 1 bytes" in m.status[0].message], "the problem")
     assert bad[0].status[0].level != b"\0"
+
+
+def test_diagnostics_can_be_switched_off_and_on(dds: NodeOnDds) -> None:
+    diagnostics = dds.listen(DiagnosticArray, "/diagnostics")
+    dds.wait(lambda: diagnostics, "diagnostics", timeout=3.0)
+    assert dds.set_parameters(diagnostics=False).successful
+    came = len(diagnostics)
+    time.sleep(2.5)
+    assert len(diagnostics) <= came + 1  # one may have been on its way
+    assert dds.set_parameters(diagnostics=True).successful
+    came = len(diagnostics)
+    dds.wait(lambda: len(diagnostics) > came, "diagnostics again", timeout=3.0)
 
 
 def test_topics_are_those_of_the_table(dds: NodeOnDds) -> None:

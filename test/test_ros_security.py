@@ -112,7 +112,7 @@ def test_the_installed_policy_is_that_of_the_tables() -> None:
 
 def test_every_executable_has_an_enclave() -> None:
     cmake = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
-    executables = re.findall(r"^add_command\(\"lib/\S+ (\w+)", cmake, re.MULTILINE)
+    executables = re.findall(r"^add_node\((\w+)", cmake, re.MULTILINE)
     assert sorted(executables) == sorted(ACCESS)
     assert re.search(r'^install\(DIRECTORY launch config DESTINATION "share/', cmake, re.MULTILINE)
 

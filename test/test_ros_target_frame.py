@@ -15,7 +15,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("hand_recon_ros.msg", reason="the package's messages are not built")
 pytest.importorskip("tf2_msgs")
 
-from geometry_msgs.msg import PoseArray, PoseStamped, TransformStamped  # noqa: E402
+from geometry_msgs.msg import PoseArray, PoseStamped, PoseWithCovarianceStamped, TransformStamped  # noqa: E402
 from hand_recon_ros.msg import Hand, TwoHandMeshes, TwoHands  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from ros_support import (  # noqa: E402
@@ -33,8 +33,8 @@ from tf2_msgs.msg import TFMessage  # noqa: E402
 from visualization_msgs.msg import MarkerArray  # noqa: E402
 
 from hand_recon_ros.config import ConfigError  # noqa: E402
+from hand_recon_ros.conversions.placing import transformed  # noqa: E402
 from hand_recon_ros.ros.parameters import snapshot  # noqa: E402
-from hand_recon_ros.ros.target_frame import transformed  # noqa: E402
 from hand_recon_ros.ros.transforms import build_pose, pose_matrix  # noqa: E402
 from hand_recon_ros.types import HandEstimate, HandState, Side  # noqa: E402
 
@@ -82,7 +82,7 @@ def test_everything_is_published_in_the_target_frame_and_tf_in_the_cameras() -> 
     with node(transforms) as dds:
         kinds = {
             "hands": TwoHands, "left/wrist": PoseStamped, "right/poses": PoseArray, "meshes": TwoHandMeshes,
-            "points": PointCloud2,
+            "points": PointCloud2, "left/wrist_with_covariance": PoseWithCovarianceStamped,
         }  # fmt: skip
         heard = {name: dds.listen(kind, f"/hand_recon/{name}") for name, kind in kinds.items()}
         markers, tf = dds.listen(MarkerArray, "/hand_recon/markers"), dds.listen(TFMessage, "/tf", 100)
@@ -98,6 +98,11 @@ def test_everything_is_published_in_the_target_frame_and_tf_in_the_cameras() -> 
         np.testing.assert_allclose(positions, in_base(seen.left.joints), atol=1e-6)
         np.testing.assert_allclose(pose_matrix(hand.wrist), BASE @ seen.left.wrist_pose, atol=1e-6)
         np.testing.assert_allclose(pose_matrix(heard["left/wrist"][0].pose), BASE @ seen.left.wrist_pose, atol=1e-6)
+        pose = heard["left/wrist_with_covariance"][0].pose
+        np.testing.assert_allclose(pose_matrix(pose.pose), BASE @ seen.left.wrist_pose, atol=1e-6)
+        ray = BASE[:3, :3] @ seen.left.joints[0] / np.linalg.norm(seen.left.joints[0])
+        covariance = pose.covariance.reshape(6, 6)[:3, :3]
+        np.testing.assert_allclose(covariance @ ray, seen.left.position_stddev**2 * ray, atol=1e-9)
         vertices = np.array(heard["meshes"][0].right_vertices).reshape(-1, 3)
         np.testing.assert_allclose(vertices, in_base(seen.right.vertices), atol=1e-5)
         left = next(t for t in tf[0].transforms if t.child_frame_id == "human_left_wrist")

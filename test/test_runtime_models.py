@@ -12,6 +12,7 @@ import zipfile
 
 import pytest
 
+from hand_recon_ros.runtime import bundled_networks as bn
 from hand_recon_ros.runtime import model_files as mf
 
 
@@ -158,3 +159,63 @@ def test_a_user_without_home_has_a_cache(monkeypatch):
     assert mf.search_folders("~/models") == [pathlib.Path("~/models")]
     monkeypatch.setenv("HOME", "/home/somebody")
     assert mf.cache_dir() == pathlib.Path("/home/somebody/.cache/hand_recon")
+
+
+def test_the_bundled_files_have_the_digests_of_their_table():
+    """Where this fails after a file was replaced: `make digests`."""
+    files = [*bn.ASSETS.glob("*.onnx"), *bn.ASSETS.glob("hand/*.npz")]
+    found = {path.relative_to(bn.ASSETS).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    assert bn.bundled_digests() == found
+    assert {"encoder_small.onnx", "pair_detector.onnx", "refiner_small.onnx", "hand/webxr_generic.npz"} <= set(found)
+    assert sorted(bn.verify_bundled()) == sorted(files)
+    readme = (bn.ASSETS / "hand" / "README.md").read_text()
+    assert found["hand/webxr_generic.npz"] in readme
+
+
+@pytest.fixture
+def assets(monkeypatch, tmp_path):
+    """Two small files and their table in the place of assets/."""
+    (tmp_path / "hand").mkdir()
+    contents = {"encoder_one.onnx": b"one", "hand/two.npz": b"two"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()]
+    (tmp_path / bn.DIGESTS).write_text("".join(lines))
+    monkeypatch.setattr(bn, "ASSETS", tmp_path)
+    return tmp_path
+
+
+def test_a_bundled_file_that_is_altered_or_missing_is_named(assets):
+    assert bn.bundled_network("encoder", "one") == assets / "encoder_one.onnx"
+    assert [(each.name, each.state, each.licence) for each in bn.list_bundled()] == [
+        ("encoder_one", "ok", "Apache-2.0"),
+        ("two", "ok", "MIT"),
+    ]
+    (assets / "encoder_one.onnx").write_bytes(b"one, altered")
+    digests = [hashlib.sha256(content).hexdigest() for content in (b"one", b"one, altered")]
+    for use in (lambda: bn.bundled_network("encoder", "one"), bn.verify_bundled):
+        with pytest.raises(mf.ModelFileError) as caught:
+            use()
+        assert all(text in str(caught.value) for text in (*digests, "encoder_one.onnx", "make digests"))
+    (assets / "hand" / "two.npz").unlink()
+    assert [each.state for each in bn.list_bundled()] == ["altered", "missing"]
+    with pytest.raises(mf.ModelFileError, match=r"two\.npz is missing"):
+        bn.verify_bundled()
+
+
+def test_a_bundled_network_without_a_digest_is_refused(assets):
+    (assets / "encoder_new.onnx").write_bytes(b"new")
+    with pytest.raises(mf.ModelFileError, match="expected sha256 none"):
+        bn.bundled_network("encoder", "new")
+    mine = assets / "mine.onnx"
+    mine.write_bytes(b"of the user")
+    assert bn.bundled_network("encoder", str(mine)) == mine  # what the user names himself has no digest here
+
+
+@pytest.mark.parametrize("text", [None, "word\n", "a b c\n"])
+def test_a_table_that_cannot_be_read_is_named(assets, text):
+    (assets / bn.DIGESTS).unlink()
+    if text is not None:
+        (assets / bn.DIGESTS).write_text(text)
+    with pytest.raises(mf.ModelFileError, match=bn.DIGESTS):
+        bn.list_bundled()

@@ -119,7 +119,8 @@ def test_hands_without_a_mesh_have_a_skeleton(browser: Browser, client: SceneCli
 def test_the_image_is_that_of_the_scene(browser: Browser, client: SceneClient) -> None:
     """Reduced where it is large, turned back where it is mirrored, away where there is none, of its camera's shape."""
     large = np.kron(GRADIENT, np.ones((4, 4, 1), np.uint8))
-    camera = Camera(K=CAMERA.K * [[8.0], [4.0], [1.0]], width=4 * WIDTH, height=4 * HEIGHT)
+    center = np.array([0.12, 0.0, 0.0])  # as of the second camera of a stereo pair
+    camera = Camera(K=CAMERA.K * [[8.0], [4.0], [1.0]], width=4 * WIDTH, height=4 * HEIGHT, center=center)
     mirrored = dataclasses.replace(estimate_of(camera=camera), mirrored=True, calibrated=False)
     draw(browser, frame_of(mirrored, large, camera))
     client.wait(lambda: client.shown("/camera"), "the image")
@@ -130,6 +131,8 @@ def test_the_image_is_that_of_the_scene(browser: Browser, client: SceneClient) -
     assert frustum["aspect"] == pytest.approx(0.5 * WIDTH / HEIGHT)
     half_width, half_height = 0.5 * WIDTH / (2.0 * CAMERA.K[0, 0]), 0.5 * HEIGHT / CAMERA.K[1, 1]
     assert frustum["scale"] ** 3 == pytest.approx(IMAGE_DEPTH**3 * half_width * half_height / 3.0)
+    client.wait(lambda: "/camera" in client.poses, "the place of the camera")
+    np.testing.assert_allclose(client.poses["/camera"]["position"], center)
     client.wait(lambda: "not calibrated" in client.texts, "the panel")
     draw(browser, frame_of(estimate_of(), None))
     client.wait(lambda: not client.shown("/camera"), "the image to go")
@@ -234,6 +237,9 @@ def test_what_ends_the_drawing_is_raised(browser: Browser) -> None:
     ],
 )
 def test_pages_of_other_sites_are_refused(browser: Browser, url: str, origin: str | None) -> None:
+    end = time.monotonic() + 10.0
+    while browser.watched and time.monotonic() < end:  # by the client of the test before
+        time.sleep(0.01)
     with SceneClient(url, origin=origin, port=browser.server.get_port()) as client:
         client.wait(lambda: client.closed, "the end of the connection")
         assert client.closed.startswith("1008 opened by a page of another site")

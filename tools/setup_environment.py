@@ -135,6 +135,7 @@ def build_fingerprint() -> str:
             str(ROOT),
             pathlib.Path(__file__),
             ROOT / "CMakeLists.txt",
+            ROOT / "packaging" / "node.py.in",
             ROOT / "package.xml",
             *(path for kind in ("msg", "srv") for path in sorted((ROOT / kind).glob(f"*.{kind}"))),
             *(path.name for kind in ("msg", "srv") for path in sorted((ROOT / kind).glob(f"*.{kind}"))),

@@ -14,6 +14,7 @@ from ..conversions.frames import tf_name
 from ..hand_model import load_hand_model
 from ..image_files import printable
 from ..types import HandState, Side
+from .faults import Faults
 from .hand_rules import LEARNING_TIME, POSITION_TOLERANCE, MessageHand, bone_fault, hand_faults, pose_numbers
 from .messages import BagError, definition, deserialized
 from .output import ABOUT, HANDS, KINDS, TF, WRISTS
@@ -49,8 +50,9 @@ def check_hands_file(path: Path) -> dict[str, Any]:
     """Check a file of hands.
 
     Returns:
-        {"file", "images", "found": {"left", "right"}, "tracks": {"left", "right"}, "restarts", "faults"}: TwoHands
-        messages, those with each hand, ids of each hand, how often stamps jump back, and a line for each fault.
+        {"file", "images", "found": {"left", "right"}, "tracks": {"left", "right"}, "restarts", "fault_count",
+        "faults"}: TwoHands messages, those with each hand, ids of each hand, how often stamps jump back, the number of
+        faults, and a line for each of them, for the first ones of each kind where there are many.
 
     Raises BagError where the file cannot be read as MCAP.
     """
@@ -74,8 +76,9 @@ def _check(file: Any) -> dict[str, Any]:
     if summary is None:
         raise BagError("the file has no summary (cut off?)")
     channels = {each.topic: each for each in summary.channels.values()}
-    faults = _name_faults(channels, summary.schemas)
-    if faults:
+    faults = Faults()
+    faults.add(_name_faults(channels, summary.schemas))
+    if faults.count:
         return _report(_Seen(), faults)
     seen = _Seen()
     wrists, transforms = _no_poses(), _no_poses()
@@ -87,32 +90,33 @@ def _check(file: Any) -> dict[str, Any]:
         try:
             message = deserialized(record.data, KINDS[topic])
         except BagError as error:
-            faults.append(f"{topic}: {error}")
+            faults.add([f"{topic}: {error}"])
             continue
         if record.log_time < times.get(topic, 0):
-            faults.append(f"{topic}: a message recorded at {record.log_time * 1e-9:.3f} s comes after a later one")
+            faults.add([f"{topic}: a message recorded at {record.log_time * 1e-9:.3f} s comes after a later one"])
         times[topic] = record.log_time
         if topic == HANDS:
-            faults += [f"stamp {_seconds(message):.3f}: {text}" for text in _hands_faults(message, seen, model)]
+            faults.add(f"stamp {_seconds(message):.3f}: {text}" for text in _hands_faults(message, seen, model))
         elif topic in sides:
             wrists[sides[topic]].extend((_seconds(message), *pose_numbers(message.pose)))
         else:
-            faults += _add_transforms(message, transforms)
+            faults.add(_add_transforms(message, transforms))
     for side in Side:
-        faults += _pose_faults(WRISTS[side], seen.wrists[side], wrists[side])
+        faults.add(_pose_faults(WRISTS[side], seen.wrists[side], wrists[side]))
         if TF in channels:
-            faults += _pose_faults(f"{TF} of {side.label}_wrist", seen.transforms[side], transforms[side])
-    faults += _count_faults(reader.iter_metadata(), seen)
+            faults.add(_pose_faults(f"{TF} of {side.label}_wrist", seen.transforms[side], transforms[side]))
+    faults.add(_count_faults(reader.iter_metadata(), seen))
     return _report(seen, faults)
 
 
-def _report(seen: _Seen, faults: list[str]) -> dict[str, Any]:
+def _report(seen: _Seen, faults: Faults) -> dict[str, Any]:
     return {
         "images": seen.images,
         "found": {side.label: seen.found[side] for side in Side},
         "tracks": {side.label: len(seen.tracks[side]) for side in Side},
         "restarts": seen.restarts,
-        "faults": faults,
+        "fault_count": faults.count,
+        "faults": faults.lines(),
     }
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..landmarks.crops import crop
 from ..landmarks.observation import RotatedBox
+from ..runtime.bundled_networks import ASSETS, checked_asset
 from ..runtime.model_files import ModelFileError
 from ..runtime.sessions import Session
 from ..types import Side
@@ -69,11 +70,11 @@ class RegionHand:
 
 
 def pair_detector_file() -> Path:
-    """The weights, which come with the package; raises ModelFileError where they are missing."""
-    path = Path(__file__).resolve().parent.parent / "assets" / "pair_detector.onnx"
+    """The weights, which come with the package; raises ModelFileError where they are missing or altered."""
+    path = ASSETS / "pair_detector.onnx"
     if not path.is_file():
         raise ModelFileError(f"{path} is missing: it is part of the package, so install hand_recon_ros again")
-    return path
+    return checked_asset(path)
 
 
 def decode(values: np.ndarray, region: RotatedBox) -> tuple[RegionHand, RegionHand]:

@@ -51,6 +51,14 @@ ENCLAVES = DeclareLaunchArgument(
 )
 
 
+RESPAWN = DeclareLaunchArgument(
+    "respawn",
+    default_value="false",
+    description="start a node of this package again, 2 s after its process has ended by itself",
+)
+_RESPAWN_DELAY = 2.0
+
+
 class LaunchError(RuntimeError):
     """Launch arguments that cannot be used; the message has one line."""
 
@@ -80,6 +88,7 @@ def hand_recon_arguments(**defaults: str) -> list[DeclareLaunchArgument]:
             "use_sim_time", default_value=NOT_GIVEN, description="the time of all nodes is that on /clock"
         ),
         ENCLAVES,
+        RESPAWN,
         DeclareLaunchArgument("rviz", default_value="false", description="show image, hands and frames in RViz"),
         DeclareLaunchArgument(
             "view",
@@ -116,6 +125,7 @@ def teleop_arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument("params_file", default_value=NOT_GIVEN, description="parameters of hand_teleop"),
         DeclareLaunchArgument("use_sim_time", default_value=NOT_GIVEN, description="the node's time is that on /clock"),
         ENCLAVES,
+        RESPAWN,
         *(
             DeclareLaunchArgument(
                 name,
@@ -239,6 +249,8 @@ def _node(
         parameters=[*([file] if file != NOT_GIVEN else []), *([_typed(parameters)] if parameters else [])],
         remappings=list(remappings),
         ros_arguments=_enclave(context, name),
+        respawn=is_set(context, "respawn"),
+        respawn_delay=_RESPAWN_DELAY,
         output="screen",
     )
 

@@ -6,7 +6,7 @@ import array
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import Point, PoseArray, PoseStamped
+from geometry_msgs.msg import Point, PoseArray, PoseStamped, PoseWithCovarianceStamped, TwistStamped
 from sensor_msgs.msg import JointState, PointCloud2, PointField
 from shape_msgs.msg import Mesh, MeshTriangle
 
@@ -35,6 +35,21 @@ def build_hands_message(
 def build_wrist_message(header: Any, hand: Hand) -> PoseStamped:
     """The message of ~/left/wrist and ~/right/wrist, of a found hand."""
     return PoseStamped(header=header, pose=hand.wrist)
+
+
+def build_covariance_message(header: Any, hand: Hand, covariance: np.ndarray) -> PoseWithCovarianceStamped:
+    """The message of ~/left/wrist_with_covariance and its right one, of a found hand; ``covariance`` is (6, 6)."""
+    message = PoseWithCovarianceStamped(header=header)
+    message.pose.pose, message.pose.covariance = hand.wrist, covariance.reshape(36)
+    return message
+
+
+def build_velocity_message(header: Any, linear: np.ndarray, angular: np.ndarray) -> TwistStamped:
+    """The message of ~/left/wrist_velocity and its right one: (3,) m/s and (3,) rad/s in the axes of the frame."""
+    message = TwistStamped(header=header)
+    for vector, values in ((message.twist.linear, linear), (message.twist.angular, angular)):
+        vector.x, vector.y, vector.z = values.tolist()
+    return message
 
 
 def build_poses_message(header: Any, hand: Hand) -> PoseArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -24,18 +25,24 @@ _WINDOW = 5
 
 
 class Monitor:
-    """Publishes the diagnostics of a node, and reports silent inputs and a worker that has ended or hangs."""
+    """Publishes the diagnostics of a node, and reports silent inputs and a worker that has ended or hangs.
 
-    def __init__(self, node: HandReconNode) -> None:
+    Args:
+        node: the node.
+        publishes: whether diagnostics are wanted, asked each second; the rest is done in any case.
+    """
+
+    def __init__(self, node: HandReconNode, publishes: Callable[[], bool]) -> None:
         self._node = node
+        self._publishes = publishes
         self._silent_seconds = 0
         self._counts: collections.deque[tuple[int, int]] = collections.deque(maxlen=_WINDOW + 1)
         topic = topics.output("/diagnostics")
         self._publisher = node.create_publisher(DiagnosticArray, topic.name, topic.qos())
         # A steady clock: diagnostics are published also while simulated time is paused.
-        self._timer = node.create_timer(1.0, self._publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer = node.create_timer(1.0, self._check, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    def _publish(self) -> None:
+    def _check(self) -> None:
         node = self._node
         report = node.counters.report()
         node.connections.match()
@@ -43,6 +50,8 @@ class Monitor:
         self._check_losses()
         if node.worker is not None:
             node.worker.check()
+        if not self._publishes():
+            return
         status = build_status(
             name=f"{node.get_fully_qualified_name().lstrip('/')}: hands",
             topic=node.image_name,

@@ -91,7 +91,7 @@ class HandReconNode(LifecycleNode):
         self._stuck: Worker | None = None
         self._enabled = True
 
-        self._monitor = Monitor(self)
+        self._monitor = Monitor(self, lambda: self._settings.node.diagnostics)
         self._node_services = [
             self.create_service(SetBool, "~/set_enabled", self._set_enabled),
             self.create_service(Trigger, "~/reset_tracking", self._reset_tracking),

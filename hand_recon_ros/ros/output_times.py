@@ -65,7 +65,7 @@ def output_times(image: np.ndarray, count: int, names: Sequence[str]) -> dict[st
         times = []
         for _ in range(count):
             header = Header(frame_id="camera", stamp=node.get_clock().now().to_msg())
-            frame = InputFrame(header, Frame(image, camera, 0.0), continues=True, latency_known=True)
+            frame = InputFrame(header, Frame(image, camera, time.monotonic()), continues=True, latency_known=True)
             begin = time.perf_counter()
             outputs.publish(frame, estimate, 0, config)
             times.append(time.perf_counter() - begin)

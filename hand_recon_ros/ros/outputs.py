@@ -10,7 +10,8 @@ import numpy as np
 from ..conversions.frames import ContinuousPoses, HandPoses, build_transforms
 from ..conversions.stamps import seconds
 from ..conversions.stream import InputFrame
-from ..types import HandEstimate, Side, TwoHandEstimate
+from ..conversions.wrist_motion import WristVelocities, wrist_covariance
+from ..types import Frame, HandEstimate, Side, TwoHandEstimate
 from . import messages, topics
 from .connections import Connections
 from .drawings import Drawings
@@ -37,6 +38,7 @@ class Outputs:
         self._drawings = Drawings(self._publishers)
         # In the frame of the messages, and in that of the images, which differ with a target frame.
         self._poses, self._seen_poses = ContinuousPoses(), ContinuousPoses()
+        self._velocities = WristVelocities()
         self._shown = False
 
     @property
@@ -74,6 +76,7 @@ class Outputs:
         for side, hand in ((Side.LEFT, message.left), (Side.RIGHT, message.right)):
             if side in poses:
                 self._publishers[f"~/{side.label}/wrist"].publish(messages.build_wrist_message(header, hand))
+            self._publish_motion(header, seen.hand(side), estimate.hand(side), hand, frame.frame)
         self._publish_tf(frame.header, seen, poses if seen is estimate else self._seen_poses(seen), config)
         self._publish_subscribed(header, estimate, message)
         self._drawings.publish_markers(header, estimate, config.marker_rate)
@@ -97,7 +100,26 @@ class Outputs:
             self._publish_subscribed(header, lost, message)
         self._poses.clear()
         self._seen_poses.clear()
+        self._velocities.clear()
         self._drawings.delete_markers(header)
+
+    def _publish_motion(self, header: Any, seen: HandEstimate, shown: HandEstimate, message: Any, image: Frame) -> None:
+        """Publish covariance and velocity of a wrist where somebody subscribes.
+
+        Args:
+            header: of the outputs.
+            seen, shown: the hand in the frame of the image and in that of the outputs.
+            message: its Hand message.
+            image: in which it was found.
+        """
+        covariance, velocity = (f"~/{shown.side.label}/wrist_{name}" for name in ("with_covariance", "velocity"))
+        if shown.found and self._subscribed(covariance):
+            matrix = wrist_covariance(seen, shown, image.camera.center)
+            self._publishers[covariance].publish(messages.build_covariance_message(header, message, matrix))
+        if self._subscribed(velocity):
+            found = self._velocities(shown, image.stamp)
+            if found is not None:
+                self._publishers[velocity].publish(messages.build_velocity_message(header, *found))
 
     def _publish_subscribed(self, header: Any, estimate: TwoHandEstimate, message: Any) -> None:
         """Publish poses, angles, meshes and points where somebody subscribes; ``message`` is that of ~/hands."""

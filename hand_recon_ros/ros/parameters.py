@@ -90,6 +90,8 @@ class NodeConfig:
         80, "JPEG quality of ~/debug_image/compressed", unit="%", low=1, high=100, live=True
     )
 
+    diagnostics: bool = setting(True, "publish /diagnostics once a second", live=True)
+
     def __post_init__(self) -> None:
         if 0.0 < self.fallback_fov < 1.0:
             raise ConfigError(f"fallback_fov must be 0 (off) or lie in [1, 175] deg, got {self.fallback_fov!r}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..conversions.placing import transformed
 from ..conversions.problems import Problems
 from ..conversions.stamps import seconds
 from ..types import HandEstimate, TwoHandEstimate
@@ -77,30 +78,3 @@ class TargetFrame:
                 if time.monotonic() + _POLL > end:
                     raise
             time.sleep(_POLL)
-
-
-def transformed(hand: HandEstimate, matrix: np.ndarray) -> HandEstimate:
-    """A hand in another frame; ``matrix`` (4, 4) takes points to it. A LOST hand stays as it is."""
-    if not hand.found:
-        return hand
-    turn, shift = matrix[:3, :3], matrix[:3, 3]
-    joints = hand.joints @ turn.T + shift
-    # The hand model turns about its wrist, which is at ``joints[0]``: this much of it is not translation.
-    offset = hand.joints[0] - hand.translation
-    return dataclasses.replace(
-        hand,
-        joints=joints,
-        mesh=_moved(hand.mesh, turn, shift),
-        rotations=np.concatenate([(turn @ hand.rotations[0])[None], hand.rotations[1:]]),
-        translation=joints[0] - offset,
-        wrist_pose=matrix @ hand.wrist_pose,
-    )
-
-
-def _moved(mesh: Callable[[], np.ndarray], turn: np.ndarray, shift: np.ndarray) -> Callable[[], np.ndarray]:
-    def moved() -> np.ndarray:
-        vertices = mesh()
-        result: np.ndarray = (vertices @ turn.T + shift).astype(vertices.dtype)
-        return result
-
-    return moved

@@ -203,6 +203,8 @@ class HandTeleopNode(Node):
         silence = time.monotonic() - self._arrival
         if silence > SILENCE and not self.count_publishers(self._hands_topic):
             self.problems.report("silence", why_no_hands(self._hands_topic))
+        if not self._settings.diagnostics:
+            return
         values = {
             "engaged": str(self.teleop.engaged).lower(),
             "released because": self.teleop.reason,

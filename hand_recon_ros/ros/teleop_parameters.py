@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..config import ConfigError, setting
+from ..config import ConfigError, same_setting, setting
 from ..teleop.settings import TeleopSettings
+from .parameters import NodeConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,7 @@ class TeleopConfig(TeleopSettings):
         live=True,
     )  # fmt: skip
     rate: float = setting(50.0, "commands per second", unit="Hz", low=1.0, high=500.0)
+    diagnostics: bool = same_setting(NodeConfig, "diagnostics")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -97,6 +97,24 @@ OUTPUTS = (
         )
         for side in ("left", "right")
     ),
+    *(
+        Topic(
+            f"~/{side}/wrist_with_covariance",
+            "geometry_msgs/PoseWithCovarianceStamped",
+            f"the same pose of the {side} wrist with its covariance; none while it is LOST",
+            lazy=True,
+        )
+        for side in ("left", "right")
+    ),
+    *(
+        Topic(
+            f"~/{side}/wrist_velocity",
+            "geometry_msgs/TwistStamped",
+            f"velocity of the {side} wrist, by its poses of the last 0.1 s; none while it is LOST",
+            lazy=True,
+        )
+        for side in ("left", "right")
+    ),
     Topic(
         "~/joint_states",
         "sensor_msgs/JointState",

@@ -115,6 +115,8 @@ class HandReconViewNode(Node):
 
     def _check(self) -> None:
         self.inputs.check()
+        if not self._settings.diagnostics:
+            return
         watched = [name for name, given in zip(("markers", "debug image"), self._watched, strict=True) if given]
         values = {
             "watched": ", ".join(watched) or "nothing",

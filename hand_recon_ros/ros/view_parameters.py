@@ -29,6 +29,7 @@ class ViewConfig:
     marker_rate: float = same_setting(NodeConfig, "marker_rate")
     debug_image_rate: float = same_setting(NodeConfig, "debug_image_rate")
     debug_image_quality: int = same_setting(NodeConfig, "debug_image_quality")
+    diagnostics: bool = same_setting(NodeConfig, "diagnostics")
     niceness: int = setting(
         10,
         "by how much the priority of the process is lowered, so that drawing takes no processor that hand_recon needs",

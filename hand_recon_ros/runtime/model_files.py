@@ -194,7 +194,7 @@ def _look_up(model: ModelFile, model_dir: str | os.PathLike[str]) -> tuple[Path 
         # A model folder is flat; an installed wheel, or a folder it was unpacked to, has the wheel's own tree.
         for path in (folder / model.filename, folder / model.wheel_path):
             if path.is_file():
-                return path, _sha256(path)
+                return path, sha256_of(path)
     return None, ""
 
 
@@ -209,7 +209,8 @@ def installed_wheel_folders() -> list[Path]:
     return [Path(location).parent for location in spec.submodule_search_locations]
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The digest of a file, in hexadecimal; raises ModelFileError where it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

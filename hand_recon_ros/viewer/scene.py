@@ -79,6 +79,7 @@ class HandScene:
         else:
             self._frustum.image = rgb
             self._frustum.fov, self._frustum.aspect, self._frustum.scale = fov, aspect, scale
+        self._frustum.position = camera.center
         self._frustum.visible = True
 
 
