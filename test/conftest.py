@@ -40,3 +40,13 @@ def pairs() -> list[Any]:
 
     found = sample_interactions("val", 3, range(40), MODEL)
     return [found.pairs[i] for i in range(len(found))][:20]
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder with a labelled recording, made once: see ``distill_support``. It is only read."""
+    from distill_support import write_labelled
+
+    folder = tmp_path_factory.mktemp("distill")
+    write_labelled(folder)
+    return folder
