@@ -50,3 +50,17 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("distill")
     write_labelled(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def miniatures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pathlib.Path]:
+    """Folders of miniatures of the published data sets, by name, rendered once for all tests, which only read them."""
+    from data_set_support import FRAMES
+
+    from hand_recon_ros.evaluation.data_sets import SPLITS
+    from hand_recon_ros.synthetic.miniatures import write_miniature
+
+    folder = tmp_path_factory.mktemp("miniatures")
+    for name in SPLITS:
+        write_miniature(name, folder / name, FRAMES, 3)
+    return {name: folder / name for name in SPLITS}

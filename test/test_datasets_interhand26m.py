@@ -130,6 +130,17 @@ def test_parameters_of_another_model_are_left_out(root, caplog):
     assert "belong to the hand model mano, not to webxr_generic" in caplog.text
     sample = dataset[0]
     assert dataset.hand_model is None and sample.vertices is None and np.isnan(sample.rotations).all()
+    assert dataset.stored_model == "mano"
+
+
+def test_hand_model_json_names_the_model_of_a_miniature(root, mano):
+    (root / "hand_model.json").write_text('{"hand_model": "webxr_generic", "vertices": 1160}')
+    dataset = InterHand26M(root, "test", load_hand_model())
+    assert dataset.stored_model == "webxr_generic" and dataset[0].vertices.shape == (2, 1160, 3)
+    assert InterHand26M(root, "test", mano).hand_model is None
+    (root / "hand_model.json").write_text('{"hand_model": 5}')
+    with pytest.raises(AnnotationError, match=r"hand_model\.json: hand_model: expected str, got 5"):
+        InterHand26M(root, "test", mano)
 
 
 def test_joints_that_are_not_annotated_or_outside_the_image(tmp_path, mano):
@@ -183,6 +194,9 @@ def test_subsets(root):
         ids("single,interacting")
     with pytest.raises(AnnotationError, match="both: no such file; a subset is single, interacting, human_annot"):
         ids("both")
+    (root / "aid_human_annot_test.txt").unlink()
+    with pytest.raises(AnnotationError, match=r"aid_human_annot_test\.txt: no such file; .* InterWild's code"):
+        ids("human_annot")
     (root / "mine.txt").write_text("900\n9o3\n")
     with pytest.raises(AnnotationError, match="mine.txt: entry 1: expected the id of an annotation, got '9o3'"):
         ids(str(root / "mine.txt"))
@@ -306,7 +320,7 @@ def test_equal_seeds_write_equal_files(tmp_path, rendered):
     for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
         write_interhand26m(rendered[:2], tmp_path / folder, load_hand_model(), seed=seed)
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*"))
-    assert len(files) == 7
+    assert len(files) == 8
     assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
     camera = "annotations/test/InterHand2.6M_test_camera.json"
     assert (tmp_path / "a" / camera).read_bytes() != (tmp_path / "c" / camera).read_bytes()

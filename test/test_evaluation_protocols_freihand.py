@@ -140,12 +140,13 @@ def test_published_rows_have_the_names_of_the_reports():
 
 def test_measured_figures_stand_above_the_published_ones():
     report = {
-        "metrics": {"found": 1.0, "pa_mpjpe_mm": 7.125, "raw_auc": 0.5, "pa_f_5": None},
-        "ci95": {"pa_mpjpe_mm": [7.0, 7.25], "pa_f_5": None},
+        "metrics": {"found": 0.875, "pa_mpjpe_mm": 7.125, "raw_auc": 0.5, "pa_f_5": None, "pa_mpjpe_mm-p": 9.25},
+        "ci95": {"pa_mpjpe_mm": [7.0, 7.25], "pa_f_5": None, "pa_mpjpe_mm-p": [9.0, 9.5]},
     }
-    head, measured, *others = beside("freihand", "freihand", report)
+    head, measured, charged, *others = beside("freihand", "freihand", report)
     assert head == ("method", "pa_mpjpe_mm", "pa_f_5", "protocol", "source")
-    assert measured == ("measured", "7.125 [7.000, 7.250]", "", "freihand", "")
+    assert measured == ("measured", "7.125 [7.000, 7.250]", "", "freihand", "87.5% of the hands")
+    assert charged == ("measured -p", "9.250 [9.000, 9.500]", "", "freihand", "all hands")
     assert ("WiLoR", "5.5", "0.825", "freihand", "arXiv:2409.12259") in others
     assert ("MobRecon", "6.9", "", "freihand", "arXiv:2112.02753") in others
     rows = beside("interhand26m", "interwild", {"metrics": {"mrrpe_mm": 30.0}, "ci95": {}})

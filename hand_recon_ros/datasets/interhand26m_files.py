@@ -19,6 +19,7 @@ from ..types import Side
 from .annotated import annotated_sample
 from .interhand26m import hand_in_world, human_annotated_file
 from .interhand26m_annotations import HAND_TYPES, JOINTS, KINDS, NUM_JOINTS, SPLITS, annotation_path
+from .miniatures import write_marker
 from .sample import Sample
 
 _JPEG_QUALITY = 95
@@ -50,7 +51,7 @@ def write_interhand26m(
     Args:
         samples: with joints in metres; NaN is a joint that is not annotated. Hands without a pose get no parameters.
         root: a folder, which is made; files of the same names are replaced.
-        hand_model: to which the samples' poses belong; the data file names it.
+        hand_model: to which the samples' poses belong; hand_model.json names it.
         split: train, val or test.
         seed: of the cameras' places.
         captures: how many.
@@ -73,8 +74,7 @@ class _Writer:
     def __init__(self, root: Path, hand_model: HandModel, split: str, seed: int) -> None:
         self.count = 0
         self._root, self._hand_model, self._split, self._seed = root, hand_model, split, seed
-        info = {"description": "Rendered hands in the format of InterHand2.6M v1.0", "hand_model": hand_model.name}
-        self._data: dict[str, Any] = {"info": info, "images": [], "annotations": []}
+        self._data: dict[str, Any] = {"images": [], "annotations": []}
         self._cameras: dict[str, dict[str, dict[str, Any]]] = {}
         self._joints: dict[str, dict[str, Any]] = {}
         self._parameters: dict[str, dict[str, Any]] = {}
@@ -126,6 +126,7 @@ class _Writer:
             path = annotation_path(self._root, self._split, kind)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(content), encoding="utf-8")
+        write_marker(self._root, self._hand_model)
         human_annotated_file(self._root, self._split).write_text("".join(f"{number}\n" for number in self._human))
 
     def _camera(self, camera: Camera, sample: Sample, capture: int) -> tuple[str, np.ndarray, np.ndarray]:
