@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
@@ -128,6 +129,8 @@ _worker: _Worker | None = None
 def _start(work: Work) -> None:
     global _work
     _work = work
+    # Ctrl-C ends it at once: as an exception it would end this part only, and the next one would be begun.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _run(indices: Sequence[int], path: Path | None) -> Part:
