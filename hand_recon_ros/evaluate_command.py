@@ -145,10 +145,11 @@ def _evaluate_data_set(options: argparse.Namespace) -> dict[str, Any]:
         if figures is None:
             continue
         print(f"\n{when}:", file=sys.stderr)
+        width = max(map(len, figures))
         for name, value in figures.items():
             if value is not None:
                 low, high = report["ci95"][when][name]
-                print(f"{name:>26} {value:9.3f}   [{low:.3f}, {high:.3f}]", file=sys.stderr)
+                print(f"{name:>{width}} {value:9.3f}   [{low:.3f}, {high:.3f}]", file=sys.stderr)
     last = "refined" if report["metrics"]["refined"] else "estimate"
     figures = {name: report[name][last] for name in ("metrics", "ci95")}
     print("", *lines(beside(options.dataset, report["protocol_name"], figures)), sep="\n", file=sys.stderr)

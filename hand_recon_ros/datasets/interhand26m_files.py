@@ -17,7 +17,7 @@ from ..hand_model import HandModel
 from ..image_files import write_image
 from ..types import Side
 from .annotated import annotated_sample
-from .interhand26m import hand_in_world, human_annotated_file
+from .interhand26m import FRAME_RATE, hand_in_world, human_annotated_file
 from .interhand26m_annotations import HAND_TYPES, JOINTS, KINDS, NUM_JOINTS, SPLITS, annotation_path
 from .miniatures import write_marker
 from .sample import Sample
@@ -26,6 +26,8 @@ _JPEG_QUALITY = 95
 _FIRST_CAMERA = 400002
 _FIRST_FRAME, _FRAME_STEP = 1000, 6
 """Of 30 frames per second every sixth, as in the 5 fps images."""
+IMAGE_RATE = FRAME_RATE / _FRAME_STEP
+"""Of a sequence, Hz."""
 _BOX = 1.2
 """Extent of the annotated boxes, relative to that of the joints."""
 _INTERACTING_JOINTS = 30
@@ -41,6 +43,7 @@ def write_interhand26m(
     split: str = "test",
     seed: int = 0,
     captures: int = 2,
+    sequence: Iterable[Sample] = (),
 ) -> int:
     """Write samples as a split of InterHand2.6M, for :class:`InterHand26M`; returns the number of images.
 
@@ -55,6 +58,8 @@ def write_interhand26m(
         split: train, val or test.
         seed: of the cameras' places.
         captures: how many.
+        sequence: more samples, at IMAGE_RATE by one camera, of one arrangement and each with a hand: the last frames,
+            of the first capture.
 
     Raises ValueError for another split, and for pixels that are not rectangular; OSError.
     """
@@ -64,6 +69,8 @@ def write_interhand26m(
     for sample in samples:
         if sample.present.any():
             writer.add(sample, writer.count % captures)
+    for sample in sequence:
+        writer.add(sample, 0)
     writer.close()
     return writer.count
 
