@@ -115,6 +115,17 @@ def test_a_hand_that_was_not_found_costs_a_hand_at_rest_at_the_true_wrist():
     assert figures["pa_mpjpe_mm-p"] == pytest.approx(0.0, abs=1e-4)  # the true hands are at rest as well
 
 
+def test_hands_that_were_all_found_need_no_hand_at_rest():
+    joints, vertices = JOINTS + 0.01, VERTICES + 0.01
+    with_rest, without = scores(joints, vertices), freihand.measure(joints, vertices, JOINTS, VERTICES)
+    assert with_rest.keys() == without.keys()
+    for name, values in with_rest.items():
+        np.testing.assert_array_equal(without[name], values, err_msg=name)
+    joints[0] = np.nan
+    with pytest.raises(ValueError, match="need a hand at rest"):
+        freihand.measure(joints, vertices, JOINTS, VERTICES)
+
+
 def test_without_meshes_there_are_scores_of_keypoints_only():
     result = freihand.report(freihand.concatenated([scores(JOINTS, None), scores(JOINTS, None)]))
     assert result["n"] == 12 and not [name for name in result["metrics"] if "mpvpe" in name or "f_5" in name]

@@ -167,13 +167,13 @@ def evaluate_freihand_predictions(data: DataSet, path: Path) -> dict[str, Any]:
     joints, vertices = read_freihand_predictions(path)
     if len(joints) != len(data.images):
         raise AnnotationError(f"{path}: predictions of {len(joints)} images, the data set has {len(data.images)}")
-    rest, scores = rest_hands(data.hand_model), []
+    scores = []
     for index in range(len(joints)):
         sample = data.images[index]
         _check_annotated(data, sample.joints)
         meshes = None if sample.vertices is None else sample.vertices[Side.RIGHT][None]
         own = None if meshes is None or meshes.shape != vertices[index][None].shape else vertices[index][None]
-        scores.append(freihand.measure(joints[index][None], own, sample.joints[Side.RIGHT][None], meshes, rest))
+        scores.append(freihand.measure(joints[index][None], own, sample.joints[Side.RIGHT][None], meshes))
     return _assembled(data, freihand.report(freihand.concatenated(scores)), None, {"predictions": str(path)})
 
 
