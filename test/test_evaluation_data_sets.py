@@ -109,6 +109,19 @@ def test_missing_and_moved_hands_cost_what_they_should(miniatures, monkeypatch):
     assert figures["mpjpe_mm-p"] == pytest.approx(1e3 * np.mean(np.concatenate(costs)) * share, rel=0.25)
 
 
+def test_images_without_any_mesh_do_not_count(miniatures, monkeypatch, tmp_path):
+    root = tmp_path / "set"
+    shutil.copytree(miniatures["hic"], root)
+    content = json.loads((root / "HIC.json").read_text())
+    for each in content["annotations"]:
+        each |= {"left_mano_path": None, "right_mano_path": None}
+    (root / "HIC.json").write_text(json.dumps(content))
+    install(monkeypatch, open_data_set("hic", miniatures["hic"]).images)
+    report = evaluate_data_set(open_data_set("hic", root), CONFIG, count=2)
+    assert report["n"] == 2 and report["counts"]["hands"] == report["counts"]["pairs"] == 0
+    assert report["metrics"]["estimate"]["mpvpe_mm"] is None and report["metrics"]["estimate"]["mpvpe_mm-p"] is None
+
+
 def test_some_images_are_spaced_out(miniatures, monkeypatch):
     data = open_data_set("freihand", miniatures["freihand"])
     seen = []

@@ -81,7 +81,10 @@ class Hic(AnnotatedImages):
         for side, mesh in meshes.items():
             assert vertices is not None
             vertices[side] = mesh
-            if self.hand_model is not None and len(mesh) == self.hand_model.num_vertices:
+            if self.hand_model is not None:
+                if len(mesh) != self.hand_model.num_vertices:
+                    expected = f"{self.hand_model.num_vertices}, as {self.hand_model.name} has"
+                    raise AnnotationError(f"{image.meshes[side]}: {len(mesh)} vertices, expected {expected}")
                 joints[side] = self.hand_model.mesh_keypoints(side, mesh)
         shown = HAND_TYPES[image.hand_type]
         return annotated_sample(

@@ -181,8 +181,10 @@ def _pairs(data: DataSet, rest: HandPairs, part: Part, when: str) -> two_hands.P
     """The errors of a part ``when``, before or after the refinement, by the protocol for two hands."""
     assert data.protocol is not None
     meshes = true_meshes = regressors = None
-    if data.images.hand_model is not None and "vertices" in part:
-        meshes, true_meshes = part[f"{when}_vertices"].astype(np.float64), part["vertices"]
+    if data.images.hand_model is not None:
+        meshes = part[f"{when}_vertices"].astype(np.float64)
+        # No image of a part may have a mesh.
+        true_meshes = part.get("vertices", np.full_like(meshes, np.nan))
         regressors = joint_regressors(data.hand_model, data.protocol.tips)
     truth = TrueHandPairs(part["joints"], true_meshes, part["arrangement"], *_valid(data, part))
     return two_hands.measure(data.protocol, HandPairs(part[f"{when}_joints"], meshes), truth, rest, regressors)
