@@ -269,6 +269,17 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, help="folder for MANO_RIGHT.npz and MANO_LEFT.npz (default: that of the input)"
     )
 
+    text = "convert the hands of SOMA-X, from a local folder of its assets, to the layout of import-mano"
+    sub = command("import-soma", commands.import_soma, text)
+    sub.add_argument("folder", type=Path, help="SOMA-X's assets: SOMAHand.npz and the other files beside it")
+    sub.add_argument(
+        "--out", type=Path, help="folder for soma_right.npz and soma_left.npz (default: that of the input)"
+    )
+    sub.add_argument(
+        "--lod", choices=("low", "mid"), default="low",
+        help="level of detail, 718 or 2859 vertices (default: %(default)s)",
+    )  # fmt: skip
+
     text = "convert the checkpoint of HaMeR or WiLoR to .safetensors, for the setting encoder"
     sub = command("import-checkpoint", commands.import_checkpoint, text)
     sub.add_argument("file", type=Path, help="hamer.ckpt or wilor_final.ckpt")

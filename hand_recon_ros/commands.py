@@ -209,6 +209,32 @@ def import_mano(options: argparse.Namespace) -> dict[str, Any]:
     return {"path": path}
 
 
+def import_soma(options: argparse.Namespace) -> dict[str, Any]:
+    import dataclasses
+
+    if importlib.util.find_spec("torch") is None:
+        raise CommandError("needs the package py-soma-x, which is not installed: pip install py-soma-x")
+    from .models.soma_layer import import_soma
+
+    result = import_soma(options.folder, options.out, options.lod)
+    print(f"{options.folder} -> {result.path}; use it with hand_model:={result.path}", file=sys.stderr)
+    print(f"{result.vertices} vertices, {result.components} shape components", file=sys.stderr)
+    for side, errors in result.errors.items():
+        print(f"{side} hand: {errors.summary()}", file=sys.stderr)
+        correctives, left_over = result.correctives[side], result.refit[side]
+        print(
+            correctives.summary() if correctives else "  no correctives_model.pt: without pose correctives",
+            file=sys.stderr,
+        )
+        if left_over is not None:
+            print(
+                f"  re-fit to the embedded hand leaves {1e3 * left_over[0]:.1f} mm between keypoints, "
+                f"{np.degrees(left_over[1]):.1f} degrees between joint frames",
+                file=sys.stderr,
+            )
+    return dataclasses.asdict(result)
+
+
 def import_checkpoint(options: argparse.Namespace) -> dict[str, Any]:
     import dataclasses
 

@@ -161,7 +161,7 @@ class ReconstructorConfig:
         "encoder beside the landmark network: none, small, or a path (.onnx, or one of import-checkpoint)",
     )
     encoder_interval: float = setting(
-        0.09, "time between two runs of the encoder while the hands do not overlap; else it runs on every image",
+        0.09, "time between two runs of the encoder while the hands do not overlap; else it is 0.05 s at most",
         unit="s", low=0.0, high=1.0, live=True,
     )  # fmt: skip
     refiner: str = setting("small", "diffusion prior of two overlapping hands: none, small, or a path (.onnx)")

@@ -340,6 +340,7 @@ class TwoHandReconstructor:
             None if single_image else tracks.time,
             tuple(hand.track_id for hand in hands),
             tracks.refinement,
+            tracks.encoded,
         )
         tracks.refinement = result.memory
         if result.pair is pair:

@@ -21,8 +21,8 @@ class Stream:
     def __init__(self, refiner):
         self._refiner, self.memory = refiner, None
 
-    def __call__(self, pair, uncertainty, stamp, hands=(1, 2)):
-        result = self._refiner(pair, uncertainty, 8, stamp=stamp, hands=hands, memory=self.memory)
+    def __call__(self, pair, uncertainty, stamp, hands=(1, 2), encoded=False):
+        result = self._refiner(pair, uncertainty, 8, stamp=stamp, hands=hands, memory=self.memory, encoded=encoded)
         self.memory = result.memory
         return result.pair
 

@@ -16,7 +16,19 @@ from hand_recon_ros.hand_model import mano_import
 
 ONE_NETWORK = ["--set", "detector=none", "--set", "body=none", "--set", "encoder=none"]
 """Settings for pictures without hands, where what is found does not matter."""
-COMMANDS = ("reconstruct", "bag", "view", "synth", "train", "distill", "evaluate", "benchmark", "import-mano", "models")
+COMMANDS = (
+    "reconstruct",
+    "bag",
+    "view",
+    "synth",
+    "train",
+    "distill",
+    "evaluate",
+    "benchmark",
+    "import-mano",
+    "import-soma",
+    "models",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -138,6 +138,30 @@ def test_in_a_stream_the_prior_of_a_single_image_comes_gradually(pairs, seconds)
     assert (errors[1] < 0.002) == (seconds == 1.0)
 
 
+@pytest.mark.parametrize(
+    ("rate", "encoded", "evaluated"),
+    [
+        (15.0, "eeeeee", ".ppppp"),  # the encoder runs in every image
+        (30.0, "e.e.e.e.e", ".p.p.p.p."),
+        (30.0, "ee.e.e.e.", ".p..p.p.p"),  # the turns are changed where they coincide
+        (30.0, ".........", ".p.p.p.p."),
+        (60.0, "e..e..e..e", ".p..p..p.."),
+    ],
+)
+def test_in_a_stream_encoder_and_prior_take_turns(pairs, rate, encoded, evaluated):
+    prior, estimate = Oracle(pairs[0]), noisy(pairs[0])
+    stream, seen, result = Stream(Refiner(MODEL, prior)), "", []
+    for number, turn in enumerate(encoded):
+        before = len(prior.times)
+        result.append(stream(estimate, uncertainty(estimate), number / rate, encoded=turn == "e"))
+        seen += "p" if len(prior.times) > before else "."
+    assert seen == evaluated
+    moves = [np.abs(joints(after) - joints(before)).max() for before, after in zip(result, result[1:], strict=False)]
+    for image, move in enumerate(moves, start=1):
+        # What was proposed stays until the next proposal; only what separates the hands may change.
+        assert move > 1e-4 if seen[image] == "p" else move < 1e-4
+
+
 def test_a_prior_brings_hands_together_as_far_as_they_meet_in_the_image(pairs):
     truth = pairs[0]
     apart = four_centimetres_apart(truth)

@@ -138,6 +138,10 @@ EXTRAS_OF = {
 """Extras that a layer may use beside the run-time packages; every other layer runs without any."""
 
 
+WHERE_INSTALLED = {"mediapipe", "soma"}
+"""Packages that only the comparison with them, or the conversion of their model, asks for: py-soma-x is soma."""
+
+
 def third_party_imports() -> list[tuple[str, str, str]]:
     """Layer, file and top-level name of each import of a package that is neither Python's, ours nor ROS's.
 
@@ -146,8 +150,7 @@ def third_party_imports() -> list[tuple[str, str, str]]:
     found = []
     for path in FILES:
         for name in imported_packages(path) - set(sys.stdlib_module_names) - {"hand_recon_ros"}:
-            # The comparison with the mediapipe framework imports it where it is installed.
-            if not is_ros(name) and name != "mediapipe":
+            if not is_ros(name) and name not in WHERE_INSTALLED:
                 on_gpu = name == "torch" and str(path.relative_to(PACKAGE_ROOT)) in USE_TORCH
                 found.append(("gpu" if on_gpu else layer_of(path), path.name, name))
     return found

@@ -125,13 +125,18 @@ def test_the_search_leaves_an_image_to_the_encoder_except_at_low_rates(rate, wai
     assert sum(searched) >= rate / 2
 
 
-def test_hands_that_overlap_are_encoded_in_every_image():
+@pytest.mark.parametrize(("rate", "images"), [(15.0, 1), (30.0, 2), (60.0, 3)])
+def test_hands_that_overlap_are_encoded_more_often(rate, images):
     keypoints = hands({Side.LEFT: -0.01, Side.RIGHT: 0.01})
     oracle = Oracle(keypoints)
-    stream = Stream(oracle)
-    for _ in range(4):
-        stream([observe(keypoints[side], side) for side in Side])
-    assert len(oracle.calls) == 4
+    stream = Stream(oracle, rate)
+    encoded = []
+    for _ in range(2 * images + 1):
+        result = stream([observe(keypoints[side], side) for side in Side])
+        assert all(observation.prediction is not None for observation in result)
+        encoded.append(stream.tracks.encoded)
+    assert encoded == [True, *[False] * (images - 1), True, *[False] * (images - 1), True]
+    assert len(oracle.calls) == 3
 
 
 def test_a_new_hand_is_encoded():

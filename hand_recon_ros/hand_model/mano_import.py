@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..types import Side
-from .arrays import HandModelError, checked_arrays
+from .arrays import HandModelError
+from .hand_files import checked_model, write_hands
 from .mano_pickle import LARGEST_FILE, npy_array, plain_array, unpickled
-from .model import HandModel
 
 _NEEDED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f", "hands_mean")
 _PCA = ("hands_components", "hands_coeffs")
@@ -53,16 +53,11 @@ def import_mano(path: str | os.PathLike[str], out: str | os.PathLike[str] | None
     hands = {side: _read(source, side) for side, source in sources.items()}
     if "LEFT" in hands:
         _fix_left_shape(hands["LEFT"], hands["RIGHT"])
-    checked = {side: checked_arrays(dict(arrays), sources[side]) for side, arrays in hands.items()}
-    model = HandModel("mano", checked["RIGHT"], checked.get("LEFT"))
-    for side, arrays in hands.items():
-        # Kept in the file, so that it is not fitted at every start.
-        refit = model.refit(Side[side])
-        arrays.update({} if refit is None else refit.arrays())
-    target.mkdir(parents=True, exist_ok=True)
-    for side, arrays in hands.items():
-        np.savez_compressed(target / f"MANO_{side}.npz", **arrays)  # type: ignore[arg-type]
-    return target / "MANO_RIGHT.npz"
+    targets = {Side[side]: target / f"MANO_{side}.npz" for side in hands}
+    arrays = {Side[side]: each for side, each in hands.items()}
+    model = checked_model("mano", arrays, {Side[side]: source for side, source in sources.items()})
+    write_hands(model, arrays, targets)
+    return targets[Side.RIGHT]
 
 
 def _sources(path: pathlib.Path, folder: pathlib.Path) -> dict[str, pathlib.Path]:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import re
 
 import numpy as np
 
@@ -221,7 +222,9 @@ def load_hand_model(path: str | pathlib.Path = "") -> HandModel:
         right, left = others[0] if others else first.mirrored(), first
     else:
         right, left = first, others[0] if others else None
-    return HandModel("mano" if len(right.template) == MANO_VERTICES else files[0].stem, right, left)
+    stem = files[0].stem
+    name = re.sub(r"[_-]?(right|left)$", "", stem, flags=re.IGNORECASE) or stem  # the same for both files
+    return HandModel("mano" if len(right.template) == MANO_VERTICES else name, right, left)
 
 
 def hand_model_files(path: str | pathlib.Path) -> tuple[pathlib.Path, ...]:

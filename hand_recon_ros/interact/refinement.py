@@ -29,6 +29,8 @@ from .uncertainty import PairUncertainty, PoseGaussian
 _TIME_CONSTANT = 0.15
 """Seconds, of the low-pass on what the prior proposes in a stream, and of the decay of a separation that is no longer
 needed."""
+_INTERVAL = 0.05
+"""Seconds between two evaluations of the prior in a stream: every second image at 30 Hz."""
 _MAX_AGE = 0.5
 """Corrections older than this, seconds, are forgotten."""
 _NEGLIGIBLE = np.array([0.002] * 3 + [0.0002] * 3 + [0.002] * 45)
@@ -50,6 +52,7 @@ class RefinementMemory:
         separation: what separated the hands after that (2, PER_HAND).
         stddev_scale: factor on each wrist's standard deviation along its ray (2,).
         stamp: of the image, seconds.
+        updated: stamp of the image in which the proposal was last updated, seconds; None after the first image.
         hands: which hands these were.
     """
 
@@ -57,6 +60,7 @@ class RefinementMemory:
     separation: np.ndarray
     stddev_scale: np.ndarray
     stamp: float
+    updated: float | None
     hands: Hashable = None
 
 
@@ -127,13 +131,14 @@ class Refiner:
         stamp: float | None = None,
         hands: Hashable = None,
         memory: RefinementMemory | None = None,
+        encoded: bool = False,
     ) -> RefinementResult:
         """The plausible pair near an estimate.
 
         The prior, where there is one, is evaluated for one person's hands that overlap in the image. Hands that
-        penetrate each other by no more than about a millimetre are not separated. In a stream the prior's proposal
-        passes a low-pass, and the last separation is where the next one starts, and decays where none is needed any
-        more.
+        penetrate each other by no more than about a millimetre are not separated. In a stream the prior is evaluated
+        every 0.05 s, its proposal passes a low-pass and is kept in between; the last separation is where the next one
+        starts, and decays where none is needed any more.
 
         Args:
             pair: as estimated. A pair that no hands can have comes back as it is, with a warning.
@@ -143,6 +148,8 @@ class Refiner:
             stamp: of an image of a stream, seconds; None for a single image, which uses and leaves no memory.
             hands: which hands these are; corrections of other hands are forgotten.
             memory: of the image before.
+            encoded: whether the encoder ran in this image. The prior is then evaluated in the next one, so that no
+                image of a stream has both, unless the encoder runs in every image.
         """
         deadline = time.perf_counter() + budget
         if not (pair.plausible() and uncertainty.finite):
@@ -157,14 +164,20 @@ class Refiner:
             return RefinementResult(pair, uncertainty.position_stddev)
         chain = self._separation.chain
         estimate = chain.pose(pair)
-        proposal, separation, scale = _NO_CORRECTION, _NO_CORRECTION, np.ones(2)
-        # In a stream the proposal comes gradually, and of nothing in the first image.
-        if with_prior and (stamp is None or last is not None):
-            proposal = self._proposal(pair, estimate, uncertainty, deadline)
-        if stamp is not None and last is not None:
-            decay = math.exp(-(stamp - last.stamp) / _TIME_CONSTANT)
-            proposal, separation = proposal + decay * (last.proposal - proposal), decay * last.separation
-            scale = 1.0 + decay * (last.stddev_scale - 1.0)
+        proposal, separation, scale, updated = _NO_CORRECTION, _NO_CORRECTION, np.ones(2), None
+
+        def propose() -> np.ndarray:
+            return self._proposal(pair, estimate, uncertainty, deadline) if with_prior else _NO_CORRECTION
+
+        if stamp is None:
+            proposal = propose()
+        elif last is not None:  # in a stream the proposal comes gradually, and of nothing in the first image
+            decay = _decay(stamp - last.stamp)
+            separation, scale = decay * last.separation, 1.0 + decay * (last.stddev_scale - 1.0)
+            proposal, updated = last.proposal, last.updated
+            if not with_prior or _due(last, stamp, encoded):
+                new, since = propose(), last.stamp if updated is None else updated
+                proposal, updated = new + _decay(stamp - since) * (last.proposal - new), stamp
         proposed = self._corrected(estimate, proposal)
         start = self._corrected(proposed, separation)
         before = pair if start is estimate else chain.pair(start, forward(chain.template, start))
@@ -178,7 +191,7 @@ class Refiner:
         if stamp is not None:
             separation = difference(pose, proposed)
             if with_prior or _noticeable(proposal) or _noticeable(separation):
-                memory = RefinementMemory(proposal, separation, scale, stamp, hands)
+                memory = RefinementMemory(proposal, separation, scale, stamp, updated, hands)
         return RefinementResult(result, scale * uncertainty.position_stddev, memory)
 
     def _proposal(self, pair: HandPair, estimate: Pose, uncertainty: PairUncertainty, deadline: float) -> np.ndarray:
@@ -238,8 +251,21 @@ def _recalled(memory: RefinementMemory | None, stamp: float, hands: Hashable) ->
     if memory is None or memory.hands != hands or stamp < memory.stamp:
         return None
     if stamp - memory.stamp >= _MAX_AGE:
-        return RefinementMemory(_NO_CORRECTION, _NO_CORRECTION, np.ones(2), memory.stamp, hands)
+        return RefinementMemory(_NO_CORRECTION, _NO_CORRECTION, np.ones(2), memory.stamp, None, hands)
     return memory
+
+
+def _due(last: RefinementMemory, stamp: float, encoded: bool) -> bool:
+    """Whether the prior is evaluated in an image of a stream, in which the encoder ran or not."""
+    if last.updated is None:
+        return True
+    age, step = stamp - last.updated + 1e-6, stamp - last.stamp
+    return age >= _INTERVAL and (not encoded or step >= _INTERVAL or age >= 2.0 * _INTERVAL)
+
+
+def _decay(seconds: float) -> float:
+    """What is left of a correction after a time."""
+    return math.exp(-seconds / _TIME_CONSTANT)
 
 
 def _noticeable(correction: np.ndarray) -> bool:

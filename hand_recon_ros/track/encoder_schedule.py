@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from ..types import Frame, HandState, Side
 from .locator import Located
 from .tracks import Tracks
 
+_OVERLAPPING_INTERVAL = 0.05
+"""Seconds between two runs of the encoder while the hands overlap: every second image at 30 Hz."""
 _UNCONFIRMED = 0.6
 """Seconds without a detector's box after which hands without landmarks are given up."""
 
@@ -28,14 +31,16 @@ def encode(
 ) -> list[Observation]:
     """The observations of the next image with the encoder's predictions, and hands that only the encoder sees.
 
-    Hands that do not overlap are encoded every ``encoder_interval`` seconds, half as often while a detector searches a
-    missing one; in between, the last prediction moves with the landmarks. A missing hand is encoded where it was in the
-    last image, or in its box of ``located``, which detectors predict in this image; else it is searched where it is the
-    encoder's turn. Without any landmarks, hands are encoded only for a short time after a detector has predicted them.
+    Hands are encoded every ``encoder_interval`` seconds, half as often while a detector searches a missing one, and
+    every 0.05 s at least while they overlap; in between, the last prediction moves with the landmarks. A missing hand
+    is encoded where it was in the last image, or in its box of ``located``, which detectors predict in this image; else
+    it is searched where it is the encoder's turn. Without any landmarks, hands are encoded only for a short time after
+    a detector has predicted them.
     """
     observations, boxes = located.observations, located.boxes
     searches = located.encoder_searches and len(observations) == 1
-    if not boxes and not searches and not tracks.encoding_due(config, located.detected):
+    interval = min(config.encoder_interval, _OVERLAPPING_INTERVAL if _overlap(observations) else math.inf)
+    if not boxes and not searches and not tracks.encoding_due(interval, located.detected):
         if _last_predictions_serve(tracks, observations):
             return [_propagated(tracks.hands[now.side].observation, now) for now in observations]
     tracks.last_encoding = tracks.time
@@ -53,20 +58,23 @@ def encode(
     return with_other_hand(encoder, image, observations[0], camera)
 
 
+def _overlap(observations: list[Observation]) -> bool:
+    """Whether these are two hands whose boxes overlap."""
+    return len(observations) == len(Side) and box_overlap(np.stack([now.keypoints_2d for now in observations])) > 0.0
+
+
 def _last_predictions_serve(tracks: Tracks, observations: list[Observation]) -> bool:
-    """Whether these are the hands of the last image, and they do not overlap."""
+    """Whether these are the hands of the last image."""
     tracked = {side for side, track in tracks.hands.items() if track.state.state == HandState.TRACKED}
     if tracked != {observation.side for observation in observations}:
         return False
-    if any(now.detected or not tracks.hands[now.side].continues(now) for now in observations):
-        return False
-    return len(observations) < 2 or box_overlap(np.stack([now.keypoints_2d for now in observations])) == 0.0
+    return not any(now.detected or not tracks.hands[now.side].continues(now) for now in observations)
 
 
 def _propagated(before: Observation | None, now: Observation) -> Observation:
     """``now`` with the prediction of the image before, its keypoints moved with the landmarks.
 
-    Distance and bones stay: within ``encoder_interval`` they change by less than their error.
+    Distance and bones stay: between two runs of the encoder they change by less than their error.
     """
     if before is None or before.prediction is None:
         return now

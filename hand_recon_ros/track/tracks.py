@@ -93,15 +93,21 @@ class Tracks:
         """Whether ``interval`` seconds have passed since ``last``, a time of this object."""
         return last is None or self.time - last >= interval - 1e-6
 
-    def encoding_due(self, config: ReconstructorConfig, searching: bool) -> bool:
-        """Whether the hands with landmarks are due to be encoded: half as often while a detector is ``searching``."""
-        return self.due(self.last_encoding, config.encoder_interval * (_SELDOM if searching else 1.0))
+    @property
+    def encoded(self) -> bool:
+        """Whether hands were encoded in the current image."""
+        return self.last_encoding == self.time
+
+    def encoding_due(self, interval: float, searching: bool) -> bool:
+        """Whether the hands with landmarks are due to be encoded, every ``interval`` seconds: half as often while a
+        detector is ``searching``."""
+        return self.due(self.last_encoding, interval * (_SELDOM if searching else 1.0))
 
     def encoding_is_first(self, config: ReconstructorConfig) -> bool:
         """Whether the search has to leave this image to the encoder, so that none has both. At low frame rates, where
         hands are encoded in every image, it has not."""
         encoded = self.last_encoding is not None and self.step < config.encoder_interval
-        return encoded and self.encoding_due(config, searching=True)
+        return encoded and self.encoding_due(config.encoder_interval, searching=True)
 
     @property
     def followed(self) -> list[HandTrack]:
