@@ -108,6 +108,8 @@ def _evaluate_data_set(options: argparse.Namespace) -> dict[str, Any]:
         raise CommandError("--predictions and --save-predictions are of --dataset freihand")
     if options.streams and (options.dataset != "interhand26m" or options.frames is not None):
         raise CommandError("--streams is of --dataset interhand26m, of all images: leave out --frames")
+    if options.save_predictions and (options.frames is not None or options.predictions):
+        raise CommandError("--save-predictions writes those of all images: leave out --frames and --predictions")
     if options.processes < 1 or (options.frames is not None and options.frames < 1):
         raise CommandError("--processes and --frames must be at least 1")
     config = reconstructor_config(options.config, **overrides(options.set))
@@ -143,13 +145,16 @@ def _evaluate_data_set(options: argparse.Namespace) -> dict[str, Any]:
         if figures is None:
             continue
         print(f"\n{when}:", file=sys.stderr)
+        width = max(map(len, figures))
         for name, value in figures.items():
             if value is not None:
                 low, high = report["ci95"][when][name]
-                print(f"{name:>26} {value:9.3f}   [{low:.3f}, {high:.3f}]", file=sys.stderr)
+                print(f"{name:>{width}} {value:9.3f}   [{low:.3f}, {high:.3f}]", file=sys.stderr)
     last = "refined" if report["metrics"]["refined"] else "estimate"
     figures = {name: report[name][last] for name in ("metrics", "ci95")}
     print("", *lines(beside(options.dataset, report["protocol_name"], figures)), sep="\n", file=sys.stderr)
+    if report["miniature"]:
+        print("measured on a rendered miniature: the published figures are of the real images", file=sys.stderr)
     return report
 
 

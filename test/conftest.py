@@ -40,3 +40,27 @@ def pairs() -> list[Any]:
 
     found = sample_interactions("val", 3, range(40), MODEL)
     return [found.pairs[i] for i in range(len(found))][:20]
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder with a labelled recording, made once: see ``distill_support``. It is only read."""
+    from distill_support import write_labelled
+
+    folder = tmp_path_factory.mktemp("distill")
+    write_labelled(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def miniatures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pathlib.Path]:
+    """Folders of miniatures of the published data sets, by name, rendered once for all tests, which only read them."""
+    from data_set_support import FRAMES
+
+    from hand_recon_ros.evaluation.data_sets import SPLITS
+    from hand_recon_ros.synthetic.miniatures import write_miniature
+
+    folder = tmp_path_factory.mktemp("miniatures")
+    for name in SPLITS:
+        write_miniature(name, folder / name, FRAMES, 3)
+    return {name: folder / name for name in SPLITS}

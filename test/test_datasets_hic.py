@@ -183,6 +183,14 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
         Hic(tmp_path)
 
 
+def test_a_mesh_of_another_number_of_vertices_than_the_hand_model(tmp_path: Path) -> None:
+    write(tmp_path, [BOTH])
+    for name in "LR":
+        write_mesh(tmp_path / "fits" / name / "000.ply", mesh(1, 779), FACES)
+    with pytest.raises(AnnotationError, match=r"fits/L/000\.ply: 779 vertices, expected 778, as mano has"):
+        Hic(tmp_path, mano_stand_in())[0]
+
+
 def test_files_that_cannot_be_read_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = Hic(write(tmp_path, [BOTH, {**BOTH, "right_mano_path": None}]))
     (tmp_path / "fits/R/000.ply").unlink()

@@ -252,7 +252,7 @@ def test_the_command_draws_what_is_not_right(root, tmp_path, capsys):
     ("arguments", "text"),
     [
         (["--dataset", "pictures"], "needs --root"),
-        (["--dataset", "pictures", "--root", "/no/folder"], "/no/folder/annotations.json: No such file"),
+        (["--dataset", "pictures", "--root", "/no/folder"], "expected /no/folder/annotations.json"),
         (["--dataset", "pictures", "--root", "x", "--detection"], "are of --dataset synthetic"),
         (["--root", "x"], "are of --dataset pictures"),
         (["--compare", "encoder=none"], "are of --dataset pictures"),

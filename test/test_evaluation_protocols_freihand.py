@@ -115,6 +115,17 @@ def test_a_hand_that_was_not_found_costs_a_hand_at_rest_at_the_true_wrist():
     assert figures["pa_mpjpe_mm-p"] == pytest.approx(0.0, abs=1e-4)  # the true hands are at rest as well
 
 
+def test_hands_that_were_all_found_need_no_hand_at_rest():
+    joints, vertices = JOINTS + 0.01, VERTICES + 0.01
+    with_rest, without = scores(joints, vertices), freihand.measure(joints, vertices, JOINTS, VERTICES)
+    assert with_rest.keys() == without.keys()
+    for name, values in with_rest.items():
+        np.testing.assert_array_equal(without[name], values, err_msg=name)
+    joints[0] = np.nan
+    with pytest.raises(ValueError, match="need a hand at rest"):
+        freihand.measure(joints, vertices, JOINTS, VERTICES)
+
+
 def test_without_meshes_there_are_scores_of_keypoints_only():
     result = freihand.report(freihand.concatenated([scores(JOINTS, None), scores(JOINTS, None)]))
     assert result["n"] == 12 and not [name for name in result["metrics"] if "mpvpe" in name or "f_5" in name]
@@ -140,12 +151,13 @@ def test_published_rows_have_the_names_of_the_reports():
 
 def test_measured_figures_stand_above_the_published_ones():
     report = {
-        "metrics": {"found": 1.0, "pa_mpjpe_mm": 7.125, "raw_auc": 0.5, "pa_f_5": None},
-        "ci95": {"pa_mpjpe_mm": [7.0, 7.25], "pa_f_5": None},
+        "metrics": {"found": 0.875, "pa_mpjpe_mm": 7.125, "raw_auc": 0.5, "pa_f_5": None, "pa_mpjpe_mm-p": 9.25},
+        "ci95": {"pa_mpjpe_mm": [7.0, 7.25], "pa_f_5": None, "pa_mpjpe_mm-p": [9.0, 9.5]},
     }
-    head, measured, *others = beside("freihand", "freihand", report)
+    head, measured, charged, *others = beside("freihand", "freihand", report)
     assert head == ("method", "pa_mpjpe_mm", "pa_f_5", "protocol", "source")
-    assert measured == ("measured", "7.125 [7.000, 7.250]", "", "freihand", "")
+    assert measured == ("measured", "7.125 [7.000, 7.250]", "", "freihand", "87.5% of the hands")
+    assert charged == ("measured -p", "9.250 [9.000, 9.500]", "", "freihand", "all hands")
     assert ("WiLoR", "5.5", "0.825", "freihand", "arXiv:2409.12259") in others
     assert ("MobRecon", "6.9", "", "freihand", "arXiv:2112.02753") in others
     rows = beside("interhand26m", "interwild", {"metrics": {"mrrpe_mm": 30.0}, "ci95": {}})

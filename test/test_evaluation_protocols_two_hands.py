@@ -13,7 +13,7 @@ from hand_recon_ros.evaluation.protocols.hic import HIC
 from hand_recon_ros.evaluation.protocols.interhand26m import NAMES, PROTOCOLS, VARIANTS, interhand26m
 from hand_recon_ros.evaluation.protocols.protocol import HandPairs, TrueHandPairs, joint_regressors, regressed
 from hand_recon_ros.evaluation.protocols.rest_pose import rest_hands
-from hand_recon_ros.evaluation.protocols.samples import predicted_pairs, true_pairs
+from hand_recon_ros.evaluation.protocols.samples import predicted_pairs
 from hand_recon_ros.evaluation.protocols.sequences import jitter
 from hand_recon_ros.evaluation.protocols.two_hands import PairErrors, measure, report
 from hand_recon_ros.hand_model import load_hand_model
@@ -294,25 +294,8 @@ def test_acceleration_jitter_in_millimetres_per_frame():
         jitter(joints, joints, rate=0.0)
 
 
-def test_samples_and_estimates_as_arrays():
-    from ros_support import CAMERA, estimate_of
-
-    from hand_recon_ros.datasets.annotated import annotated_sample
-
-    truth = pairs(["interacting", "left", "right"])
-    image = np.zeros((CAMERA.height, CAMERA.width, 3), dtype=np.uint8)
-    samples = [
-        annotated_sample(image, CAMERA, joints, str(number), arrangement, vertices=vertices)
-        for number, (joints, vertices, arrangement) in enumerate(
-            zip(truth.joints, [truth.vertices[0], truth.vertices[1], None], truth.types, strict=True)
-        )
-    ]
-    collected = true_pairs(samples, type_valid=np.array([True, False, True]))
-    np.testing.assert_array_equal(collected.joints, truth.joints)
-    np.testing.assert_array_equal(collected.vertices[:2], truth.vertices[:2])
-    assert np.isnan(collected.vertices[2]).all() and collected.types.tolist() == ["interacting", "left", "right"]
-    with pytest.raises(ValueError, match="1: meshes"):
-        true_pairs([samples[0], dataclasses.replace(samples[1], vertices=np.zeros((2, 778, 3)))])
+def test_estimates_as_arrays():
+    from ros_support import estimate_of
 
     estimates = [estimate_of(), estimate_of(right=False)]
     predicted = predicted_pairs(estimates, MODEL.num_vertices)

@@ -112,7 +112,6 @@ HOSTILE: dict[str, tuple[str, Any, str]] = {
         "data", changed("data", (*FIRST, "hand_type"), "three"), "hand_type: expected one of left, right, interacting",
     ),
     "list as hand type": ("data", changed("data", (*FIRST, "hand_type"), []), "hand_type: expected one of"),
-    "model as number": ("data", {**CONTENTS["data"], "info": {"hand_model": 5}}, "hand_model: expected a name, got 5"),
     "camera as list": ("camera", {"3": []}, "capture 3: expected an object"),
     "no focal lengths": ("camera", changed("camera", ("3", "focal"), None), "capture 3: focal: expected an object"),
     "mirroring camera": (

@@ -219,3 +219,20 @@ def test_a_table_that_cannot_be_read_is_named(assets, text):
         (assets / bn.DIGESTS).write_text(text)
     with pytest.raises(mf.ModelFileError, match=bn.DIGESTS):
         bn.list_bundled()
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.bin"
+    with mf.replacing(path) as scratch:
+        scratch.write_bytes(b"first")
+        assert scratch.parent == tmp_path and not path.exists()
+    assert path.read_bytes() == b"first" and path.stat().st_mode & 0o777 == 0o644
+    with pytest.raises(ValueError, match="in the middle"), mf.replacing(path) as scratch:
+        scratch.write_bytes(b"sec")
+        raise ValueError("in the middle")
+    with pytest.raises(KeyboardInterrupt), mf.replacing(path) as scratch:
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"first" and list(tmp_path.iterdir()) == [path]
+    assert mf.write_whole(path, b"second") == path and path.read_bytes() == b"second"
+    with pytest.raises(OSError, match="No such file"):
+        mf.write_whole(tmp_path / "none" / "a.bin", b"")

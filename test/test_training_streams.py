@@ -110,7 +110,7 @@ def test_the_recipe_of_the_documentation_is_one(tmp_path):
 def test_meshes_of_the_encoders_own_hand_train_its_pose(folders, tmp_path):
     root = tmp_path / "set"
     shutil.copytree(folders["interhand26m"]["root"], root)
-    path = root / "annotations" / "train" / "InterHand2.6M_train_data.json"
+    path = root / "hand_model.json"
     assert not stream(folders, "interhand26m").arrays(np.random.default_rng(0))["posed"].any()
     path.write_text(path.read_text().replace('"mano"', f'"{MODEL.name}"'))
     own = stream({"interhand26m": folders["interhand26m"] | {"root": str(root)}}, "interhand26m")
@@ -266,7 +266,7 @@ def test_the_share_of_photographs_counts(tmp_path):
         ("interhand26m", r"entry 1 \(interhand26m\): .*expected .*InterHand2.6M_train_data.json"),
         ("freihand", r"entry 1 \(freihand\): .*is not the folder of FreiHAND_pub_v2: expected .*training_K.json"),
         ("hic", r"entry 1 \(hic\): .*is not the folder of HIC.*expected .*HIC.json"),
-        ("pictures", r"entry 1 \(pictures\): .*annotations.json: No such file"),
+        ("pictures", r"entry 1 \(pictures\): .*expected .*/annotations.json"),
     ],
 )
 def test_a_wrong_root_is_answered_by_the_data_set(tmp_path, name, message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -27,12 +28,17 @@ class AnnotatedImages(Sequence[Sample], abc.ABC):
     Attributes:
         name: of the data set, as ``hand-recon evaluate --dataset`` has it.
         split: one of the splits that it was published with.
-        hand_model: the loaded model that its meshes and parameters belong to; None where no such model was given.
+        stored_model: name of the hand model whose meshes and parameters the files hold: ``miniatures.MANO``, or of a
+            miniature the one that it was rendered with.
+        hand_model: the loaded model of that name; None where no such model was given.
+        annotation_files: that were opened.
     """
 
     name: str
     split: str
+    stored_model: str
     hand_model: HandModel | None
+    annotation_files: tuple[Path, ...]
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
@@ -40,6 +46,15 @@ class AnnotatedImages(Sequence[Sample], abc.ABC):
     @abc.abstractmethod
     def sample(self, index: int) -> Sample:
         """The sample of an image; raises AnnotationError, which names the file that is missing or damaged."""
+
+    def digest(self) -> str:
+        """A name (hexadecimal) for what is annotated, another one with other annotations, images or labels chosen.
+        Pictures and meshes in files of their own are not part of it."""
+        digest = hashlib.sha256(repr((self.name, self.split, len(self), self.stored_model)).encode())
+        for path in self.annotation_files:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...

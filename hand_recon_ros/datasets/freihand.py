@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,7 +73,13 @@ class FreiHand(AnnotatedImages):
         self._scale = _positive_numbers(annotation_file(root, f"{split}_scale.json", _ABOUT), self._K)
         needed = split == "training"
         self._xyz, self._verts, self._mano = (self._arrays(name, needed) for name in ("xyz", "verts", "mano"))
-        self.hand_model = hand_model if hand_model and hand_model.name == stored_hand_model(root) else None
+        arrays = (self._K, self._xyz, self._verts, self._mano)
+        self.annotation_files = (root / f"{split}_scale.json", *(each.path for each in arrays if each is not None))
+        self.stored_model = stored_hand_model(root)
+        self.hand_model = hand_model if hand_model and hand_model.name == self.stored_model else None
+
+    def digest(self) -> str:
+        return hashlib.sha256(repr((super().digest(), self.versions)).encode()).hexdigest()
 
     def __len__(self) -> int:
         return self.num_annotations * len(self.versions)
@@ -136,7 +143,7 @@ class FreiHand(AnnotatedImages):
         """Of every mesh; -1 where that is not known: of a miniature without its hand model."""
         if self.hand_model is not None:
             return self.hand_model.num_vertices
-        return MANO_VERTICES if stored_hand_model(self._root) == MANO else -1
+        return MANO_VERTICES if self.stored_model == MANO else -1
 
     def _parameters(self, number: int, K: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
         """Rotations, betas and translation as of Sample."""

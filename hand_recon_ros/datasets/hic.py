@@ -48,8 +48,10 @@ class Hic(AnnotatedImages):
 
     def __init__(self, root: Path, hand_model: HandModel | None = None) -> None:
         """``root`` is the folder with HIC.json; raises AnnotationError where that is missing or damaged."""
-        self.hand_model = hand_model if hand_model and hand_model.name == stored_hand_model(root) else None
+        self.stored_model = stored_hand_model(root)
+        self.hand_model = hand_model if hand_model and hand_model.name == self.stored_model else None
         path = annotation_file(root, FILE, _ABOUT)
+        self.annotation_files = (path,)
         content = Entry(read_json(path), str(path))
         files: dict[int, str] = {}
         for number, item in enumerate(content.value("images", list)):
@@ -79,7 +81,10 @@ class Hic(AnnotatedImages):
         for side, mesh in meshes.items():
             assert vertices is not None
             vertices[side] = mesh
-            if self.hand_model is not None and len(mesh) == self.hand_model.num_vertices:
+            if self.hand_model is not None:
+                if len(mesh) != self.hand_model.num_vertices:
+                    expected = f"{self.hand_model.num_vertices}, as {self.hand_model.name} has"
+                    raise AnnotationError(f"{image.meshes[side]}: {len(mesh)} vertices, expected {expected}")
                 joints[side] = self.hand_model.mesh_keypoints(side, mesh)
         shown = HAND_TYPES[image.hand_type]
         return annotated_sample(

@@ -8,6 +8,7 @@ cameras' positions (millimetres) and MANO (metres) are in a world frame of each 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from .interhand26m_annotations import (
     read_image_annotations,
 )
 from .interhand26m_geometry import read_cameras, read_joints, read_parameters
+from .miniatures import stored_hand_model
 from .pictures import AnnotationError
 from .sample import Sample
 
@@ -97,7 +99,7 @@ class InterHand26M(AnnotatedImages):
             root: the folder with ``images`` and ``annotations``.
             split: train, val or test.
             hand_model: for parameters and vertices: MANO, to which the published parameters belong, or, of a
-                miniature, the model that its data file names. Another one is not used, with a warning.
+                miniature, the model that it was rendered with. Another one is not used, with a warning.
             subset: words separated by commas, all of which have to hold: ``single`` or ``interacting`` (the hand
                 type), ``human_annot``, or the path of a text file of annotation ids, one in a line.
             truncated: whether annotated joints outside of the image are stated too, of a hand with a joint inside.
@@ -113,14 +115,22 @@ class InterHand26M(AnnotatedImages):
         self._cameras = read_cameras(paths[1])
         self._joints = read_joints(paths[2])
         self.hand_model = None
-        if hand_model is not None and hand_model.name != annotations.hand_model:
+        self.stored_model = stored_hand_model(self.root)
+        if hand_model is not None and hand_model.name != self.stored_model:
             _log.warning(
                 "%s: its parameters belong to the hand model %s, not to %s: samples have no meshes",
-                paths[0], annotations.hand_model, hand_model.name,
+                self.root, self.stored_model, hand_model.name,
             )  # fmt: skip
         elif hand_model is not None:
             self.hand_model = hand_model
-            self._parameters = read_parameters(existing_annotation(self.root, split, "MANO_NeuralAnnot"))
+            paths.append(existing_annotation(self.root, split, "MANO_NeuralAnnot"))
+            self._parameters = read_parameters(paths[-1])
+        self.annotation_files = tuple(paths)
+
+    def digest(self) -> str:
+        digest = hashlib.sha256(repr((super().digest(), self.truncated)).encode())
+        digest.update(self._annotations.ids.tobytes())
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self._annotations.ids)
@@ -272,6 +282,11 @@ def _chosen(annotations: ImageAnnotations, subset: str, root: Path, split: str) 
             chosen &= interacting if word == "interacting" else ~interacting
             continue
         path = human_annotated_file(root, split) if word == HUMAN else Path(word).expanduser()
+        if not is_file(path) and word == HUMAN:
+            raise AnnotationError(
+                f"{path}: no such file; it lists the images that people annotated, one annotation id in a line, and is "
+                "in data/InterHand26M/ of InterWild's code"
+            )
         if not is_file(path):
             raise AnnotationError(
                 f"{path}: no such file; a subset is single, interacting, {HUMAN} (ids in "

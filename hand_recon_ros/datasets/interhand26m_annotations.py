@@ -27,8 +27,6 @@ _RIGHT_JOINTS = np.array([20, *(4 * finger + joint for finger in range(5) for jo
 JOINTS = np.stack([_RIGHT_JOINTS + NUM_KEYPOINTS, _RIGHT_JOINTS])
 """Which of their 42 joints is our keypoint (2, 21), left then right. Theirs are right then left, each finger from tip
 to base from the thumb on, the wrist last."""
-PUBLISHED_HAND_MODEL = "mano"
-"""Whose parameters the published files hold; another one is named in ``info`` of the data file."""
 
 _IMAGE_FIELDS = ("id", "file_name", "width", "height", "capture", "subject", "seq_name", "camera", "frame_idx")
 _ANNOTATION_FIELDS = ("id", "image_id", "bbox", "joint_valid", "hand_type", "hand_type_valid")
@@ -64,7 +62,6 @@ class ImageAnnotations:
         joint_valid: whether a joint is annotated and in the image (N, 42) bool, in their order.
         hand_types: indices (N,) int8 into HAND_TYPES.
         hand_type_valid: whether the hands can be told from the image (N,) bool.
-        hand_model: whose parameters belong to the images.
     """
 
     ids: np.ndarray
@@ -82,7 +79,6 @@ class ImageAnnotations:
     hand_type_valid: np.ndarray
     sequence_names: tuple[str, ...]
     camera_names: tuple[str, ...]
-    hand_model: str
 
     def selected(self, chosen: np.ndarray) -> ImageAnnotations:
         """Those of the images that are ``chosen`` (N,) bool."""
@@ -101,10 +97,6 @@ def read_image_annotations(path: Path) -> ImageAnnotations:
         raise AnnotationError(f"{path}: expected an object with images and annotations")
     images = _Columns(path, "images", content.pop("images", None), _IMAGE_FIELDS)
     annotations = _Columns(path, "annotations", content.pop("annotations", None), _ANNOTATION_FIELDS)
-    info = content.get("info", {})
-    hand_model = info.get("hand_model", PUBLISHED_HAND_MODEL) if isinstance(info, dict) else PUBLISHED_HAND_MODEL
-    if not isinstance(hand_model, str):
-        raise AnnotationError(f"{path}: info: hand_model: expected a name, got {hand_model!r:.80}")
     image_ids, known_ids = annotations.whole_numbers("image_id"), images.whole_numbers("id")
     rows = _rows_of(image_ids, known_ids, path)
     sequences, sequence_names = images.names("seq_name")
@@ -131,7 +123,6 @@ def read_image_annotations(path: Path) -> ImageAnnotations:
         hand_type_valid=np.array(valid, dtype=np.bool_),
         sequence_names=sequence_names,
         camera_names=camera_names,
-        hand_model=hand_model,
     )
 
 

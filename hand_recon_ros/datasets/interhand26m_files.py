@@ -17,14 +17,17 @@ from ..hand_model import HandModel
 from ..image_files import write_image
 from ..types import Side
 from .annotated import annotated_sample
-from .interhand26m import hand_in_world, human_annotated_file
+from .interhand26m import FRAME_RATE, hand_in_world, human_annotated_file
 from .interhand26m_annotations import HAND_TYPES, JOINTS, KINDS, NUM_JOINTS, SPLITS, annotation_path
+from .miniatures import write_marker
 from .sample import Sample
 
 _JPEG_QUALITY = 95
 _FIRST_CAMERA = 400002
 _FIRST_FRAME, _FRAME_STEP = 1000, 6
 """Of 30 frames per second every sixth, as in the 5 fps images."""
+IMAGE_RATE = FRAME_RATE / _FRAME_STEP
+"""Of a sequence, Hz."""
 _BOX = 1.2
 """Extent of the annotated boxes, relative to that of the joints."""
 _INTERACTING_JOINTS = 30
@@ -40,6 +43,7 @@ def write_interhand26m(
     split: str = "test",
     seed: int = 0,
     captures: int = 2,
+    sequence: Iterable[Sample] = (),
 ) -> int:
     """Write samples as a split of InterHand2.6M, for :class:`InterHand26M`; returns the number of images.
 
@@ -50,10 +54,12 @@ def write_interhand26m(
     Args:
         samples: with joints in metres; NaN is a joint that is not annotated. Hands without a pose get no parameters.
         root: a folder, which is made; files of the same names are replaced.
-        hand_model: to which the samples' poses belong; the data file names it.
+        hand_model: to which the samples' poses belong; hand_model.json names it.
         split: train, val or test.
         seed: of the cameras' places.
         captures: how many.
+        sequence: more samples, at IMAGE_RATE by one camera, of one arrangement and each with a hand: the last frames,
+            of the first capture.
 
     Raises ValueError for another split, and for pixels that are not rectangular; OSError.
     """
@@ -63,6 +69,8 @@ def write_interhand26m(
     for sample in samples:
         if sample.present.any():
             writer.add(sample, writer.count % captures)
+    for sample in sequence:
+        writer.add(sample, 0)
     writer.close()
     return writer.count
 
@@ -73,8 +81,7 @@ class _Writer:
     def __init__(self, root: Path, hand_model: HandModel, split: str, seed: int) -> None:
         self.count = 0
         self._root, self._hand_model, self._split, self._seed = root, hand_model, split, seed
-        info = {"description": "Rendered hands in the format of InterHand2.6M v1.0", "hand_model": hand_model.name}
-        self._data: dict[str, Any] = {"info": info, "images": [], "annotations": []}
+        self._data: dict[str, Any] = {"images": [], "annotations": []}
         self._cameras: dict[str, dict[str, dict[str, Any]]] = {}
         self._joints: dict[str, dict[str, Any]] = {}
         self._parameters: dict[str, dict[str, Any]] = {}
@@ -126,6 +133,7 @@ class _Writer:
             path = annotation_path(self._root, self._split, kind)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(content), encoding="utf-8")
+        write_marker(self._root, self._hand_model)
         human_annotated_file(self._root, self._split).write_text("".join(f"{number}\n" for number in self._human))
 
     def _camera(self, camera: Camera, sample: Sample, capture: int) -> tuple[str, np.ndarray, np.ndarray]:

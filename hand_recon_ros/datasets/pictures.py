@@ -22,7 +22,7 @@ import numpy as np
 from ..image_files import is_file
 from ..skeleton import NUM_KEYPOINTS
 from ..types import Side
-from .annotated import read_json
+from .annotated import annotation_file, read_json
 from .annotated_picture import FIELD_OF_VIEW, AnnotatedHand, AnnotatedPicture
 from .annotations import AnnotationError, Entry, path_below
 from .coco_wholebody import coco_wholebody_files, read_coco_wholebody
@@ -42,7 +42,8 @@ def read_pictures(root: Path) -> list[AnnotatedPicture]:
     path = root / FILE
     if is_file(root) or (not is_file(path) and coco_wholebody_files(root)):
         return read_coco_wholebody(root)
-    entries = read_json(path)
+    about = "a folder of annotated pictures (annotations.json, or coco_wholebody_*.json of COCO-WholeBody)"
+    entries = read_json(annotation_file(root, FILE, about))
     if not isinstance(entries, list) or not entries:
         raise AnnotationError(f"{path}: expected a list of pictures")
     return [_picture(root, Entry(entry, f"{path}: entry {number}")) for number, entry in enumerate(entries)]

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ..config import ReconstructorConfig
+from ..config import ConfigError, ReconstructorConfig
 from ..datasets.annotated import AnnotatedImages
 from ..datasets.annotations import AnnotationError
 from ..datasets.freihand import FreiHand
 from ..datasets.freihand_files import read_freihand_predictions, write_freihand_predictions
 from ..datasets.hic import Hic
 from ..datasets.interhand26m import FRAME_RATE, InterHand26M
+from ..datasets.miniatures import MANO
 from ..hand_model import HandModel, load_hand_model
 from ..skeleton import WRIST
 from ..types import Side
@@ -114,14 +115,17 @@ def evaluate_data_set(
         cache, processes: see :func:`predictions.predict`.
         progress: shows how many parts are done.
         skip_damaged: whether images that cannot be read are left out, and listed under "damaged".
-        save_predictions: for FreiHAND, the .zip that its official evaluation takes; a hand that was not found is a flat
-            hand there.
+        save_predictions: for FreiHAND, the .zip that its official evaluation takes, of all images; where no hand was
+            found, or the image cannot be read, it is a flat hand there.
         streams: whether images of InterHand2.6M are streams, with tracking, and not single ones: each sequence by each
             camera. The report then has the acceleration jitter as well, and "rate_hz".
 
     Returns the report that ``hand-recon evaluate --json`` prints: figures of the protocol before and after the two-hand
-    refinement, which FreiHAND's single hands do not have; "published" figures; "damaged" images.
+    refinement, which FreiHAND's single hands do not have; "published" figures, which are of other images where
+    "miniature" is true; "damaged" images.
     """
+    if save_predictions is not None:
+        _check_official(data, count)
     indices = np.unique(np.linspace(0, len(data.images) - 1, count or len(data.images)).round().astype(int))
     if streams and not isinstance(data.images, InterHand26M):
         raise ValueError(f"{data.images.name} has no sequences of known order: streams are of interhand26m")
@@ -130,7 +134,7 @@ def evaluate_data_set(
     measured: dict[str, list[Any]] = {"before": [], "after": []}
     damaged: list[str] = []
     others: dict[str, Any] = {"config": dataclasses.asdict(config), "damaged": damaged, "streams": streams}
-    hands: list[tuple[np.ndarray, np.ndarray]] = []
+    hands: list[Part] = []
     measure = functools.partial(_single_hands if data.protocol is None else _pairs, data, rest_hands(data.hand_model))
     for part in progress(parts) if progress else parts:
         damaged += part["damaged"].tolist()
@@ -141,11 +145,12 @@ def evaluate_data_set(
         if streams:
             sequences.append({name: part[name] for name in ("index", "joints", "before_joints", "after_joints")})
         if save_predictions is not None:
-            hands.append((part["after_joints"][:, Side.RIGHT], part["after_vertices"][:, Side.RIGHT]))
+            right = {name: part[f"after_{name}"][:, Side.RIGHT] for name in ("joints", "vertices")}
+            hands.append({"index": part["index"], **right})
     if not measured["before"]:
         raise AnnotationError(f"{data.images.name} {data.images.split}: no image can be read: {damaged[0]}")
     if save_predictions is not None:
-        write_freihand_predictions(save_predictions, *_complete(hands, data.hand_model))
+        write_freihand_predictions(save_predictions, *_complete(hands, len(data.images), data.hand_model))
     before, after = (_report(data, errors) for errors in measured.values())
     if streams:
         for when, report in (("before", before), ("after", after)):
@@ -161,13 +166,14 @@ def evaluate_freihand_predictions(data: DataSet, path: Path) -> dict[str, Any]:
     :func:`evaluate_data_set`. Raises AnnotationError."""
     joints, vertices = read_freihand_predictions(path)
     if len(joints) != len(data.images):
-        raise ValueError(f"{path}: predictions of {len(joints)} images, the data set has {len(data.images)}")
-    rest, scores = rest_hands(data.hand_model), []
+        raise AnnotationError(f"{path}: predictions of {len(joints)} images, the data set has {len(data.images)}")
+    scores = []
     for index in range(len(joints)):
         sample = data.images[index]
+        _check_annotated(data, sample.joints)
         meshes = None if sample.vertices is None else sample.vertices[Side.RIGHT][None]
         own = None if meshes is None or meshes.shape != vertices[index][None].shape else vertices[index][None]
-        scores.append(freihand.measure(joints[index][None], own, sample.joints[Side.RIGHT][None], meshes, rest))
+        scores.append(freihand.measure(joints[index][None], own, sample.joints[Side.RIGHT][None], meshes))
     return _assembled(data, freihand.report(freihand.concatenated(scores)), None, {"predictions": str(path)})
 
 
@@ -175,8 +181,10 @@ def _pairs(data: DataSet, rest: HandPairs, part: Part, when: str) -> two_hands.P
     """The errors of a part ``when``, before or after the refinement, by the protocol for two hands."""
     assert data.protocol is not None
     meshes = true_meshes = regressors = None
-    if data.images.hand_model is not None and "vertices" in part:
-        meshes, true_meshes = part[f"{when}_vertices"].astype(np.float64), part["vertices"]
+    if data.images.hand_model is not None:
+        meshes = part[f"{when}_vertices"].astype(np.float64)
+        # No image of a part may have a mesh.
+        true_meshes = part.get("vertices", np.full_like(meshes, np.nan))
         regressors = joint_regressors(data.hand_model, data.protocol.tips)
     truth = TrueHandPairs(part["joints"], true_meshes, part["arrangement"], *_valid(data, part))
     return two_hands.measure(data.protocol, HandPairs(part[f"{when}_joints"], meshes), truth, rest, regressors)
@@ -211,11 +219,17 @@ def _jitter(data: DataSet, sequences: Sequence[Part], when: str) -> dict[str, An
     return jitter(estimated, true, FRAME_RATE / step)
 
 
+def _check_annotated(data: DataSet, joints: np.ndarray) -> None:
+    """Raise AnnotationError where FreiHAND's true keypoints are all NaN."""
+    if not np.isfinite(joints).any():
+        near, split = data.images.annotation_files[0], data.images.split
+        raise AnnotationError(f"{data.images.name} {split} has no keypoints: expected {near.with_name(split)}_xyz.json")
+
+
 def _single_hands(data: DataSet, rest: HandPairs, part: Part, when: str) -> freihand.Scores:
     """The scores of a part of FreiHAND ``when``, before or after the refinement."""
     joints, true_joints = (part[name][:, Side.RIGHT] for name in (f"{when}_joints", "joints"))
-    if not np.isfinite(true_joints).any():
-        raise AnnotationError(f"{data.images.name} {data.images.split} has no keypoints: its files are not all there")
+    _check_annotated(data, true_joints)
     meshes = true_meshes = None
     if data.images.hand_model is not None and "vertices" in part:
         meshes, true_meshes = (
@@ -225,14 +239,30 @@ def _single_hands(data: DataSet, rest: HandPairs, part: Part, when: str) -> frei
     return freihand.measure(joints, meshes, true_joints, true_meshes, rest)
 
 
-def _complete(hands: Sequence[tuple[np.ndarray, np.ndarray]], model: HandModel) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints (N, 21, 3) and vertices (N, V, 3) of right hands, with a flat hand for each that was not found."""
+def _check_official(data: DataSet, count: int | None) -> None:
+    """Raise ValueError, or ConfigError for the hand model, where predictions would not be what FreiHAND's official
+    evaluation takes."""
+    if count is not None:
+        raise ValueError("the file of predictions is of all images: leave out the number of frames")
+    if data.hand_model.name != data.images.stored_model:
+        raise ConfigError(
+            f"the file of predictions needs meshes of the hand model {data.images.stored_model}, not of "
+            f"{data.hand_model.name}: load it with --set hand_model=PATH"
+        )
+
+
+def _complete(hands: Sequence[Part], count: int, model: HandModel) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (N, 21, 3) and vertices (N, V, 3) of the right hands of all ``count`` images, with a flat hand where
+    none was found."""
     rest = rest_hands(model)
     assert rest.vertices is not None
-    joints, vertices = (np.concatenate(each).astype(np.float64) for each in zip(*hands, strict=True))
-    missing = ~np.isfinite(joints).all(axis=(1, 2))
-    joints[missing] = rest.joints[0, Side.RIGHT] + _NOT_FOUND
-    vertices[missing] = rest.vertices[0, Side.RIGHT] + _NOT_FOUND
+    joints, vertices = (
+        np.tile(each[0, Side.RIGHT] + _NOT_FOUND, (count, 1, 1)) for each in (rest.joints, rest.vertices)
+    )
+    for part in hands:
+        found = np.isfinite(part["joints"]).all(axis=(1, 2))
+        joints[part["index"][found]] = part["joints"][found]
+        vertices[part["index"][found]] = part["vertices"][found]
     return joints, vertices
 
 
@@ -260,6 +290,7 @@ def _assembled(
             key: {**{name: part and part[key] for name, part in both.items()}, "ground_truth": {}}
             for key in ("metrics", "ci95")
         },
+        "miniature": data.images.stored_model != MANO,
         "published": [dataclasses.asdict(row) | {"figures": dict(row.figures)} for row in rows],
         **others,
     }

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
@@ -17,10 +18,11 @@ from .. import __version__
 from ..config import ReconstructorConfig
 from ..datasets.annotated import AnnotatedImages
 from ..datasets.annotations import AnnotationError
-from ..datasets.cached import cached
+from ..datasets.cached import read_arrays, write_arrays
 from ..datasets.interhand26m import FRAME_RATE, InterHand26M
 from ..datasets.sample import Sample
 from ..detect.pair_detector import pair_detector_file
+from ..hand_model.model import hand_model_files
 from ..reconstructor import TwoHandReconstructor
 from ..runtime.bundled_networks import bundled_network
 from ..types import TwoHandEstimate
@@ -84,11 +86,11 @@ def predict(work: Work, cache: Path | None = None, processes: int = 1) -> Iterat
         worker: _Worker | None = None
         for indices in parts:
             path = _path(folder, indices)
-            if path is not None and path.exists():
-                yield _stored(path)
-                continue
-            worker = worker or _Worker(work)
-            yield worker(indices, path)
+            part = _stored(path)
+            if part is None:
+                worker = worker or _Worker(work)
+                part = worker(indices, path)
+            yield part
         return
     # Spawned, because OpenVINO's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
@@ -112,30 +114,41 @@ class _Worker:
         self.work, self.reconstructor = work, TwoHandReconstructor(work.config)
 
     def __call__(self, indices: Sequence[int], path: Path | None) -> Part:
-        def compute() -> Part:
-            work = self.work
-            return predicted(self.reconstructor, work.images, indices, work.skip_damaged, work.streams)
+        work = self.work
+        part = predicted(self.reconstructor, work.images, indices, work.skip_damaged, work.streams)
+        if path is not None:
+            write_arrays(path, part)
+        return part
 
-        return compute() if path is None else cached(path, compute)
 
-
+_work: Work | None = None
 _worker: _Worker | None = None
-"""Of a process that :func:`predict` has started."""
+"""Of a process that :func:`predict` has started; its networks are loaded for the first part that is not stored."""
 
 
 def _start(work: Work) -> None:
-    global _worker
-    _worker = _Worker(work)
+    global _work
+    _work = work
+    # Ctrl-C ends it at once: as an exception it would end this part only, and the next one would be begun.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _run(indices: Sequence[int], path: Path | None) -> Part:
-    assert _worker is not None
-    return _worker(indices, path)
+    global _worker
+    part = _stored(path)
+    if part is None:
+        assert _work is not None
+        _worker = _worker or _Worker(_work)
+        part = _worker(indices, path)
+    return part
 
 
-def _stored(path: Path) -> Part:
-    with np.load(path) as arrays:
-        return dict(arrays)
+def _stored(path: Path | None) -> Part | None:
+    """The part in a file; None where there is none, or where images were damaged, which may have been mended."""
+    if path is None or not path.exists():
+        return None
+    part = read_arrays(path)
+    return None if len(part["damaged"]) else part
 
 
 def _path(folder: Path | None, indices: Sequence[int]) -> Path | None:
@@ -146,7 +159,7 @@ def _path(folder: Path | None, indices: Sequence[int]) -> Path | None:
 
 
 def _digest(work: Work) -> str:
-    """Of everything that predictions depend on, but for the pictures themselves."""
+    """Of everything that parts depend on, but for the pictures themselves, and meshes in files of their own."""
     config = work.config
     files = [
         bundled_network(kind, name)
@@ -154,14 +167,21 @@ def _digest(work: Work) -> str:
         if name != "none"
     ]
     files += [pair_detector_file()] if config.detector != "none" else []
+    files += hand_model_files(config.hand_model) if config.hand_model else ()
+    files += [Path(config.hand_calibration).expanduser()] if config.hand_calibration else []
     content = {
         "version": __version__,
-        "images": len(work.images),
+        "images": work.images.digest(),
         "streams": work.streams,
         "config": dataclasses.asdict(config),
-        "files": [hashlib.sha256(path.read_bytes()).hexdigest() for path in files],
+        "files": [_sha256(path) for path in files if path.is_file()],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def predicted(

@@ -215,18 +215,28 @@ def load_hand_model(path: str | pathlib.Path = "") -> HandModel:
     """
     if not str(path):
         return load_embedded()
+    files = hand_model_files(path)
+    first, *others = (read_arrays(file) for file in files)
+    left: HandArrays | None
+    if _is_left(files[0]):
+        right, left = others[0] if others else first.mirrored(), first
+    else:
+        right, left = first, others[0] if others else None
+    stem = files[0].stem
+    name = re.sub(r"[_-]?(right|left)$", "", stem, flags=re.IGNORECASE) or stem  # the same for both files
+    return HandModel("mano" if len(right.template) == MANO_VERTICES else name, right, left)
+
+
+def hand_model_files(path: str | pathlib.Path) -> tuple[pathlib.Path, ...]:
+    """The files that :func:`load_hand_model` reads: the first is of ``path``, a second one, if it is there, is of the
+    other hand."""
     path = pathlib.Path(os.path.expanduser(path))
     if path.is_dir():
         path = path / "MANO_RIGHT.npz"
-    first = read_arrays(path)
-    is_left = "LEFT" in path.name.upper()
-    old, new = ("LEFT", "RIGHT") if is_left else ("RIGHT", "LEFT")
+    old, new = ("LEFT", "RIGHT") if _is_left(path) else ("RIGHT", "LEFT")
     beside = path.with_name(path.name.replace(old, new).replace(old.lower(), new.lower()))
-    alone = beside == path or not beside.is_file()
-    if alone and not is_left:
-        right, left = first, None
-    else:
-        second = first.mirrored() if alone else read_arrays(beside)
-        right, left = (second, first) if is_left else (first, second)
-    name = re.sub(r"[_-]?(right|left)$", "", path.stem, flags=re.IGNORECASE) or path.stem  # the same for both files
-    return HandModel("mano" if len(right.template) == MANO_VERTICES else name, right, left)
+    return (path,) if beside == path or not beside.is_file() else (path, beside)
+
+
+def _is_left(path: pathlib.Path) -> bool:
+    return "LEFT" in path.name.upper()

@@ -13,7 +13,6 @@ import json
 import math
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..runtime.model_files import replacing
 from .hamer import DECODER_HEAD_SIZE, HamerConfig
 from .hand_networks import CONFIG, NETWORK, SOURCE, Config, config_to_json, make_network, network_name
 from .torch_archive import CheckpointError, StoredTensor, TorchArchive
@@ -189,17 +189,10 @@ def _write(path: Path, archive: TorchArchive, kept: Mapping[str, StoredTensor], 
     """Write the file, tensor by tensor, so that never more than one is in memory; returns the bytes of all tensors."""
     header, size = _header(kept, notes)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(header)
-            for data in _contents(archive, kept):
-                file.write(data)
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
+    with replacing(path) as scratch, scratch.open("wb") as file:
+        file.write(header)
+        for data in _contents(archive, kept):
+            file.write(data)
     return size
 
 

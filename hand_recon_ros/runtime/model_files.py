@@ -7,15 +7,16 @@ installed they are read from its folder, and the framework itself is never impor
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 WHEEL_REQUIREMENT = "mediapipe==0.10.21"
@@ -268,15 +269,27 @@ def _extract(wheel: Path, folder: Path) -> list[Path]:
     return paths
 
 
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file beside its place and move it there: a reader never sees half of it. Raises OSError."""
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """An empty file beside ``path`` to write to, which takes its place when the context ends: a reader never sees half
+    of it, and several processes may write it.
+
+    After an exception the file is removed, and what was at ``path`` stays. Raises OSError.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    scratch = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(scratch, 0o644)
-        shutil.move(scratch, path)
+        yield scratch
+        scratch.chmod(0o644)
+        scratch.replace(path)
     except BaseException:
-        Path(scratch).unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)
         raise
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file by :func:`replacing`. Raises OSError."""
+    with replacing(path) as scratch:
+        scratch.write_bytes(content)
     return path

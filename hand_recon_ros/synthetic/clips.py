@@ -15,6 +15,7 @@ from ..calibration import read_calibration, write_calibration
 from ..camera import Camera
 from ..hand_model import HandModel, load_hand_model
 from ..image_files import VideoWriter, open_video, read_image, write_image
+from ..runtime.model_files import replacing
 from ..types import Side
 from .clip_setup import clip_scenes
 from .motion import PHASES
@@ -174,9 +175,8 @@ def write_clip(
         "rate": np.array(float(rate)),
         "seed": np.array(seed),
     }
-    partial = writer.folder / "truth.partial.npz"
-    np.savez_compressed(partial, allow_pickle=False, **truth)
-    partial.replace(writer.folder / "truth.npz")
+    with replacing(writer.folder / "truth.npz") as scratch, scratch.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **truth)
     return writer.folder
 
 

@@ -7,16 +7,20 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..camera import Camera
+from ..datasets.annotated import annotated_sample
 from ..datasets.freihand import SIZE
 from ..datasets.freihand_files import freihand_camera, write_freihand
 from ..datasets.hic import HIC_CAMERA
 from ..datasets.hic_files import write_hic
-from ..datasets.interhand26m_files import write_interhand26m
+from ..datasets.interhand26m_files import IMAGE_RATE, write_interhand26m
 from ..datasets.sample import Sample
 from ..hand_model import HandModel, load_hand_model
 from ..types import Side
+from .clip_setup import clip_scenes
 from .sample_rendering import render_frame
 from .sample_stream import SampleStream
+from .scene import render_scene
 
 
 def freihand_samples(split: str, seed: int, hand_model: HandModel) -> Iterator[Sample]:
@@ -48,13 +52,32 @@ def hic_samples(split: str, seed: int, hand_model: HandModel) -> Iterator[Sample
             yield render_frame(dataclasses.replace(scene, camera=HIC_CAMERA), hand_model, *size)
 
 
+def clip_samples(frames: int, seed: int, hand_model: HandModel, rate: float) -> Iterator[Sample]:
+    """Both hands as they move in front of a webcam, without maps of depth and occlusion.
+
+    Args:
+        frames: number of samples.
+        seed: of :func:`clip_scenes`.
+        rate: of the samples, Hz.
+    """
+    camera = Camera.from_fov(320, 240, 65.0)
+    motion, scenes = clip_scenes(hand_model, frames, seed, camera, rate)
+    for number, scene in enumerate(scenes):
+        rendering = render_scene(scene, hand_model)
+        yield annotated_sample(
+            rendering.image, camera, rendering.joints, f"clip/{seed}/{number}", "clip",
+            motion.rotations[number], motion.betas, motion.translation[number],
+        )  # fmt: skip
+
+
 def write_miniature(name: str, root: Path, frames: int, seed: int) -> None:
     """Write rendered images in the format of a published data set.
 
     Args:
         name: interhand26m, freihand or hic.
         root: folder to write.
-        frames: number of images of the test split; FreiHAND's miniature has as many annotations for training.
+        frames: number of images of the test split; FreiHAND's miniature has as many annotations for training, and a
+            third of InterHand2.6M's are one sequence.
         seed: of the samples.
     """
     model = load_hand_model()
@@ -62,7 +85,10 @@ def write_miniature(name: str, root: Path, frames: int, seed: int) -> None:
     if name == "interhand26m":
         stream = SampleStream("test", seed, model)
         with_hands = (sample for number in itertools.count() if (sample := stream[number]).present.any())
-        write_interhand26m(itertools.islice(with_hands, frames), root, model, "test", seed)
+        moving = frames // 3
+        sequence = clip_samples(moving, seed, model, IMAGE_RATE) if moving else ()
+        single = itertools.islice(with_hands, frames - moving)
+        write_interhand26m(single, root, model, "test", seed, sequence=sequence)
     elif name == "freihand":
         training, evaluation = (
             itertools.islice(freihand_samples(split, seed, model), frames) for split in ("train", "test")

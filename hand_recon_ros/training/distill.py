@@ -18,6 +18,7 @@ from ..evaluation.encoder_predictors import session_predictor
 from ..image_files import KeptFiles, printable
 from ..models.exported_weights import encoder_from_onnx
 from ..runtime.bundled_networks import bundled_network
+from ..runtime.model_files import replacing, write_whole
 from . import distill_report
 from .encoder import EncoderTraining, Recipe
 from .label_recordings import label_recordings, left_out_text
@@ -182,10 +183,9 @@ def _train(options: DistillOptions) -> tuple[Path, int]:
     out, start = options.out, options.out / "start.safetensors"
     network = encoder_from_onnx(bundled_network("encoder", _START))
     if not start.exists():
-        part = start.with_suffix(".part")
         weights = {name: value.contiguous() for name, value in network.state_dict().items()}
-        save_file(weights, part, {"encoder": json.dumps(dataclasses.asdict(network.config))})
-        part.replace(start)
+        with replacing(start) as scratch:
+            save_file(weights, scratch, {"encoder": json.dumps(dataclasses.asdict(network.config))})
     training = dataclasses.replace(
         options.training, out=str(out / "training"), weights=str(start), cache=str(out / "renders"), corrupted=0.0
     )
@@ -232,6 +232,4 @@ def _tell(recording: Mapping[str, Any]) -> None:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())

@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from ..config import ConfigError, setting
+from ..runtime.model_files import replacing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,14 +214,12 @@ class Trainer(abc.ABC):
             "model": self.plain_model.state_dict(), "average": self.average,
             "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
         }  # fmt: skip
-        # Written to another name and renamed: a run may be killed at any moment.
-        part = self._checkpoint.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(self._checkpoint)
+        # A run may be killed at any moment.
+        with replacing(self._checkpoint) as scratch:
+            torch.save(state, scratch)
         weights = {name: value.contiguous() for name, value in self.average.items()}
-        part = self.out / f"{self.name}.part"
-        save_file(weights, part, {**self.metadata, "step": str(self.step)})
-        part.replace(self.out / f"{self.name}.safetensors")
+        with replacing(self.out / f"{self.name}.safetensors") as scratch:
+            save_file(weights, scratch, {**self.metadata, "step": str(self.step)})
 
     @property
     def _checkpoint(self) -> Path:

@@ -29,6 +29,7 @@ from ..detect.views import tiles, turned
 from ..landmarks.crops import alike, tracking_box
 from ..landmarks.landmarks import UNSTEADY, HandLandmarks
 from ..landmarks.observation import RotatedBox
+from ..runtime.model_files import write_whole
 from ..types import Side
 
 _PALM_SCORE = 0.08
@@ -354,9 +355,7 @@ def write_labels(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         path: the JSON file.
         rows: as of :meth:`PictureLabels.as_json`.
     """
-    part = path.with_suffix(".part")
-    part.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
-    part.replace(path)
+    write_whole(path, ("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n").encode())
 
 
 def keypoint_box(keypoints: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ def measure(
     vertices: np.ndarray | None,
     true_joints: np.ndarray,
     true_vertices: np.ndarray | None,
-    rest: HandPairs,
+    rest: HandPairs | None = None,
 ) -> Scores:
     """The scores of N images.
 
@@ -48,9 +48,9 @@ def measure(
         joints, true_joints: keypoints (N, 21, 3), metres in the camera frame; NaN where no hand was found.
         vertices, true_vertices: (N, V, 3), likewise. Without predicted ones, or with those of another hand
             model, which are not passed, there are no scores of meshes.
-        rest: of :func:`rest_pose.rest_hands`, for hands that were not found.
+        rest: of :func:`rest_pose.rest_hands`, for hands that were not found; None where all were.
 
-    Raises ValueError where shapes do not fit.
+    Raises ValueError where shapes do not fit, or a hand was not found and there is no rest.
     """
     joints, true_joints = _checked(joints, true_joints, "joints")
     if true_joints.shape[1:] != (NUM_KEYPOINTS, 3):
@@ -60,10 +60,13 @@ def measure(
     if vertices is not None and true_vertices is not None:
         vertices, true_vertices = _checked(vertices, true_vertices, "vertices")
         found &= np.isfinite(vertices).all(axis=(1, 2))
-    filled = with_rest(joints, found, rest.joints[0, Side.RIGHT], wrists)
+    if rest is None and not found.all():
+        raise ValueError("hands that were not found need a hand at rest")
+    filled = joints if rest is None else with_rest(joints, found, rest.joints[0, Side.RIGHT], wrists)
     scores = _point_scores(filled, true_joints, "mpjpe_mm", "auc")
-    if vertices is not None and true_vertices is not None and rest.vertices is not None:
-        filled = with_rest(vertices, found, rest.vertices[0, Side.RIGHT], wrists)
+    if vertices is not None and true_vertices is not None and (rest is None or rest.vertices is not None):
+        flat = None if rest is None else rest.vertices
+        filled = vertices if flat is None else with_rest(vertices, found, flat[0, Side.RIGHT], wrists)
         scores |= _point_scores(filled, true_vertices, "mpvpe_mm", "mesh_auc")
         scores |= _f_scores(filled, true_vertices)
     plain = {name: np.where(found, values, np.nan) for name, values in scores.items()}

@@ -14,12 +14,10 @@ from ...types import Side
 
 RIGHT, LEFT, INTERACTING = "right", "left", "interacting"
 """Types of an image's hands, as InterHand2.6M and HIC have them."""
-SMPLX_TIPS = (744, 320, 443, 554, 671)
-FREIHAND_TIPS = (744, 320, 443, 555, 672)
 INTAGHAND_TIPS = (745, 317, 444, 556, 673)
 INTERHAND_TIPS = (745, 317, 445, 556, 673)
-"""MANO's vertices that are the fingertips, thumb to little finger: of smplx, FreiHAND, IntagHand with DIR, and
-InterHand2.6M's regressor with InterWild."""
+"""MANO's vertices that are the fingertips, thumb to little finger: of IntagHand with DIR, and of InterHand2.6M's
+regressor with InterWild."""
 
 
 @dataclasses.dataclass(frozen=True)

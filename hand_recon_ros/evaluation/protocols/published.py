@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..picture_tables import Rows
+from .rest_pose import SUFFIX
 
 A2P = "A2P (arXiv:2503.17788v3)"
 
@@ -64,12 +65,17 @@ PUBLISHED = (
 def beside(dataset: str, protocol: str, report: Mapping[str, Any]) -> Rows:
     """A table of a report's figures above the published ones: those by its protocol, and those without a known one.
 
-    ``report`` has "metrics" and "ci95" of figures, as those of the protocols.
+    The first row is of the hands that were found, with their share; the second, where there are such figures, of all
+    hands, see :mod:`rest_pose`. ``report`` has "metrics" and "ci95" of figures, as those of the protocols.
     """
-    rows = published(dataset, protocol)
-    names = [name for name in report["metrics"] if any(name in row.figures for row in rows)]
-    measured = [_with_interval(report["metrics"][name], report["ci95"].get(name)) for name in names]
-    table: Rows = [("method", *names, "protocol", "source"), ("measured", *measured, protocol, "")]
+    rows, metrics = published(dataset, protocol), report["metrics"]
+    names = [name for name in metrics if any(name in row.figures for row in rows)]
+    found = "" if metrics.get("found") is None else f"{metrics['found']:.1%} of the hands"
+    table: Rows = [("method", *names, "protocol", "source")]
+    for method, suffix, source in (("measured", "", found), (f"measured {SUFFIX}", SUFFIX, "all hands")):
+        if any(name + suffix in metrics for name in names):
+            cells = [_with_interval(metrics.get(name + suffix), report["ci95"].get(name + suffix)) for name in names]
+            table.append((method, *cells, protocol, source))
     for row in rows:
         figures = (f"{row.figures[name]:g}" if name in row.figures else "" for name in names)
         table.append((row.method, *figures, row.protocol or "not stated", row.source))
