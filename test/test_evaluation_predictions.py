@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from typing import Any
 
@@ -13,10 +14,12 @@ from data_set_support import CONFIG, FAST, FRAMES, MODEL, OracleOfStreams, insta
 
 from hand_recon_ros import Side
 from hand_recon_ros.config import ReconstructorConfig
+from hand_recon_ros.datasets.annotated import AnnotatedImages
 from hand_recon_ros.datasets.annotations import AnnotationError
 from hand_recon_ros.datasets.freihand import FreiHand
 from hand_recon_ros.datasets.interhand26m import InterHand26M
 from hand_recon_ros.datasets.interhand26m_files import write_interhand26m
+from hand_recon_ros.datasets.sample import Sample
 from hand_recon_ros.evaluation import predictions
 from hand_recon_ros.evaluation.data_sets import evaluate_data_set, open_data_set
 from hand_recon_ros.synthetic import SampleStream
@@ -127,3 +130,27 @@ def test_several_processes_predict_the_same(miniatures, tmp_path, monkeypatch):
     one = evaluate_data_set(data, CONFIG)
     two = evaluate_data_set(data, CONFIG, cache=tmp_path, processes=2)
     assert one == two and one["counts"]["hands_found"] > 0
+
+
+class NamesItsGpu(AnnotatedImages):
+    """Images that are all damaged: the reason is the GPU that the process sees."""
+
+    name, split, stored_model, hand_model, annotation_files = "gpus", "test", "mano", None, ()
+
+    def __len__(self) -> int:
+        return 4
+
+    def sample(self, index: int) -> Sample:
+        raise AnnotationError(os.environ.get("CUDA_VISIBLE_DEVICES", "none"))
+
+
+@pytest.mark.parametrize(("gpus", "seen"), [(["3", "GPU-5"], {"3", "GPU-5"}), (["3"], {"3"}), ([], {"none"})])
+def test_processes_use_the_gpus_by_turns(monkeypatch, gpus, seen):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(predictions, "gpus_of", lambda device: gpus)
+    monkeypatch.setattr(predictions, "PART", 1)
+    work = predictions.Work(NamesItsGpu(), tuple(range(4)), CONFIG)
+    parts = list(predictions.predict(work, processes=2))
+    named = {text for part in parts for text in part["damaged"].tolist()}
+    # One process may be faster and predict all of them.
+    assert len(parts) == 4 and named and named <= seen

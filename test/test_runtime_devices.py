@@ -21,6 +21,7 @@ from hand_recon_ros.runtime.devices import (
     choose_device,
     cuda_problem,
     describe_device,
+    gpus_of,
     resolved_device,
 )
 from hand_recon_ros.synthetic import clip_scenes, render_scene
@@ -64,6 +65,21 @@ def test_with_a_gpu_it_is_chosen(with_gpu, monkeypatch):
     assert [resolved_device(name) for name in DEVICES] == ["cuda", "cpu", "cuda", "torch"]
     assert describe_device("auto") == "networks run on the GPU a GPU (device is 'auto')"
     assert "CPU" in describe_device("auto", "cpu") and "the GPU failed" in describe_device("auto", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus"), [(None, ["0", "1", "2"]), ("", ["0", "1", "2"]), ("4,6,7", ["4", "6", "7"])]
+)
+def test_gpus_have_the_names_that_a_process_can_be_given(with_gpu, monkeypatch, visible, gpus):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpus_of("auto") == gpus_of("cuda") == gpus
+    assert gpus_of("cpu") == gpus_of("torch") == []
 
 
 def test_cuda_without_a_gpu_is_refused_with_the_reason_and_the_way_out(caplog, without_gpu):

@@ -7,6 +7,8 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
+import multiprocessing.queues
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -25,6 +27,7 @@ from ..detect.pair_detector import pair_detector_file
 from ..hand_model.model import hand_model_files
 from ..reconstructor import TwoHandReconstructor
 from ..runtime.bundled_networks import bundled_network
+from ..runtime.devices import VISIBLE_GPUS, gpus_of
 from ..types import TwoHandEstimate
 from .protocols.samples import predicted_pairs
 
@@ -73,7 +76,8 @@ def predict(work: Work, cache: Path | None = None, processes: int = 1) -> Iterat
         work: what is predicted.
         cache: folder in which parts are stored, below one for the data set, the settings and the networks; parts that
             are there already are not predicted again.
-        processes: how many predict at the same time; with 1 it is this one.
+        processes: how many predict at the same time; with 1 it is this one. Several of them use the GPUs of this
+            machine by turns, each one of them, where ``device`` is a GPU.
 
     Raises AnnotationError for a damaged image that may not be skipped.
     """
@@ -94,7 +98,10 @@ def predict(work: Work, cache: Path | None = None, processes: int = 1) -> Iterat
         return
     # Spawned, because OpenVINO's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _start, (work,)) as pool:
+    gpus, turns = gpus_of(work.config.device), context.SimpleQueue()
+    for number in range(processes):
+        turns.put(gpus[number % len(gpus)] if gpus else "")
+    with ProcessPoolExecutor(processes, context, _start, (work, turns)) as pool:
         waiting: collections.deque[Future[Part]] = collections.deque()
         try:
             for indices in parts:
@@ -126,9 +133,12 @@ _worker: _Worker | None = None
 """Of a process that :func:`predict` has started; its networks are loaded for the first part that is not stored."""
 
 
-def _start(work: Work) -> None:
+def _start(work: Work, gpus: multiprocessing.queues.SimpleQueue[str]) -> None:
+    """``gpus``: the one of each process, empty where there is none."""
     global _work
     _work = work
+    if gpu := gpus.get():
+        os.environ[VISIBLE_GPUS] = gpu  # CUDA reads it when it is first used
     # Ctrl-C ends it at once: as an exception it would end this part only, and the next one would be begun.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

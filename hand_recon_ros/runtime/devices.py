@@ -6,11 +6,13 @@ import ctypes
 import functools
 import importlib.util
 import logging
+import os
 
 DEVICES = ("auto", "cpu", "cuda", "torch")
 
 _LOGGER = logging.getLogger("hand_recon_ros")
 CUDA_LIBRARY = "libcuda.so.1"
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 class DeviceError(RuntimeError):
@@ -55,6 +57,17 @@ def describe_device(name: str, used: str = "") -> str:
     import torch
 
     return f"networks run on the GPU {torch.cuda.get_device_name()} (device is {name!r})"
+
+
+def gpus_of(name: str) -> list[str]:
+    """The GPUs that processes can share with the setting ``device``, as CUDA_VISIBLE_DEVICES names them; [] where the
+    networks run on the CPU. Raises as :func:`resolved_device`."""
+    if resolved_device(name) != "cuda":
+        return []
+    import torch
+
+    count, named = torch.cuda.device_count(), os.environ.get(VISIBLE_GPUS, "")
+    return named.split(",")[:count] if named else [str(number) for number in range(count)]
 
 
 def torch_problem() -> str:
