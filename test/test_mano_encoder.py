@@ -65,7 +65,7 @@ def scene():
 
 
 class Exact:
-    """A network that predicts what it is told, in the order of the crops."""
+    """A network whose predictions are given, in the order of the crops."""
 
     name = "hamer"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 KEPT_OF_A_KIND = 20
 """Lines that are kept of faults that differ in their numbers alone."""
 _KINDS = 200
-"""Kinds of faults that are told apart; what comes after them counts as one more kind."""
+"""Kinds of faults that are counted each by itself; what comes after them counts as one more kind."""
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?|\b(nan|inf)\b")
 
 

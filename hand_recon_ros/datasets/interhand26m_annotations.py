@@ -61,7 +61,7 @@ class ImageAnnotations:
         boxes: x, y, width, height (N, 4), pixels.
         joint_valid: whether a joint is annotated and in the image (N, 42) bool, in their order.
         hand_types: indices (N,) int8 into HAND_TYPES.
-        hand_type_valid: whether the hands can be told from the image (N,) bool.
+        hand_type_valid: whether the hand type is certain (N,) bool.
     """
 
     ids: np.ndarray

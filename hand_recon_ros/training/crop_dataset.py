@@ -98,7 +98,7 @@ class CropDataset(Dataset[dict[str, np.ndarray]]):
         return arrays
 
     def _source(self, rng: np.random.Generator) -> Photographs | DataStream | None:
-        """What a sample is of, drawn by the shares; None: rendered."""
+        """What a sample is of, chosen at random by the shares; None: rendered."""
         place = rng.random() if self._sources else 0.0
         for source, share in self._sources:
             place -= share

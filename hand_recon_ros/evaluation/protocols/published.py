@@ -22,7 +22,7 @@ class Published:
         figures: under the names of the protocols' reports.
         source: where the figures stand.
         protocol: by which they were measured, a name of the protocols; empty where the source's code is not public, or
-            a table of others repeats them, so that it cannot be told.
+            a table of others repeats them, so that it is not known.
     """
 
     dataset: str
