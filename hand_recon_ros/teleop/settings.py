@@ -11,7 +11,7 @@ from ..config import ConfigError, setting
 class TeleopSettings:
     """Settings of the teleoperation. Raises ConfigError where two contradict."""
 
-    scale: float = setting(1.0, "way of the target per way of the hand", low=0.01, high=10.0, live=True)
+    scale: float = setting(1.0, "translation of the target over that of the hand", low=0.01, high=10.0, live=True)
     clutch: str = setting(
         "service",
         "what lets the target follow the hand: ~/engage, the pinch of thumb and index finger while it lasts, or always"
