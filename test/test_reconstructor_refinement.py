@@ -133,7 +133,7 @@ def test_in_the_demonstration_hands_that_lie_on_each_other_are_refined():
     _, scenes = clip_scenes(MODEL, 300, 0, camera)
     result = TwoHandReconstructor.from_config(refine_budget=0.0)
     depths = []
-    for frame in range(170, 250):
+    for frame in range(150, 260):
         estimate = result(render_scene(scenes[frame], MODEL).image, camera, frame / 30)
         before = estimate.before_refinement()
         if estimate.refined and before.left.state == before.right.state == HandState.TRACKED:

@@ -53,6 +53,14 @@ def wrists(networks: TwoHandReconstructor, camera: Camera) -> tuple[np.ndarray, 
     return found, rendering.joints[:, 0] + camera.center
 
 
+def check(camera: Camera, found: np.ndarray, truth: np.ndarray) -> None:
+    """Wrists (2, 3) are on the rays of the true ones, and as far away as one camera can tell: of the direction it measures
+    more than of the distance."""
+    assert np.linalg.norm(camera.project(found) - camera.project(truth), axis=1).max() < 12.0
+    far, true_far = (np.linalg.norm(points - camera.center, axis=1) for points in (found, truth))
+    assert np.abs(far / true_far - 1.0).max() < 0.13
+
+
 def test_both_cameras_of_a_rendered_stereo_pair_find_the_hands_at_one_place(networks: TwoHandReconstructor) -> None:
     info = np.array([[500.0, 0.0, 319.5, 0.0], [0.0, 500.0, 239.5, 0.0], [0.0, 0.0, 1.0, 0.0]])
     pair = []
@@ -62,16 +70,16 @@ def test_both_cameras_of_a_rendered_stereo_pair_find_the_hands_at_one_place(netw
         pair.append(Camera(K=P[:, :3], width=640, height=480, center=np.array([-shift / 500.0, 0.0, 0.0])))
     (left, truth), (right, same) = (wrists(networks, camera) for camera in pair)
     np.testing.assert_allclose(truth, same, atol=1e-9)
-    # One camera measures the distance much worse than the direction.
-    assert np.abs((right - left)[:, :2]).max() < 0.02 < BASELINE[0] / 3
-    assert np.abs((right - truth)[:, :2]).max() < 0.02 and np.linalg.norm(right - truth, axis=1).max() < 0.06
+    assert np.abs((right - left)[:, :2]).max() < BASELINE[0] / 4
+    for camera, found in zip(pair, (left, right), strict=True):
+        check(camera, found, truth)
 
 
 @pytest.mark.parametrize("share", [0.75, 1.3])
 def test_pixels_that_are_not_square(networks: TwoHandReconstructor, share: float) -> None:
     K = np.array([[480.0, 0.0, 319.5], [0.0, 480.0 * share, 239.5], [0.0, 0.0, 1.0]])
-    found, truth = wrists(networks, Camera(K=K, width=640, height=480))
-    assert np.abs((found - truth)[:, :2]).max() < 0.02 and np.linalg.norm(found - truth, axis=1).max() < 0.06
+    camera = Camera(K=K, width=640, height=480)
+    check(camera, *wrists(networks, camera))
 
 
 def test_the_node_takes_the_baseline_of_camera_info() -> None:
