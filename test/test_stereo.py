@@ -54,8 +54,7 @@ def wrists(networks: TwoHandReconstructor, camera: Camera) -> tuple[np.ndarray, 
 
 
 def check(camera: Camera, found: np.ndarray, truth: np.ndarray) -> None:
-    """Wrists (2, 3) are on the rays of the true ones, and as far away as one camera can tell: of the direction it measures
-    more than of the distance."""
+    """Wrists (2, 3) are near the rays of the true ones; one camera measures their distance much worse."""
     assert np.linalg.norm(camera.project(found) - camera.project(truth), axis=1).max() < 12.0
     far, true_far = (np.linalg.norm(points - camera.center, axis=1) for points in (found, truth))
     assert np.abs(far / true_far - 1.0).max() < 0.13
