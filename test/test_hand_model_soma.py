@@ -25,6 +25,7 @@ from hand_recon_ros.hand_model.soma_import import SomaHand, check_joints, soma_a
 from hand_recon_ros.lift.lifter import Lifter
 from hand_recon_ros.models.soma_layer import check_assets
 from hand_recon_ros.skeleton import mirror_points
+from hand_recon_ros.synthetic.mano_stand_in import joint_regressor
 
 LAST = [i for i, name in enumerate(soma_stand_in.HAND_JOINTS) if name.endswith("End")]
 METACARPALS = [5, 10, 15, 20]
@@ -48,7 +49,7 @@ def plain(side: Side) -> SomaHand:
         joint_names=tuple(f"LeftHand{name}" for name in soma_stand_in.HAND_JOINTS),
         template=0.01 * mesh.mean,
         directions=0.01 * mesh.directions,
-        regressor=regressor(mesh.points, assets().joints),
+        regressor=joint_regressor(mesh.points, assets().joints, nearest=80),
         weights=weights,
         faces=mesh.faces,
     )
@@ -62,16 +63,6 @@ def plain(side: Side) -> SomaHand:
         directions=mirror_points(left.directions),
         faces=left.faces[:, ::-1],
     )
-
-
-def regressor(points: np.ndarray, joints: np.ndarray) -> np.ndarray:
-    """The smallest weights (25, V) of the 80 nearest points whose sum is one and whose average is the joint."""
-    result = np.zeros((len(joints), len(points)))
-    for row, joint in zip(result, joints, strict=True):
-        near = np.argsort(np.linalg.norm(points - joint, axis=1))[:80]
-        system = np.concatenate([points[near].T, np.ones((1, 80))])
-        row[near] = np.linalg.lstsq(system, np.append(joint, 1.0), rcond=None)[0]
-    return result
 
 
 def chain(

@@ -48,7 +48,7 @@ def mano_stand_in(seed: int = 0) -> dict[str, Any]:
     mixture = np.linalg.qr(rng.normal(size=(10, 10)))[0]
     direction = rng.normal(size=(16, 3))
     direction *= rng.uniform(*_MOVED, 16)[:, None] / np.linalg.norm(direction, axis=1, keepdims=True)
-    regressor = _regressor(template, joints[0] + direction)
+    regressor = joint_regressor(template, joints[0] + direction)
     weights = model.weights(Side.RIGHT).astype(np.float64)
     posedirs = _posedirs(rng, model, betas, field, template, regressor @ template, weights, rest_orientations[0])
     return {
@@ -81,12 +81,13 @@ def _smooth_field(rng: np.random.Generator, points: np.ndarray) -> np.ndarray:
     return np.asarray(_SKIN_RMS * values / np.sqrt(np.mean(values**2)))
 
 
-def _regressor(vertices: np.ndarray, joints: np.ndarray) -> np.ndarray:
-    """Weights (16, V) of the 40 vertices near each joint that have the joint for their mean: the smallest ones."""
-    result = np.zeros((16, len(vertices)))
+def joint_regressor(vertices: np.ndarray, joints: np.ndarray, nearest: int = 40) -> np.ndarray:
+    """Weights (J, V) of the ``nearest`` vertices of each joint (J, 3) that have the joint for their mean: the smallest
+    ones, with the sum 1."""
+    result = np.zeros((len(joints), len(vertices)))
     for row, joint in zip(result, joints, strict=True):
-        near = np.argsort(np.linalg.norm(vertices - joint, axis=1))[:40]
-        system = np.concatenate([vertices[near].T, np.ones((1, 40))])
+        near = np.argsort(np.linalg.norm(vertices - joint, axis=1))[:nearest]
+        system = np.concatenate([vertices[near].T, np.ones((1, nearest))])
         row[near] = np.linalg.lstsq(system, np.append(joint, 1.0), rcond=None)[0]
     return result
 
