@@ -178,7 +178,9 @@ class ReconstructorConfig:
         "and an installed mediapipe",
     )
     model_cache: str = setting(
-        "", "folder for compiled networks, so that later starts do not compile them again (device cpu); empty: none"
+        "",
+        "folder for compiled networks, so that later starts do not compile them again (device cpu); empty: "
+        "$HAND_RECON_MODEL_CACHE, or else none",
     )
     mirrored_input: bool = setting(False, "the images are mirrored, as selfie cameras show them", live=True)
     min_detection_score: float = setting(0.5, "palm detections below this are ignored", low=0.0, high=1.0, live=True)

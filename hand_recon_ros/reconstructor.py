@@ -32,7 +32,7 @@ from .lift.lifted_hand import LiftedHand
 from .lift.lifter import Lifter
 from .runtime.devices import DeviceError, choose_device
 from .runtime.sessions import SessionError
-from .track.encoder_schedule import encode
+from .track.encoder_schedule import encode, encode_left
 from .track.estimates import hand_estimate, measured_estimate, unseen_estimate
 from .track.locator import HandLocator, Located
 from .track.tracks import Tracks
@@ -204,8 +204,30 @@ class TwoHandReconstructor:
         Raises ValueError where image or depth do not fit the camera or are of another type.
         """
         frame = _checked_frame(image_bgr, camera, stamp, depth)
+        self.finish_image()
         self._tracks.advance(frame)
         return _in_frame_of(camera, self._or_on_the_cpu(lambda: self._reconstruct(frame, self._tracks)))
+
+    def finish_image(self, hurried: bool = False) -> None:
+        """Do what the last image of the stream left for after its estimate: some runs of the encoder and of the
+        two-hand prior, whose results serve from the next image on.
+
+        The next call does it first. A caller that has handed on the estimate can do it meanwhile, so that the next one
+        comes earlier. ``hurried``: the next image waits already, so runs that can be postponed a little are left out.
+        """
+        self._or_on_the_cpu(lambda: self._finish(hurried))
+
+    def _finish(self, hurried: bool) -> None:
+        tracks = self._tracks
+        if self._encoder is not None:
+            encode_left(self._encoder, tracks, hurried)
+        if tracks.refinement is not None:
+            tracks.refinement = self._refiner.finished(tracks.refinement, self._budget, hurried)
+
+    @property
+    def _budget(self) -> float:
+        """Of the two-hand refinement in an image of a stream, seconds."""
+        return self.config.refine_budget or math.inf
 
     def reconstruct_image(
         self, image_bgr: np.ndarray, camera: Camera, depth: np.ndarray | None = None
@@ -330,7 +352,7 @@ class TwoHandReconstructor:
         self, hands: list[HandEstimate], frame: Frame, tracks: Tracks, single_image: bool
     ) -> list[HandEstimate] | None:
         """The hands after the two-hand refinement; None where it changed nothing."""
-        steps, budget = self.config.refine_steps, self.config.refine_budget
+        steps = self.config.refine_steps
         if steps == 0 or not all(hand.found for hand in hands):
             return None
         pair = pair_of(hands)
@@ -338,7 +360,7 @@ class TwoHandReconstructor:
             pair,
             uncertainty_of(hands),
             steps,
-            math.inf if single_image or budget == 0.0 else budget,
+            math.inf if single_image else self._budget,
             None if single_image else tracks.time,
             tuple(hand.track_id for hand in hands),
             tracks.refinement,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,6 +24,20 @@ _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 os.environ["ROS_DOMAIN_ID"] = str((int(os.environ["ROS_DOMAIN_ID"]) + 37 * _worker) % 102)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.pop("ROS_STATIC_PEERS", None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Networks are compiled once in a run, and not for each test and each node that a test starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HAND_RECON_MODEL_CACHE", str(tmp_path_factory.mktemp("networks")))
+        yield
+
+
+@pytest.fixture
+def no_model_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks are compiled for this test."""
+    monkeypatch.delenv("HAND_RECON_MODEL_CACHE")
 
 
 @pytest.fixture(scope="session")

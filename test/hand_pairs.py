@@ -16,14 +16,16 @@ CHAIN = PairChain(MODEL)
 
 
 class Stream:
-    """A refiner in a stream of the hands of two tracks, with its memory."""
+    """A refiner in a stream of the hands of two tracks, with its memory; ``hurried`` where images wait."""
 
-    def __init__(self, refiner):
-        self._refiner, self.memory = refiner, None
+    def __init__(self, refiner, hurried=False):
+        self._refiner, self._hurried, self.memory = refiner, hurried, None
 
     def __call__(self, pair, uncertainty, stamp, hands=(1, 2), encoded=False):
         result = self._refiner(pair, uncertainty, 8, stamp=stamp, hands=hands, memory=self.memory, encoded=encoded)
         self.memory = result.memory
+        if self.memory is not None:
+            self.memory = self._refiner.finished(self.memory, hurried=self._hurried)
         return result.pair
 
 

@@ -104,6 +104,7 @@ class ScriptedReconstructor:
         self.delay = 0.0
         self.calls: list[tuple[tuple[int, ...], Camera, float]] = []
         self.depths: list[np.ndarray | None] = []
+        self.finished: list[bool] = []
         self.resets = 0
         self.warm_ups = 0
         self.settings: dict[str, Any] = {}
@@ -117,6 +118,9 @@ class ScriptedReconstructor:
         self.calls.append((image_bgr.shape, camera, stamp))
         time.sleep(self.delay)
         return self.estimate(image_bgr, camera, stamp)
+
+    def finish_image(self, hurried: bool = False) -> None:
+        self.finished.append(hurried)
 
     def reset(self) -> None:
         self.resets += 1

@@ -158,8 +158,30 @@ def test_in_a_stream_encoder_and_prior_take_turns(pairs, rate, encoded, evaluate
     assert seen == evaluated
     moves = [np.abs(joints(after) - joints(before)).max() for before, after in zip(result, result[1:], strict=False)]
     for image, move in enumerate(moves, start=1):
-        # What was proposed stays until the next proposal; only what separates the hands may change.
-        assert move > 1e-4 if seen[image] == "p" else move < 1e-4
+        # What was proposed stays until the next proposal; only what separates the hands may change. Where images come
+        # soon, the prior is evaluated for the next one.
+        assert move > 1e-4 if seen[image if rate == 15.0 else image - 1] == "p" else move < 1e-4
+
+
+def test_while_images_wait_the_prior_is_postponed_for_a_while(pairs):
+    prior, estimate = Oracle(pairs[0]), noisy(pairs[0])
+    stream, seen = Stream(Refiner(MODEL, prior), hurried=True), ""
+    for number in range(13):
+        before = len(prior.times)
+        stream(estimate, uncertainty(estimate), number / 30)
+        seen += "p" if len(prior.times) > before else "."
+    assert seen == ".p....p....p."
+
+
+def test_the_prior_waits_until_after_the_image_where_the_next_one_comes_soon(pairs):
+    prior, estimate = Oracle(pairs[0]), noisy(pairs[0])
+    refiner, certain, memory = Refiner(MODEL, prior), uncertainty(estimate), None
+    for number in range(2):
+        memory = refiner(estimate, certain, 8, stamp=number / 30, memory=memory).memory
+    assert prior.times == []
+    finished = refiner.finished(memory)
+    assert len(prior.times) > 0 and np.abs(finished.proposal).max() > 1e-3
+    assert refiner.finished(finished) is finished  # it is done once
 
 
 def test_a_prior_brings_hands_together_as_far_as_they_meet_in_the_image(pairs):

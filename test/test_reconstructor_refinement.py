@@ -127,13 +127,32 @@ def test_a_stream_of_touching_hands_does_not_flicker():
     assert jitter[1] < 2.0 * jitter[0]
 
 
+def test_what_is_left_for_after_an_image_is_done_before_the_next_one():
+    """Whether the caller asks for it or not: the prior counts from the third image on."""
+    results = []
+    for asks, refiner in ((False, "small"), (True, "small"), (False, "none")):
+        script = Script()
+        result = reconstructor(script, refiner=refiner)
+        show(script)
+        wrists = []
+        for frame in range(4):
+            estimate = result(IMAGE, CAMERA, frame / 30)
+            wrists.append([estimate.left.joints[0], estimate.right.joints[0]])
+            if asks:
+                result.finish_image()
+        results.append(np.array(wrists))
+    np.testing.assert_array_equal(results[0], results[1])
+    ways = np.abs(results[1] - results[2]).max(axis=(1, 2))
+    assert (ways[:2] == 0.0).all() and (ways[2:] > 1e-4).all()
+
+
 def test_in_the_demonstration_hands_that_lie_on_each_other_are_refined():
     """With the networks that come along, on the clip of ``make demo`` while one hand lies on the other."""
     camera = Camera.from_fov(640, 480, 65.0)
     _, scenes = clip_scenes(MODEL, 300, 0, camera)
     result = TwoHandReconstructor.from_config(refine_budget=0.0)
     depths = []
-    for frame in range(150, 260):
+    for frame in range(230, 250):
         estimate = result(render_scene(scenes[frame], MODEL).image, camera, frame / 30)
         before = estimate.before_refinement()
         if estimate.refined and before.left.state == before.right.state == HandState.TRACKED:

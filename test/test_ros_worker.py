@@ -190,6 +190,49 @@ def test_an_exception_of_the_reconstruction_resets_it_and_one_of_publishing_does
     assert bench.problems.active() == []
 
 
+def test_what_is_left_for_after_an_image_is_done_once_it_is_published(bench: Bench) -> None:
+    published: list[int] = []
+    finish = bench.reconstructor.finish_image
+
+    def finish_image(hurried: bool = False) -> None:
+        published.append(len(bench.outputs.published))
+        finish(hurried)
+
+    bench.reconstructor.finish_image = finish_image  # type: ignore[method-assign]
+    bench.process()
+    wait(lambda: published == [1])
+    # The second image waits while the first one is in work, and is the last.
+    entered, goes_on = threading.Event(), threading.Event()
+    works = bench.reconstructor.estimate
+
+    def waits(*arguments: Any) -> TwoHandEstimate:
+        entered.set()
+        goes_on.wait(10.0)
+        return works(*arguments)
+
+    bench.reconstructor.estimate = waits
+    bench.send(bench.now + 0.033)
+    assert entered.wait(10.0)
+    bench.send(bench.now + 0.066)
+    goes_on.set()
+    wait(lambda: published == [1, 2, 3])
+    assert bench.reconstructor.finished == [False, True, False]
+
+
+def test_an_exception_after_an_image_is_reported_and_resets_the_reconstruction(bench: Bench) -> None:
+    def fails(hurried: bool = False) -> None:
+        raise RuntimeError("no such luck")
+
+    bench.reconstructor.finish_image = fails  # type: ignore[method-assign]
+    for _ in range(3):
+        bench.process()
+    wait(lambda: bench.reconstructor.resets == 3)
+    assert (bench.counters.processed, bench.counters.refused) == (3, 0)
+    (text,) = bench.errors
+    assert "no such luck" in text
+    assert len(bench.problems.active()) == 1
+
+
 class Hanging:
     """A reconstruction that takes until it is released."""
 

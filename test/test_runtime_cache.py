@@ -12,6 +12,8 @@ from hand_recon_ros import TwoHandReconstructor
 from hand_recon_ros.runtime.model_files import HAND_LANDMARKS, PALM_DETECTION, find_model
 from hand_recon_ros.runtime.sessions import SessionError, cache_folder, open_session
 
+pytestmark = pytest.mark.usefixtures("no_model_cache")
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
 
 
@@ -64,6 +66,9 @@ def test_the_folder_is_made(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder("~/a/b") == str(tmp_path / "a" / "b") and (tmp_path / "a" / "b").is_dir()
     assert cache_folder("") == ""
+    monkeypatch.setenv("HAND_RECON_MODEL_CACHE", str(tmp_path / "c"))
+    assert cache_folder("") == str(tmp_path / "c") and (tmp_path / "c").is_dir()
+    assert cache_folder("~/a") == str(tmp_path / "a")
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):

@@ -11,7 +11,7 @@ from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.landmarks.crops import tracking_box
 from hand_recon_ros.landmarks.landmarks import HandLandmarks
 from hand_recon_ros.landmarks.observation import EncoderPrediction
-from hand_recon_ros.track.encoder_schedule import encode
+from hand_recon_ros.track.encoder_schedule import encode, encode_left
 from hand_recon_ros.track.locator import Located
 from hand_recon_ros.track.tracks import Tracks
 from hand_recon_ros.types import Frame
@@ -58,10 +58,11 @@ class Oracle:
 
 
 class Stream:
-    """The encoder in images that come at ``rate`` (Hz)."""
+    """The encoder in images that come at ``rate`` (Hz); ``hurried`` where images wait."""
 
-    def __init__(self, oracle, rate=30.0):
-        self.oracle, self.tracks, self.rate, self.images = oracle, Tracks(), rate, 0
+    def __init__(self, oracle, rate=30.0, hurried=False):
+        self.oracle, self.tracks, self.rate, self.images, self.hurried = oracle, Tracks(), rate, 0, hurried
+        self.left = []
 
     def __call__(self, observations, boxes=None, **located):
         return self.image(lambda frame: Located(observations, boxes or {}, **located))
@@ -78,6 +79,8 @@ class Stream:
                 track.state.measured(self.tracks.time)
             else:
                 track.state.unseen(self.tracks.time, 0.15)
+        self.left.append(self.tracks.unencoded is not None)
+        encode_left(self.oracle, self.tracks, self.hurried)
         return result
 
 
@@ -137,6 +140,57 @@ def test_hands_that_overlap_are_encoded_more_often(rate, images):
         encoded.append(stream.tracks.encoded)
     assert encoded == [True, *[False] * (images - 1), True, *[False] * (images - 1), True]
     assert len(oracle.calls) == 3
+    assert stream.left == [False, *(rate > 15.0 and now for now in encoded[1:])]
+
+
+def test_hands_that_are_encoded_after_an_image_have_the_predictions_in_the_next_one():
+    keypoints = hands(APART)
+    oracle = Oracle(keypoints)
+    stream = Stream(oracle)
+    seen = [observe(keypoints[side], side) for side in Side]
+    stream(seen)
+    before, oracle.stddev = oracle.predicted(Side.LEFT), 0.05
+    for _ in range(3):
+        np.testing.assert_array_equal(stream(seen)[0].prediction.stddev_2d, before.stddev_2d)
+    assert stream.left == [False, False, False, True] and len(oracle.calls) == 2
+    moved = [dataclasses.replace(o, keypoints_2d=o.keypoints_2d + [3.0, -2.0]) for o in seen]
+    for side, now in zip(Side, stream(moved), strict=True):
+        expected = oracle.predicted(side)
+        np.testing.assert_allclose(now.prediction.keypoints_2d, expected.keypoints_2d + [3.0, -2.0])
+        np.testing.assert_array_equal(now.prediction.stddev_2d, expected.stddev_2d)
+
+
+@pytest.mark.parametrize("shift", [0.01, 0.12])
+def test_while_images_wait_the_encoder_is_postponed_for_a_while(shift):
+    keypoints = hands({Side.LEFT: -shift, Side.RIGHT: shift})
+    oracle = Oracle(keypoints)
+    stream, calls = Stream(oracle, hurried=True), []
+    for _ in range(11):
+        stream([observe(keypoints[side], side) for side in Side])
+        calls.append(len(oracle.calls))
+    assert calls == [1] * 5 + [2] * 5 + [3]  # every 0.167 s
+
+
+def test_an_image_that_is_overwritten_after_its_estimate_is_encoded_as_it_was():
+    keypoints, images = hands(APART), []
+
+    class Recorded(Oracle):
+        def __call__(self, image, observations, camera):
+            images.append(image.copy())
+            return super().__call__(image, observations, camera)
+
+    oracle, tracks, buffer = Recorded(keypoints), Tracks(), IMAGE.copy()
+    for number in range(4):
+        buffer[:] = number
+        frame = Frame(buffer, CAMERA, number / 30)
+        tracks.advance(frame)
+        seen = [observe(keypoints[side], side) for side in Side]
+        tracks.update(encode(oracle, frame, tracks, Located(seen, {}), CONFIG))
+        for track in tracks.hands.values():
+            track.state.measured(tracks.time)
+        buffer[:] = 255
+        encode_left(oracle, tracks)
+    assert [int(image.max()) for image in images] == [0, 3]
 
 
 def test_a_new_hand_is_encoded():

@@ -38,6 +38,7 @@ _STEPS: tuple[tuple[str, Any, str], ...] = (
     ("following: boxes, sides, doubles", HandLocator, "locate"),
     ("encoder, network", EncoderSession, "run"),
     ("encoder, its inputs and which hands are due", reconstructor, "encode"),
+    ("encoder, its inputs and which hands are due", reconstructor, "encode_left"),
     ("encoder, its outputs in the camera frame", hand_encoder, "decode_prediction"),
     ("lifting: evidence from landmarks and encoder", lifter, "gather"),
     ("lifting: solver", lifter.Lifter, "__call__"),
@@ -45,6 +46,7 @@ _STEPS: tuple[tuple[str, Any, str], ...] = (
     ("filters, shape of the hand", HandTrack, "measure"),
     ("mesh, keypoints and frames of the estimate", reconstructor, "measured_estimate"),
     ("two-hand prior and separation", refinement.Refiner, "__call__"),
+    ("two-hand prior and separation", refinement.Refiner, "finished"),
     ("estimates of the separated hands", reconstructor, "with_pair"),
 )
 
@@ -99,9 +101,9 @@ def main() -> None:
         "| step, ms of a frame | " + " | ".join(f"{kind} ({len(rows)} frames)" for kind, rows in frames.items()) + " |"
     )
     print("|---|" + "---|" * len(frames))
-    for step in (*(step for step, _, _ in _STEPS), "everything else"):
+    names = [*dict.fromkeys(step for step, _, _ in _STEPS), "everything else"]
+    for step in names:
         print(f"| {step} | " + " | ".join(_mean(rows, [step]) for rows in frames.values()) + " |")
-    names = [*(step for step, _, _ in _STEPS), "everything else"]
     print("| **all** | " + " | ".join(_mean(rows, names) for rows in frames.values()) + " |")
 
 

@@ -43,6 +43,11 @@ class Mailbox(Generic[T]):
             return None if self._closed else item
 
     @property
+    def waiting(self) -> bool:
+        """Whether an item waits."""
+        return self._item is not None
+
+    @property
     def closed(self) -> bool:
         """Whether :meth:`close` was called."""
         return self._closed

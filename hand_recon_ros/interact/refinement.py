@@ -31,6 +31,8 @@ _TIME_CONSTANT = 0.15
 needed."""
 _INTERVAL = 0.05
 """Seconds between two evaluations of the prior in a stream: every second image at 30 Hz."""
+_POSTPONED = 0.15
+"""Seconds for which an evaluation can be postponed while images wait."""
 _MAX_AGE = 0.5
 """Corrections older than this, seconds, are forgotten."""
 _NEGLIGIBLE = np.array([0.002] * 3 + [0.0002] * 3 + [0.002] * 45)
@@ -44,6 +46,21 @@ _REACH = 0.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class UnrefinedPair:
+    """A pair for which the prior is evaluated after its image, for the next one.
+
+    Attributes:
+        pair: as estimated.
+        uncertainty: of the estimate.
+        since: stamp of the last update of the proposal, or of the first image, seconds.
+    """
+
+    pair: HandPair
+    uncertainty: PairUncertainty
+    since: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class RefinementMemory:
     """How the refinement changed the last image of a stream.
 
@@ -54,6 +71,7 @@ class RefinementMemory:
         stamp: of the image, seconds.
         updated: stamp of the image in which the proposal was last updated, seconds; None after the first image.
         hands: which hands these were.
+        due: the pair of the image, where the prior is still to be evaluated for it.
     """
 
     proposal: np.ndarray
@@ -62,6 +80,7 @@ class RefinementMemory:
     stamp: float
     updated: float | None
     hands: Hashable = None
+    due: UnrefinedPair | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -137,8 +156,9 @@ class Refiner:
 
         The prior, where there is one, is evaluated for one person's hands that overlap in the image. Hands that
         penetrate each other by no more than about a millimetre are not separated. In a stream the prior is evaluated
-        every 0.05 s, its proposal passes a low-pass and is kept in between; the last separation is where the next one
-        starts, and decays where none is needed any more.
+        every 0.05 s, its proposal passes a low-pass and is kept in between; where the next image comes soon, the
+        evaluation is left for :meth:`finished`. The last separation is where the next one starts, and decays where none
+        is needed any more.
 
         Args:
             pair: as estimated. A pair that no hands can have comes back as it is, with a warning.
@@ -164,20 +184,22 @@ class Refiner:
             return RefinementResult(pair, uncertainty.position_stddev)
         chain = self._separation.chain
         estimate = chain.pose(pair)
-        proposal, separation, scale, updated = _NO_CORRECTION, _NO_CORRECTION, np.ones(2), None
-
-        def propose() -> np.ndarray:
-            return self._proposal(pair, estimate, uncertainty, deadline) if with_prior else _NO_CORRECTION
-
-        if stamp is None:
-            proposal = propose()
-        elif last is not None:  # in a stream the proposal comes gradually, and of nothing in the first image
+        proposal, separation, scale, updated, due = _NO_CORRECTION, _NO_CORRECTION, np.ones(2), None, None
+        if stamp is None and with_prior:
+            proposal = self._proposal(pair, estimate, uncertainty, deadline)
+        elif (
+            stamp is not None and last is not None
+        ):  # in a stream the proposal comes gradually, and of nothing in the first image
             decay = _decay(stamp - last.stamp)
             separation, scale = decay * last.separation, 1.0 + decay * (last.stddev_scale - 1.0)
             proposal, updated = last.proposal, last.updated
-            if not with_prior or _due(last, stamp, encoded):
-                new, since = propose(), last.stamp if updated is None else updated
-                proposal, updated = new + _decay(stamp - since) * (last.proposal - new), stamp
+            since = last.stamp if updated is None else updated
+            if not with_prior:
+                proposal, updated = _decay(stamp - since) * last.proposal, stamp
+            elif _due(last, stamp, encoded):
+                due = UnrefinedPair(pair, uncertainty, since)
+                if stamp - last.stamp >= _INTERVAL:
+                    proposal, updated, due = self._smoothed(due, stamp, last.proposal, deadline), stamp, None
         proposed = self._corrected(estimate, proposal)
         start = self._corrected(proposed, separation)
         before = pair if start is estimate else chain.pair(start, forward(chain.template, start))
@@ -191,8 +213,28 @@ class Refiner:
         if stamp is not None:
             separation = difference(pose, proposed)
             if with_prior or _noticeable(proposal) or _noticeable(separation):
-                memory = RefinementMemory(proposal, separation, scale, stamp, updated, hands)
+                memory = RefinementMemory(proposal, separation, scale, stamp, updated, hands, due)
         return RefinementResult(result, scale * uncertainty.position_stddev, memory)
+
+    def finished(self, memory: RefinementMemory, budget: float = math.inf, hurried: bool = False) -> RefinementMemory:
+        """The memory after the evaluation of the prior that was left for after the image, within ``budget`` seconds.
+
+        ``hurried``: an image waits, so the evaluation is left to a later one where the last was less than 0.15 s ago.
+        """
+        due = memory.due
+        if due is None:
+            return memory
+        memory = dataclasses.replace(memory, due=None)
+        if hurried and memory.updated is not None and memory.stamp - memory.updated < _POSTPONED - 1e-6:
+            return memory
+        deadline = time.perf_counter() + budget
+        proposal = self._smoothed(due, memory.stamp, memory.proposal, deadline)
+        return dataclasses.replace(memory, proposal=proposal, updated=memory.stamp)
+
+    def _smoothed(self, due: UnrefinedPair, stamp: float, before: np.ndarray, deadline: float) -> np.ndarray:
+        """The proposal for a pair after the low-pass (2, PER_HAND); ``before``: the one until now."""
+        new = self._proposal(due.pair, self._separation.chain.pose(due.pair), due.uncertainty, deadline)
+        return new + _decay(stamp - due.since) * (before - new)
 
     def _proposal(self, pair: HandPair, estimate: Pose, uncertainty: PairUncertainty, deadline: float) -> np.ndarray:
         """How the prior corrects the estimate (2, PER_HAND), in proportion to the hands' overlap in the image, and as

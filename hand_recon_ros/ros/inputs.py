@@ -63,6 +63,11 @@ class Inputs:
         return self._mailbox.dropped
 
     @property
+    def waiting(self) -> bool:
+        """Whether an image waits."""
+        return self._mailbox.waiting
+
+    @property
     def camera_info(self) -> Any | None:
         """The newest camera_info; None before the first."""
         return self._infos.newest

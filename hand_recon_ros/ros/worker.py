@@ -42,6 +42,8 @@ class Reconstructor(Protocol):
         self, image_bgr: np.ndarray, camera: Camera, stamp: float = 0.0, depth: np.ndarray | None = None
     ) -> TwoHandEstimate: ...
 
+    def finish_image(self, hurried: bool = False) -> None: ...
+
     def reset(self) -> None: ...
 
     def warm_up(self) -> None: ...
@@ -229,8 +231,19 @@ class Worker:
     def _process(self, image: ReceivedImage) -> None:
         self._busy_since = time.monotonic()
         try:
-            if not self._reconstruct_and_publish(image):
+            processed = self._attempt(lambda: self._reconstruct_and_publish(image))
+            if not processed:
                 self._counters.refused += 1
+            # The estimate is published: what only the next image needs adds nothing to its latency.
+            if self._attempt(self._finish) and processed:
+                self._problems.solved("failure")
+        finally:
+            self._busy_since = None
+
+    def _attempt(self, step: Callable[[], bool]) -> bool:
+        """The result of a step; an exception is reported, and counts as False."""
+        try:
+            return step()
         except Exception as error:
             if not self._done:
                 place = traceback.extract_tb(error.__traceback__)[-1]
@@ -239,9 +252,7 @@ class Worker:
                     f"an image could not be processed: {describe(error)}; please report this",
                     error=True,
                 )
-                self._counters.refused += 1
-        finally:
-            self._busy_since = None
+            return self._done
 
     def _reconstruct_and_publish(self, image: ReceivedImage) -> bool:
         """Process an image; False where it cannot be used."""
@@ -260,17 +271,23 @@ class Worker:
                 return True
             published, latency = self._outputs.publish(due, smoothed, self._inputs.dropped, parameters.node)
             self._counters.add(published, latency)
-        self._problems.solved("failure")
         return True
 
     def _reconstruct(self, frame: InputFrame) -> TwoHandEstimate:
+        if not frame.continues:
+            self._forget()
+        taken = frame.frame
+        return self._or_forget(lambda: self._reconstructor(taken.image, taken.camera, taken.stamp, taken.depth))
+
+    def _finish(self) -> bool:
+        self._or_forget(lambda: self._reconstructor.finish_image(hurried=self._inputs.waiting))
+        return True
+
+    def _or_forget(self, step: Callable[[], _Result]) -> _Result:
+        """The result of a step of the reconstructor; where it fails its tracks may be half updated."""
         try:
-            if not frame.continues:
-                self._forget()
-            taken = frame.frame
-            return self._reconstructor(taken.image, taken.camera, taken.stamp, taken.depth)
+            return step()
         except Exception:
-            # Its tracks may be half updated.
             self._forget()
             raise
 

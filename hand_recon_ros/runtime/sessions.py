@@ -106,10 +106,13 @@ def open_session(
 
 
 def cache_folder(path: str) -> str:
-    """A folder for compiled networks, made where it is missing; a leading ``~`` is the home folder. Empty stays empty.
+    """A folder for compiled networks, made where it is missing; a leading ``~`` is the home folder.
+
+    Empty is the folder of the environment variable HAND_RECON_MODEL_CACHE, and stays empty without that.
 
     Raises SessionError where it cannot be written.
     """
+    path = path or os.environ.get("HAND_RECON_MODEL_CACHE", "")
     if not path:
         return ""
     folder = Path(path).expanduser()

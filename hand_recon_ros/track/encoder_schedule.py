@@ -14,10 +14,12 @@ from ..encode.other_hand import with_boxes, with_other_hand
 from ..landmarks.observation import Observation
 from ..types import Frame, HandState, Side
 from .locator import Located
-from .tracks import Tracks
+from .tracks import Tracks, UnencodedHands
 
 _OVERLAPPING_INTERVAL = 0.05
 """Seconds between two runs of the encoder while the hands overlap: every second image at 30 Hz."""
+_POSTPONED = 0.15
+"""Seconds for which a run can be postponed while images wait."""
 _UNCONFIRMED = 0.6
 """Seconds without a detector's box after which hands without landmarks are given up."""
 
@@ -32,16 +34,20 @@ def encode(
     """The observations of the next image with the encoder's predictions, and hands that only the encoder sees.
 
     Hands are encoded every ``encoder_interval`` seconds, half as often while a detector searches a missing one, and
-    every 0.05 s at least while they overlap; in between, the last prediction moves with the landmarks. A missing hand
-    is encoded where it was in the last image, or in its box of ``located``, which detectors predict in this image; else
-    it is searched where it is the encoder's turn. Without any landmarks, hands are encoded only for a short time after
-    a detector has predicted them.
+    every 0.05 s at least while they overlap; in between, the last prediction moves with the landmarks. Where it can
+    serve in this image, too, and the next one comes soon, hands that are due are left for :func:`encode_left`. A
+    missing hand is encoded where it was in the last image, or in its box of ``located``, which detectors predict in
+    this image; else it is searched where it is the encoder's turn. Without any landmarks, hands are encoded only for a
+    short time after a detector has predicted them.
     """
     observations, boxes = located.observations, located.boxes
     searches = located.encoder_searches and len(observations) == 1
     interval = min(config.encoder_interval, _OVERLAPPING_INTERVAL if _overlap(observations) else math.inf)
-    if not boxes and not searches and not tracks.encoding_due(interval, located.detected):
-        if _last_predictions_serve(tracks, observations):
+    if not boxes and not searches and _last_predictions_serve(tracks, observations):
+        due = tracks.encoding_due(interval, located.detected)
+        if due and observations and tracks.step < _OVERLAPPING_INTERVAL:
+            tracks.unencoded = _kept(frame, observations)
+        if not due or tracks.unencoded is not None:
             return [_propagated(tracks.hands[now.side].observation, now) for now in observations]
     tracks.last_encoding = tracks.time
     if boxes:
@@ -56,6 +62,28 @@ def encode(
     if not searches:
         return encoder(image, observations, camera)
     return with_other_hand(encoder, image, observations[0], camera)
+
+
+def encode_left(encoder: Encoder, tracks: Tracks, hurried: bool = False) -> None:
+    """Encode the hands that :func:`encode` left in the last image; the predictions serve from the next one on.
+
+    ``hurried``: an image waits, so hands that were encoded less than 0.15 s ago are left to a later image.
+    """
+    left, tracks.unencoded = tracks.unencoded, None
+    if left is None or (hurried and not tracks.due(tracks.last_encoding, _POSTPONED)):
+        return
+    tracks.last_encoding = tracks.time
+    for encoded in encoder(left.image, left.observations, left.camera):
+        track, prediction = tracks.hands[encoded.side], encoded.prediction
+        if track.observation is not None and prediction is not None:
+            usable = prediction if prediction.is_finite else None
+            track.observation = dataclasses.replace(track.observation, prediction=usable)
+
+
+def _kept(frame: Frame, observations: list[Observation]) -> UnencodedHands:
+    """Hands of an image, to be encoded when the caller may have overwritten it."""
+    needed = any(observation.stem is None for observation in observations)
+    return UnencodedHands(frame.image.copy() if needed else frame.image, frame.camera, observations)
 
 
 def _overlap(observations: list[Observation]) -> bool:
@@ -74,7 +102,8 @@ def _last_predictions_serve(tracks: Tracks, observations: list[Observation]) -> 
 def _propagated(before: Observation | None, now: Observation) -> Observation:
     """``now`` with the prediction of the image before, its keypoints moved with the landmarks.
 
-    Distance and bones stay: between two runs of the encoder they change by less than their error.
+    Distance and bones stay: between two runs of the encoder they change by less than their error. Turned and scaled
+    with the landmarks they are no more accurate on clips of ``val``, and jitter more.
     """
     if before is None or before.prediction is None:
         return now

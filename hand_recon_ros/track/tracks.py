@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 import time
@@ -30,6 +31,21 @@ _SELDOM = 2.0
 _log = logging.getLogger(__name__)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class UnencodedHands:
+    """Hands of the current image that are encoded after its estimate, for the next one.
+
+    Attributes:
+        image: uint8 (H, W, 3) BGR.
+        camera: of the image.
+        observations: of the hands, without predictions.
+    """
+
+    image: np.ndarray
+    camera: Camera
+    observations: Sequence[Observation]
+
+
 class Tracks:
     """What is known from earlier images; a single image has Tracks of its own.
 
@@ -37,7 +53,8 @@ class Tracks:
         hands: the track of each slot.
         time: of the current image, seconds. It advances with the stamps, or with the clock where stamps stand still.
         step: seconds since the image before.
-        last_encoding: when hands were last encoded, seconds; None: never.
+        last_encoding: time of the image whose hands were last encoded, seconds; None: never.
+        unencoded: hands of the current image that are due to be encoded, after its estimate.
         last_box: when a detector last predicted a hand without landmarks, seconds.
         search: the search for missing hands.
         refinement: how the two-hand refinement changed the last image.
@@ -60,6 +77,7 @@ class Tracks:
         self.hands = {side: HandTrack(side, prior=self._shapes[side], shape=self._shapes[side]) for side in Side}
         self.step = _FIRST_STEP
         self.last_encoding: float | None = None
+        self.unencoded: UnencodedHands | None = None
         self.last_box: float | None = None
         self.search = Search()
         self.refinement: RefinementMemory | None = None
@@ -95,8 +113,8 @@ class Tracks:
 
     @property
     def encoded(self) -> bool:
-        """Whether hands were encoded in the current image."""
-        return self.last_encoding == self.time
+        """Whether hands of the current image were encoded, or are due to be after its estimate."""
+        return self.last_encoding == self.time or self.unencoded is not None
 
     def encoding_due(self, interval: float, searching: bool) -> bool:
         """Whether the hands with landmarks are due to be encoded, every ``interval`` seconds: half as often while a
