@@ -31,8 +31,8 @@ _TIME_CONSTANT = 0.15
 needed."""
 _INTERVAL = 0.05
 """Seconds between two evaluations of the prior in a stream: every second image at 30 Hz."""
-_POSTPONED = 0.15
-"""Seconds for which an evaluation can be postponed while images wait."""
+POSTPONED = 0.15
+"""Seconds after a run of the prior, or of the encoder, for which the next one is postponed while images wait."""
 _MAX_AGE = 0.5
 """Corrections older than this, seconds, are forgotten."""
 _NEGLIGIBLE = np.array([0.002] * 3 + [0.0002] * 3 + [0.002] * 45)
@@ -187,9 +187,8 @@ class Refiner:
         proposal, separation, scale, updated, due = _NO_CORRECTION, _NO_CORRECTION, np.ones(2), None, None
         if stamp is None and with_prior:
             proposal = self._proposal(pair, estimate, uncertainty, deadline)
-        elif (
-            stamp is not None and last is not None
-        ):  # in a stream the proposal comes gradually, and of nothing in the first image
+        elif stamp is not None and last is not None:
+            # In a stream the proposal comes gradually, and of nothing in the first image.
             decay = _decay(stamp - last.stamp)
             separation, scale = decay * last.separation, 1.0 + decay * (last.stddev_scale - 1.0)
             proposal, updated = last.proposal, last.updated
@@ -225,7 +224,7 @@ class Refiner:
         if due is None:
             return memory
         memory = dataclasses.replace(memory, due=None)
-        if hurried and memory.updated is not None and memory.stamp - memory.updated < _POSTPONED - 1e-6:
+        if hurried and memory.updated is not None and memory.stamp - memory.updated < POSTPONED - 1e-6:
             return memory
         deadline = time.perf_counter() + budget
         proposal = self._smoothed(due, memory.stamp, memory.proposal, deadline)

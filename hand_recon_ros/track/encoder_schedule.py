@@ -11,6 +11,7 @@ from ..config import ReconstructorConfig
 from ..detect.duplicates import box_overlap
 from ..encode.hand_encoder import Encoder
 from ..encode.other_hand import with_boxes, with_other_hand
+from ..interact.refinement import POSTPONED
 from ..landmarks.observation import Observation
 from ..types import Frame, HandState, Side
 from .locator import Located
@@ -18,8 +19,6 @@ from .tracks import Tracks, UnencodedHands
 
 _OVERLAPPING_INTERVAL = 0.05
 """Seconds between two runs of the encoder while the hands overlap: every second image at 30 Hz."""
-_POSTPONED = 0.15
-"""Seconds for which a run can be postponed while images wait."""
 _UNCONFIRMED = 0.6
 """Seconds without a detector's box after which hands without landmarks are given up."""
 
@@ -46,8 +45,8 @@ def encode(
     if not boxes and not searches and _last_predictions_serve(tracks, observations):
         due = tracks.encoding_due(interval, located.detected)
         if due and observations and tracks.step < _OVERLAPPING_INTERVAL:
-            tracks.unencoded = _kept(frame, observations)
-        if not due or tracks.unencoded is not None:
+            tracks.unencoded, due = _kept(frame, observations), False
+        if not due:
             return [_propagated(tracks.hands[now.side].observation, now) for now in observations]
     tracks.last_encoding = tracks.time
     if boxes:
@@ -70,7 +69,7 @@ def encode_left(encoder: Encoder, tracks: Tracks, hurried: bool = False) -> None
     ``hurried``: an image waits, so hands that were encoded less than 0.15 s ago are left to a later image.
     """
     left, tracks.unencoded = tracks.unencoded, None
-    if left is None or (hurried and not tracks.due(tracks.last_encoding, _POSTPONED)):
+    if left is None or (hurried and not tracks.due(tracks.last_encoding, POSTPONED)):
         return
     tracks.last_encoding = tracks.time
     for encoded in encoder(left.image, left.observations, left.camera):
