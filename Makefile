@@ -3,7 +3,8 @@
 PYTHON ?= python3.11
 INPUT ?=
 OUT ?= out
-JOBS ?= 2
+# One more than the cores of a small machine: tests of nodes mostly wait.
+JOBS ?= 3
 SOAK_SECONDS ?= 750
 SOAK_EXAMPLES ?= 2000
 
@@ -21,6 +22,8 @@ export FASTDDS_DEFAULT_PROFILES_FILE := $(CURDIR)/config/fastdds.xml
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
 # A sourced ROS installation is for another interpreter. The guard variable without its library path breaks the wheels.
 unexport PYTHONPATH PYTHONHOME ROS_STATIC_PEERS _ROS_WHEELS_BOOTSTRAP_COMPLETE
+# Packages are installed without their compiled modules: the first process that imports one stores it for the others.
+unexport PYTHONDONTWRITEBYTECODE
 ifdef ROS_DISTRO
 unexport ROS_DISTRO LD_LIBRARY_PATH
 endif
