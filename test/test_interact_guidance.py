@@ -114,6 +114,23 @@ def test_the_gap_between_hands_in_front_of_each_other_is_closed_along_the_ray(pa
     assert closed_gaps > 5
 
 
+def test_in_a_stream_a_gap_is_closed_in_every_image_unless_the_distance_is_known(pairs):
+    count = 0
+    for pair in pairs[:8]:
+        apart = floating(pair, 0.015)
+        uncertain, known = uncertainty(apart, (0.01, 0.03)), uncertainty(apart, (0.001, 0.001))
+        closed = Refiner(MODEL, Oracle(apart))(apart, uncertain, 8).pair
+        if not gap(apart) > 0.005 or depth(apart) > 0.0 or gap(closed) > 0.005:
+            continue
+        count += 1
+        stream, with_depth = Stream(Refiner(MODEL, Oracle(apart))), Stream(Refiner(MODEL, Oracle(apart)))
+        for image in range(4):
+            good, same = stream(apart, uncertain, image / 30), with_depth(apart, known, image / 30)
+            assert gap(good) < 0.005 or image == 0
+            np.testing.assert_allclose(same.wrists, apart.wrists, atol=1e-4)
+    assert count > 2
+
+
 def test_hands_that_touch_are_not_moved(pairs):
     separator = separation.Separation(MODEL)
     touching = [pair for pair in pairs if gap(pair) < 0.004]

@@ -41,6 +41,8 @@ _NO_CORRECTION = np.zeros((2, PER_HAND))
 _FULL_OVERLAP = 0.2
 """Overlap of the hands' boxes in the image from which on the prior counts in full; below, in proportion, so that in a
 video its corrections come and go gradually."""
+_LARGEST_GAP = 3.0
+"""Standard deviations of the distance between the hands, from which on a gap between them is not closed."""
 _REACH = 0.1
 """Default of ``reach``: about twice the error of the distance between one hand and the other behind it."""
 
@@ -200,6 +202,9 @@ class Refiner:
                 if stamp - last.stamp >= _INTERVAL:
                     proposal, updated, due = self._smoothed(due, stamp, last.proposal, deadline), stamp, None
         proposed = self._corrected(estimate, proposal)
+        reach = self._gap_reach(uncertainty) if with_prior and (stamp is None or last is not None) else 0.0
+        if reach > 0.0:
+            proposed = self._separation.close_gap(proposed, uncertainty, reach)
         start = self._corrected(proposed, separation)
         before = pair if start is estimate else chain.pair(start, forward(chain.template, start))
         separated = None
@@ -251,15 +256,17 @@ class Refiner:
             return separation.chain.pair(pose, forward(template, pose))
 
         clean = self._denoised(pair, confidence_of(gaussian), guide, deadline)
-        weight = min(uncertainty.overlap / _FULL_OVERLAP, 1.0)
+        weight = _share(uncertainty)
         vector = clean.wrists[Side.RIGHT] - clean.wrists[Side.LEFT]
         weight *= consistency(pair.wrists, uncertainty.position_stddev, vector)
         if weight == 0.0:
             return _NO_CORRECTION
-        proposed = moved(estimate, weight * difference(pose_of(clean), estimate))
-        if self._reach == 0.0:
-            return difference(proposed, estimate)
-        return difference(separation.close_gap(proposed, uncertainty, weight * self._reach), estimate)
+        return difference(moved(estimate, weight * difference(pose_of(clean), estimate)), estimate)
+
+    def _gap_reach(self, uncertainty: PairUncertainty) -> float:
+        """``reach``, less where the hands hardly overlap or where their distance is known better."""
+        known = _LARGEST_GAP * float(np.linalg.norm(uncertainty.position_stddev))
+        return _share(uncertainty) * min(self._reach, known)
 
     def _denoised(
         self, pair: HandPair, confidence: np.ndarray, guide: Callable[[HandPair], HandPair], deadline: float
@@ -302,6 +309,11 @@ def _due(last: RefinementMemory, stamp: float, encoded: bool) -> bool:
         return True
     age, step = stamp - last.updated + 1e-6, stamp - last.stamp
     return age >= _INTERVAL and (not encoded or step >= _INTERVAL or age >= 2.0 * _INTERVAL)
+
+
+def _share(uncertainty: PairUncertainty) -> float:
+    """How much corrections of the pair count, 0..1, by the hands' overlap in the image."""
+    return min(uncertainty.overlap / _FULL_OVERLAP, 1.0)
 
 
 def _decay(seconds: float) -> float:
