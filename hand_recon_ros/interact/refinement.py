@@ -159,8 +159,8 @@ class Refiner:
         The prior, where there is one, is evaluated for one person's hands that overlap in the image. Hands that
         penetrate each other by no more than about a millimetre are not separated. In a stream the prior is evaluated
         every 0.05 s, its proposal passes a low-pass and is kept in between; where the next image comes soon, the
-        evaluation is left for :meth:`finished`. The last separation is where the next one starts, and decays where none
-        is needed any more.
+        evaluation is left for :meth:`finished`. Then a gap between the hands is closed, in every image but the first of
+        a stream. The last separation is where the next one starts, and decays where none is needed any more.
 
         Args:
             pair: as estimated. A pair that no hands can have comes back as it is, with a warning.
@@ -202,9 +202,8 @@ class Refiner:
                 if stamp - last.stamp >= _INTERVAL:
                     proposal, updated, due = self._smoothed(due, stamp, last.proposal, deadline), stamp, None
         proposed = self._corrected(estimate, proposal)
-        reach = self._gap_reach(uncertainty) if with_prior and (stamp is None or last is not None) else 0.0
-        if reach > 0.0:
-            proposed = self._separation.close_gap(proposed, uncertainty, reach)
+        if with_prior and (stamp is None or last is not None):
+            proposed = self._without_gap(proposed, uncertainty)
         start = self._corrected(proposed, separation)
         before = pair if start is estimate else chain.pair(start, forward(chain.template, start))
         separated = None
@@ -263,10 +262,12 @@ class Refiner:
             return _NO_CORRECTION
         return difference(moved(estimate, weight * difference(pose_of(clean), estimate)), estimate)
 
-    def _gap_reach(self, uncertainty: PairUncertainty) -> float:
-        """``reach``, less where the hands hardly overlap or where their distance is known better."""
+    def _without_gap(self, pose: Pose, uncertainty: PairUncertainty) -> Pose:
+        """The pose with the gap closed as far as ``reach``, or less where the hands hardly overlap in the image or
+        where their distance is known better."""
         known = _LARGEST_GAP * float(np.linalg.norm(uncertainty.position_stddev))
-        return _share(uncertainty) * min(self._reach, known)
+        reach = _share(uncertainty) * min(self._reach, known)
+        return self._separation.close_gap(pose, uncertainty, reach) if reach > 0.0 else pose
 
     def _denoised(
         self, pair: HandPair, confidence: np.ndarray, guide: Callable[[HandPair], HandPair], deadline: float
