@@ -17,34 +17,27 @@ from .config import ConfigError, ReconstructorConfig, checked, reconstructor_con
 from .conversions.placing import shifted
 from .detect.networks import HandNetworks
 from .encode.hand_encoder import Encoder, load_encoder
-from .encode.other_hand import with_boxes, with_other_hand
 from .hand_model import load_hand_model
 from .interact.estimates import pair_of, uncertainty_of, with_pair
 from .interact.refinement import load_refiner
 from .interact.relative_translation import with_relative_translation
-from .landmarks.crops import tracking_box
-from .landmarks.exposure import normalised
+from .landmarks.frames import checked_frame
 from .landmarks.observation import Observation
-from .lift.depth_patch import rendered_depth
 from .lift.evidence import in_view
 from .lift.hand_calibration import HandCalibration, HandShape, known_shapes, read_shapes, write_shapes
 from .lift.lifted_hand import LiftedHand
 from .lift.lifter import Lifter
 from .runtime.devices import DeviceError, choose_device
 from .runtime.sessions import SessionError
-from .track.encoder_schedule import encode, encode_left
-from .track.estimates import hand_estimate, measured_estimate, unseen_estimate
+from .track.encoder_schedule import encode, encode_image, encode_left
+from .track.estimates import measured_estimate, unseen_estimate
 from .track.locator import HandLocator, Located
 from .track.tracks import Tracks
+from .track.warm_up import flat_mesh, warm_up
 from .types import Camera, Frame, HandEstimate, Side, TwoHandEstimate
 
-_FLAT = np.tile(np.eye(3), (16, 1, 1))
-_FLAT_PLACE = np.array([0.0, 0.0, 0.5])
-"""Rotations and translation, metres, of a flat hand."""
 _SINGLE_IMAGE_ITERATIONS = 8
 """Gauss-Newton steps of the lifting in a single image, where no next one waits."""
-_SINGLE_IMAGE_CROPS = 3
-"""Crops in which a hand that only the encoder sees is evaluated in a single image."""
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -103,7 +96,7 @@ class TwoHandReconstructor:
         with ThreadPoolExecutor() as pool:  # compiling uses one core for each network
             refiner = pool.submit(load_refiner, config, self.hand_model)
             # The machine code of the geometry is loaded at its first use.
-            geometry = pool.submit(self.hand_model.mesh, Side.LEFT, _FLAT, np.zeros(10), np.zeros(3))
+            geometry = pool.submit(flat_mesh, self.hand_model, Side.LEFT)
             self._locator = self._given_locator or HandLocator(HandNetworks.load(config))
             self._encoder = self._given_encoder
             if self._encoder is None and config.encoder != "none":
@@ -203,7 +196,7 @@ class TwoHandReconstructor:
 
         Raises ValueError where image or depth do not fit the camera or are of another type.
         """
-        frame = _checked_frame(image_bgr, camera, stamp, depth)
+        frame = checked_frame(image_bgr, camera, stamp, depth)
         self.finish_image()
         self._tracks.advance(frame)
         return _in_frame_of(camera, self._or_on_the_cpu(lambda: self._reconstruct(frame, self._tracks)))
@@ -236,7 +229,7 @@ class TwoHandReconstructor:
 
         Arguments and errors as in calling the object.
         """
-        frame = _checked_frame(image_bgr, camera, 0.0, depth)
+        frame = checked_frame(image_bgr, camera, 0.0, depth)
         return _in_frame_of(camera, self._or_on_the_cpu(lambda: self._reconstruct(frame)))
 
     def reconstruct_people(self, image_bgr: np.ndarray, camera: Camera) -> list[TwoHandEstimate]:
@@ -245,7 +238,7 @@ class TwoHandReconstructor:
         Hands at the wrists of a visible body are that person's. Those of people whose bodies are not visible follow in
         pairs. Arguments and errors as in calling the object.
         """
-        frame = _checked_frame(image_bgr, camera, 0.0)
+        frame = checked_frame(image_bgr, camera, 0.0)
 
         def reconstruct() -> list[TwoHandEstimate]:
             people = self._locator.search_people(frame, self.config)
@@ -298,17 +291,10 @@ class TwoHandReconstructor:
     def _encoded(self, frame: Frame, tracks: Tracks, located: Located, single_image: bool) -> list[Observation]:
         """The observations with the encoder's predictions, and the hands that only the encoder sees."""
         assert self._encoder is not None
-        image, camera = frame.image, frame.camera
-        if not single_image:
-            found = encode(self._encoder, frame, tracks, located, self.config)
+        if single_image:
+            found = encode_image(self._encoder, frame, located, self.config)
         else:
-            found, boxes, crops = located.observations, located.boxes, _SINGLE_IMAGE_CROPS
-            if len(found) != 1 or (boxes and not located.pair):
-                mirrored = self.config.mirrored_input
-                found = with_boxes(self._encoder, image, found, boxes, camera, crops, detected=True, mirrored=mirrored)
-            if len(found) == 1:
-                box = boxes.get(found[0].side.other) if located.pair else None
-                found = with_other_hand(self._encoder, image, found[0], camera, crops, box)
+            found = encode(self._encoder, frame, tracks, located, self.config)
         return [
             observation
             if observation.prediction is None
@@ -378,39 +364,7 @@ class TwoHandReconstructor:
         The very first time after an installation the solver is compiled here, which takes some seconds (the geometry of
         the hand model already in the constructor).
         """
-        camera = Camera.from_fov(640, 480, 60.0)
-        observations = []
-        for side in Side:
-            joints, _ = self.hand_model.kinematics(side).forward(_FLAT, np.zeros(10), _FLAT_PLACE)
-            pixels = camera.project(joints)
-            observations.append(
-                Observation(
-                    side=side,
-                    score=1.0,
-                    side_score=1.0,
-                    keypoints_2d=pixels,
-                    screen_depth=np.zeros(21),
-                    world=joints,
-                    joint_scores=np.ones(21),
-                    roi=tracking_box(pixels),
-                    detected=True,
-                )  # fmt: skip
-            )
-        if self._encoder is not None:
-            for seen in (observations[:1], observations):
-                self._encoder(np.zeros((480, 640, 3), dtype=np.uint8), seen, camera)
-        meshes = [rendered_depth(*self._flat_mesh(side), camera) for side in Side]
-        lifted = self._lifter(observations, camera, iterations=self.config.solver_iterations, depth=np.minimum(*meshes))
-        hands = [
-            hand_estimate(seen, hand, hand.keypoints[0], hand.rotations, self.hand_model, camera, track_id=0)
-            for seen, hand in zip(observations, lifted, strict=True)
-        ]
-        self._refiner.warm_up(pair_of(hands), uncertainty_of(hands))
-
-    def _flat_mesh(self, side: Side) -> tuple[np.ndarray, np.ndarray]:
-        """Vertices and faces of a flat hand in front of the camera."""
-        vertices = self.hand_model.mesh(side, _FLAT, np.zeros(10), _FLAT_PLACE)
-        return vertices.astype(np.float64), self.hand_model.faces(side).astype(np.int64)
+        warm_up(self.hand_model, self._encoder, self._lifter, self._refiner, self.config.solver_iterations)
 
 
 class _Stopwatch:
@@ -434,29 +388,6 @@ def _is_usable(side: Side, finite: bool, what: str) -> bool:
     return finite
 
 
-def _checked_frame(image: np.ndarray, camera: Camera, stamp: float, depth: np.ndarray | None = None) -> Frame:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"image must be a uint8 array (height, width, 3) in BGR order, got {what}")
-    if not camera.matches(image):
-        raise ValueError(
-            f"the camera is {camera.width}x{camera.height} but the image is {image.shape[1]}x{image.shape[0]}: "
-            "pass the intrinsics of this image size"
-        )
-    return Frame(image=normalised(image), camera=camera.centred, stamp=stamp, depth=_checked_depth(depth, image))
-
-
 def _in_frame_of(camera: Camera, estimate: TwoHandEstimate) -> TwoHandEstimate:
     """The estimate of a camera's own frame in that of its images: they differ by its centre."""
     return shifted(estimate, camera.center) if np.any(camera.center) else estimate
-
-
-def _checked_depth(depth: np.ndarray | None, image: np.ndarray) -> np.ndarray | None:
-    if depth is None:
-        return None
-    if not isinstance(depth, np.ndarray) or depth.dtype.kind != "f" or depth.shape != image.shape[:2]:
-        what = f"{depth.dtype} {depth.shape}" if isinstance(depth, np.ndarray) else type(depth).__name__
-        raise ValueError(
-            f"depth must be floats of the image's size {image.shape[:2]}, in metres and registered to it, got {what}"
-        )
-    return np.where((depth > 0.0) & np.isfinite(depth), depth, np.nan).astype(np.float32, copy=False)

@@ -1,4 +1,4 @@
-"""The encoder in a stream: in which images it runs, and how its last prediction serves in between."""
+"""What the encoder evaluates: in a stream, where its last prediction serves between its runs, and in a single image."""
 
 from __future__ import annotations
 
@@ -21,6 +21,23 @@ _OVERLAPPING_INTERVAL = 0.05
 """Seconds between two runs of the encoder while the hands overlap: every second image at 30 Hz."""
 _UNCONFIRMED = 0.6
 """Seconds without a detector's box after which hands without landmarks are given up."""
+
+_SINGLE_IMAGE_CROPS = 3
+"""Crops in which a hand that only the encoder sees is evaluated in a single image."""
+
+
+def encode_image(encoder: Encoder, frame: Frame, located: Located, config: ReconstructorConfig) -> list[Observation]:
+    """The observations of a single image with the encoder's predictions, and hands that only the encoder sees: in boxes
+    of detectors, and where the encoder predicts the other hand of the only one."""
+    found, boxes, crops = located.observations, located.boxes, _SINGLE_IMAGE_CROPS
+    image, camera = frame.image, frame.camera
+    if len(found) != 1 or (boxes and not located.pair):
+        mirrored = config.mirrored_input
+        found = with_boxes(encoder, image, found, boxes, camera, crops, detected=True, mirrored=mirrored)
+    if len(found) == 1:
+        box = boxes.get(found[0].side.other) if located.pair else None
+        found = with_other_hand(encoder, image, found[0], camera, crops, box)
+    return found
 
 
 def encode(
