@@ -72,7 +72,7 @@ def distinct(hands: Sequence[HandLandmarks], evidence: Sequence[float]) -> list[
 
 
 def box_overlap(pixels: np.ndarray) -> float:
-    """Share of the smaller hand's box that lies in the other's, from keypoints (2, 21, 2)."""
+    """Share of the smaller hand's box that lies in the other's, from points (2, N, 2) of the two hands."""
     low, high = pixels.min(axis=1), pixels.max(axis=1)
     common = np.maximum(high.min(axis=0) - low.max(axis=0), 0.0).prod()
     return float(common / max((high - low).prod(axis=1).min(), 1e-9))

@@ -25,17 +25,21 @@ PIXEL_SIGMA = 0.022
 """Standard deviation of a landmark in the image, in units of the hand's extent there."""
 DIRECTION_SIGMA = 0.2
 """Standard deviation of a bone's direction (rad)."""
-STDDEV_FACTOR_ALONE, STDDEV_FACTOR_OVERLAPPING = 2.0, 0.5
-"""Factors on the standard deviations that the encoder predicts for a hand by itself and for hands that overlap in the
-image. The landmark network was trained on real hands seen alone, the encoder on rendered ones that occlude each other:
-the first has more weight where a hand is alone, the second where two overlap. An encoder of photographs has the second
-factor in both cases."""
+STDDEV_FACTOR_ALONE, STDDEV_FACTOR_OVERLAPPING = 2.0, 0.35
+"""Factors on the standard deviations that the encoder predicts for a hand by itself and for hands that touch or overlap
+in the image. The landmark network was trained on real hands seen alone, the encoder on rendered ones that occlude each
+other: the first has more weight where a hand is alone, the second where two overlap. On photographs of single hands
+with annotated fingertips (TI1K) the mean of both is best with the first factor. An encoder of photographs has the
+second factor in both cases."""
 WRIST_STDDEV_FACTOR = 0.5
 """Factor on the standard deviation of the wrist's distance that the encoder predicts. It predicts 12 % of the distance
 in head-mounted clips and 9 % in others; its error in clips of ``val`` is half of that, and in photographs it agrees
 with the distance by the landmarks within 3 to 8 %."""
+_MARGIN = 0.05
+"""By which the boxes of the keypoints are enlarged on each side, as a part of their size: hands side by side touch
+where these boxes overlap."""
 _FULL_OVERLAP = 0.25
-"""Overlap of the hands' boxes in the image, as a share of the smaller, from which on the second factor holds."""
+"""Overlap of the enlarged boxes, as a share of the smaller, from which on the second factor holds."""
 _WIDEST_ANGLE = np.deg2rad(85.0)
 """Rays farther than this from the optical axis, as fisheye lenses have them, are not used: at 90 degrees a point of the
 plane z = 1, in which errors are measured, is infinitely far."""
@@ -104,7 +108,7 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
     world = world @ np.swapaxes(rotations_towards(palm_ray), -1, -2)
     directions = _directions(world)
     wrist, wrist_precision = np.zeros((len(observations), 3)), np.zeros(len(observations))
-    overlap = min(box_overlap(pixels) / _FULL_OVERLAP, 1.0) if len(pixels) == 2 else 0.0
+    overlap = min(box_overlap(_with_margin(pixels)) / _FULL_OVERLAP, 1.0) if len(pixels) == 2 else 0.0
     factor = STDDEV_FACTOR_ALONE + overlap * (STDDEV_FACTOR_OVERLAPPING - STDDEV_FACTOR_ALONE)
     for i, observation in enumerate(observations):
         predicted = observation.prediction
@@ -144,6 +148,13 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
         wrist=wrist,
         wrist_precision=wrist_precision,
     )
+
+
+def _with_margin(pixels: np.ndarray) -> np.ndarray:
+    """Two corners (B, 2, 2) of each hand's enlarged box, from keypoints (B, 21, 2)."""
+    low, high = pixels.min(axis=1), pixels.max(axis=1)
+    margin = _MARGIN * (high - low).max(axis=1, keepdims=True)
+    return np.stack([low - margin, high + margin], axis=1)
 
 
 def spread(points: np.ndarray) -> np.ndarray:
