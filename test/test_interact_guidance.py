@@ -202,15 +202,22 @@ def test_the_prior_waits_until_after_the_image_where_the_next_one_comes_soon(pai
 
 
 def test_a_prior_brings_hands_together_as_far_as_they_meet_in_the_image(pairs):
-    truth = pairs[0]
-    apart = four_centimetres_apart(truth)
-    errors = []
-    for overlap in (0.0, 0.1, 0.5):
-        prior = Oracle(truth)
-        result = Refiner(MODEL, prior)(apart, uncertainty(apart, overlap=overlap), 8).pair
-        assert (result is apart) == (overlap == 0.0) == (not prior.times)
-        errors.append(np.linalg.norm(np.diff(result.wrists, axis=0) - np.diff(truth.wrists, axis=0)))
-    assert errors[0] > 1.5 * errors[1] and errors[1] > 2.0 * errors[2] and errors[2] < 0.005
+    """Along the rays it brings them all the way; across, where the image shows them, too, half of it."""
+    truth = next(pair for pair in pairs if depth(floating(pair, 0.04)) == 0.0)
+    rays = truth.wrists / np.linalg.norm(truth.wrists, axis=1, keepdims=True)
+    way = np.diff(truth.wrists, axis=0)
+    across = way - np.sum(way * rays, axis=1, keepdims=True) * rays
+    across *= np.array([[-0.02], [0.02]]) / np.linalg.norm(across, axis=1, keepdims=True)
+    sideways = dataclasses.replace(truth, wrists=truth.wrists + across)
+    for apart, left in ((floating(truth, 0.04), 0.0), (sideways, 0.02)):
+        errors = []
+        for overlap in (0.0, 0.1, 0.5):
+            prior = Oracle(truth)
+            result = Refiner(MODEL, prior, reach=0.0)(apart, uncertainty(apart, overlap=overlap), 8).pair
+            assert (result is apart) == (overlap == 0.0) == (not prior.times)
+            errors.append(np.linalg.norm(np.diff(result.wrists, axis=0) - np.diff(truth.wrists, axis=0)))
+        assert errors[1] == pytest.approx((0.04 + left) / 2, abs=0.004)
+        assert errors[2] == pytest.approx(left, abs=0.004)
 
 
 @pytest.mark.parametrize("way", [1.0, 2.5])

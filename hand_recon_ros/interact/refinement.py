@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 import numpy as np
 
 from ..config import ReconstructorConfig
-from ..geometry.hand_kinematics import Pose, forward
+from ..geometry.hand_kinematics import TRANSLATION, Pose, forward
 from ..hand_model import HandModel
 from ..hand_model.hand_pair import HandPair
 from ..runtime.bundled_networks import bundled_network
@@ -41,6 +41,10 @@ _NO_CORRECTION = np.zeros((2, PER_HAND))
 _FULL_OVERLAP = 0.2
 """Overlap of the hands' boxes in the image from which on the prior counts in full; below, in proportion, so that in a
 video its corrections come and go gradually."""
+_ACROSS = 0.5
+"""Part of a wrist's move across its viewing ray that is taken from the prior: the image shows this position, too. On
+pairs of ``val`` refined hands then project 13 % nearer to their keypoints than with 1, and MRRPE is 42.0 mm instead of
+41.7 mm."""
 _LARGEST_GAP = 3.0
 """Standard deviations of the distance between the hands, from which on a gap between them is not closed."""
 _REACH = 0.1
@@ -241,7 +245,8 @@ class Refiner:
 
     def _proposal(self, pair: HandPair, estimate: Pose, uncertainty: PairUncertainty, deadline: float) -> np.ndarray:
         """How the prior corrects the estimate (2, PER_HAND), in proportion to the hands' overlap in the image, and as
-        far as its vector between the wrists is consistent with the estimate; betas stay."""
+        far as its vector between the wrists is consistent with the estimate; across their rays wrists move by half of
+        that, and betas stay."""
         separation, template = self._separation, self._separation.chain.template
         gaussian = PoseGaussian.around(template, estimate, uncertainty)
 
@@ -260,7 +265,11 @@ class Refiner:
         weight *= consistency(pair.wrists, uncertainty.position_stddev, vector)
         if weight == 0.0:
             return _NO_CORRECTION
-        return difference(moved(estimate, weight * difference(pose_of(clean), estimate)), estimate)
+        correction = difference(pose_of(clean), estimate)
+        move, rays = correction[:, TRANSLATION], estimate.wrist / np.linalg.norm(estimate.wrist, axis=1, keepdims=True)
+        along = np.sum(move * rays, axis=1, keepdims=True) * rays
+        correction[:, TRANSLATION] = along + _ACROSS * (move - along)
+        return difference(moved(estimate, weight * correction), estimate)
 
     def _without_gap(self, pose: Pose, uncertainty: PairUncertainty) -> Pose:
         """The pose with the gap closed as far as ``reach``, or less where the hands hardly overlap in the image or
