@@ -268,8 +268,11 @@ def urdf(options: argparse.Namespace) -> dict[str, Any]:
             raise CommandError(f"{options.hand_calibration} has no {options.side} hand: calibrate it first")
         betas = shapes[side].betas
     text = hand_urdf(model.kinematics(side), betas, options.prefix)
-    with open(options.out, "x", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        with open(options.out, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise CommandError(f"--out {options.out}: exists; remove it or name another file") from error
     print(f"{options.side} hand -> {options.out}", file=sys.stderr)
     return {"out": options.out, "side": options.side, "prefix": options.prefix}
 

@@ -115,7 +115,7 @@ def test_the_command_writes_the_hand_of_a_calibration(tmp_path: Path, capsys: py
     expected = hand_urdf(MODEL.kinematics(Side.LEFT), np.round(betas, 4), "me_")
     assert (tmp_path / "left.urdf").read_text() == expected
     for wrong, text in (
-        ([*arguments, "--side", "left", *out], "left.urdf"),  # not written over
+        ([*arguments, "--side", "left", *out], "left.urdf: exists; remove it or name another file"),
         ([*arguments, "--side", "right", "--out", str(tmp_path / "right.urdf")], "no right hand: calibrate it first"),
         (["urdf", "--side", "right", "--prefix", "a b", "--out", str(tmp_path / "x.urdf")], "--prefix"),
     ):

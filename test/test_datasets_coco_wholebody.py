@@ -75,7 +75,7 @@ def test_pictures_without_hands_of_the_person_in_question_are_left_out(tmp_path:
     # Files of pictures that are left out need not be there.
     (found,) = read_pictures(write(tmp_path, [PERSON, unlabelled, behind], [empty, IMAGE, other]))
     assert found.file == IMAGE["file_name"]
-    with pytest.raises(AnnotationError, match="no person in question has an annotated hand"):
+    with pytest.raises(AnnotationError, match="in no picture is a hand of the largest person annotated"):
         read_pictures(write(tmp_path, [unlabelled], [other]))
 
 

@@ -60,7 +60,7 @@ def read_coco_wholebody(root: Path) -> list[AnnotatedPicture]:
     pictures = [_picture(folder, image, people.get(image_id, [])) for image_id, image in images.items()]
     found = [picture for picture in pictures if picture is not None]
     if not found:
-        raise AnnotationError(f"{path}: no person in question has an annotated hand")
+        raise AnnotationError(f"{path}: in no picture is a hand of the largest person annotated")
     return found
 
 
