@@ -5,11 +5,12 @@ import pytest
 from evidence import CAMERA, MODEL, observe
 from scripted_pipeline import IMAGE, Script, reconstructor
 
-from hand_recon_ros import Camera, HandState, Side, TwoHandReconstructor
+from hand_recon_ros import HandState, Side, TwoHandReconstructor
 from hand_recon_ros.config import ConfigError
 from hand_recon_ros.geometry.mesh_queries import penetration_depth
 from hand_recon_ros.skeleton import mirror_points, wrist_pose
-from hand_recon_ros.synthetic import clip_scenes, render_scene
+from hand_recon_ros.synthetic import SampleStream
+from hand_recon_ros.synthetic.sample_stream import interacting
 
 
 def keypoints(apart=0.0):
@@ -146,18 +147,19 @@ def test_what_is_left_for_after_an_image_is_done_before_the_next_one():
     assert (ways[:2] == 0.0).all() and (ways[2:] > 1e-4).all()
 
 
-def test_in_the_demonstration_hands_that_lie_on_each_other_are_refined():
-    """With the networks that come along, on the clip of ``make demo`` while one hand lies on the other."""
-    camera = Camera.from_fov(640, 480, 65.0)
-    _, scenes = clip_scenes(MODEL, 300, 0, camera)
-    result = TwoHandReconstructor.from_config(refine_budget=0.0)
+def test_hands_that_lie_on_each_other_are_refined():
+    """With the networks that come along, in single images of two hands, each of them rendered."""
+    stream, result = SampleStream("val", 90211, MODEL), TwoHandReconstructor.from_config()
     depths = []
-    for frame in range(230, 250):
-        estimate = result(render_scene(scenes[frame], MODEL).image, camera, frame / 30)
-        before = estimate.before_refinement()
-        if estimate.refined and before.left.state == before.right.state == HandState.TRACKED:
-            depths.append([1e3 * depth((two.left, two.right)) for two in (before, estimate)])
+    for number in range(40):
+        scene = stream.scene(number)
+        if len(scene.hands) == len(Side) and interacting(scene, MODEL):
+            sample = stream.frame(number, 640, 480)
+            estimate = result.reconstruct_image(sample.image, sample.camera)
+            before = estimate.before_refinement()
+            if estimate.refined and before.left.state == before.right.state == HandState.TRACKED:
+                depths.append([1e3 * depth((two.left, two.right)) for two in (before, estimate)])
     deep = np.array([pair for pair in depths if pair[0] > 1.0])
-    print(f"{len(depths)} frames refined, {len(deep)} of them deeper than 1 mm before, mean {deep.mean(axis=0)} mm")
+    print(f"{len(depths)} images refined, {len(deep)} of them deeper than 1 mm before, mean {deep.mean(axis=0)} mm")
     assert len(deep) >= 3
     assert deep[:, 1].mean() < 0.25 * deep[:, 0].mean() and deep[:, 1].max() < 2.0
