@@ -7,6 +7,7 @@ from scripted_pipeline import IMAGE, Script, reconstructor
 
 from hand_recon_ros import HandState, Side, TwoHandReconstructor
 from hand_recon_ros.config import ConfigError
+from hand_recon_ros.evaluation.images import SEED, SIZE
 from hand_recon_ros.geometry.mesh_queries import penetration_depth
 from hand_recon_ros.skeleton import mirror_points, wrist_pose
 from hand_recon_ros.synthetic import SampleStream
@@ -149,12 +150,11 @@ def test_what_is_left_for_after_an_image_is_done_before_the_next_one():
 
 def test_hands_that_lie_on_each_other_are_refined():
     """With the networks that come along, in single images of two hands, each of them rendered."""
-    stream, result = SampleStream("val", 90211, MODEL), TwoHandReconstructor.from_config()
+    stream, result = SampleStream("val", SEED, MODEL), TwoHandReconstructor.from_config()
     depths = []
     for number in range(40):
-        scene = stream.scene(number)
-        if len(scene.hands) == len(Side) and interacting(scene, MODEL):
-            sample = stream.frame(number, 640, 480)
+        if interacting(stream.scene(number), MODEL):
+            sample = stream.frame(number, *SIZE)
             estimate = result.reconstruct_image(sample.image, sample.camera)
             before = estimate.before_refinement()
             if estimate.refined and before.left.state == before.right.state == HandState.TRACKED:

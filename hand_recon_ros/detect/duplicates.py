@@ -71,8 +71,13 @@ def distinct(hands: Sequence[HandLandmarks], evidence: Sequence[float]) -> list[
     return sorted(kept)
 
 
-def box_overlap(pixels: np.ndarray) -> float:
-    """Share of the smaller hand's box that lies in the other's, from points (2, N, 2) of the two hands."""
+def box_overlap(pixels: np.ndarray, margin: float = 0.0) -> float:
+    """Share of the smaller hand's box that lies in the other's, from keypoints (2, 21, 2).
+
+    ``margin``: by which each box is enlarged on every side, as a part of its larger side.
+    """
     low, high = pixels.min(axis=1), pixels.max(axis=1)
+    wider = margin * (high - low).max(axis=1, keepdims=True)
+    low, high = low - wider, high + wider
     common = np.maximum(high.min(axis=0) - low.max(axis=0), 0.0).prod()
     return float(common / max((high - low).prod(axis=1).min(), 1e-9))

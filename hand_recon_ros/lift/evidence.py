@@ -108,7 +108,7 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
     world = world @ np.swapaxes(rotations_towards(palm_ray), -1, -2)
     directions = _directions(world)
     wrist, wrist_precision = np.zeros((len(observations), 3)), np.zeros(len(observations))
-    overlap = min(box_overlap(_with_margin(pixels)) / _FULL_OVERLAP, 1.0) if len(pixels) == 2 else 0.0
+    overlap = min(box_overlap(pixels, _MARGIN) / _FULL_OVERLAP, 1.0) if len(pixels) == 2 else 0.0
     factor = STDDEV_FACTOR_ALONE + overlap * (STDDEV_FACTOR_OVERLAPPING - STDDEV_FACTOR_ALONE)
     for i, observation in enumerate(observations):
         predicted = observation.prediction
@@ -148,13 +148,6 @@ def gather(observations: Sequence[Observation], camera: Camera) -> Evidence:
         wrist=wrist,
         wrist_precision=wrist_precision,
     )
-
-
-def _with_margin(pixels: np.ndarray) -> np.ndarray:
-    """Two corners (B, 2, 2) of each hand's enlarged box, from keypoints (B, 21, 2)."""
-    low, high = pixels.min(axis=1), pixels.max(axis=1)
-    margin = _MARGIN * (high - low).max(axis=1, keepdims=True)
-    return np.stack([low - margin, high + margin], axis=1)
 
 
 def spread(points: np.ndarray) -> np.ndarray:
