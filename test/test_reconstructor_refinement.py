@@ -149,17 +149,19 @@ def test_what_is_left_for_after_an_image_is_done_before_the_next_one():
 
 
 def test_hands_that_lie_on_each_other_are_refined():
-    """With the networks that come along, in single images of two hands, each of them rendered."""
-    stream, result = SampleStream("val", SEED, MODEL), TwoHandReconstructor.from_config()
+    """With the networks that come along, in streams of 0.3 s that show one rendered image each."""
+    stream, result = SampleStream("val", SEED, MODEL), TwoHandReconstructor.from_config(refine_budget=0.0)
     depths = []
     for number in range(40):
         if interacting(stream.scene(number), MODEL):
             sample = stream.frame(number, *SIZE)
-            estimate = result.reconstruct_image(sample.image, sample.camera)
+            result.reset()
+            for image in range(9):
+                estimate = result(sample.image, sample.camera, image / 30)
             before = estimate.before_refinement()
             if estimate.refined and before.left.state == before.right.state == HandState.TRACKED:
                 depths.append([1e3 * depth((two.left, two.right)) for two in (before, estimate)])
     deep = np.array([pair for pair in depths if pair[0] > 1.0])
-    print(f"{len(depths)} images refined, {len(deep)} of them deeper than 1 mm before, mean {deep.mean(axis=0)} mm")
+    print(f"{len(depths)} streams refined, {len(deep)} of them deeper than 1 mm before, mean {deep.mean(axis=0)} mm")
     assert len(deep) >= 3
     assert deep[:, 1].mean() < 0.25 * deep[:, 0].mean() and deep[:, 1].max() < 2.0
