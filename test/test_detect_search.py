@@ -16,6 +16,7 @@ from hand_recon_ros.detect.body import BodyDetection, BodyHand, BodyPose
 from hand_recon_ros.detect.image_search import search
 from hand_recon_ros.detect.pair_detector import CERTAIN, RegionHand
 from hand_recon_ros.landmarks.crops import tracking_box
+from hand_recon_ros.landmarks.hand_keypoints import moved_to_hand_model
 from hand_recon_ros.landmarks.observation import RotatedBox
 from hand_recon_ros.track.locator import Located
 
@@ -200,7 +201,7 @@ def test_a_hand_without_a_palm_is_found_with_its_side(networks, kind):
         left, right = stream.locate(frame())
     for pair in ((left, right), stream.search(frame())):
         assert pair[Side.LEFT] is not None and pair[Side.RIGHT] is not None
-        np.testing.assert_allclose(pair[Side.LEFT].keypoints_2d, hand.keypoints)
+        np.testing.assert_allclose(pair[Side.LEFT].keypoints_2d, moved_to_hand_model(hand.keypoints))
 
 
 def test_in_mirrored_images_the_detectors_sides_are_exchanged(networks):

@@ -14,6 +14,7 @@ from hand_recon_ros import Camera, Frame, Side
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.detect.palm import PalmDetection
 from hand_recon_ros.detect.test_time_augmentation import AUGMENTATIONS
+from hand_recon_ros.landmarks.hand_keypoints import moved_to_hand_model
 from hand_recon_ros.landmarks.landmarks import HandLandmarks
 from hand_recon_ros.landmarks.observation import RotatedBox
 
@@ -91,8 +92,8 @@ def test_both_hands_are_found_and_followed_without_further_detection(stage):
         for hand in networks.shown:
             hand.at = (hand.at[0] + 5, hand.at[1] - 2)
         left, right = stream.locate(frame())
-        np.testing.assert_allclose(left.keypoints_2d, networks.shown[0].keypoints)
-        np.testing.assert_allclose(right.keypoints_2d, networks.shown[1].keypoints)
+        np.testing.assert_allclose(left.keypoints_2d, moved_to_hand_model(networks.shown[0].keypoints))
+        np.testing.assert_allclose(right.keypoints_2d, moved_to_hand_model(networks.shown[1].keypoints))
         assert not left.detected and (stream.track_id(Side.LEFT), stream.track_id(Side.RIGHT)) == (1, 2)
     assert networks.detections == 1
     assert left.side_score > 0.999
@@ -173,7 +174,7 @@ def test_never_two_hands_of_one_side(stage):
     for _ in range(12):
         left, right = stream.locate(frame())
         assert left is None
-        np.testing.assert_allclose(right.keypoints_2d, networks.shown[1].keypoints)
+        np.testing.assert_allclose(right.keypoints_2d, moved_to_hand_model(networks.shown[1].keypoints))
     assert stream.track_id(Side.RIGHT) == 1
 
 

@@ -15,6 +15,7 @@ from hand_recon_ros.datasets.hand_boxes import BoxedPicture
 from hand_recon_ros.detect.body import BodyDetection, BodyHand, BodyPose
 from hand_recon_ros.detect.palm import PalmDetection
 from hand_recon_ros.landmarks.crops import tracking_box
+from hand_recon_ros.landmarks.hand_keypoints import moved_to_hand_model
 from hand_recon_ros.landmarks.landmarks import HandLandmarks
 from hand_recon_ros.landmarks.observation import RotatedBox
 from hand_recon_ros.training.pseudo_labels import PictureLabels, label_picture, sides_of_bodies, write_labels
@@ -45,7 +46,8 @@ class Shown:
 
     @property
     def box(self) -> list[float]:
-        return [*self.keypoints.min(axis=0), *self.keypoints.max(axis=0)]
+        points = moved_to_hand_model(self.keypoints)
+        return [*points.min(axis=0), *points.max(axis=0)]
 
 
 class Networks:
@@ -97,7 +99,7 @@ def test_annotated_hands_get_square_keypoints_and_side() -> None:
     assert labels.complete
     found = {hand.side: hand for hand in labels.hands}
     for side, shown in ((Side.RIGHT, right), (Side.LEFT, left)):
-        np.testing.assert_allclose(found[side].keypoints, shown.keypoints)
+        np.testing.assert_allclose(found[side].keypoints, moved_to_hand_model(shown.keypoints))
         np.testing.assert_allclose(found[side].box, shown.box)
         assert found[side].roi == shown.roi
         assert found[side].roi.angle == pytest.approx(0.0)

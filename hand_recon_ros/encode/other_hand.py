@@ -17,6 +17,7 @@ from ..detect.handedness import probability
 from ..detect.image_hands import on_one_hand
 from ..detect.pair_detector import CLEAR_SIDE, same_box
 from ..landmarks.crops import tracking_box
+from ..landmarks.hand_keypoints import in_hand_model
 from ..landmarks.observation import EncoderPrediction, Observation, RotatedBox
 from ..types import Camera, Side
 from .hand_encoder import Encoder
@@ -163,9 +164,7 @@ def _observation(
         side=side,
         score=hand.presence,
         side_score=side_score,
-        keypoints_2d=hand.keypoints,
-        screen_depth=hand.screen_depth,
-        world=hand.world,
+        **in_hand_model(hand),
         joint_scores=np.full(21, hand.presence * of_side),
         roi=box,
         detected=False,

@@ -15,6 +15,7 @@ from ..detect.image_search import search, search_people
 from ..detect.networks import HandNetworks
 from ..detect.new_hands import NewHands, detectors, evaluate, is_present, propose, right_of
 from ..detect.pair_detector import overlap, still_second
+from ..landmarks.hand_keypoints import in_hand_model
 from ..landmarks.landmarks import HandLandmarks, joint_scores
 from ..landmarks.observation import Observation, RotatedBox
 from ..types import Frame, Side
@@ -225,9 +226,7 @@ def _observation(
         side=side,
         score=hand.presence,
         side_score=side_score,
-        keypoints_2d=hand.keypoints,
-        screen_depth=hand.screen_depth,
-        world=hand.world,
+        **in_hand_model(hand),
         joint_scores=joint_scores(hand, image.shape[1], image.shape[0], unsteadiness),
         roi=hand.roi,
         detected=detected,

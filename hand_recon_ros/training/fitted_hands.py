@@ -8,6 +8,7 @@ import numpy as np
 
 from ..datasets.priors import SceneTruth
 from ..hand_model import HandModel
+from ..landmarks.hand_keypoints import in_hand_model
 from ..landmarks.landmarks import HandLandmarks, joint_scores
 from ..landmarks.observation import Observation
 from ..lift.lifter import Lifter
@@ -53,9 +54,7 @@ def _observation(side: Side, hand: HandLandmarks, camera: Camera) -> Observation
         side=side,
         score=hand.presence,
         side_score=1.0,
-        keypoints_2d=hand.keypoints,
-        screen_depth=hand.screen_depth,
-        world=hand.world,
+        **in_hand_model(hand),
         joint_scores=joint_scores(hand, camera.width, camera.height),
         roi=hand.roi,
         detected=True,

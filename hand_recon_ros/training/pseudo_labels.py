@@ -27,6 +27,7 @@ from ..detect.ssd import box_iou
 from ..detect.test_time_augmentation import augmented
 from ..detect.views import tiles, turned
 from ..landmarks.crops import alike, tracking_box
+from ..landmarks.hand_keypoints import moved_to_hand_model
 from ..landmarks.landmarks import UNSTEADY, HandLandmarks
 from ..landmarks.observation import RotatedBox
 from ..runtime.model_files import write_whole
@@ -75,7 +76,7 @@ class LabelledHand:
         box: (4,) x0, y0, x1, y1, pixels: as annotated, or around the keypoints where no box was annotated.
         presence: mean over the crops.
         right: mean probability over the crops that it looks like a right hand.
-        keypoints: (21, 2), pixels, mean over the crops.
+        keypoints: (21, 2), pixels, mean over the crops, as the hand model defines them.
     """
 
     side: Side | None
@@ -285,9 +286,8 @@ def _averaged(networks: HandNetworks, image: np.ndarray, hand: HandLandmarks) ->
         return None
     right = np.array([crop.right for crop in crops])
     side = _side(right, np.array([crop.mirrored for crop in crops])) if presence >= _PRESENT_WITH_SIDE else None
-    return LabelledHand(
-        side, tracking_box(keypoints), keypoint_box(keypoints), presence, float(right.mean()), keypoints
-    )
+    box, keypoints = tracking_box(keypoints), moved_to_hand_model(keypoints)
+    return LabelledHand(side, box, keypoint_box(keypoints), presence, float(right.mean()), keypoints)
 
 
 def _side(right: np.ndarray, mirrored: np.ndarray) -> Side | None:
