@@ -146,12 +146,12 @@ def test_a_hand_that_covers_the_other_point_by_point_needs_a_certain_detector(ce
 @pytest.mark.parametrize(
     ("box", "settings", "limit"),
     [
-        (None, {}, 0.13),
-        (None, {"detected": True}, 0.13),
-        (RotatedBox((60.0, 400.0), 150.0), {}, 0.13),
-        (RotatedBox((60.0, 400.0), 150.0), {"detected": True}, 0.17),
-        (None, {"pair": True}, 0.18),
-        (None, {"detected": True, "pair": True}, 0.18),
+        (None, {}, 0.12),
+        (None, {"detected": True}, 0.12),
+        (RotatedBox((60.0, 400.0), 150.0), {}, 0.12),
+        (RotatedBox((60.0, 400.0), 150.0), {"detected": True}, 0.145),
+        (None, {"pair": True}, 0.155),
+        (None, {"detected": True, "pair": True}, 0.155),
     ],
     ids=["beside", "detected beside", "away", "detected away", "certain", "detected, certain"],
 )

@@ -150,7 +150,7 @@ def test_in_a_stream_the_prior_of_a_single_image_comes_gradually(pairs, seconds)
     for frame in range(31):
         pair = stream(apart, uncertain, seconds * frame)
         errors.append(np.abs(joints(pair) - single).max())
-    assert errors[0] > 0.01 and errors[-1] < 0.002
+    assert errors[0] > 0.005 and errors[-1] < 0.002
     assert (np.diff(errors) < 1e-3).all()
     assert (errors[1] < 0.002) == (seconds == 1.0)
 
@@ -202,14 +202,14 @@ def test_the_prior_waits_until_after_the_image_where_the_next_one_comes_soon(pai
 
 
 def test_a_prior_brings_hands_together_as_far_as_they_meet_in_the_image(pairs):
-    """Along the rays it brings them all the way; across, where the image shows them, too, half of it."""
+    """Along the rays it brings them all the way; across, where the image shows them, too, a fifth of it."""
     truth = next(pair for pair in pairs if depth(floating(pair, 0.04)) == 0.0)
     rays = truth.wrists / np.linalg.norm(truth.wrists, axis=1, keepdims=True)
     way = np.diff(truth.wrists, axis=0)
     across = way - np.sum(way * rays, axis=1, keepdims=True) * rays
     across *= np.array([[-0.02], [0.02]]) / np.linalg.norm(across, axis=1, keepdims=True)
     sideways = dataclasses.replace(truth, wrists=truth.wrists + across)
-    for apart, left in ((floating(truth, 0.04), 0.0), (sideways, 0.02)):
+    for apart, left in ((floating(truth, 0.04), 0.0), (sideways, 0.8 * 0.04)):
         errors = []
         for overlap in (0.0, 0.1, 0.5):
             prior = Oracle(truth)

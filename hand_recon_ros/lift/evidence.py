@@ -25,12 +25,12 @@ PIXEL_SIGMA = 0.022
 """Standard deviation of a landmark in the image, in units of the hand's extent there."""
 DIRECTION_SIGMA = 0.2
 """Standard deviation of a bone's direction (rad)."""
-STDDEV_FACTOR_ALONE, STDDEV_FACTOR_OVERLAPPING = 2.0, 0.35
+STDDEV_FACTOR_ALONE, STDDEV_FACTOR_OVERLAPPING = 1.4, 0.35
 """Factors on the standard deviations that the encoder predicts for a hand by itself and for hands that touch or overlap
 in the image. The landmark network was trained on real hands seen alone, the encoder on rendered ones that occlude each
 other: the first has more weight where a hand is alone, the second where two overlap. On photographs of single hands
-with annotated fingertips (TI1K) the mean of both is best with the first factor. An encoder of photographs has the
-second factor in both cases."""
+with annotated fingertips (TI1K) these scatter alike with factors of 0.7 to 2, and more with landmarks alone. An encoder
+of photographs has the second factor in both cases."""
 WRIST_STDDEV_FACTOR = 0.5
 """Factor on the standard deviation of the wrist's distance that the encoder predicts. It predicts 12 % of the distance
 in head-mounted clips and 9 % in others; its error in clips of ``val`` is half of that, and in photographs it agrees

@@ -16,8 +16,8 @@ _MEMORY = 3.0
 LEARNING_RATE = 1.0
 """How often a second of evidence counts, in images: neighbouring images repeat each other's errors."""
 _PRECISION = 2.0
-"""Precision of the population's betas, in units of 1 / variance. The landmarks of one image have errors in common,
-above all fingers that are too short, so that as evidence of a shape they count half."""
+"""Precision of the population's betas, in units of 1 / variance. The landmarks of one image have errors in common, so
+that as evidence of a shape they count half."""
 _LENGTH_STEPS = 3
 """Gauss-Newton steps: the length is nearly linear in the betas."""
 
@@ -55,8 +55,8 @@ class ShapePrior:
     def with_length(self, kinematics: Kinematics, length: float) -> ShapePrior:
         """The prior of a hand of which a person has measured the length, metres, see :func:`hand_length`.
 
-        It is as wide as before: the landmark network reads hands up to 12 % smaller than they are, and the shape takes
-        that up, around the right size.
+        It is as wide as before, around the right size: the shape takes up errors that the landmarks have in common. On
+        clips of ``val`` a narrower one gives no smaller errors.
         """
         mean = self.mean
         for _ in range(_LENGTH_STEPS):
