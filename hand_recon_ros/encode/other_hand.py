@@ -31,8 +31,8 @@ _MAX_STDDEV = 0.12
 _MAX_STDDEV_DETECTED = 0.145
 """For a hand in a detector's box, away from those that were found."""
 _MAX_STDDEV_PAIR = 0.155
-"""Where a detector is certain that there are two hands. In 220 images of rendered pairs 0.848 of the hands are found with
-these limits, 0.850 with limits larger by a sixth; in photographs more false hands are found with those."""
+"""Where a detector is certain that there are two hands. In 220 images of rendered pairs 0.848 of the hands are found
+with these limits, 0.850 with limits larger by a sixth; in photographs more false hands are found with those."""
 _AGREE = 0.5
 """Presence from which on landmarks in its crop count, where they are of the same hand."""
 

@@ -43,7 +43,8 @@ _FULL_OVERLAP = 0.2
 video its corrections come and go gradually."""
 _ACROSS = 0.2
 """Part of a wrist's move across its viewing ray that is taken from the prior: the image shows this position, too. On
-pairs of ``val`` MRRPE is 1 mm larger than with 0.5, but in photographs hands that touch stay where the image has them."""
+pairs of ``val`` MRRPE is 1 mm larger than with 0.5, but in photographs hands that touch stay where the
+image has them."""
 _LARGEST_GAP = 3.0
 """Standard deviations of the distance between the hands, from which on a gap between them is not closed."""
 _REACH = 0.1
