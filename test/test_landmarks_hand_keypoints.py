@@ -37,11 +37,11 @@ def test_pixels_depth_and_metres_move_alike():
     world = KEYPOINTS[0]
     pixels = 1000.0 * (world - world[WRIST])
     box = RotatedBox((0.0, 0.0), 1.0)
-    moved = in_hand_model(HandLandmarks(pixels[:, :2] + 320.0, pixels[:, 2], world, 1.0, 1.0, box))
-    assert moved["screen_depth"][WRIST] == 0.0
-    expected = 1000.0 * (moved["world"] - moved["world"][WRIST])
-    np.testing.assert_allclose(moved["screen_depth"], expected[:, 2], atol=1e-9)
-    np.testing.assert_allclose(moved["keypoints_2d"] - moved["keypoints_2d"][WRIST], expected[:, :2], atol=1e-9)
+    moved, depth, metric = in_hand_model(HandLandmarks(pixels[:, :2] + 320.0, pixels[:, 2], world, 1.0, 1.0, box))
+    assert depth[WRIST] == 0.0
+    expected = 1000.0 * (metric - metric[WRIST])
+    np.testing.assert_allclose(depth, expected[:, 2], atol=1e-9)
+    np.testing.assert_allclose(moved - moved[WRIST], expected[:, :2], atol=1e-9)
 
 
 def test_rendered_hands_are_nearer_to_their_true_keypoints():

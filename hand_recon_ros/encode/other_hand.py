@@ -159,11 +159,14 @@ def _observation(
         grey = encoder.landmarks(image, box, mirrored=shown == Side.LEFT, grey=True)
         hand = max(grey, hand, key=lambda one: one.presence)
     of_side = hand.right if shown == Side.RIGHT else 1.0 - hand.right
+    keypoints, depth, world = in_hand_model(hand)
     return Observation(
         side=side,
         score=hand.presence,
         side_score=side_score,
-        **in_hand_model(hand),
+        keypoints_2d=keypoints,
+        screen_depth=depth,
+        world=world,
         joint_scores=np.full(21, hand.presence * of_side),
         roi=box,
         detected=False,

@@ -28,14 +28,10 @@ Photographs agree: the ends of straight fingers are 0.35 to 0.5 of the last bone
 fingers of three data sets), and of 123 annotated wrists the bias along the palm falls from 0.06 to 0.02 of it."""
 
 
-def in_hand_model(hand: HandLandmarks) -> dict[str, np.ndarray]:
-    """The landmarks of a hand as ``keypoints_2d``, ``screen_depth`` and ``world`` of an ``Observation``."""
+def in_hand_model(hand: HandLandmarks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``keypoints_2d``, ``screen_depth`` and ``world`` of an ``Observation``, from the landmarks of the hand."""
     screen = moved_to_hand_model(np.column_stack([hand.keypoints, hand.screen_depth]))
-    return {
-        "keypoints_2d": screen[:, :2],
-        "screen_depth": screen[:, 2] - screen[0, 2],
-        "world": moved_to_hand_model(hand.world),
-    }
+    return screen[:, :2], screen[:, 2] - screen[0, 2], moved_to_hand_model(hand.world)
 
 
 def moved_to_hand_model(keypoints: np.ndarray) -> np.ndarray:

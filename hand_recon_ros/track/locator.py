@@ -222,11 +222,14 @@ def _observation(
     detected: bool,
 ) -> Observation:
     as_right = hand.mirrored == (_shown(side, config) == Side.LEFT)
+    keypoints, depth, world = in_hand_model(hand)
     return Observation(
         side=side,
         score=hand.presence,
         side_score=side_score,
-        **in_hand_model(hand),
+        keypoints_2d=keypoints,
+        screen_depth=depth,
+        world=world,
         joint_scores=joint_scores(hand, image.shape[1], image.shape[0], unsteadiness),
         roi=hand.roi,
         detected=detected,

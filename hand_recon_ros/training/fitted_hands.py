@@ -50,11 +50,14 @@ class FittedHands:
 
 
 def _observation(side: Side, hand: HandLandmarks, camera: Camera) -> Observation:
+    keypoints, depth, world = in_hand_model(hand)
     return Observation(
         side=side,
         score=hand.presence,
         side_score=1.0,
-        **in_hand_model(hand),
+        keypoints_2d=keypoints,
+        screen_depth=depth,
+        world=world,
         joint_scores=joint_scores(hand, camera.width, camera.height),
         roi=hand.roi,
         detected=True,
