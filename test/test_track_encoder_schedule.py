@@ -252,7 +252,7 @@ def test_a_search_does_not_wait_for_the_encoders_interval():
 
 def test_hands_in_a_detectors_boxes_are_encoded_without_landmarks():
     keypoints = hands(APART)
-    oracle = Oracle(keypoints, stddev=0.15)
+    oracle = Oracle(keypoints, stddev=0.14)
     boxes = {side: tracking_box(CAMERA.project(keypoints[side])) for side in Side}
     stream = Stream(oracle)
     assert [observation.side for observation in stream([], boxes)] == list(Side)
