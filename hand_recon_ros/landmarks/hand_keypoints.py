@@ -1,8 +1,8 @@
 """Keypoints of the landmark network as those of the hand model, which defines them elsewhere in the hand.
 
-The landmark network's wrist is at the crease of the wrist, the hand model's is the centre of the joint, 12 mm further
-into the forearm; the network's fingertips are below the nails, 9 mm from the fingers' ends; its knuckles are more
-distal, its other finger joints more proximal. Without a correction, hands are estimated smaller than they are, and
+The landmark network's wrist is in the heel of the hand, 12 mm nearer to the fingers than the hand model's; its
+fingertips are below the nails, 8 to 11 mm from the fingers' ends; its knuckles are more distal, its other finger joints
+more proximal. Without a correction, hands are estimated smaller than they are, and
 fingers shorter.
 """
 
@@ -25,7 +25,7 @@ _PART = np.array(
 )
 """How far each keypoint is moved away from there, as a part of the bone: least squares on 1364 rendered hands.
 Photographs agree: the ends of straight fingers are 0.35 to 0.5 of the last bone beyond the network's fingertips (1141
-fingers of three data sets), and of 123 annotated wrists the bias along the palm falls from 0.06 to 0.02 of it."""
+fingers of three data sets), and of 123 annotated wrists the bias along the palm falls from 0.06 to 0.03 of it."""
 
 
 def in_hand_model(hand: HandLandmarks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
