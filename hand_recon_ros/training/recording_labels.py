@@ -21,6 +21,7 @@ from ..encode.hand_encoder import Encoder, load_encoder
 from ..hand_model import HandModel
 from ..landmarks.crops import tracking_box
 from ..landmarks.exposure import normalised
+from ..landmarks.hand_keypoints import moved_to_hand_model
 from ..landmarks.landmarks import HandLandmarks
 from ..landmarks.observation import Observation
 from ..reconstructor import TwoHandReconstructor
@@ -210,7 +211,7 @@ class Labeller:
         self, hand: HandEstimate, crops: list[HandLandmarks], observation: Observation, camera: Camera
     ) -> MeasuredHand:
         lifted = camera.project(hand.joints)
-        points = np.stack([crop.keypoints for crop in crops])
+        points = moved_to_hand_model(np.stack([crop.keypoints for crop in crops]))
         landmarks, prediction = points.mean(axis=0), observation.prediction
         assert prediction is not None  # the encoder predicts every observation
         extent = max(float(np.ptp(lifted, axis=0).max()), 1e-6)
