@@ -142,15 +142,15 @@ def test_hands_that_touch_are_not_moved(pairs):
 
 @pytest.mark.parametrize("seconds", [1 / 30, 1.0])
 def test_in_a_stream_the_prior_of_a_single_image_comes_gradually(pairs, seconds):
-    truth = pairs[0]
-    apart = four_centimetres_apart(truth)
+    truth = next(pair for pair in pairs if depth(floating(pair, 0.04)) == 0.0)
+    apart = floating(truth, 0.04)
     uncertain = uncertainty(apart)
     single = joints(Refiner(MODEL, Oracle(truth))(apart, uncertain, 8).pair)
     stream, errors = Stream(Refiner(MODEL, Oracle(truth))), []
     for frame in range(31):
         pair = stream(apart, uncertain, seconds * frame)
         errors.append(np.abs(joints(pair) - single).max())
-    assert errors[0] > 0.005 and errors[-1] < 0.002
+    assert errors[0] > 0.01 and errors[-1] < 0.002
     assert (np.diff(errors) < 1e-3).all()
     assert (errors[1] < 0.002) == (seconds == 1.0)
 
