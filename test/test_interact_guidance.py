@@ -72,12 +72,6 @@ def test_the_prior_corrects_and_the_hands_are_still_separated(pairs):
     np.testing.assert_array_equal(result.betas, bad.betas)
 
 
-def four_centimetres_apart(pair):
-    """The pair with its wrists 4 cm further from each other."""
-    way = np.diff(pair.wrists, axis=0)[0]
-    return dataclasses.replace(pair, wrists=pair.wrists + np.outer([-0.5, 0.5], 0.04 * way / np.linalg.norm(way)))
-
-
 def floating(pair, way):
     """The pair with its right hand moved away along its ray, out of the other, by ``way`` metres."""
     ray = pair.wrists[Side.RIGHT] / np.linalg.norm(pair.wrists[Side.RIGHT])
