@@ -14,7 +14,8 @@ from hand_recon_ros.datasets import pair_crops
 from hand_recon_ros.datasets.image_augmentation import augmented
 from hand_recon_ros.datasets.pair_crops import HandPicture, box_around, pair_crop, random_region
 from hand_recon_ros.detect.pair_detector import decode, region_of
-from hand_recon_ros.landmarks.crops import crop, tracking_box
+from hand_recon_ros.landmarks.crops import crop
+from hand_recon_ros.landmarks.hand_keypoints import hand_box
 from hand_recon_ros.landmarks.observation import RotatedBox
 from hand_recon_ros.skeleton import mirror_pixels
 
@@ -92,7 +93,7 @@ def present_of(picture, region):
 
 def test_a_hand_has_the_box_and_the_points_of_its_keypoints_or_of_its_annotated_box():
     known = boxed()
-    assert known.roi(Side.RIGHT) == tracking_box(known.keypoints[Side.RIGHT])
+    assert known.roi(Side.RIGHT) == hand_box(known.keypoints[Side.RIGHT])
     np.testing.assert_array_equal(known.points(Side.RIGHT), known.keypoints[Side.RIGHT])
     left = known.roi(Side.LEFT)
     assert left.center == (110, 115) and left.size == pytest.approx(142) and left.angle == 0
@@ -122,7 +123,7 @@ def test_targets_are_the_boxes_of_the_hands_in_the_crop(no_augmentation, region)
         points = centers_of_discs(sample.image, side)
         np.testing.assert_allclose(sample.keypoints[side], region.from_image(known.keypoints[side]), atol=1e-6)
         np.testing.assert_allclose(sample.keypoints[side] * LARGE, points, atol=0.4)
-        box = tracking_box(points)
+        box = hand_box(points)
         np.testing.assert_allclose(sample.values[side, :2] * LARGE, box.center, atol=0.3)
         assert sample.values[side, 2] == pytest.approx(math.log(box.size / LARGE), abs=0.01)
         np.testing.assert_allclose(sample.values[side, 3:], (math.cos(box.angle), math.sin(box.angle)), atol=0.01)
@@ -133,7 +134,7 @@ def test_decoded_targets_are_the_tracking_boxes_in_the_picture(no_augmentation, 
     known = picture()
     values = pair_crop(known, region, SIZE, Scripted(*PLAIN)).values
     for hand in decode(np.concatenate([[[9, -9], [9, 9]], values], axis=1), region):
-        box = tracking_box(known.keypoints[hand.side])
+        box = hand_box(known.keypoints[hand.side])
         np.testing.assert_allclose(hand.roi.center, box.center, atol=1e-3)
         assert hand.roi.size == pytest.approx(box.size, rel=1e-5)
         assert math.cos(hand.roi.angle - box.angle) == pytest.approx(1.0)
@@ -150,7 +151,7 @@ def test_the_mirrored_crop_has_the_other_side(no_augmentation, region):
         np.testing.assert_allclose(mirrored.keypoints[side.other] * LARGE, points, atol=0.4)
         expected = mirror_pixels(plain.keypoints[side] * LARGE, LARGE)
         np.testing.assert_allclose(mirrored.keypoints[side.other] * LARGE, expected, atol=1e-3)
-        np.testing.assert_allclose(mirrored.values[side.other, :2] * LARGE, tracking_box(points).center, atol=0.3)
+        np.testing.assert_allclose(mirrored.values[side.other, :2] * LARGE, hand_box(points).center, atol=0.3)
         np.testing.assert_allclose(mirrored.values[side.other, 2:4], plain.values[side, 2:4])
         np.testing.assert_allclose(mirrored.values[side.other, 4], -plain.values[side, 4])
     one = pair_crop(picture(right=False), region, LARGE, Scripted(*MIRRORED))
@@ -296,7 +297,7 @@ def test_random_regions_of_one_hand_and_of_none():
     one, none = picture(left=False), picture(left=False, right=False)
     regions = regions_of(one)
     assert np.mean([inside(region, one.keypoints[Side.RIGHT]) > 0.6 for region in regions]) > 0.85
-    box = tracking_box(one.keypoints[Side.RIGHT])
+    box = hand_box(one.keypoints[Side.RIGHT])
     sizes = np.array([region.size for region in regions]) / box.size
     assert sizes.min() < 0.8 and sizes.max() > 1.8  # tight and wide
     for rng in map(np.random.default_rng, range(50)):

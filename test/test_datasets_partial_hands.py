@@ -8,7 +8,8 @@ import pytest
 from hand_recon_ros import Side
 from hand_recon_ros.datasets.partial_hands import FLAT_HAND, known_box
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.landmarks.crops import TRACK_POINTS, tracking_box
+from hand_recon_ros.landmarks.crops import TRACK_POINTS
+from hand_recon_ros.landmarks.hand_keypoints import hand_box
 from hand_recon_ros.synthetic.sample_stream import SampleStream
 
 
@@ -25,7 +26,7 @@ def test_a_flat_hand_has_the_same_box_from_five_keypoints():
         partial = np.full((21, 2), np.nan)
         known = [0, 4, 8, 12, 20]
         partial[known] = keypoints[known]
-        box, expected = known_box(partial), tracking_box(keypoints)
+        box, expected = known_box(partial), hand_box(keypoints)
         assert box is not None
         np.testing.assert_allclose(box.center, expected.center)
         np.testing.assert_allclose((box.size, box.angle), (expected.size, expected.angle))
@@ -35,7 +36,7 @@ def test_known_keypoints_that_do_not_bound_the_box_do_not_count():
     keypoints = FLAT_HAND.copy()
     others = np.setdiff1d(np.arange(21), TRACK_POINTS)
     keypoints[others] = np.nan
-    assert known_box(keypoints) == tracking_box(FLAT_HAND)
+    assert known_box(keypoints) == hand_box(FLAT_HAND)
 
 
 @pytest.mark.parametrize("unknown", [[0], [5, 9, 13], [1, 2, 3, 4], [0, 5, 9, 13, 17]])
@@ -47,7 +48,7 @@ def test_boxes_of_rendered_hands_are_near_those_of_all_keypoints(unknown):
         for keypoints in sample.keypoints_2d[sample.present]:
             partial = keypoints.copy()
             partial[unknown] = np.nan
-            box, whole = known_box(partial), tracking_box(keypoints)
+            box, whole = known_box(partial), hand_box(keypoints)
             assert box is not None
             apart.append(np.linalg.norm(np.subtract(box.center, whole.center)) / whole.size)
             sizes.append(box.size / whole.size)

@@ -10,7 +10,8 @@ from test_track_encoder_schedule import APART, IMAGE, Oracle, hands
 from hand_recon_ros import Side
 from hand_recon_ros.encode.crop_frame import CropFrame
 from hand_recon_ros.encode.other_hand import with_boxes, with_other_hand
-from hand_recon_ros.landmarks.crops import alike, tracking_box
+from hand_recon_ros.landmarks.crops import alike
+from hand_recon_ros.landmarks.hand_keypoints import hand_box
 from hand_recon_ros.landmarks.observation import RotatedBox
 
 
@@ -29,7 +30,7 @@ def test_an_occluded_hand_is_located_by_the_encoder(box):
     # Landmarks of the hand in front do not count for the one behind it.
     assert not left.joint_scores.any() and left.score == oracle.presence
     (first, mirrored), (second, _) = oracle.boxes
-    assert mirrored and alike(first, box or tracking_box(pixels), 1e-6) and alike(second, tracking_box(pixels), 1e-6)
+    assert mirrored and alike(first, box or hand_box(pixels), 1e-6) and alike(second, hand_box(pixels), 1e-6)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ class ByBox(Oracle):
 def test_of_the_boxes_of_detector_and_encoder_the_surer_prediction_counts(in_box, in_own, shift):
     keypoints = hands({Side.LEFT: -0.03, Side.RIGHT: 0.03})
     box = RotatedBox((300.0, 200.0), 150.0, 0.3)
-    own = tracking_box(CAMERA.project(keypoints[Side.LEFT]))
+    own = hand_box(CAMERA.project(keypoints[Side.LEFT]))
     # Also where the encoder itself is not sure that the other hand is visible.
     oracle = ByBox(keypoints, [(box, 0.02, in_box), (own, 0.01, in_own)], shown=0.2)
     seen = observe(keypoints[Side.RIGHT], Side.RIGHT)
@@ -105,7 +106,7 @@ class OnItself(Oracle):
 
     def __call__(self, image, observations, camera):
         pixels = CAMERA.project(self.keypoints[Side.RIGHT])
-        own, stddev = tracking_box(pixels), np.full(21, 0.03 * np.ptp(pixels, axis=0).max())
+        own, stddev = hand_box(pixels), np.full(21, 0.03 * np.ptp(pixels, axis=0).max())
         result = []
         for seen in super().__call__(image, observations, camera):
             changed = {"other_box": own}
@@ -120,7 +121,7 @@ def test_a_prediction_on_the_hand_itself_counts_only_where_the_detector_sees_the
     keypoints = hands({Side.LEFT: -0.1, Side.RIGHT: 0.1})
     pixels = {side: CAMERA.project(keypoints[side]) for side in Side}
     seen = observe(keypoints[Side.RIGHT], Side.RIGHT)
-    box = tracking_box(pixels[Side.LEFT if elsewhere else Side.RIGHT])
+    box = hand_box(pixels[Side.LEFT if elsewhere else Side.RIGHT])
     found = with_other_hand(OnItself(keypoints, stddev=0.1), IMAGE, seen, CAMERA, box=box)
     assert [observation.side for observation in found] == list(Side)
     expected = pixels[Side.LEFT] if elsewhere else pixels[Side.RIGHT] + 1.0
@@ -133,7 +134,7 @@ def test_a_hand_that_covers_the_other_point_by_point_needs_a_certain_detector(ce
     keypoints[Side.LEFT] = keypoints[Side.RIGHT] + [0.002, 0.0, 0.0]
     oracle = Oracle(keypoints)
     seen = observe(keypoints[Side.RIGHT], Side.RIGHT)
-    box = tracking_box(CAMERA.project(keypoints[Side.LEFT]))
+    box = hand_box(CAMERA.project(keypoints[Side.LEFT]))
     found = with_other_hand(oracle, IMAGE, seen, CAMERA, box=box if certain else None)
     assert len(found) == 1 + certain and found[-1].side == Side.RIGHT
     if certain:
@@ -158,7 +159,7 @@ def test_a_hand_that_covers_the_other_point_by_point_needs_a_certain_detector(ce
 def test_the_surer_a_detector_is_of_a_hand_the_less_certain_may_its_keypoints_be(box, settings, limit):
     keypoints = hands({Side.LEFT: -0.02, Side.RIGHT: 0.02})
     seen = observe(keypoints[Side.RIGHT], Side.RIGHT)
-    boxes = {Side.LEFT: box or tracking_box(seen.keypoints_2d)}
+    boxes = {Side.LEFT: box or hand_box(seen.keypoints_2d)}
     for stddev, count in ((limit - 0.005, 2), (limit + 0.005, 1)):
         assert len(with_boxes(Oracle(keypoints, stddev=stddev), IMAGE, [seen], boxes, CAMERA, **settings)) == count
 

@@ -7,7 +7,8 @@ import pytest
 from streams import Stream
 
 from hand_recon_ros import Camera, Frame, Side
-from hand_recon_ros.landmarks.hand_keypoints import in_hand_model, moved_to_hand_model
+from hand_recon_ros.landmarks.crops import TRACK_POINTS, tracking_box
+from hand_recon_ros.landmarks.hand_keypoints import hand_box, in_hand_model, moved_to_hand_model
 from hand_recon_ros.landmarks.landmarks import HandLandmarks
 from hand_recon_ros.landmarks.observation import RotatedBox
 from hand_recon_ros.skeleton import KEYPOINT_PARENTS, MIDDLE_MCP, TIPS, WRIST, mirror_points
@@ -42,6 +43,15 @@ def test_pixels_depth_and_metres_move_alike():
     expected = 1000.0 * (metric - metric[WRIST])
     np.testing.assert_allclose(depth, expected[:, 2], atol=1e-9)
     np.testing.assert_allclose(moved - moved[WRIST], expected[:, :2], atol=1e-9)
+
+
+def test_the_box_of_a_hand_is_that_of_its_next_crop():
+    pixels = 1000.0 * KEYPOINTS[0, :, :2] + 320.0
+    expected, moved = tracking_box(pixels), moved_to_hand_model(pixels)
+    moved[np.setdiff1d(np.arange(21), TRACK_POINTS)] = np.nan  # these do not bound it
+    box = hand_box(moved)
+    np.testing.assert_allclose(box.center, expected.center)
+    np.testing.assert_allclose([box.size, box.angle], [expected.size, expected.angle])
 
 
 def test_rendered_hands_are_nearer_to_their_true_keypoints():

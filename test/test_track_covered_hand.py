@@ -5,13 +5,15 @@ import math
 import numpy as np
 import pytest
 from evidence import CAMERA
+from network_keypoints import network_keypoints
 from test_track_encoder_schedule import Oracle, Stream, hands
 
 from hand_recon_ros import HandState, Side
 from hand_recon_ros.config import ReconstructorConfig
 from hand_recon_ros.detect.pair_detector import BOTH, RegionHand, region_of
 from hand_recon_ros.detect.palm import PalmDetection
-from hand_recon_ros.landmarks.crops import alike, tracking_box
+from hand_recon_ros.landmarks.crops import alike
+from hand_recon_ros.landmarks.hand_keypoints import hand_box
 from hand_recon_ros.landmarks.landmarks import HandLandmarks
 from hand_recon_ros.track.locator import HandLocator
 
@@ -26,7 +28,7 @@ class PretendedNetworks:
         self.regions, self.palms = [], 0
 
     def box(self, side):
-        return tracking_box(CAMERA.project(self.oracle.keypoints[side]))
+        return hand_box(CAMERA.project(self.oracle.keypoints[side]))
 
     def detect_palms(self, image, threshold, view=None):
         self.palms += 1
@@ -38,7 +40,7 @@ class PretendedNetworks:
     def read_one(self, roi):
         distance, side = min((math.dist(roi.center, self.box(side).center), side) for side in self.seen)
         presence, right = 0.99 if distance < 0.3 * roi.size else 0.01, 0.97 if side == Side.RIGHT else 0.03
-        pixels = CAMERA.project(self.oracle.keypoints[side])
+        pixels = network_keypoints(CAMERA.project(self.oracle.keypoints[side]))
         return HandLandmarks(pixels, np.zeros(21), np.zeros((21, 3)), presence, right, roi)
 
     def detect_pair(self, image, region):

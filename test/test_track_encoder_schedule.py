@@ -8,7 +8,7 @@ from evidence import CAMERA, hand, observe
 
 from hand_recon_ros import Side
 from hand_recon_ros.config import ReconstructorConfig
-from hand_recon_ros.landmarks.crops import tracking_box
+from hand_recon_ros.landmarks.hand_keypoints import hand_box
 from hand_recon_ros.landmarks.landmarks import HandLandmarks
 from hand_recon_ros.landmarks.observation import EncoderPrediction
 from hand_recon_ros.track.encoder_schedule import encode, encode_left
@@ -53,7 +53,7 @@ class Oracle:
             presence=self.presence, keypoints_2d=pixels,
             stddev_2d=np.full(21, self.stddev * np.ptp(pixels, axis=0).max()), joints=keypoints - keypoints[0],
             wrist=keypoints[0], wrist_stddev=0.02, to_other=None,
-            other_box=tracking_box(CAMERA.project(self.keypoints[side.other])), other_visible=self.shown,
+            other_box=hand_box(CAMERA.project(self.keypoints[side.other])), other_visible=self.shown,
         )  # fmt: skip
 
 
@@ -253,7 +253,7 @@ def test_a_search_does_not_wait_for_the_encoders_interval():
 def test_hands_in_a_detectors_boxes_are_encoded_without_landmarks():
     keypoints = hands(APART)
     oracle = Oracle(keypoints, stddev=0.14)
-    boxes = {side: tracking_box(CAMERA.project(keypoints[side])) for side in Side}
+    boxes = {side: hand_box(CAMERA.project(keypoints[side])) for side in Side}
     stream = Stream(oracle)
     assert [observation.side for observation in stream([], boxes)] == list(Side)
     # They are followed for a while, and given up where no detector confirms them.

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from ..encode.crop_frame import CropFrame
-from ..landmarks.crops import tracking_box
+from ..landmarks.hand_keypoints import hand_box
 from ..landmarks.observation import RotatedBox
 from ..skeleton import WRIST
 from ..types import Camera, Side
@@ -290,7 +290,7 @@ def _other_hand(
     result["other_valid"][side] = 1.0
     if others is None:
         return
-    box = frame.pair_features(CropFrame(tracking_box(others), other, frame.camera))
+    box = frame.pair_features(CropFrame(hand_box(others), other, frame.camera))
     distance = np.abs(box[:2]).max()
     if distance < _NEAR and visible.sum() >= _MIN_VISIBLE:
         result["other_box"][side], result["other_visible"][side] = box, 1.0

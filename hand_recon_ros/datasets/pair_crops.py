@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from ..detect.pair_detector import region_of
-from ..landmarks.crops import crop, tracking_box
+from ..landmarks.crops import crop
+from ..landmarks.hand_keypoints import hand_box
 from ..landmarks.observation import RotatedBox
 from ..types import Side
 from .image_augmentation import augmented, dyed
@@ -56,7 +57,7 @@ class HandPicture:
     def roi(self, hand: int) -> RotatedBox | None:
         """The box of the landmark network's crop of a hand, upright where only a box is annotated; None without."""
         if self.has_keypoints(hand):
-            return tracking_box(self.keypoints[hand])
+            return hand_box(self.keypoints[hand])
         return None if np.isnan(self.boxes[hand]).any() else upright(self.boxes[hand])
 
     def points(self, hand: int) -> np.ndarray:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..landmarks.crops import TRACK_POINTS, tracking_box
+from ..landmarks.crops import TRACK_POINTS
+from ..landmarks.hand_keypoints import hand_box
 from ..landmarks.observation import RotatedBox
 
 FLAT_HAND = np.array([
@@ -35,10 +36,10 @@ def known_box(keypoints: np.ndarray) -> RotatedBox | None:
         keypoints: (21, 2), pixels; NaN where they are not known.
     """
     if box_points_known(keypoints):
-        return tracking_box(keypoints)
+        return hand_box(keypoints)
     known = np.isfinite(keypoints).all(axis=-1)
     if known.sum() < _MIN_KNOWN:
         return None
     flat, seen = FLAT_HAND[known].mean(axis=0), keypoints[known].mean(axis=0)
     matrix = np.linalg.lstsq(FLAT_HAND[known] - flat, keypoints[known] - seen, rcond=_THIN)[0]
-    return tracking_box(np.where(known[:, None], keypoints, (FLAT_HAND - flat) @ matrix + seen))
+    return hand_box(np.where(known[:, None], keypoints, (FLAT_HAND - flat) @ matrix + seen))

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..config import ReconstructorConfig
 from ..detect.networks import HandNetworks
-from ..landmarks.crops import tracking_box
+from ..landmarks.hand_keypoints import hand_box
 from ..landmarks.landmarks import HandLandmarks
 from ..landmarks.observation import EncoderPrediction, Observation, RotatedBox
 from ..runtime.bundled_networks import IMPORTED, bundled_network
@@ -86,7 +86,7 @@ class HandEncoder:
     def _crop(self, image: np.ndarray, observation: Observation, camera: Camera) -> tuple[CropFrame, np.ndarray]:
         """The crop of an observation, and the session's input for it."""
         side, stem = observation.shown_side, observation.stem
-        box = observation.roi if stem is not None else tracking_box(observation.keypoints_2d)
+        box = observation.roi if stem is not None else hand_box(observation.keypoints_2d)
         if not self._session.takes_stems:
             frame = CropFrame(box, side, camera)
             cut = frame.cut(image, self._session.input_shape[0])

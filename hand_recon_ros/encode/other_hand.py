@@ -16,8 +16,7 @@ from ..detect.duplicates import part_of, same_hand
 from ..detect.handedness import probability
 from ..detect.image_hands import on_one_hand
 from ..detect.pair_detector import CLEAR_SIDE, same_box
-from ..landmarks.crops import tracking_box
-from ..landmarks.hand_keypoints import in_hand_model
+from ..landmarks.hand_keypoints import hand_box, in_hand_model
 from ..landmarks.observation import EncoderPrediction, Observation, RotatedBox
 from ..types import Camera, Side
 from .hand_encoder import Encoder
@@ -63,7 +62,7 @@ def with_other_hand(
         boxes.append(prediction.other_box)
     side, pair = seen.side.other, box is not None
     # Where the detector's box is elsewhere, a prediction on the hand that was located is that hand again.
-    covering = box is not None and on_one_hand(box, tracking_box(seen.keypoints_2d))
+    covering = box is not None and on_one_hand(box, hand_box(seen.keypoints_2d))
     found = [
         with_boxes(encoder, image, [alone], {side: each}, camera, crops, pair, seen.mirrored, pair, covering)
         for each in boxes
@@ -100,7 +99,7 @@ def with_boxes(
     """
     covering = pair if covering is None else covering
     current = dict(boxes)
-    own = [tracking_box(observation.keypoints_2d) for observation in seen]
+    own = [hand_box(observation.keypoints_2d) for observation in seen]
     # Beside a hand that was found its own keypoints can be taken for the other one's.
     apart = {side for side, box in boxes.items() if not any(same_box(box, other) for other in own)}
     side_score = seen[0].side_score if seen else probability(CLEAR_SIDE, Side.RIGHT)
@@ -111,7 +110,7 @@ def with_boxes(
         found = {observation.side: observation for observation in encoder(image, everything, camera)}
         for side in list(current):
             if _prediction(found[side]).is_finite:
-                current[side] = tracking_box(_prediction(found[side]).keypoints_2d)
+                current[side] = hand_box(_prediction(found[side]).keypoints_2d)
             else:
                 del current[side]
     accepted = {observation.side: found[observation.side] for observation in seen}

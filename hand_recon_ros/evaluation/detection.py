@@ -19,7 +19,7 @@ from ..detect.duplicates import box_overlap, same_hand
 from ..detect.networks import HandNetworks
 from ..detect.pair_detector import LIKELY, in_region, same_box
 from ..detect.views import tiles, whole
-from ..landmarks.crops import tracking_box
+from ..landmarks.hand_keypoints import hand_box
 from ..landmarks.observation import Observation, RotatedBox
 from ..synthetic.sample_stream import BOX_OVERLAP, SampleStream
 from ..track.locator import HandLocator
@@ -171,4 +171,4 @@ def true_boxes(sample: Sample) -> tuple[list[RotatedBox | None], np.ndarray]:
     frame = np.array([sample.camera.width, sample.camera.height])
     inside = ((sample.keypoints_2d > 0) & (sample.keypoints_2d < frame - 1)).all(axis=2).mean(axis=1)
     visible, valid = sample.present & (inside >= _MIN_INSIDE), ~sample.present | (inside >= _MIN_INSIDE) | (inside == 0)
-    return [tracking_box(sample.keypoints_2d[side]) if visible[side] else None for side in Side], valid
+    return [hand_box(sample.keypoints_2d[side]) if visible[side] else None for side in Side], valid

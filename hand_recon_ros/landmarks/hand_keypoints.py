@@ -11,7 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..skeleton import KEYPOINT_PARENTS, MIDDLE_MCP
+from .crops import TRACK_POINTS, tracking_box
 from .landmarks import HandLandmarks
+from .observation import RotatedBox
 
 _FROM = np.where(KEYPOINT_PARENTS >= 0, KEYPOINT_PARENTS, MIDDLE_MCP)
 """The other end of the bone along which each keypoint is moved: its parent; of the wrist, the middle knuckle."""
@@ -38,3 +40,16 @@ def moved_to_hand_model(keypoints: np.ndarray) -> np.ndarray:
     """Keypoints (..., 21, D) of the landmark network, in pixels or metres, as the hand model defines them."""
     keypoints = np.asarray(keypoints, dtype=np.float64)
     return keypoints + _PART[:, None] * (keypoints - keypoints[..., _FROM, :])
+
+
+_TO_NETWORK = np.linalg.inv(moved_to_hand_model(np.eye(21)))
+
+
+def hand_box(keypoints: np.ndarray) -> RotatedBox:
+    """The box in which the landmark network's crop shows a hand, from keypoints (21, 2) of the hand model, pixels.
+
+    Only those of ``TRACK_POINTS`` count; others may be NaN.
+    """
+    bounding = np.zeros((21, 2))
+    bounding[TRACK_POINTS] = np.asarray(keypoints)[TRACK_POINTS]
+    return tracking_box(_TO_NETWORK @ bounding)

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from ..config import ReconstructorConfig
-from ..landmarks.crops import tracking_box
+from ..landmarks.hand_keypoints import hand_box
 from ..landmarks.observation import Observation, RotatedBox
 from ..lift.lifted_hand import LiftedHand
 from ..lift.shape_prior import ShapePrior
@@ -71,7 +71,7 @@ class HandTrack:
         """The box of a hand that was measured in the last image, by the encoder's prediction."""
         if self.state.state != HandState.TRACKED or self.observation is None or self.observation.prediction is None:
             return None
-        return tracking_box(self.observation.prediction.keypoints_2d)
+        return hand_box(self.observation.prediction.keypoints_2d)
 
     def begin(self, track_id: int) -> None:
         """A new hand: nothing of the one before is kept but the landmarks that led to it."""

@@ -8,7 +8,7 @@ from ..encode.hand_encoder import Encoder
 from ..hand_model import HandModel
 from ..interact.estimates import pair_of, uncertainty_of
 from ..interact.refinement import Refiner
-from ..landmarks.crops import tracking_box
+from ..landmarks.hand_keypoints import hand_box
 from ..landmarks.observation import Observation
 from ..lift.depth_patch import rendered_depth
 from ..lift.lifter import Lifter
@@ -36,7 +36,7 @@ def warm_up(hand_model: HandModel, encoder: Encoder | None, lifter: Lifter, refi
                 screen_depth=np.zeros(21),
                 world=joints,
                 joint_scores=np.ones(21),
-                roi=tracking_box(pixels),
+                roi=hand_box(pixels),
                 detected=True,
             )  # fmt: skip
         )

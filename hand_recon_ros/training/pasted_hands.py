@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ..datasets.pair_crops import HandPicture
-from ..landmarks.crops import tracking_box
+from ..landmarks.hand_keypoints import hand_box
 from ..skeleton import BONES, MIDDLE_MCP, PALM, WRIST
 from ..types import Side
 
@@ -36,11 +36,11 @@ def with_second_hand(picture: HandPicture, other: HandPicture, rng: np.random.Ge
     side, source = _side_of(picture), _side_of(other)
     own, points = picture.keypoints[side], other.keypoints[source]
     mirror = side == source
-    to_center, box = np.eye(3), tracking_box(points)
+    to_center, box = np.eye(3), hand_box(points)
     to_center[:2, 2] = -np.asarray(box.center)
     if mirror:
         to_center = np.diag([-1.0, 1.0, 1.0]) @ to_center
-    here = tracking_box(own)
+    here = hand_box(own)
     scale = here.size / box.size * math.exp(rng.normal(0, 0.15))
     turn, direction = rng.uniform(-0.8, 0.8), rng.uniform(-math.pi, math.pi)
     distance = here.size * rng.uniform(0.1, _FARTHEST)
