@@ -20,6 +20,7 @@ from hand_recon_ros.interact.refinement import Refiner
 from hand_recon_ros.interact.separation_problem import SeparationProblem, depth_jacobian
 from hand_recon_ros.interact.uncertainty import PoseGaussian
 from hand_recon_ros.skeleton import WRIST
+from hand_recon_ros.synthetic.sample_stream import SampleStream
 
 
 @pytest.fixture
@@ -52,6 +53,24 @@ def test_hands_pushed_into_each_other_come_apart_and_stay_in_touch_and_in_place(
     assert np.mean(np.array(depths) < 0.001) > 0.85 and max(depths) < 0.002
     assert np.mean(shifts) < 2.0
     assert np.mean(np.array(gaps) < 0.005) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("scene", "offset"),
+    [
+        (27, (0.012, 0.008, 0.006)),
+        (39, (0.0, -0.006, 0.004)),
+        (98, (-0.007, -0.017, -0.001)),
+        (234, (-0.002, 0.004, 0.002)),
+    ],
+)
+def test_hands_whose_meshes_penetrate_where_their_capsules_hardly_do_come_apart(scene, offset, refiner):
+    hands = {hand.side: hand for hand in SampleStream("val", 5, MODEL).scene(scene).hands}
+    values = (np.stack([getattr(hands[side], name) for side in Side]) for name in ("rotations", "betas", "translation"))
+    pair = HandPair.placed(MODEL, *values)
+    pair = dataclasses.replace(pair, wrists=pair.wrists + np.outer([0.0, 1.0], offset))
+    assert load_proxies(MODEL).gap(pair) > -0.001 and depth(pair) > 0.0025
+    assert depth(refiner(pair, uncertainty(pair), 8).pair) < 0.001
 
 
 def test_hands_locked_in_each_other_pass(refiner):
@@ -161,7 +180,10 @@ def test_little_time_gives_hands_that_are_less_deep(refiner):
 
 
 def test_hands_that_the_gate_lets_pass_are_not_posed(pairs, refiner, monkeypatch):
-    pair = max(pairs, key=load_proxies(MODEL).gap)
+    left, right = joints(pairs[0]).mean(axis=1)
+    away = 0.2 * (right - left) / np.linalg.norm(right - left)
+    pair = dataclasses.replace(pairs[0], wrists=pairs[0].wrists + np.outer([0.0, 1.0], away))
+    assert load_proxies(MODEL).gap(pair) > 0.004
     monkeypatch.setattr(PairChain, "pose", lambda *_: pytest.fail("the gate is to decide before the kinematics"))
     assert refiner(pair, uncertainty(pair), 8).pair is pair
 

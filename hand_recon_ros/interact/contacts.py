@@ -17,7 +17,7 @@ from ..geometry.mesh_queries import penetrating_points
 from ..types import Side
 
 _MIN_DEPTH = 1e-6
-_CAPSULE_ERROR = 0.004
+CAPSULE_ERROR = 0.004
 """Metres; twice the largest error of capsules, see docs/hand_model.md."""
 
 
@@ -98,8 +98,8 @@ def mesh_contacts(skin: np.ndarray, influence: np.ndarray, faces: list[np.ndarra
     parts: list[Contacts] = []
     for side in Side:
         own, triangles = skin[side], faces[side.other]
-        vertex = near.vertex[(near.hand == side) & (near.depth > -_CAPSULE_ERROR)]
-        inside = penetrating_points(own[vertex], skin[side.other], triangles, near.max_depth + _CAPSULE_ERROR)
+        vertex = near.vertex[(near.hand == side) & (near.depth > -CAPSULE_ERROR)]
+        inside = penetrating_points(own[vertex], skin[side.other], triangles, near.max_depth + CAPSULE_ERROR)
         # A direction needs a length.
         clear = inside.depth > _MIN_DEPTH
         vertex, depth, triangle = vertex[inside.index[clear]], inside.depth[clear], inside.triangle[clear]

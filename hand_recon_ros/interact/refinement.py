@@ -186,7 +186,7 @@ class Refiner:
         # The prior was trained on pairs of one person's hands: a hand of another person it would move by metres.
         with_prior = with_prior and one_person(pair.wrists, uncertainty.position_stddev)
         unchanged = last is None and not with_prior
-        if unchanged and not self._separation.penetrating(pair):
+        if unchanged and not self._separation.may_penetrate(pair):
             return RefinementResult(pair, uncertainty.position_stddev)
         chain = self._separation.chain
         estimate = chain.pose(pair)
@@ -211,7 +211,7 @@ class Refiner:
         start = self._corrected(proposed, separation)
         before = pair if start is estimate else chain.pair(start, forward(chain.template, start))
         separated = None
-        if unchanged or self._separation.penetrating(before):
+        if unchanged or self._separation.may_penetrate(before):
             separated = self._separation(
                 PoseGaussian.around(chain.template, start, uncertainty), uncertainty, steps, deadline
             )

@@ -13,6 +13,7 @@ from ..geometry.mesh_queries import TOUCHING
 from ..hand_model import HandModel
 from ..hand_model.hand_pair import HandPair
 from .collision_geometry import CollisionGeometry
+from .contacts import CAPSULE_ERROR
 from .pair_chain import PairChain
 from .separation_problem import CONTACT_MARGIN, SeparationProblem
 from .uncertainty import PairUncertainty, PoseGaussian
@@ -84,9 +85,9 @@ class Separation:
                 evaluated = problem.evaluate(_shifted(start, shift))
         return Separated(best.pose, problem.pair(best), problem.stddev_scale(best, gaussian))
 
-    def penetrating(self, pair: HandPair) -> bool:
-        """Whether the hands' proxies overlap by more than MAX_DEPTH, so that the meshes are worth a test."""
-        return self._geometry.proxies.gap(pair, 0.0) < -MAX_DEPTH
+    def may_penetrate(self, pair: HandPair) -> bool:
+        """Whether the hands' capsules are so near each other that the meshes may penetrate."""
+        return self._geometry.proxies.gap(pair, CAPSULE_ERROR) < CAPSULE_ERROR
 
     def guided_step(self, gaussian: PoseGaussian) -> Pose:
         """The pose one step from the mean of a Gaussian, by capsules alone."""
