@@ -131,8 +131,8 @@ def _sections(content: dict[Any, Any], name: str = "") -> Iterator[tuple[str, An
 
 SHORTEST_HAND, LONGEST_HAND = 0.15, 0.23
 """Lengths, metres, that the embedded hand model can have."""
-SMOOTHING = {"off": (0.0, 0.0), "low_lag": (1.0, 150.0), "balanced": (1.0, 65.0), "smooth": (1.0, 20.0)}
-"""Minimum cutoff (Hz) and speed coefficient of the One-Euro filters, by name."""
+SMOOTHING = {"off": (0.0, 0.0), "low_lag": (3.0, 40.0), "balanced": (2.0, 15.0), "smooth": (1.2, 8.0)}
+"""Cutoff (Hz) and speed coefficient of the filters, by name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,11 +206,12 @@ class ReconstructorConfig:
         choices=(*SMOOTHING, "custom"), live=True,
     )  # fmt: skip
     smoothing_cutoff: float = setting(
-        1.0, "One-Euro minimum cutoff frequency; 0 switches smoothing off", unit="Hz", low=0.0, high=100.0, live=True
+        2.0, "cutoff frequency of a hand at rest; 0 switches smoothing off", unit="Hz", low=0.0, high=100.0, live=True
     )
     smoothing_speed: float = setting(
-        65.0, "One-Euro speed coefficient: how fast smoothing gives way to motion", low=0.0, high=1000.0, live=True
-    )
+        15.0, "by how much the cutoff frequency grows with the speed of the hand", unit="Hz/(m/s)", low=0.0,
+        high=1000.0, live=True,
+    )  # fmt: skip
     hand_length: float = setting(
         0.0, "length of the operator's hands, from the wrist's crease to the tip of the middle finger; 0: not "
         "known", unit="m", low=0.0, high=LONGEST_HAND, live=True,
@@ -233,8 +234,8 @@ class ReconstructorConfig:
             )
 
     @property
-    def one_euro(self) -> tuple[float, float]:
-        """Minimum cutoff (Hz) and speed coefficient of the One-Euro filters."""
+    def filter(self) -> tuple[float, float]:
+        """Cutoff (Hz) of a hand at rest and speed coefficient of the filters."""
         return SMOOTHING.get(self.smoothing, (self.smoothing_cutoff, self.smoothing_speed))
 
 

@@ -1,4 +1,4 @@
-"""The One-Euro filter of a hand."""
+"""The filter of a hand."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from hand_recon_ros.config import SMOOTHING
 from hand_recon_ros.geometry.rotations import rotation_matrices, rotation_vectors
 from hand_recon_ros.track.filter import HandFilter
 
@@ -66,6 +67,30 @@ def test_a_fast_hand_is_followed_closely():
     wrists = np.array([0.0, 0.0, 0.5]) + np.linspace(0, 1.0, n)[:, None] * np.array([1.0, 0.0, 0.0])  # 0.5 m/s
     result = run((1.5, 40.0), wrists, np.tile(np.eye(3), (n, 16, 1, 1)))
     assert np.linalg.norm(result[-1][0] - wrists[-1]) < 0.006
+
+
+@pytest.mark.parametrize("rate", [15.0, 30.0, 60.0])
+def test_steady_motion_and_turning_are_not_delayed(rate):
+    images = round(3.0 * rate)
+    seconds = np.arange(1, images + 1)[:, None] / rate
+    wrists = [0.0, 0.0, 0.5] + seconds * [0.1, 0.0, 0.05]
+    turns = rotation_matrices(seconds * [0.0, 0.0, 0.5])[:, None] * np.ones((16, 1, 1))
+    filter_ = HandFilter()
+    wrist, rotations = run((1.0, 0.0), wrists, turns, rate, filter_)[-1]
+    np.testing.assert_allclose(wrist, wrists[-1], atol=1e-4)
+    assert np.linalg.norm(rotation_vectors(np.swapaxes(rotations, -1, -2) @ turns[-1]), axis=-1).max() < 1e-3
+    np.testing.assert_allclose(filter_.velocity, [0.1, 0.0, 0.05], atol=1e-3)
+
+
+@pytest.mark.parametrize("rate", [15.0, 30.0, 60.0])
+@pytest.mark.parametrize("settings", [value for name, value in SMOOTHING.items() if name != "off"])
+def test_a_hand_that_stops_overshoots_by_a_few_millimetres(settings, rate):
+    seconds = np.arange(0.0, 2.0, 1.0 / rate)
+    share = np.clip((seconds - 0.5) / 0.4, 0.0, 1.0)[:, None]
+    wrists = [0.0, 0.0, 0.5] + share**3 * (10 - 15 * share + 6 * share**2) * [0.2, 0.0, 0.0]  # a minimum-jerk reach
+    path = np.array([wrist for wrist, _ in run(settings, wrists, np.tile(np.eye(3), (len(seconds), 16, 1, 1)), rate)])
+    assert path[:, 0].max() < 0.2 + 0.012
+    np.testing.assert_allclose(path[-1], wrists[-1], atol=0.001)
 
 
 def test_motion_across_the_image_lets_no_noise_of_the_depth_through():

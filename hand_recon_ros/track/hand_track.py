@@ -49,7 +49,7 @@ class HandTrack:
         observation: what was last observed, with the encoder's prediction.
         lifted: the metric pose of that observation, before the filter.
         state: TRACKED, PREDICTED or LOST.
-        filter: One-Euro filter of the wrist and the joints.
+        filter: of the wrist and the joints.
         prior: of the betas of any hand in this slot.
         shape: posterior of the betas.
         depth: what the last depth image corrected of its position; None before the first.
@@ -111,7 +111,7 @@ class HandTrack:
             self.filter.shift((self.depth or DepthMemory.none()).sudden(hand, time))
             self.depth = correction
         filtered = self.filter.update(
-            hand.keypoints[0], hand.rotations, time, *config.one_euro, hand.image_wrist is not None
+            hand.keypoints[0], hand.rotations, time, *config.filter, hand.image_wrist is not None
         )
         if self.filter.jump > 0.0:
             self.lifted = dataclasses.replace(hand, position_stddev=math.hypot(hand.position_stddev, self.filter.jump))
