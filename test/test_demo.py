@@ -268,6 +268,19 @@ def test_a_bad_input_is_one_line_and_exit_code_1(tmp_path, capsys, source):
     assert error.startswith("demo: ") and source in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "inputs", [["--input", "/nowhere.jpg"], ["--input", "{photo}", "--camera-info", "/nowhere.yaml"]]
+)
+def test_an_input_that_cannot_be_played_leaves_the_results_of_before(tmp_path, inputs):
+    cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((8, 8, 3), np.uint8))
+    run = demo.fresh_folder(tmp_path / "out")
+    (run / "hands.jsonl").touch()
+    (tmp_path / "out" / "summary.json").write_text("{}")
+    inputs = [each.format(photo=tmp_path / "photo.png") for each in inputs]
+    assert demo.main(["--out", str(tmp_path / "out"), *inputs]) == 1
+    assert (tmp_path / "out" / "summary.json").exists() and (run / "hands.jsonl").exists()
+
+
 def test_plans_follow_the_kind_of_the_input(tmp_path):
     for index in range(3):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.zeros((8, 8, 3), np.uint8))

@@ -231,12 +231,13 @@ def ensure_packages(venv: pathlib.Path, state: pathlib.Path) -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         return
     stamp.unlink(missing_ok=True)
-    report(f"installing the packages of {LOCK.name} (a few minutes the first time)")
+    log = state / "pip.log"
+    report(f"installing the packages of {LOCK.name} (a few minutes the first time; pip writes to {log})")
     # The lock file is a complete resolution, and of mediapipe only data files are used: its dependencies are large and
     # collide with ours. Compiling all modules would take a third of the time, and most are never imported.
     options = ["--no-input", "--progress-bar", "off", "--no-deps", "--no-compile"]
     pip = [venv / "bin" / "python", "-m", "pip", "install", *options, "-r", LOCK, "-r", LOCK_NO_DEPS]
-    run(pip, venv, state / "pip.log")
+    run(pip, venv, log)
     patch_wheel_paths(venv)
     stamp.write_text(wanted)
 

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...calibration import read_calibration
+from ...camera import CameraError
 from ...sources import SourceError, open_source, source_path
 from .processes import Process, ProcessFailed, dds_environment, python_command
 
@@ -95,8 +97,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         out = options.out.resolve()
-        run = fresh_folder(out, [options.input, options.camera_info])
         plan = make_plan(options, out.parent / "clips")
+        # Only now: an input that cannot be played must not cost the results of an earlier demonstration.
+        run = fresh_folder(out, [options.input, options.camera_info])
         (run / "run.json").write_text(json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
         record(plan, run)
         return report(out)
@@ -159,7 +162,13 @@ def make_plan(options: argparse.Namespace, clips: Path) -> Plan:
     else:
         rate = options.rate or _PHOTO_RATE
         kind, repeat, duration = "photos", _PHOTO_REPEAT, count * _PHOTO_REPEAT / rate
-    calibration = str(Path(options.camera_info).resolve()) if options.camera_info else ""
+    calibration = ""
+    if options.camera_info:
+        calibration = str(Path(options.camera_info).resolve())
+        try:
+            read_calibration(calibration)
+        except CameraError as error:
+            raise DemoError(str(error)) from error
     return Plan(kind, path, rate, repeat, duration, camera_info=calibration, fov=0.0 if calibration else options.fov)
 
 
