@@ -35,7 +35,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
 
 setup: ## .venv: pinned packages, ROS 2, this package built into it
-	@"$(PYTHON)" -c '' 2>/dev/null || { echo "error: no $(PYTHON): install Python 3.11 (Debian 12: apt install python3.11 python3.11-venv python3.11-dev; elsewhere from deadsnakes, uv or conda), or name one with PYTHON=" >&2; exit 1; }
+	@"$(PYTHON)" -c '' 2>/dev/null || { echo "error: no $(PYTHON): install it (Debian 12: apt install python3.11 python3.11-venv python3.11-dev), or name another one with PYTHON= (Ubuntu 24.04: make PYTHON=python3.12)" >&2; exit 1; }
 	@"$(PYTHON)" tools/setup_environment.py
 
 demo: setup ## clip, camera topic, node, messages, overlay video; INPUT=photo|folder|video|0 for your own images
