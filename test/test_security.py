@@ -307,7 +307,7 @@ def test_the_demonstration_does_not_delete_its_calibration(tmp_path: Path) -> No
     file.parent.mkdir(parents=True)
     file.write_text("mine")
     with pytest.raises(launcher.DemoError, match="whose contents are replaced"):
-        launcher.fresh_folder((tmp_path / "demo").resolve(), ["0", str(file)])
+        launcher.check_inputs((tmp_path / "demo").resolve(), ["0", str(file)])
     assert file.read_text() == "mine"
 
 

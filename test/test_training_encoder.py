@@ -16,7 +16,8 @@ from hand_recon_ros.datasets.priors import exact_priors
 from hand_recon_ros.encode.outputs import HandOutputs
 from hand_recon_ros.encode.session import EncoderSession
 from hand_recon_ros.hand_model import load_hand_model
-from hand_recon_ros.landmarks.crops import alike, tracking_box
+from hand_recon_ros.landmarks.crops import alike
+from hand_recon_ros.landmarks.hand_keypoints import hand_box
 from hand_recon_ros.models.encoder import EncoderConfig, FusionAlignmentEncoder
 from hand_recon_ros.models.hand_kinematics import HandChain
 from hand_recon_ros.models.landmark_trunk import LandmarkTrunk
@@ -72,9 +73,9 @@ def test_the_box_of_the_other_hand():
             elif crops.arrays["other_visible"][side]:
                 visible += 1
                 box, truth = frame.box_out(crops.arrays["other_box"][side]), sample.keypoints_2d[side.other]
-                assert sample.present[side.other] and alike(box, tracking_box(truth), 1e-4)
+                assert sample.present[side.other] and alike(box, hand_box(truth), 1e-4)
             elif crops.arrays["other_valid"][side] and sample.present[side.other]:
-                centre = frame.pixels_in(np.array(tracking_box(sample.keypoints_2d[side.other]).center))
+                centre = frame.pixels_in(np.array(hand_box(sample.keypoints_2d[side.other]).center))
                 assert np.abs(centre).max() >= 0.9 or sample.keypoint_visible[side.other].sum() < 4
     assert visible > 3
 

@@ -10,7 +10,7 @@ import pytest
 
 from hand_recon_ros import Side
 from hand_recon_ros.datasets.pair_crops import HandPicture
-from hand_recon_ros.landmarks.crops import tracking_box
+from hand_recon_ros.landmarks.hand_keypoints import hand_box
 from hand_recon_ros.skeleton import INDEX_MCP, MIDDLE_MCP, PINKY_MCP, TIPS, WRIST
 from hand_recon_ros.training.pasted_hands import with_second_hand
 
@@ -74,8 +74,8 @@ def test_the_second_hand_is_of_the_other_side_and_of_the_same_shape(side, source
 def test_the_second_hand_is_near_the_first_and_of_similar_size():
     first, second = picture(Side.LEFT, SMALL), picture(Side.RIGHT, SMALL)
     second.keypoints[Side.RIGHT] *= 0.5
-    own = tracking_box(first.keypoints[Side.LEFT])
-    boxes = [tracking_box(pasted(first, second, seed).keypoints[Side.RIGHT]) for seed in range(100)]
+    own = hand_box(first.keypoints[Side.LEFT])
+    boxes = [hand_box(pasted(first, second, seed).keypoints[Side.RIGHT]) for seed in range(100)]
     distances = np.array([math.dist(box.center, own.center) for box in boxes]) / own.size
     assert 0.1 <= distances.min() < 0.2 and 1.0 < distances.max() <= 1.1
     sizes = np.array([box.size for box in boxes]) / own.size
@@ -83,7 +83,7 @@ def test_the_second_hand_is_near_the_first_and_of_similar_size():
     # In every direction from the first, and turned by up to 0.8 radians.
     directions = {tuple(np.sign(np.array(box.center) - own.center)) for box in boxes}
     assert directions == {(x, y) for x in (-1, 1) for y in (-1, 1)}
-    turns = np.array([box.angle for box in boxes]) - own.angle
+    turns = np.array([box.angle for box in boxes]) - hand_box(second.keypoints[Side.RIGHT]).angle
     assert -0.8 <= turns.min() < -0.6 and 0.6 < turns.max() <= 0.8
 
 

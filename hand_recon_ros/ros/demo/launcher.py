@@ -97,9 +97,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         out = options.out.resolve()
+        check_inputs(out, [options.input, options.camera_info])
         plan = make_plan(options, out.parent / "clips")
         # Only now: an input that cannot be played must not cost the results of an earlier demonstration.
-        run = fresh_folder(out, [options.input, options.camera_info])
+        run = fresh_folder(out)
         (run / "run.json").write_text(json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
         record(plan, run)
         return report(out)
@@ -111,15 +112,17 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def fresh_folder(out: Path, inputs: Sequence[str] = ()) -> Path:
-    """Make ``out`` and its folder ``run`` for the recording; results of an earlier demonstration are deleted.
-
-    Raises DemoError where one of the ``inputs`` (sources, or calibration files) would be deleted with them.
-    """
-    run = out / "run"
+def check_inputs(out: Path, inputs: Sequence[str]) -> None:
+    """Raises DemoError where one of the ``inputs`` (sources, or calibration files) would be deleted with the results in
+    ``out``."""
     for path in filter(None, map(source_path, filter(None, inputs))):
         if out == path.resolve() or out in path.resolve().parents:
             raise DemoError(f"{path} is in {out}, whose contents are replaced: move it, or name another --out")
+
+
+def fresh_folder(out: Path) -> Path:
+    """Make ``out`` and its folder ``run`` for the recording; results of an earlier demonstration are deleted."""
+    run = out / "run"
     try:
         if run.exists():
             shutil.rmtree(run)
