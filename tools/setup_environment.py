@@ -238,8 +238,21 @@ def ensure_packages(venv: pathlib.Path, state: pathlib.Path) -> None:
     options = ["--no-input", "--progress-bar", "off", "--no-deps", "--no-compile"]
     pip = [venv / "bin" / "python", "-m", "pip", "install", *options, "-r", LOCK, "-r", LOCK_NO_DEPS]
     run(pip, venv, log)
+    complete_torch(venv, state / "torch.log")
     patch_wheel_paths(venv)
     stamp.write_text(wanted)
+
+
+def complete_torch(venv: pathlib.Path, log: pathlib.Path) -> None:
+    """Installs the libraries that PyTorch's build for CUDA needs. The build for CPUs does without them, and so does the
+    lock file."""
+    python = venv / "bin" / "python"
+    tried = subprocess.run([python, "-c", "import torch"], env=clean_environment(venv), cwd=ROOT, capture_output=True)
+    if tried.returncode == 0:
+        return
+    report(f"installing the CUDA libraries of this build of PyTorch (some GB; pip writes to {log})")
+    (torch,) = (line.split()[0] for line in LOCK.read_text().splitlines() if line.startswith("torch=="))
+    run([python, "-m", "pip", "install", "--no-input", "--progress-bar", "off", "--no-compile", torch], venv, log)
 
 
 def write_if_changed(path: pathlib.Path, text: str) -> None:
