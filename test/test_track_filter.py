@@ -38,6 +38,12 @@ def run(settings, wrists, rotations, rate=30.0, filter_=None):
     return [filter_.update(wrist, rotation, image / rate, *settings) for image, (wrist, rotation) in measured]
 
 
+def reach(seconds, start, duration):
+    """How far a minimum-jerk reach is, 0..1 (Flash and Hogan, J. Neurosci. 1985)."""
+    share = np.clip((seconds - start) / duration, 0.0, 1.0)
+    return share**3 * (10 - 15 * share + 6 * share**2)
+
+
 def resting(n, rng, noise=0.004):
     wrists = np.array([0.1, 0.0, 0.5]) + rng.normal(0, noise, (n, 3))
     turns = Rotation.from_rotvec(rng.normal(0, 0.05, (n * 16, 3))).as_matrix().reshape(n, 16, 3, 3)
@@ -86,8 +92,7 @@ def test_steady_motion_and_turning_are_not_delayed(rate):
 @pytest.mark.parametrize("settings", [value for name, value in SMOOTHING.items() if name != "off"])
 def test_a_hand_that_stops_overshoots_by_a_few_millimetres(settings, rate):
     seconds = np.arange(0.0, 2.0, 1.0 / rate)
-    share = np.clip((seconds - 0.5) / 0.4, 0.0, 1.0)[:, None]
-    wrists = [0.0, 0.0, 0.5] + share**3 * (10 - 15 * share + 6 * share**2) * [0.2, 0.0, 0.0]  # a minimum-jerk reach
+    wrists = [0.0, 0.0, 0.5] + reach(seconds, 0.5, 0.4)[:, None] * [0.2, 0.0, 0.0]
     path = np.array([wrist for wrist, _ in run(settings, wrists, np.tile(np.eye(3), (len(seconds), 16, 1, 1)), rate)])
     assert path[:, 0].max() < 0.2 + 0.012
     np.testing.assert_allclose(path[-1], wrists[-1], atol=0.001)
@@ -121,11 +126,10 @@ def test_a_jump_of_the_depth_is_limited_and_stated():
 @pytest.mark.parametrize("duration", [0.3, 0.4, 0.8])
 @pytest.mark.parametrize("rate", [15.0, 30.0, 60.0])
 def test_a_quick_reach_to_the_camera_is_no_jump(rate, duration):
-    """A minimum-jerk reach over 0.4 m, of up to 26 m/s^2 (Flash and Hogan, J. Neurosci. 1985)."""
+    """A minimum-jerk reach over 0.4 m, of up to 26 m/s^2."""
     filtered = HandFilter()
     for time in np.arange(0.0, 1.5, 1.0 / rate):
-        share = min(max((time - 0.3) / duration, 0.0), 1.0)
-        wrist = np.array([0.05, 0.0, 0.8 - 0.4 * share**3 * (10 - 15 * share + 6 * share**2)])
+        wrist = np.array([0.05, 0.0, 0.8 - 0.4 * reach(time, 0.3, duration)])
         filtered.update(wrist, np.tile(np.eye(3), (16, 1, 1)), time, 1.0, 65.0)
         assert filtered.jump == 0.0
     assert filtered.wrist[2] == pytest.approx(0.4, abs=0.005)
